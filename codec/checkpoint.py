@@ -1,0 +1,88 @@
+"""Checkpoints: everything needed to rebuild a codec, and for training also to go on."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from codec.errors import CodecError
+from codec.video import VideoCodec
+
+_FORMAT = "corvid checkpoint 1"
+
+
+def save_checkpoint(path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
+
+    Args:
+        path: file to write.
+        codec: its weights are stored.
+        codec_config: nested plain dictionary with `_target_`s that `hydra.utils.instantiate` rebuilds the codec from.
+        training: what training needs to continue (tensors and plain values), or None for weights alone.
+    """
+    content = {"format": _FORMAT, "codec_config": codec_config, "codec": codec.state_dict(), "training": training}
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def read_checkpoint(where: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on the CPU.
+
+    Raises:
+        CodecError: there is none, or it is not one of ours.
+    """
+    path = checkpoint_file(where)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CodecError(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise CodecError(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
+    return content
+
+
+def checkpoint_file(where: str | Path) -> Path:
+    """The file that `where`, a checkpoint file or a run folder, stands for.
+
+    Raises:
+        CodecError: it does not exist.
+    """
+    path = Path(where)
+    candidates = [path / "best.ckpt", path / "last.ckpt"] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    names = " or ".join(str(c) for c in candidates)
+    raise CodecError(f"checkpoint: {names} does not exist; give a checkpoint file or the folder of a training run")
+
+
+def load_codec(where: str | Path) -> VideoCodec:
+    """Rebuild the codec of a checkpoint file or run folder, in evaluation mode on the CPU, channels last.
+
+    Raises:
+        CodecError: no checkpoint, weights that do not fit its own config, or non-finite weights.
+    """
+    content = read_checkpoint(where)
+    codec = instantiate(content["codec_config"])
+    try:
+        codec.load_state_dict(content["codec"])
+    except RuntimeError as error:
+        raise CodecError(f"checkpoint {where}: weights do not fit the codec of its config: {error}") from error
+    for name, value in codec.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise CodecError(f"checkpoint {where}: {name} holds non-finite values; use an earlier checkpoint")
+    return codec.eval().to(memory_format=torch.channels_last)
+
+
+def model_hash(codec: VideoCodec) -> str:
+    """16 hexadecimal digits that name the weights of a codec; a stream carries them."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

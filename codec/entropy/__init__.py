@@ -1,0 +1,1 @@
+"""Entropy networks and the entropy coder: latents <-> bits."""

@@ -1,0 +1,93 @@
+"""What the networks speak through: estimating bits in training, writing them, or reading them.
+
+The codec has one path; only the channel differs between training, encoding and decoding.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from compressai.ops import quantize_ste
+from torch import Tensor
+
+from codec.entropy.coder import PayloadReader, PayloadWriter
+from codec.entropy.laplace import SymbolModel, coded_bits, laplace_bits, laplace_tables
+
+
+class Channel(ABC):
+    """The sending or receiving end of a stream of symbols; `sends` says whether it has the latents."""
+
+    sends: bool = True
+
+    @abstractmethod
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        """Transmit one set of symbols.
+
+        Args:
+            component: whose bits these are, for example `residual` or `motion.hyper`.
+            latent: `(B, C, h, w)` on the sending side, None on the receiving side.
+            model: the distribution that both sides know.
+
+        Returns:
+            `(B, C, h, w)`, symbols plus means: what the receiving side has.
+        """
+
+
+class EstimateChannel(Channel):
+    """Adds up `-log2 p` by component, `(B,)` each in `bits`; takes and gives batches.
+
+    Args:
+        hard: round as a `WriteChannel` would and count what the coder would spend; else a training proxy: bits of the
+            latent with uniform noise, values rounded with a straight-through gradient.
+
+    Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
+    reconstruction).
+    """
+
+    def __init__(self, hard: bool = False) -> None:
+        self.hard = hard
+        self.bits: dict[str, Tensor] = {}
+
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        centred = latent.float() - model.means
+        rounded = quantize_ste(centred)
+        if self.hard:
+            bits = coded_bits(rounded, model.scale_index.round())
+        else:
+            bits = laplace_bits(centred + torch.rand_like(centred) - 0.5, model.scale_index)
+        total = bits.flatten(1).sum(1)
+        self.bits[component] = self.bits[component] + total if component in self.bits else total
+        return rounded + model.means
+
+    def take_bits(self) -> dict[str, Tensor]:
+        """The bits since the last call, by component."""
+        taken, self.bits = self.bits, {}
+        return taken
+
+
+class WriteChannel(Channel):
+    """Rounds, and writes the symbols of a frame into one payload. One sample at a time."""
+
+    def __init__(self) -> None:
+        self._writer = PayloadWriter()
+
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        symbols = torch.round(latent.float() - model.means)
+        self._writer.write(symbols.int(), model.scale_index.round().int(), laplace_tables())
+        return symbols + model.means
+
+    def finish_frame(self) -> bytes:
+        """The payload of the frame."""
+        return self._writer.finish()
+
+
+class ReadChannel(Channel):
+    """Reads the symbols of one frame from its payload."""
+
+    sends = False
+
+    def __init__(self, payload: bytes) -> None:
+        self._reader = PayloadReader(payload)
+
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        symbols = self._reader.read(model.scale_index.round().int().cpu(), laplace_tables())
+        return symbols.to(model.means) + model.means

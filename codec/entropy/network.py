@@ -1,0 +1,44 @@
+"""What every entropy network offers."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from codec.entropy.channel import Channel
+
+
+class EntropyNetwork(nn.Module, ABC):
+    """Says how a latent is distributed, and transmits it.
+
+    Attributes:
+        exact: whether everything that selects a symbol's table comes from integers by exact arithmetic.
+    """
+
+    exact: bool = False
+
+    @abstractmethod
+    def transmit(
+        self,
+        component: str,
+        latent: Tensor | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        """Send or receive one latent.
+
+        Args:
+            component: whose bits these are; hyper-latents go under `component.hyper`.
+            latent: `(B, C, h, w)` on the sending side, None on the receiving side.
+            size: `(h, w)`, known to both.
+            quality: `(B,)` indices 0..63.
+            channel: where it goes to or comes from.
+            previous: what the last predicted frame's `transmit` returned, known to both sides, or None; for networks with a temporal prior.
+
+        Returns:
+            `(B, C, h, w)` float32, the same on both sides.
+        """
+
+    def start_from(self, magnitude: Tensor) -> None:
+        """Set the initial scales from `(knots, C)` expected mean magnitudes of the latents, in quantisation steps."""

@@ -1,0 +1,1 @@
+"""Intra coders: frames that need no other frame."""

@@ -1,0 +1,56 @@
+"""The intra coder: a residual network with nothing to predict from, and its own entropy network."""
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork
+from codec.layers.frames import padded
+from codec.residual.network import ResidualNetwork
+from codec.state import Context, ReferenceState
+
+
+class IntraCoder(nn.Module):
+    """Codes a frame by itself.
+
+    Args:
+        transform: analysis and synthesis, given a mid-grey prediction and empty features.
+        entropy: network for its latent.
+        features: F of the reference state.
+    """
+
+    def __init__(self, transform: ResidualNetwork, entropy: EntropyNetwork, features: int) -> None:
+        super().__init__()
+        self.transform, self.entropy, self.features = transform, entropy, features
+        magnitude = transform.typical_magnitude(predicted=False)
+        if magnitude is not None:
+            entropy.start_from(magnitude)
+
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> ReferenceState:
+        """Code one frame.
+
+        Args:
+            frame: `(B, 3, H, W)` padded, luma and colour differences; None on the receiving side.
+            size: `(H, W)`.
+            quality: `(B,)` indices 0..63.
+            channel: where the bits go.
+
+        Returns:
+            The state that the next frame is predicted from.
+        """
+        context = self.empty_context(len(quality), size, quality.device)
+        latent = self.transform.analyse(frame, context, quality) if channel.sends else None
+        stride = self.transform.latent_stride
+        latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
+        latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
+        reconstruction, features = self.transform.synthesise(latent, context, quality)
+        return ReferenceState(torch.clamp(reconstruction, -0.5, 0.5), features)
+
+    def empty_context(self, batch: int, size: tuple[int, int], device: torch.device) -> Context:
+        """Mid-grey pixels and zero features."""
+        return Context(
+            torch.zeros(batch, 3, *size, device=device),
+            torch.zeros(batch, self.features, size[0] // 8, size[1] // 8, device=device),
+        )

@@ -1,0 +1,53 @@
+"""Convolution blocks that the networks are built of."""
+
+import torch
+from torch import Tensor, nn
+
+
+class GatedBlock(nn.Module):
+    """Residual block: point-wise mixing, depth-wise 3×3, and a bounded gate.
+
+    The gate is a sigmoid: without a bound, products of activations explode on unseen content.
+
+    Args:
+        channels: C; tensors are `(B, C, H, W)` in and out.
+        expansion: width of the hidden part, as a multiple of C.
+
+    Source: after Li et al., *Neural Video Compression with Feature Modulation*, CVPR 2024 (depth-wise blocks).
+    """
+
+    def __init__(self, channels: int, expansion: float = 1.5) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        self.expand = nn.Conv2d(channels, 2 * hidden, 1)
+        self.spatial = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
+        self.project = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, C, H, W)` -> the same shape."""
+        value, gate = self.spatial(nn.functional.leaky_relu(self.expand(x), 0.1)).chunk(2, 1)
+        return x + self.project(value * torch.sigmoid(gate))
+
+
+def pointwise(inputs: int, outputs: int, zero: bool = False) -> nn.Conv2d:
+    """A 1×1 convolution; with `zero` its output starts at zero, so that what it is added to works untrained."""
+    layer = nn.Conv2d(inputs, outputs, 1)
+    if zero:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def downward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Sequential:
+    """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)` without losing a pixel on the way."""
+    return nn.Sequential(nn.PixelUnshuffle(factor), pointwise(inputs * factor**2, outputs, zero))
+
+
+def upward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Sequential:
+    """`(B, inputs, H, W)` -> `(B, outputs, H · factor, W · factor)`."""
+    return nn.Sequential(pointwise(inputs, outputs * factor**2, zero), nn.PixelShuffle(factor))
+
+
+def stack(channels: int, depth: int) -> nn.Sequential:
+    """`depth` gated blocks of `channels` channels."""
+    return nn.Sequential(*(GatedBlock(channels) for _ in range(depth)))

@@ -1,0 +1,1 @@
+"""Losses: rate, distortion and perception, weighted by config."""

@@ -1,0 +1,75 @@
+"""The training loss: bits, squared error and LPIPS."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from codec.errors import CodecError
+from codec.metrics.lpips import load_lpips
+from codec.quality import log_interpolate
+from codec.video import CodedClip
+
+
+@dataclass
+class LossTerms:
+    """The scalar to minimise, and what it is made of (detached, by name) to log."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+class RateDistortionLoss(nn.Module):
+    """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS)`, averaged over frames and samples.
+
+    Lambda is log-interpolated over quality. As losses differ by two orders of magnitude between quality 0 and 63, each
+    sample is divided by `lambda ** balance`, relative to the middle of the range, so that all qualities are heard.
+
+    Args:
+        lambda_low, lambda_high: lambda at quality 0 and 63.
+        mse, lpips: weights of the distortions. One unit of LPIPS counts as much as an MSE of `lpips` in 255² units.
+        lpips_net: `alex` or `vgg`.
+        lpips_backbone: see `codec.metrics.lpips`; None searches.
+        balance: 0 leaves samples as they are, 1 makes distortions equal.
+        frame_weights: weights of the distortion of frames, repeated over the clip; None: all equal.
+    """
+
+    def __init__(
+        self,
+        lambda_low: float = 0.005,
+        lambda_high: float = 0.7,
+        mse: float = 1.0,
+        lpips: float = 0.0,
+        lpips_net: str = "alex",
+        lpips_backbone: str | None = None,
+        balance: float = 0.5,
+        frame_weights: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 < lambda_low <= lambda_high:
+            raise CodecError(f"loss.lambda_low, lambda_high: {lambda_low}, {lambda_high}; expected 0 < low <= high")
+        if min(mse, lpips) < 0 or mse + lpips == 0:
+            raise CodecError(f"loss.mse, loss.lpips: {mse}, {lpips}; expected weights of at least 0, one of them above")
+        self.lambda_low, self.lambda_high, self.balance = lambda_low, lambda_high, balance
+        self.mse, self.lpips = mse, lpips
+        self.frame_weights = frame_weights or [1.0]
+        self.perceptual = load_lpips(lpips_net, lpips_backbone) if lpips > 0 else None
+
+    def forward(self, frames: Tensor, coded: CodedClip, quality: Tensor) -> LossTerms:
+        """Loss of `coded` against `frames` `(B, T, 3, H, W)` in 0..1, coded at `quality` `(B,)`."""
+        batch, length = frames.shape[:2]
+        weights = torch.tensor([self.frame_weights[t % len(self.frame_weights)] for t in range(length)]).to(frames)
+        mse = (frames - coded.frames).square().mean((2, 3, 4))
+        distortion = self.mse * 255**2 * mse
+        terms = {"bpp": coded.bpp.mean(), "psnr": (-10 * mse.clamp(min=1e-10).log10()).mean()}
+        if self.perceptual is not None:
+            lpips = self.perceptual(frames.flatten(0, 1), coded.frames.flatten(0, 1)).view(batch, length)
+            distortion = distortion + self.lpips * lpips
+            terms["lpips"] = lpips.mean()
+        lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
+        middle = (self.lambda_low * self.lambda_high) ** 0.5
+        loss = coded.bpp.mean(1) + lambdas * (distortion * weights).mean(1)
+        loss = (loss * (middle / lambdas) ** self.balance).mean()
+        pixels = frames.shape[-1] * frames.shape[-2]
+        terms |= {f"bpp_{name}": value.mean() / pixels for name, value in coded.bits.items()}
+        return LossTerms(loss, {"loss": loss.detach()} | {name: value.detach() for name, value in terms.items()})

@@ -1,0 +1,1 @@
+"""Motion networks: predict a frame from what has been decoded."""

@@ -1,0 +1,25 @@
+"""No motion bits: the decoder's own features say what moves."""
+
+from torch import Tensor
+
+from codec.entropy.channel import Channel
+from codec.motion.network import ContextNetwork, MotionNetwork
+from codec.state import Context, ReferenceState
+
+
+class ImplicitMotion(MotionNetwork):
+    """The last frame, and features that a network has looked over.
+
+    Args:
+        features: F of the reference state.
+        depth: gated blocks.
+
+    Source: Jia et al., *Towards Practical Real-Time Neural Video Compression*, CVPR 2025, sec. 3.1.
+    """
+
+    def __init__(self, features: int, depth: int = 2) -> None:
+        super().__init__()
+        self.context = ContextNetwork(features, depth)
+
+    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+        return Context(*self.context(state.frame, state.features))

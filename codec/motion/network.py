@@ -1,0 +1,52 @@
+"""What every motion network offers, and the refinement they share."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.channel import Channel
+from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.state import Context, ReferenceState
+
+
+class MotionNetwork(nn.Module, ABC):
+    """Predicts a frame; may transmit motion to do so."""
+
+    @abstractmethod
+    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+        """Predict.
+
+        Args:
+            frame: `(B, 3, H, W)` the frame to predict, padded, luma and colour differences; None on the receiving side.
+            state: what both sides have.
+            quality: `(B,)` indices 0..63.
+            channel: where motion bits go.
+
+        Returns:
+            The prediction in pixels and features.
+        """
+
+
+class ContextNetwork(nn.Module):
+    """Refines a prediction in pixels and features; the pixels start unchanged.
+
+    Args:
+        features: F.
+        depth: gated blocks at 1/8 of the frame's size.
+
+    Source: the temporal context of Jia et al., *Towards Practical Real-Time Neural Video Compression*, CVPR 2025.
+    """
+
+    def __init__(self, features: int, depth: int) -> None:
+        super().__init__()
+        self.pixels = downward(3, features, 8)
+        self.before = pointwise(features, features)
+        self.blocks = stack(features, depth)
+        self.correction = upward(features, 3, 8, zero=True)
+
+    def forward(self, prediction: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)` -> the same shapes, refined."""
+        features = self.blocks(self.pixels(prediction) + self.before(features))
+        corrected = prediction + self.correction(features).float()
+        return torch.clamp(corrected, -0.5, 0.5), features

@@ -1,0 +1,63 @@
+"""Motion found at the encoder by a classical search, coded; the decoder warps pixels and features."""
+
+import torch
+from torch import Tensor
+
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork
+from codec.layers.gain import QualityGain
+from codec.layers.warp import warp
+from codec.motion.network import ContextNetwork, MotionNetwork
+from codec.motion.search import block_search, dense
+from codec.quality import log_interpolate
+from codec.state import Context, ReferenceState
+
+_FEATURE_STRIDE = 8
+
+
+class SearchedMotion(MotionNetwork):
+    """Block motion, one vector a `block`, found by `block_search` against the reconstruction of the last frame.
+
+    Vectors are coded in units that are learned per quality (a quarter of a pixel at the start) and rounded by the channel.
+
+    Args:
+        features: F of the reference state.
+        entropy: network for the 2-channel motion latent.
+        block: side of a block.
+        depth: gated blocks of the refinement after warping.
+        cheapest, dearest: cost of a bit of motion in the search at quality 63 and 0, in grey levels of 255.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        entropy: EntropyNetwork,
+        block: int = 16,
+        depth: int = 2,
+        cheapest: float = 4.0,
+        dearest: float = 40.0,
+    ) -> None:
+        super().__init__()
+        self.entropy = entropy
+        self.context = ContextNetwork(features, depth)
+        self.fineness = QualityGain(2, torch.full((2,), 4.0).log())
+        self.block, self.cheapest, self.dearest = block, cheapest, dearest
+
+    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+        latent = self.search(frame, state.frame, quality) if channel.sends else None
+        size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
+        prediction, features = self.move(sent, state.frame, state.features, quality)
+        return Context(*self.context(prediction, features), motion=sent)
+
+    def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
+        """The motion latent `(B, 2, h, w)`: vectors in coded units."""
+        penalty = log_interpolate(self.dearest, self.cheapest, quality) / 255
+        field = block_search(frame[:, :1].float(), reference[:, :1].detach().float(), self.block, penalty)
+        return field * self.fineness(quality)
+
+    def move(self, latent: Tensor, frame: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by the transmitted latent."""
+        field = latent / self.fineness(quality)
+        small = dense(field, self.block // _FEATURE_STRIDE) / _FEATURE_STRIDE
+        return warp(frame, dense(field, self.block)), warp(features, small)

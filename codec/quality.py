@@ -1,0 +1,39 @@
+"""The one rate knob: a quality index 0..63 a sample, and the lambda that belongs to it."""
+
+import torch
+from torch import Tensor
+
+from codec.errors import CodecError
+
+QUALITIES = 64
+
+
+def check_quality(quality: int) -> int:
+    """Return `quality` if it is an integer in 0..63.
+
+    Raises:
+        CodecError: it is not.
+    """
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 0 <= quality < QUALITIES:
+        raise CodecError(f"quality: {quality!r} given; expected an integer from 0 (smallest file) to {QUALITIES - 1}")
+    return quality
+
+
+def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
+    """Interpolate between `low` (quality 0) and `high` (quality 63), evenly in the logarithm.
+
+    Args:
+        low, high: positive ends.
+        quality: `(B,)` integer or float indices.
+
+    Returns:
+        `(B,)` float32.
+    """
+    share = quality.to(torch.float32) / (QUALITIES - 1)
+    ends = torch.tensor([low, high], dtype=torch.float64).log().to(share)
+    return torch.exp(ends[0] + share * (ends[1] - ends[0]))
+
+
+def spread_qualities(count: int) -> list[int]:
+    """`count` quality indices spread evenly over 0..63, both ends included."""
+    return [round(i * (QUALITIES - 1) / (count - 1)) for i in range(count)]

@@ -1,0 +1,1 @@
+"""Residual networks: code what the prediction leaves."""

@@ -1,0 +1,101 @@
+"""Residual coding conditional on the context: a block DCT that works untrained, and networks beside it that learn."""
+
+import torch
+from torch import Tensor, nn
+
+from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.dct import BlockTransform, typical_magnitude
+from codec.layers.gain import QualityGain
+from codec.quality import QUALITIES, log_interpolate
+from codec.residual.network import ResidualNetwork
+from codec.state import Context
+
+_KNOTS = 9
+
+
+class Analysis(nn.Module):
+    """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)`; zero at the start."""
+
+    def __init__(self, features: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.pixels = downward(6, features, 8)
+        self.context = pointwise(features, features)
+        self.blocks = stack(features, depth)
+        self.head = downward(features, channels, 2, zero=True)
+
+    def forward(self, frame: Tensor, prediction: Tensor, features: Tensor) -> Tensor:
+        pixels = self.pixels(torch.cat([frame - prediction, prediction], 1))
+        return self.head(self.blocks(pixels + self.context(features)))
+
+
+class Synthesis(nn.Module):
+    """What the networks add to the linear synthesis, `(B, 3, H, W)`, zero at the start; and the features for later."""
+
+    def __init__(self, features: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.latent = upward(channels, features, 2)
+        self.pixels = downward(3, features, 8)
+        self.context = pointwise(features, features)
+        self.blocks = stack(features, depth)
+        self.head = upward(features, 3, 8, zero=True)
+
+    def forward(self, latent: Tensor, linear: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.blocks(self.latent(latent) + self.pixels(linear) + self.context(features))
+        return self.head(features), features
+
+
+class ConditionalResidual(ResidualNetwork):
+    """Frame minus prediction through a linear block transform, plus networks that see prediction and features.
+
+    Quantisation steps are gains learned per channel and quality; they start at the step that suits the lambda.
+
+    Args:
+        features: F of the context.
+        transform: the linear path; its block is 16 pixels, so that latents lie at 1/16.
+        depth: gated blocks at 1/8 in analysis and in synthesis.
+        finest, coarsest: initial quantisation step at quality 63 and 0, in grey levels of 255.
+
+    Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021; the linear path is ours.
+    """
+
+    latent_stride = 16
+
+    def __init__(
+        self,
+        features: int,
+        transform: BlockTransform,
+        depth: int = 3,
+        finest: float = 6.0,
+        coarsest: float = 72.0,
+    ) -> None:
+        super().__init__()
+        if transform.block != self.latent_stride:
+            raise ValueError(f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected")
+        self.latent_channels = transform.channels
+        self.transform = transform
+        self.analysis = Analysis(features, transform.channels, depth)
+        self.synthesis = Synthesis(features, transform.channels, depth)
+        self.register_buffer("start_steps", _steps(finest, coarsest), persistent=False)
+        self.encoder_gain = QualityGain(transform.channels, -self.start_steps.log(), _KNOTS)
+        self.decoder_gain = QualityGain(transform.channels, self.start_steps.log(), _KNOTS)
+
+    def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:
+        linear = self.transform.analyse(frame - context.prediction)
+        learned = self.analysis(frame, context.prediction, context.features).float()
+        return (linear + learned) * self.encoder_gain(quality)
+
+    def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = latent * self.decoder_gain(quality)
+        linear = context.prediction + self.transform.synthesise(scaled)
+        learned, features = self.synthesis(scaled, linear, context.features)
+        return linear + learned.float(), features
+
+    def typical_magnitude(self, predicted: bool) -> Tensor:
+        coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)
+        return coefficients[None] / self.start_steps
+
+
+def _steps(finest: float, coarsest: float) -> Tensor:
+    """Quantisation steps `(knots, 1)` for frames in -0.5..0.5."""
+    quality = torch.linspace(0, QUALITIES - 1, _KNOTS)
+    return log_interpolate(coarsest, finest, quality)[:, None] / 255

@@ -1,0 +1,139 @@
+"""A clip to a .cvd file and back, frame by frame through the codec's one path."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codec.checkpoint import model_hash
+from codec.entropy.channel import ReadChannel, WriteChannel
+from codec.errors import CodecError
+from codec.quality import check_quality
+from codec.stream.container import StreamHeader, read_stream, write_stream
+from codec.video import VideoCodec
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CompressedFile:
+    """What `compress` wrote.
+
+    Attributes:
+        path, bytes: the file and its size on disk.
+        frame_bytes: payload sizes, one a frame.
+        seconds: spent coding, networks and entropy coder.
+        reconstruction_sha256: of the frames that a decoder must arrive at.
+    """
+
+    path: Path
+    bytes: int
+    frame_bytes: list[int]
+    seconds: float
+    reconstruction_sha256: str
+
+
+@dataclass(frozen=True)
+class DecompressedClip:
+    """What `decompress` read: `frames` uint8 `(T, 3, H, W)` RGB, the stream's header, and the seconds it took."""
+
+    frames: Tensor
+    header: StreamHeader
+    seconds: float
+
+
+@torch.inference_mode()
+def compress(
+    codec: VideoCodec,
+    frames: Tensor,
+    fps: Fraction,
+    quality: int,
+    path: Path,
+    intra_period: int = -1,
+    progress: Progress | None = None,
+) -> CompressedFile:
+    """Write a clip to a .cvd file.
+
+    Args:
+        codec: in evaluation mode.
+        frames: uint8 `(T, 3, H, W)` RGB, at least one, 16×16 or larger.
+        fps: frames a second.
+        quality: 0..63.
+        path: file to write.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra; 1: all.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        CodecError: quality, intra period or frames out of range, or the codec gave non-finite values.
+    """
+    check_quality(quality)
+    if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.dtype != torch.uint8:
+        raise CodecError(f"compress: frames uint8 (T, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
+    if intra_period != -1 and intra_period < 1:
+        raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
+    start = time.perf_counter()
+    size, payloads, digest, state = tuple(frames.shape[-2:]), [], hashlib.sha256(), None
+    device = next(codec.parameters()).device
+    index = torch.tensor([quality], device=device)
+    for t, frame in enumerate(frames):
+        channel = WriteChannel()
+        pixels = frame[None].to(device).float() / 255
+        state = codec.code_frame(pixels, None if _is_intra(t, intra_period) else state, size, index, channel)
+        payloads.append(channel.finish_frame())
+        digest.update(_picture(codec, state, size).numpy().tobytes())
+        if not torch.isfinite(state.frame).all():
+            raise CodecError(f"compress: frame {t} at quality {quality} became non-finite; this checkpoint is broken")
+        if progress:
+            progress(t + 1, len(frames))
+    header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, model_hash(codec))
+    written = write_stream(path, header, payloads)
+    seconds = time.perf_counter() - start
+    return CompressedFile(path, written, [len(p) for p in payloads], seconds, digest.hexdigest())
+
+
+@torch.inference_mode()
+def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) -> DecompressedClip:
+    """Read a .cvd file back.
+
+    Args:
+        path: file that `compress` wrote.
+        codec: the one that wrote it, in evaluation mode.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        CodecError: the file is damaged, or was written by other weights.
+    """
+    start = time.perf_counter()
+    header, payloads = read_stream(path)
+    ours = model_hash(codec)
+    if header.model != ours:
+        raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
+    size, pictures, state = (header.height, header.width), [], None
+    index = torch.tensor([header.quality], device=next(codec.parameters()).device)
+    for t, payload in enumerate(payloads):
+        reference = None if _is_intra(t, header.intra_period) else state
+        state = codec.code_frame(None, reference, size, index, ReadChannel(payload))
+        pictures.append(_picture(codec, state, size))
+        if progress:
+            progress(t + 1, len(payloads))
+    return DecompressedClip(torch.stack(pictures), header, time.perf_counter() - start)
+
+
+def frames_sha256(frames: Tensor) -> str:
+    """SHA-256 of uint8 frames `(T, 3, H, W)`."""
+    return hashlib.sha256(frames.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _is_intra(t: int, intra_period: int) -> bool:
+    return t == 0 or (intra_period > 0 and t % intra_period == 0)
+
+
+def _picture(codec: VideoCodec, state: object, size: tuple[int, int]) -> Tensor:
+    """uint8 `(3, H, W)` on the CPU, as both sides show it."""
+    rgb = codec.output(state, size)[0]
+    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()

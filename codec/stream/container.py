@@ -1,0 +1,121 @@
+"""The .cvd file: a small header, a payload a frame, a checksum. See docs/bitstream.md."""
+
+import os
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from codec.errors import CodecError
+from codec.quality import QUALITIES
+
+MAGIC = b"CVD1"
+_HASH_BYTES = 8
+_LARGEST_SIDE = 1 << 16
+
+
+@dataclass(frozen=True)
+class StreamHeader:
+    """What a decoder must know before the first frame.
+
+    Attributes:
+        width, height: of the original, in pixels.
+        frames: number of them.
+        fps: frames a second.
+        quality: 0..63.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra.
+        precision: the arithmetic of the networks, which the decoder must follow: `fp32`.
+        model: 16 hexadecimal digits, `model_hash` of the codec.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: Fraction
+    quality: int
+    intra_period: int
+    model: str
+    precision: str = "fp32"
+
+
+_PRECISIONS = ("fp32",)
+
+
+def write_stream(path: Path, header: StreamHeader, payloads: list[bytes]) -> int:
+    """Write a .cvd file atomically and return its size in bytes."""
+    content = bytearray(MAGIC)
+    fields = [header.width, header.height, header.frames, header.fps.numerator, header.fps.denominator]
+    fields += [header.quality, header.intra_period + 1, _PRECISIONS.index(header.precision)]
+    for value in fields:
+        content += _varint(value)
+    content += bytes.fromhex(header.model)
+    for payload in payloads:
+        content += _varint(len(payload)) + payload
+    content += zlib.crc32(content).to_bytes(4, "little")
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
+    return path.stat().st_size
+
+
+def read_stream(path: Path) -> tuple[StreamHeader, list[bytes]]:
+    """Header and payloads of a .cvd file.
+
+    Raises:
+        CodecError: the file is missing, empty, not a .cvd file, truncated, damaged, or of a newer version.
+    """
+    if not path.is_file():
+        raise CodecError(f"{path}: no such file; give a .cvd file that `corvid compress` wrote")
+    content = path.read_bytes()
+    if content[:3] != MAGIC[:3]:
+        raise CodecError(f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid compress` wrote")
+    if content[:4] != MAGIC:
+        raise CodecError(f"{path}: container version {content[3:4]!r}, this Corvid reads {MAGIC[3:4]!r}; update Corvid")
+    if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
+        raise CodecError(f"{path}: truncated or damaged (the checksum does not fit); copy or compress it again")
+    try:
+        return _parse(content)
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise CodecError(f"{path}: the header or a packet does not make sense ({error}); compress it again") from error
+
+
+def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
+    position, values = len(MAGIC), []
+    for _ in range(8):
+        value, position = _read_varint(content, position)
+        values.append(value)
+    width, height, frames, numerator, denominator, quality, period, precision = values
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES):
+        raise ValueError(f"width {width}, height {height}, quality {quality}")
+    model = content[position : position + _HASH_BYTES].hex()
+    position += _HASH_BYTES
+    payloads = []
+    for _ in range(frames):
+        length, position = _read_varint(content, position)
+        payloads.append(content[position : position + length])
+        position += length
+    if position != len(content) - 4:
+        raise ValueError(f"packets end at byte {position}, the file at {len(content) - 4}")
+    fps = Fraction(numerator, denominator)
+    return StreamHeader(width, height, frames, fps, quality, period - 1, model, _PRECISIONS[precision]), payloads
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+        if shift > 56:
+            raise ValueError(f"a number at byte {position} is too long")

@@ -1,0 +1,130 @@
+"""The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.channel import Channel, EstimateChannel
+from codec.entropy.network import EntropyNetwork
+from codec.errors import CodecError
+from codec.intra.network import IntraCoder
+from codec.layers.frames import check_size, pad_frames, padded, rgb_to_ycc, ycc_to_rgb
+from codec.motion.network import MotionNetwork
+from codec.residual.network import ResidualNetwork
+from codec.state import ReferenceState
+
+
+@dataclass
+class CodedClip:
+    """What coding a clip gave.
+
+    Attributes:
+        frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
+        bits: by component, `(B, T)` each.
+    """
+
+    frames: Tensor
+    bits: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total_bits(self) -> Tensor:
+        """`(B, T)` over all components."""
+        return torch.stack(list(self.bits.values())).sum(0)
+
+    @property
+    def bpp(self) -> Tensor:
+        """`(B, T)` bits a pixel of the original size."""
+        return self.total_bits / (self.frames.shape[-1] * self.frames.shape[-2])
+
+
+class VideoCodec(nn.Module):
+    """Composes the four networks. There is one path; the channel says whether it trains, writes or reads.
+
+    Args:
+        intra: codes the first frame.
+        motion, residual, entropy: code the others.
+    """
+
+    def __init__(
+        self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork
+    ) -> None:
+        super().__init__()
+        self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
+        self.block = max(residual.latent_stride, intra.transform.latent_stride)
+        magnitude = residual.typical_magnitude(predicted=True)
+        if magnitude is not None:
+            entropy.start_from(magnitude)
+
+    def forward(self, frames: Tensor, quality: Tensor, hard: bool = False, intra_period: int = -1) -> CodedClip:
+        """Code a clip through an estimating channel, as training and quick validation do.
+
+        Args:
+            frames: `(B, T, 3, H, W)` RGB in 0..1.
+            quality: `(B,)` integer indices 0..63.
+            hard: round symbols and table choices as a stream would.
+            intra_period: frames from one intra frame to the next; -1: only the first is intra.
+
+        Returns:
+            Reconstructions and bits.
+
+        Raises:
+            CodecError: shapes do not fit, or frames are smaller than 16×16.
+        """
+        if frames.dim() != 5 or frames.shape[2] != 3 or len(quality) != len(frames):
+            raise CodecError(
+                f"forward: frames (B, T, 3, H, W) and quality (B,) expected; {tuple(frames.shape)} and {tuple(quality.shape)} came"
+            )
+        channel = EstimateChannel(hard)
+        state, outputs, bits = None, [], {}
+        for t in range(frames.shape[1]):
+            intra = t == 0 or (intra_period > 0 and t % intra_period == 0)
+            state = self.code_frame(frames[:, t], None if intra else state, frames.shape[-2:], quality, channel)
+            outputs.append(self.output(state, frames.shape[-2:]))
+            for component, value in channel.take_bits().items():
+                bits.setdefault(component, {})[t] = value
+        zero = torch.zeros(len(frames), device=frames.device)
+        by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
+        return CodedClip(torch.stack(outputs, 1), by_frame)
+
+    def code_frame(
+        self, frame: Tensor | None, state: ReferenceState | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> ReferenceState:
+        """Code one frame through any channel.
+
+        Args:
+            frame: `(B, 3, H, W)` RGB in 0..1; None on the receiving side.
+            state: what the last frame left; None makes an intra frame.
+            size: `(H, W)` of the original.
+            quality: `(B,)` indices 0..63.
+            channel: sends or receives.
+
+        Returns:
+            The state after the frame; `output` makes the picture of it.
+
+        Raises:
+            CodecError: the frame is smaller than 16×16.
+        """
+        check_size(*size)
+        if frame is not None:
+            frame = pad_frames(rgb_to_ycc(frame.float()), self.block)
+        if state is None:
+            return self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
+        return self.code_predicted(frame, state, quality, channel)
+
+    def code_predicted(
+        self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel
+    ) -> ReferenceState:
+        """Code one padded frame (luma and colour differences) that is predicted from `state`."""
+        context = self.motion(frame, state, quality, channel)
+        latent = self.residual.analyse(frame, context, quality) if channel.sends else None
+        stride = self.residual.latent_stride
+        size = (state.frame.shape[-2] // stride, state.frame.shape[-1] // stride)
+        latent = self.entropy.transmit("residual", latent, size, quality, channel, state.symbols)
+        reconstruction, features = self.residual.synthesise(latent, context, quality)
+        return ReferenceState(torch.clamp(reconstruction, -0.5, 0.5), features, latent, context.motion)
+
+    @staticmethod
+    def output(state: ReferenceState, size: tuple[int, int]) -> Tensor:
+        """The picture in a state: RGB `(B, 3, H, W)` float32, cropped to the original size."""
+        return ycc_to_rgb(state.frame[..., : size[0], : size[1]])
