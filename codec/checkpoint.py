@@ -14,7 +14,9 @@ from codec.video import VideoCodec
 _FORMAT = "corvid checkpoint 1"
 
 
-def save_checkpoint(path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None) -> None:
+def save_checkpoint(
+    path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None
+) -> None:
     """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
 
     Args:
@@ -24,7 +26,16 @@ def save_checkpoint(path: Path, codec: VideoCodec, codec_config: dict[str, Any],
         training: what training needs to continue (tensors and plain values), or None for weights alone.
     """
     content = {"format": _FORMAT, "codec_config": codec_config, "codec": codec.state_dict(), "training": training}
-    part = path.with_name(path.name + ".part")
+    _write(path, content)
+
+
+def save_codec_file(path: Path, content: dict[str, Any]) -> None:
+    """Write what `read_checkpoint` gave as a file of the codec alone, without what only training needs."""
+    _write(path, content | {"training": None})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     torch.save(content, part)
     os.replace(part, path)
 
@@ -42,7 +53,9 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0][:200]
         raise CodecError(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CodecError(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
+        raise CodecError(
+            f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder"
+        )
     return content
 
 

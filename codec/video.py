@@ -73,7 +73,7 @@ class VideoCodec(nn.Module):
         """
         if frames.dim() != 5 or frames.shape[2] != 3 or len(quality) != len(frames):
             raise CodecError(
-                f"forward: frames (B, T, 3, H, W) and quality (B,) expected; {tuple(frames.shape)} and {tuple(quality.shape)} came"
+                f"frames (B, T, 3, H, W) and quality (B,) expected: {tuple(frames.shape)} and {tuple(quality.shape)} came"
             )
         channel = EstimateChannel(hard)
         state, outputs, bits = None, [], {}
@@ -84,11 +84,18 @@ class VideoCodec(nn.Module):
             for component, value in channel.take_bits().items():
                 bits.setdefault(component, {})[t] = value
         zero = torch.zeros(len(frames), device=frames.device)
-        by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
+        by_frame = {
+            name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()
+        }
         return CodedClip(torch.stack(outputs, 1), by_frame)
 
     def code_frame(
-        self, frame: Tensor | None, state: ReferenceState | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self,
+        frame: Tensor | None,
+        state: ReferenceState | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
     ) -> ReferenceState:
         """Code one frame through any channel.
 

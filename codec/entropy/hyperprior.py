@@ -33,27 +33,31 @@ class HyperAnalysis(nn.Module):
 
 
 class HyperSynthesis(nn.Module):
-    """Hyper-latent -> what the means and ladder positions are moved by, `(B, 2C, 4h', 4w')`; zero at the start."""
+    """Hyper-latent, quality and the last frame's symbols -> what means and ladder positions are moved by.
+
+    The answer is `(B, 2C, h, w)`, zero at the start.
+    """
 
     def __init__(self, channels: int, hyper: int, width: int, depth: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            upward(hyper, width),
-            stack(width, depth),
-            upward(width, width),
-            stack(width, depth),
-            pointwise(width, 2 * channels, zero=True),
-        )
+        self.coarse = nn.Sequential(upward(hyper, width), stack(width, depth), upward(width, width))
+        self.previous = pointwise(channels, width)
+        self.quality = QualityTable(width, torch.zeros(width))
+        self.fine = nn.Sequential(stack(width, depth), pointwise(width, 2 * channels, zero=True))
 
-    def forward(self, hyper: Tensor) -> Tensor:
-        return self.layers(hyper)
+    def forward(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
+        height, width = previous.shape[-2:]
+        known = self.coarse(hyper)[..., :height, :width] + self.previous(torch.log1p(previous.abs()))
+        return self.fine(known + self.quality(quality))
 
 
 class Hyperprior(EntropyNetwork):
     """Means and scales of a latent from a hyper-latent at a quarter of its size.
 
     Both latents are Laplace distributed on the fixed ladder of `laplace.py`; the hyper-latent with a mean and a scale a
-    channel and quality.
+    channel and quality. The magnitudes of the last predicted frame's symbols, which both sides have, help.
+
+    On the sending side a learned dead zone draws the latent towards its mean: what is not worth its bits becomes zero.
 
     Args:
         channels: C of the latent.
@@ -71,11 +75,12 @@ class Hyperprior(EntropyNetwork):
         start = scale_index_of(torch.ones(channels)) / _LEVELS_PER_UNIT
         self.base = QualityTable(channels, start)
         self.hyper_mean = QualityTable(hyper, torch.zeros(hyper))
+        self.dead_zone = QualityTable(channels, torch.full((channels,), -2.0))
         self.hyper_scale = QualityTable(hyper, scale_index_of(torch.full((hyper,), 0.7)) / _LEVELS_PER_UNIT)
 
     def start_from(self, magnitude: Tensor) -> None:
         with torch.no_grad():
-            self.base.values.copy_(scale_index_of(magnitude) / _LEVELS_PER_UNIT)
+            self.base.start.copy_(scale_index_of(magnitude) / _LEVELS_PER_UNIT)
 
     def transmit(
         self,
@@ -89,15 +94,26 @@ class Hyperprior(EntropyNetwork):
         hyper = self.analysis(latent) if channel.sends else None
         shape = (len(quality), self.hyper, -(-size[0] // 4), -(-size[1] // 4))
         hyper = channel.symbols(f"{component}.hyper", hyper, self.hyper_model(quality, shape))
-        return channel.symbols(component, latent, self.latent_model(hyper, quality, size))
+        if previous is None:
+            previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
+        model = self.latent_model(hyper, previous, quality)
+        return channel.symbols(component, self.shrink(latent, model.means, quality) if channel.sends else None, model)
+
+    def shrink(self, latent: Tensor, means: Tensor, quality: Tensor) -> Tensor:
+        """The latent, drawn towards its means by the dead zone: up to half a quantisation step.
+
+        Source: the dead-zone quantiser of Sullivan, *Efficient scalar quantization of exponential and Laplacian random
+        variables*, 1996; here its width is learned.
+        """
+        centred = latent.float() - means
+        return means + torch.sign(centred) * torch.relu(centred.abs() - 0.5 * torch.sigmoid(self.dead_zone(quality)))
 
     def hyper_model(self, quality: Tensor, shape: tuple[int, int, int, int]) -> SymbolModel:
         """Distribution of the hyper-latent of `shape` `(B, Z, h', w')`."""
         index = limit_index(self.hyper_scale(quality) * _LEVELS_PER_UNIT)
         return SymbolModel(self.hyper_mean(quality).expand(shape), index.expand(shape))
 
-    def latent_model(self, hyper: Tensor, quality: Tensor, size: tuple[int, int]) -> SymbolModel:
-        """Distribution of the latent of `size` `(h, w)`, given the hyper-latent that both sides have."""
-        moved = self.synthesis(hyper)[..., : size[0], : size[1]].float()
-        means, index = moved.chunk(2, 1)
+    def latent_model(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> SymbolModel:
+        """Distribution of the latent `(B, C, h, w)`, given the hyper-latent and the last symbols that both sides have."""
+        means, index = self.synthesis(hyper, previous, quality).float().chunk(2, 1)
         return SymbolModel(means, limit_index((index + self.base(quality)) * _LEVELS_PER_UNIT))

@@ -34,7 +34,7 @@ class EntropyNetwork(nn.Module, ABC):
             size: `(h, w)`, known to both.
             quality: `(B,)` indices 0..63.
             channel: where it goes to or comes from.
-            previous: what the last predicted frame's `transmit` returned, known to both sides, or None; for networks with a temporal prior.
+            previous: what the last predicted frame's `transmit` returned, known to both sides, or None; for temporal priors.
 
         Returns:
             `(B, C, h, w)` float32, the same on both sides.

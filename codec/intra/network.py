@@ -26,9 +26,7 @@ class IntraCoder(nn.Module):
         if magnitude is not None:
             entropy.start_from(magnitude)
 
-    def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
-    ) -> ReferenceState:
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
         """Code one frame.
 
         Args:

@@ -3,30 +3,35 @@
 import torch
 from torch import Tensor, nn
 
-from codec.quality import QUALITIES
+from codec.quality import QUALITIES, log_interpolate
+
+KNOTS = 9
+_UNIT = 8.0
 
 
 class QualityTable(nn.Module):
     """A value per channel that varies smoothly with quality: learned at a few knots, linear between them.
 
-    Interpolated knots instead of 64 rows: a row is trained by every sample, not by one in 64.
+    Interpolated knots instead of 64 rows: a row is trained by every sample, not by one in 64. What is learned is the
+    distance to the start, in a unit large enough that an optimizer's small steps can cross it in a few hundred updates.
 
     Args:
         channels: C.
-        start: `(C,)` or `(knots, C)` initial values.
-        knots: number of learned rows, at least 2.
+        start: `(C,)` or `(KNOTS, C)` initial values.
     """
 
-    def __init__(self, channels: int, start: Tensor, knots: int = 9) -> None:
+    def __init__(self, channels: int, start: Tensor) -> None:
         super().__init__()
-        self.values = nn.Parameter(start.float().expand(knots, channels).clone())
+        self.register_buffer("start", start.float().expand(KNOTS, channels).clone())
+        self.moved = nn.Parameter(torch.zeros(KNOTS, channels))
 
     def forward(self, quality: Tensor) -> Tensor:
         """Values `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
-        position = quality.to(torch.float32) * ((self.values.shape[0] - 1) / (QUALITIES - 1))
-        lower = position.floor().long().clamp(max=self.values.shape[0] - 2)
+        values = self.start + _UNIT * self.moved
+        position = quality.to(torch.float32) * ((KNOTS - 1) / (QUALITIES - 1))
+        lower = position.floor().long().clamp(max=KNOTS - 2)
         share = (position - lower)[:, None]
-        row = self.values[lower] * (1 - share) + self.values[lower + 1] * share
+        row = values[lower] * (1 - share) + values[lower + 1] * share
         return row[:, :, None, None]
 
 
@@ -39,3 +44,8 @@ class QualityGain(QualityTable):
     def forward(self, quality: Tensor) -> Tensor:
         """Factors `(B, C, 1, 1)` at `quality` `(B,)`."""
         return super().forward(quality).exp()
+
+
+def step_ladder(coarsest: float, finest: float) -> Tensor:
+    """Quantisation steps `(KNOTS, 1)` from quality 0 to 63 for frames in -0.5..0.5; the ends are in grey levels of 255."""
+    return log_interpolate(coarsest, finest, torch.linspace(0, QUALITIES - 1, KNOTS))[:, None] / 255

@@ -48,12 +48,26 @@ class RateDistortionLoss(nn.Module):
         super().__init__()
         if not 0 < lambda_low <= lambda_high:
             raise CodecError(f"loss.lambda_low, lambda_high: {lambda_low}, {lambda_high}; expected 0 < low <= high")
-        if min(mse, lpips) < 0 or mse + lpips == 0:
-            raise CodecError(f"loss.mse, loss.lpips: {mse}, {lpips}; expected weights of at least 0, one of them above")
         self.lambda_low, self.lambda_high, self.balance = lambda_low, lambda_high, balance
-        self.mse, self.lpips = mse, lpips
         self.frame_weights = frame_weights or [1.0]
-        self.perceptual = load_lpips(lpips_net, lpips_backbone) if lpips > 0 else None
+        self.start, self.backbone = {"mse": mse, "lpips": lpips}, (lpips_net, lpips_backbone)
+        self.perceptual = None
+        self.weigh()
+
+    def weigh(self, **weights: float) -> None:
+        """Set the weights of the distortions; those not given are as they were at the start.
+
+        Raises:
+            CodecError: an unknown term, a negative weight, or all zero; LPIPS wanted and its backbone not found.
+        """
+        values = self.start | weights
+        if unknown := set(values) - set(self.start):
+            raise CodecError(f"loss: unknown terms {sorted(unknown)}; known are {sorted(self.start)}")
+        if min(values.values()) < 0 or not any(values.values()):
+            raise CodecError(f"loss: weights {values}; expected at least 0, one of them above")
+        self.mse, self.lpips = values["mse"], values["lpips"]
+        if self.lpips and self.perceptual is None:
+            self.perceptual = load_lpips(*self.backbone)
 
     def forward(self, frames: Tensor, coded: CodedClip, quality: Tensor) -> LossTerms:
         """Loss of `coded` against `frames` `(B, T, 3, H, W)` in 0..1, coded at `quality` `(B,)`."""
@@ -62,7 +76,7 @@ class RateDistortionLoss(nn.Module):
         mse = (frames - coded.frames).square().mean((2, 3, 4))
         distortion = self.mse * 255**2 * mse
         terms = {"bpp": coded.bpp.mean(), "psnr": (-10 * mse.clamp(min=1e-10).log10()).mean()}
-        if self.perceptual is not None:
+        if self.lpips:
             lpips = self.perceptual(frames.flatten(0, 1), coded.frames.flatten(0, 1)).view(batch, length)
             distortion = distortion + self.lpips * lpips
             terms["lpips"] = lpips.mean()

@@ -22,4 +22,4 @@ class ImplicitMotion(MotionNetwork):
         self.context = ContextNetwork(features, depth)
 
     def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        return Context(*self.context(state.frame, state.features))
+        return Context(*self.context(state.frame, state.features, quality))

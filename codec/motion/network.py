@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
 from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.state import Context, ReferenceState
 
 
@@ -42,11 +43,13 @@ class ContextNetwork(nn.Module):
         super().__init__()
         self.pixels = downward(3, features, 8)
         self.before = pointwise(features, features)
+        self.quality = QualityTable(features, torch.zeros(features))
         self.blocks = stack(features, depth)
         self.correction = upward(features, 3, 8, zero=True)
+        self.correction_gain = QualityGain(1, step_ladder(72.0, 6.0).log())
 
-    def forward(self, prediction: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)` -> the same shapes, refined."""
-        features = self.blocks(self.pixels(prediction) + self.before(features))
-        corrected = prediction + self.correction(features).float()
+    def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""
+        features = self.blocks(self.pixels(prediction) + self.before(features) + self.quality(quality))
+        corrected = prediction + self.correction(features).float() * self.correction_gain(quality)
         return torch.clamp(corrected, -0.5, 0.5), features

@@ -48,7 +48,7 @@ class SearchedMotion(MotionNetwork):
         size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
         sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
         prediction, features = self.move(sent, state.frame, state.features, quality)
-        return Context(*self.context(prediction, features), motion=sent)
+        return Context(*self.context(prediction, features, quality), motion=sent)
 
     def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """The motion latent `(B, 2, h, w)`: vectors in coded units."""

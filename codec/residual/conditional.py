@@ -5,49 +5,50 @@ from torch import Tensor, nn
 
 from codec.layers.blocks import downward, pointwise, stack, upward
 from codec.layers.dct import BlockTransform, typical_magnitude
-from codec.layers.gain import QualityGain
-from codec.quality import QUALITIES, log_interpolate
+from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.residual.network import ResidualNetwork
 from codec.state import Context
 
-_KNOTS = 9
-
 
 class Analysis(nn.Module):
-    """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)`; zero at the start."""
+    """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)` in quantisation steps; zero at the start."""
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
         super().__init__()
         self.pixels = downward(6, features, 8)
         self.context = pointwise(features, features)
+        self.quality = QualityTable(features, torch.zeros(features))
         self.blocks = stack(features, depth)
         self.head = downward(features, channels, 2, zero=True)
 
-    def forward(self, frame: Tensor, prediction: Tensor, features: Tensor) -> Tensor:
+    def forward(self, frame: Tensor, prediction: Tensor, features: Tensor, quality: Tensor) -> Tensor:
         pixels = self.pixels(torch.cat([frame - prediction, prediction], 1))
-        return self.head(self.blocks(pixels + self.context(features)))
+        return self.head(self.blocks(pixels + self.context(features) + self.quality(quality)))
 
 
 class Synthesis(nn.Module):
-    """What the networks add to the linear synthesis, `(B, 3, H, W)`, zero at the start; and the features for later."""
+    """What the networks add to the linear synthesis, `(B, 3, H, W)` in quantisation steps, and the features for later."""
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
         super().__init__()
         self.latent = upward(channels, features, 2)
         self.pixels = downward(3, features, 8)
         self.context = pointwise(features, features)
+        self.quality = QualityTable(features, torch.zeros(features))
         self.blocks = stack(features, depth)
         self.head = upward(features, 3, 8, zero=True)
 
-    def forward(self, latent: Tensor, linear: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.blocks(self.latent(latent) + self.pixels(linear) + self.context(features))
+    def forward(self, latent: Tensor, linear: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        known = self.latent(latent) + self.pixels(linear) + self.context(features)
+        features = self.blocks(known + self.quality(quality))
         return self.head(features), features
 
 
 class ConditionalResidual(ResidualNetwork):
     """Frame minus prediction through a linear block transform, plus networks that see prediction and features.
 
-    Quantisation steps are gains learned per channel and quality; they start at the step that suits the lambda.
+    Quantisation steps are gains learned per channel and quality; they start at the step that suits the lambda. What the
+    networks add is measured in steps too: at high quality there is little to add, and little that can go wrong.
 
     Args:
         features: F of the context.
@@ -70,32 +71,29 @@ class ConditionalResidual(ResidualNetwork):
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:
-            raise ValueError(f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected")
+            raise ValueError(
+                f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected"
+            )
         self.latent_channels = transform.channels
         self.transform = transform
         self.analysis = Analysis(features, transform.channels, depth)
         self.synthesis = Synthesis(features, transform.channels, depth)
-        self.register_buffer("start_steps", _steps(finest, coarsest), persistent=False)
-        self.encoder_gain = QualityGain(transform.channels, -self.start_steps.log(), _KNOTS)
-        self.decoder_gain = QualityGain(transform.channels, self.start_steps.log(), _KNOTS)
+        self.register_buffer("start_steps", step_ladder(coarsest, finest), persistent=False)
+        self.encoder_gain = QualityGain(transform.channels, -self.start_steps.log())
+        self.decoder_gain = QualityGain(transform.channels, self.start_steps.log())
+        self.correction_gain = QualityGain(1, self.start_steps.log())
 
     def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:
         linear = self.transform.analyse(frame - context.prediction)
-        learned = self.analysis(frame, context.prediction, context.features).float()
-        return (linear + learned) * self.encoder_gain(quality)
+        learned = self.analysis(frame, context.prediction, context.features, quality)
+        return linear * self.encoder_gain(quality) + learned.float()
 
     def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = latent * self.decoder_gain(quality)
-        linear = context.prediction + self.transform.synthesise(scaled)
-        learned, features = self.synthesis(scaled, linear, context.features)
-        return linear + learned.float(), features
+        linear = context.prediction + self.transform.synthesise(latent * self.decoder_gain(quality))
+        learned, features = self.synthesis(latent, linear, context.features, quality)
+        return linear + learned.float() * self.correction_gain(quality), features
 
     def typical_magnitude(self, predicted: bool) -> Tensor:
         coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)
         return coefficients[None] / self.start_steps
 
-
-def _steps(finest: float, coarsest: float) -> Tensor:
-    """Quantisation steps `(knots, 1)` for frames in -0.5..0.5."""
-    quality = torch.linspace(0, QUALITIES - 1, _KNOTS)
-    return log_interpolate(coarsest, finest, quality)[:, None] / 255

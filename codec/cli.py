@@ -1,0 +1,108 @@
+"""The `corvid` command: compress, decompress, info."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from codec.checkpoint import load_codec, model_hash
+from codec.errors import CodecError
+from codec.quality import check_quality
+from codec.stream import compress, decompress
+from codec.stream.container import read_stream
+from codec.stream.models import find_model, remember_model
+from data.errors import DataError
+from data.source import read_source
+from data.writer import write_video
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; bad input is one line on stderr and exit code 2."""
+    choice = _parser().parse_args(arguments)
+    try:
+        choice.run(choice)
+    except (CodecError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run_compress(choice: argparse.Namespace) -> None:
+    """A video to a .cvd file."""
+    check_quality(choice.quality)
+    codec = load_codec(choice.checkpoint)
+    source = read_source(choice.input, choice.frames)
+    with _Bar("compress", source.frames) as bar:
+        written = compress(
+            codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update
+        )
+    remember_model(choice.checkpoint, model_hash(codec))
+    bpp = 8 * written.bytes / (source.frames * source.width * source.height)
+    kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
+    print(
+        f"{choice.output}: {written.bytes} bytes, {source.frames} frames of {source.width}×{source.height}, "
+        f"{bpp:.4f} bpp, {kbps:.1f} kbit/s at {float(source.fps):.3f} fps, {written.seconds:.1f} s"
+    )
+
+
+def run_decompress(choice: argparse.Namespace) -> None:
+    """A .cvd file to a video, an array, or a folder of pictures."""
+    header, _ = read_stream(choice.input)
+    codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
+    with _Bar("decompress", header.frames) as bar:
+        clip = decompress(choice.input, codec, bar.update)
+    written = write_video(clip.frames, header.fps, choice.output)
+    print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s")
+
+
+def run_info(choice: argparse.Namespace) -> None:
+    """What a .cvd file's header says."""
+    header, payloads = read_stream(choice.input)
+    for name, value in vars(header).items():
+        print(f"{name:13} {value}")
+    sizes = [len(payload) for payload in payloads]
+    print(
+        f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})"
+    )
+
+
+class _Bar:
+    """A progress bar that takes (done, in all)."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._bar = tqdm(total=total, desc=title, unit="frame", leave=False, disable=None)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, done: int, total: int) -> None:
+        self._bar.update(done - self._bar.n)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="corvid", description="Code videos with trained neural codecs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser("compress", help="a video to a .cvd file")
+    add.add_argument("input", type=Path, help="a video file")
+    add.add_argument("output", type=Path, help="the .cvd file to write")
+    add.add_argument("--checkpoint", required=True, help="checkpoint file or run folder")
+    add.add_argument("--quality", type=int, default=32, help="0 (smallest file) to 63; default %(default)s")
+    add.add_argument("--intra-period", type=int, default=-1, help="frames between intra frames; -1: only the first")
+    add.add_argument("--frames", type=int, default=None, help="code only so many frames")
+    add.set_defaults(run=run_compress)
+    add = commands.add_parser("decompress", help="a .cvd file to a video")
+    add.add_argument("input", type=Path, help="the .cvd file")
+    add.add_argument("output", type=Path, help=".mkv (lossless), .mp4, .npy, or a folder for PNGs")
+    add.add_argument("--checkpoint", default=None, help="by default the weights that compress kept on this machine")
+    add.set_defaults(run=run_decompress)
+    add = commands.add_parser("info", help="what a .cvd file is")
+    add.add_argument("input", type=Path, help="the .cvd file")
+    add.set_defaults(run=run_info)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

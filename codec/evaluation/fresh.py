@@ -1,0 +1,65 @@
+"""Decode in another process: what it cannot know from the file and the checkpoint, it does not know."""
+
+import functools
+import multiprocessing
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.checkpoint import load_codec
+from codec.errors import CodecError
+from codec.stream import decompress
+from codec.video import VideoCodec
+
+
+@dataclass(frozen=True)
+class FreshlyDecoded:
+    """Frames `(T, 3, H, W)` uint8 from another process, and its seconds of decoding."""
+
+    frames: Tensor
+    seconds: float
+
+
+def decode_fresh(file: Path, checkpoint: str, device: str = "cpu") -> FreshlyDecoded:
+    """Decode a `.cvd` file in a spawned process that gets the two paths and nothing else.
+
+    The process is started once and kept, with as many torch threads as this one.
+
+    Raises:
+        CodecError: the decoder's own error, or the process died (memory, most often).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "frames.npy"
+        try:
+            job = process().submit(decode_to, answer, file, checkpoint, device, torch.get_num_threads())
+            seconds = job.result()
+        except BrokenProcessPool as error:
+            process.cache_clear()
+            raise CodecError(f"{file}: the decoding process died ({error}); is there memory enough?") from error
+        return FreshlyDecoded(torch.from_numpy(np.load(answer)), seconds)
+
+
+@functools.cache
+def process() -> ProcessPoolExecutor:
+    """The one decoding process, spawned (not forked: it inherits no state)."""
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: int) -> float:
+    """In the other process: decode `file`, leave the frames in `answer`, return the seconds."""
+    torch.set_num_threads(threads)
+    clip = decompress(file, codec_on(checkpoint, device))
+    np.save(answer, clip.frames.cpu().numpy())
+    return clip.seconds
+
+
+@functools.lru_cache(maxsize=1)
+def codec_on(checkpoint: str, device: str) -> VideoCodec:
+    """The codec of a checkpoint, loaded once."""
+    return load_codec(checkpoint).to(device)

@@ -1,0 +1,69 @@
+"""A checkpoint of ours as a codec to evaluate: real files, decoded in a fresh process, compared bit by bit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codec.anchors.coder import CodedResult
+from codec.checkpoint import checkpoint_file, model_hash
+from codec.errors import CodecError
+from codec.evaluation.fresh import codec_on, decode_fresh
+from codec.stream import compress, frames_sha256
+from data.source import SourceClip
+
+SPREAD = (0, 13, 25, 38, 50, 63)
+
+
+@dataclass(frozen=True)
+class LearnedCodec:
+    """A trained codec; the checkpoint is read when it is first needed.
+
+    Args:
+        checkpoint: file or run folder.
+        name: what tables call it.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
+        qualities: indices 0..63.
+        device: where networks run, in both processes.
+    """
+
+    checkpoint: str
+    name: str = "corvid"
+    intra_period: int = -1
+    qualities: Sequence[int] = SPREAD
+    device: str = "cpu"
+    tunes: Sequence[str | None] = (None,)
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint:
+            raise CodecError(f"{self.name}: no checkpoint; name one with checkpoint=FILE_OR_RUN")
+
+    def settings(self) -> dict[str, Any]:
+        """Which model, and how it was run."""
+        file = checkpoint_file(self.checkpoint).resolve()
+        return {
+            "checkpoint": f"{file.parent.name}/{file.name}",
+            "model_hash": model_hash(codec_on(self.checkpoint, self.device)),
+            "intra_period": self.intra_period,
+            "device": self.device,
+            "decoded": "in a fresh process, equal to the encoder's reconstruction",
+        }
+
+    def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
+        """Compress in this process, decompress in a fresh one.
+
+        Raises:
+            CodecError: the codec failed, or the decoder's frames are not the encoder's reconstruction.
+        """
+        file = folder / f"{source.name}_q{quality}.cvd"
+        codec = codec_on(self.checkpoint, self.device)
+        written = compress(codec, source.rgb, source.fps, quality, file, intra_period=self.intra_period)
+        decoded = decode_fresh(file, self.checkpoint, self.device)
+        if frames_sha256(decoded.frames) != written.reconstruction_sha256:
+            raise CodecError(
+                f"{file}: a fresh process decodes other frames than the encoder reconstructed; decode on the same "
+                f"device and with the same number of threads, or report it with the file"
+            )
+        size = file.stat().st_size
+        extra = {"frame_bytes": written.frame_bytes}
+        return CodedResult(file, size, decoded.frames, written.seconds, decoded.seconds, extra)

@@ -1,0 +1,101 @@
+"""Learned perceptual image patch similarity, as a metric and as a training loss."""
+
+import warnings
+from pathlib import Path
+
+import lpips
+import torch
+from torch import Tensor, nn
+
+from codec.errors import CodecError
+from codec.metrics.backbones import find_weights
+
+MINIMUM_SIZE = {"alex": 31, "vgg": 16}
+EPSILON = 1e-8
+
+
+def load_lpips(net: str = "alex", backbone: str | Path | None = None) -> "Lpips":
+    """LPIPS 0.1 with the heads of the `lpips` package, frozen and in evaluation mode.
+
+    Args:
+        net: `"alex"` (the usual metric) or `"vgg"` (the usual loss).
+        backbone: file or folder with torchvision's weights; otherwise see `find_weights`.
+
+    Raises:
+        CodecError: an unknown net, or no backbone weights (it says the three remedies).
+    """
+    if net not in MINIMUM_SIZE:
+        raise CodecError(f"lpips: net is {net!r}; choose from {', '.join(sorted(MINIMUM_SIZE))}")
+    weights, origin = find_weights(net, backbone)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    state = {name: weights[name.split(".", 1)[1]] for name in model.net.state_dict()}
+    model.net.load_state_dict(state)
+    return Lpips(model, net, origin)
+
+
+class Lpips(nn.Module):
+    """The distance of two batches of images.
+
+    `origin` says where the backbone came from. Parameters are frozen, gradients reach the images; `train()` changes
+    nothing, so a loss that holds it stays without dropout.
+
+    Source: Zhang et al., *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*, 2018, eq. 1.
+    """
+
+    def __init__(self, model: lpips.LPIPS, net: str, origin: str) -> None:
+        super().__init__()
+        self.net = net
+        self.origin = origin
+        self.scaling = model.scaling_layer
+        self.backbone = model.net
+        self.heads = model.lins
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "Lpips":
+        return self
+
+    def forward(self, reference: Tensor, decoded: Tensor) -> Tensor:
+        """Distances of images.
+
+        Args:
+            reference: `(B, 3, H, W)` float RGB in [0, 1]; the scaling to [-1, 1] happens here.
+            decoded: the same shape.
+
+        Returns:
+            `(B,)` float32, 0 for equal images.
+
+        Raises:
+            CodecError: shapes differ, a type is not float, or the images are smaller than the net can see
+                (31 x 31 for alex, 16 x 16 for vgg).
+        """
+        self.check(reference, decoded)
+        features = zip(self.features(reference), self.features(decoded), self.heads, strict=True)
+        terms = [head(difference(a, b)).mean(dim=(1, 2, 3)) for a, b, head in features]
+        return torch.stack(terms).sum(dim=0)
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The five layers of the backbone, `(B, C, h, w)` each."""
+        return self.backbone(self.scaling(2 * images.float() - 1))
+
+    def check(self, reference: Tensor, decoded: Tensor) -> None:
+        """Refuse what LPIPS cannot compare."""
+        both = f"reference {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} {tuple(decoded.shape)}"
+        if reference.shape != decoded.shape or reference.dim() != 4 or reference.shape[1] != 3:
+            raise CodecError(f"lpips: {both}; give two (B, 3, H, W) of one shape")
+        if not (reference.is_floating_point() and decoded.is_floating_point()):
+            raise CodecError(f"lpips: {both}; give floats in [0, 1] (divide uint8 by 255)")
+        if min(reference.shape[-2:]) < MINIMUM_SIZE[self.net]:
+            raise CodecError(f"lpips: {both}; {self.net} needs at least {MINIMUM_SIZE[self.net]} pixels a side")
+
+
+def difference(first: Tensor, second: Tensor) -> Tensor:
+    """Squared difference of features of unit length, `(B, C, h, w)` in float32."""
+    return (normalise(first.float()) - normalise(second.float())).square()
+
+
+def normalise(features: Tensor) -> Tensor:
+    """Scale to unit length along channels; epsilon inside the root (lpips 0.1.4: outside): finite gradients at 0."""
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + EPSILON)

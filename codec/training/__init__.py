@@ -1,0 +1,1 @@
+"""Training: the Lightning module, schedules of stages, run folders."""

@@ -1,0 +1,65 @@
+"""Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+
+from codec.checkpoint import read_checkpoint
+from codec.training.keep import KeepCheckpoints
+from codec.training.module import CodecTraining
+from data.module import ClipDataModule
+
+
+def fit(
+    module: CodecTraining, data: ClipDataModule, keep: KeepCheckpoints, loggers: list[Logger], trainer: dict[str, Any]
+) -> None:
+    """Train through all stages that are not done yet.
+
+    Args:
+        module: with its schedule, possibly restored from a checkpoint.
+        data: is told each stage's frames, crop, batch and first batch.
+        keep: writes the checkpoints.
+        loggers: get the same numbers.
+        trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, precision.
+    """
+    schedule = module.schedule
+    for index, stage in enumerate(schedule.stages):
+        left = schedule.start_of(index) + stage.steps - module.codec_steps
+        if left <= 0:
+            continue
+        module.begin_stage(index)
+        if left == stage.steps:
+            keep.begin_stage()
+        data.configure(stage.frames, stage.crop, stage.batch, start_batch=module.codec_steps, batches=left)
+        print(
+            f"stage {index + 1}/{len(schedule.stages)} {stage.name}: {left} steps of {stage.batch} clips, "
+            f"{stage.frames} frames of {stage.crop}×{stage.crop}"
+        )
+        Trainer(
+            max_epochs=1,
+            limit_train_batches=left,
+            val_check_interval=_interval(left, stage.validate_every),
+            logger=loggers,
+            callbacks=[keep, TQDMProgressBar(refresh_rate=10)],
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            **trainer,
+        ).fit(module, data)
+        keep.save(module, f"stage_{stage.name}.ckpt")
+
+
+def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
+    """Take up the weights, the optimizer and the step of a run's `last.ckpt`."""
+    content = read_checkpoint(folder / "last.ckpt")
+    module.codec.load_state_dict(content["codec"])
+    module.restore(content["training"])
+    keep.begin_stage(content["training"]["best"])
+
+
+def _interval(steps: int, wanted: int) -> int:
+    """An interval near `wanted` that ends close to the last of `steps`."""
+    return steps // max(1, round(steps / wanted))

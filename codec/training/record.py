@@ -1,0 +1,43 @@
+"""What a run folder says about itself: versions, commit, command."""
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ["torch", "pytorch-lightning", "hydra-core", "compressai", "decord", "lpips", "wandb", "numpy"]
+
+
+def write_record(folder: Path) -> None:
+    """Append how the run was started to `record.json`: a list, an entry a start (a resume adds one)."""
+    path = folder / "record.json"
+    entries = json.loads(path.read_text()) if path.is_file() else []
+    entries.append({"command": [Path(sys.argv[0]).name, *sys.argv[1:]], "commit": git_commit(), "versions": versions()})
+    path.write_text(json.dumps(entries, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, Corvid and what results depend on."""
+    found = {"python": platform.python_version()}
+    for package in ["corvid", *_PACKAGES]:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """The commit of the source, with `+changes` where the working tree differs; `unknown` outside a checkout."""
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")

@@ -1,0 +1,38 @@
+"""Crops: a square of fixed size out of frames of any size, mirrored or reversed.
+
+Numpy does the copying: in a training process, torch's threads wait longer for each other than these copies take.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def crop_at(frames: Tensor, size: int, down: float, across: float, flip: Sequence[int] = ()) -> Tensor:
+    """A square of `size` pixels; frames that are smaller are first padded evenly by reflection.
+
+    Args:
+        frames: uint8 `(T, 3, H, W)`.
+        size: pixels.
+        down, across: where in the room that is left, 0 (top, left) to 1 (bottom, right); 0.5 is the centre.
+        flip: axes to reverse: 0 in time, 2 upside down, 3 left to right.
+
+    Returns:
+        uint8 `(T, 3, size, size)`, contiguous and sharing no memory with `frames`.
+    """
+    pictures = _padded(frames.numpy(), size)
+    height, width = pictures.shape[-2:]
+    top, left = round(down * (height - size)), round(across * (width - size))
+    window = pictures[..., top : top + size, left : left + size]
+    return torch.from_numpy(np.flip(window, flip).copy())
+
+
+def _padded(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Reflection any number of times over, which torch's own padding refuses."""
+    lacks = [max(0, size - extent) for extent in pictures.shape[-2:]]
+    if not any(lacks):
+        return pictures
+    margins = [(lack // 2, lack - lack // 2) for lack in lacks]
+    return np.pad(pictures, [(0, 0), (0, 0), *margins], mode="reflect")

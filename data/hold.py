@@ -1,0 +1,55 @@
+"""Hold: opening files for a data set, the first of them decoded once and held in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.readers import Reader, open_reader
+
+PORTION = 16  # frames decoded at once
+
+
+class HeldReader:
+    """A `Reader` over frames that were decoded before."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.frames, self.fps, self.matrix = reader.frames, reader.fps, reader.matrix
+        self.width, self.height = reader.width, reader.height
+        self._pictures = torch.empty(reader.frames, 3, reader.height, reader.width, dtype=torch.uint8)
+        for first in range(0, reader.frames, PORTION):
+            portion = range(first, min(first + PORTION, reader.frames))
+            self._pictures.numpy()[first : portion.stop] = reader.read(portion).numpy()
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """See `Reader`; evenly spaced frames are a view, not to be written to."""
+        step = indices[1] - indices[0] if len(indices) > 1 else 1
+        if step > 0 and list(indices) == list(range(indices[0], indices[-1] + 1, step)):
+            return self._pictures[indices[0] : indices[-1] + 1 : step]
+        return self._pictures[list(indices)]
+
+
+class Hold:
+    """Opens files; those that fit into `megabytes` are decoded wholly at first use and held, first come, never evicted.
+
+    Files that do not fit are opened anew every time, which keeps no memory (an open decord reader grows) and costs
+    some 10 ms. Each worker has its own hold: use it for a few small files, with `workers=0` or 1.
+    """
+
+    def __init__(self, reader: str, megabytes: int = 0) -> None:
+        self.reader = reader
+        self.room = megabytes * 2**20
+        self._held: dict[Path, HeldReader] = {}
+
+    def open(self, path: Path) -> Reader:
+        """A reader of `path`; DataError as `open_reader`."""
+        if path in self._held:
+            return self._held[path]
+        reader = open_reader(path, self.reader)
+        need = reader.frames * 3 * reader.height * reader.width
+        if need > self.room:
+            return reader
+        self._held[path] = HeldReader(reader)
+        self.room -= need
+        return self._held[path]

@@ -1,0 +1,136 @@
+"""Probe: what a video file holds, found by reading its packets without decoding them."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from data.colour import Colour, colour_of
+from data.errors import DataError
+
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+REPAIR = "copy or download it again, or remove it"
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A video file's first video stream.
+
+    Attributes:
+        path: the file.
+        frames: pictures that the file holds and shows (an edit list may hide some).
+        fps: frames per second, the average.
+        width, height: pixels.
+        pixel_format: ffmpeg's name.
+        colour: matrix and range of its planes.
+        pts: int64 `(frames,)`, sorted times in the stream's units; None when the file does not say them all.
+        key_pts: int64, sorted times of the keyframes.
+        plain: decord finds frames of such a file by number: mp4 or mkv, all packets timed, none hidden, no open GOP.
+    """
+
+    path: Path
+    frames: int
+    fps: Fraction
+    width: int
+    height: int
+    pixel_format: str
+    colour: Colour
+    pts: np.ndarray | None
+    key_pts: np.ndarray
+    plain: bool
+
+
+def probe(path: Path | str) -> Probe:
+    """Read the header and every packet's time; remembered for the last 128 files.
+
+    Raises:
+        DataError: the file is missing, empty, no video, audio only, cut short, or of a colour that is not known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; check the path")
+    stat = path.stat()
+    if stat.st_size == 0:
+        raise DataError(f"{path}: empty (0 bytes); {REPAIR}")
+    return _probe(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _probe(path: Path, size: int, changed: int) -> Probe:
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise DataError(f"{path}: holds no video stream (audio only?); give a file with pictures")
+            return _read_packets(path, container)
+    except (FFmpegError, OSError) as error:
+        raise DataError(f"{path}: no video that ffmpeg can open ({_reason(error)}); {REPAIR}") from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    shown = [packet for packet in packets if not packet.is_discard]
+    _check_whole(path, stream, shown)
+    fps = stream.average_rate or stream.guessed_rate or stream.base_rate
+    if not fps:
+        raise DataError(f"{path}: says no frame rate; remux it with one (ffmpeg -r RATE -i IN -c copy OUT.mkv)")
+    times = [packet.pts for packet in shown]
+    timed = None not in times and len(set(times)) == len(times)
+    plain = timed and len(shown) == len(packets) and container.format.name in SEEKABLE and not _has_leading(packets)
+    colorspace = int(getattr(context, "colorspace", 2))
+    return Probe(
+        path=path,
+        frames=len(shown),
+        fps=Fraction(fps),
+        width=context.width,
+        height=context.height,
+        pixel_format=context.pix_fmt,
+        colour=colour_of(str(path), context.pix_fmt, colorspace, int(context.color_range), context.height),
+        pts=np.sort(np.array(times, dtype=np.int64)) if timed else None,
+        key_pts=np.sort(np.array([p.pts for p in packets if p.is_keyframe and p.pts is not None], dtype=np.int64)),
+        plain=plain,
+    )
+
+
+def _check_whole(path: Path, stream: av.VideoStream, packets: list[av.Packet]) -> None:
+    """Refuse a file whose header opens but whose pictures are missing or cut."""
+    if not packets or not stream.codec_context.pix_fmt or not stream.codec_context.width:
+        raise DataError(f"{path}: holds a header but no picture that can be decoded (cut short?); {REPAIR}")
+    if any(packet.is_corrupt for packet in packets):
+        raise DataError(f"{path}: cut short, {len(packets)} of {stream.frames or 'its'} frames are there; {REPAIR}")
+    promised = _seconds(stream.metadata.get("DURATION", ""))
+    ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
+    held = float(max(ends) * stream.time_base) if ends else promised
+    if held < 0.9 * promised - 0.5:
+        raise DataError(f"{path}: cut short, holds {held:.1f} s of the {promised:.1f} s its header says; {REPAIR}")
+
+
+def _seconds(clock: str) -> float:
+    """Matroska's "HH:MM:SS.fraction" in seconds; 0 when there is none."""
+    parts = clock.split(":")
+    try:
+        return sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
+    except ValueError:
+        return 0.0
+
+
+def _has_leading(packets: list[av.Packet]) -> bool:
+    """Whether a picture shown before a keyframe is coded after it (open GOP): decord miscounts after a seek."""
+    key = None
+    for packet in packets:
+        if packet.is_keyframe:
+            key = packet.pts
+        elif key is None or (packet.pts is not None and packet.pts < key):
+            return True
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

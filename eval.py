@@ -1,0 +1,71 @@
+"""Evaluate: checkpoint + clips + anchors -> RD points -> BD-rate -> report. `conf/eval.yaml` holds the choices."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from codec.errors import CodecError
+from codec.evaluation import Coder, evaluate
+from codec.evaluation.learned import LearnedCodec
+from codec.evaluation.measure import Measure
+from codec.report import bd_tables, write_report
+from codec.training.record import write_record
+from data.errors import DataError
+from data.files import find_videos
+
+CONF = Path(__file__).parent / "conf"
+
+
+def load_anchor(name: str, choice: dict[str, Any]) -> Coder:
+    """Build the anchor of `conf/anchor/<name>.yaml`; what it interpolates comes from `choice`."""
+    files = {path.stem: path for path in sorted((CONF / "anchor").glob("*.yaml"))}
+    if name not in files:
+        raise CodecError(f"anchors: no {name!r} in conf/anchor; choose from {', '.join(files)}")
+    return instantiate(OmegaConf.create({**choice, "chosen": OmegaConf.load(files[name])}).chosen, _convert_="all")
+
+
+def run(config: DictConfig) -> None:
+    """Evaluate, write everything into `config.output`, print the table and the paths."""
+    choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    output = Path(choice["output"])
+    clips = find_videos(choice["clips"])
+    anchors = [load_anchor(name, choice) for name in choice["anchors"]]
+    common = {name: choice[name] for name in ("name", "intra_period", "qualities", "device")}
+    codecs = [LearnedCodec(choice["checkpoint"], **common)] if choice["checkpoint"] else []
+    measure = Measure(choice["metrics"], choice["lpips_every"], choice["device"])
+    found = evaluate(codecs, anchors, clips, output, measure, choice["frames"])
+    OmegaConf.save(config, output / "config.yaml", resolve=True)
+    write_record(output)
+    pages = write_report(found.result, found.comparisons, output)
+    console = Console()
+    console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n")
+    for path in (output / "rd.json", output / "bd_rate.json", *pages):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="eval")
+def main(config: DictConfig) -> None:
+    """Turn what a user can put right into one line and exit code 2."""
+    try:
+        run(config)
+    except (CodecError, DataError, OmegaConfBaseException, InstantiationException) as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong in the words of who found it, without the libraries around it."""
+    if isinstance(error, InstantiationException):
+        return str(error.__cause__ or error)
+    return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The loop from clips to rd.json and bd_rate.json, with a real anchor and a made-up codec."""
+
+import json
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from codec.anchors import X265
+from codec.errors import CodecError
+from codec.evaluation import CodedResult, Evaluation, evaluate, load
+from codec.evaluation.measure import Measure
+from data.source import SourceClip
+
+QPS = (20, 26, 32, 38)
+
+
+@dataclass(frozen=True)
+class Zipped:
+    """Pixels quantised in steps and deflated, every byte spent eight times: a codec that x265 beats."""
+
+    name: str = "zipped"
+    qualities: tuple[int, ...] = (2, 4, 8, 16, 32)
+    tunes: tuple[None] = (None,)
+    crop: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        return {"level": 9}
+
+    def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
+        decoded = (source.rgb // quality * quality + quality // 2).clamp(max=255)[..., self.crop :]
+        file = folder / f"{source.name}_{quality}.z"
+        file.write_bytes(8 * zlib.compress(decoded.numpy().tobytes(), 9))
+        return CodedResult(file, file.stat().st_size, decoded, 0.1, 0.2)
+
+
+@pytest.fixture(scope="module")
+def measure() -> Measure:
+    return Measure(["psnr_rgb", "lpips_alex"], lpips_every=3)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def found(output: Path, clips: list[Path], measure: Measure) -> Evaluation:
+    return evaluate([Zipped()], [X265(qualities=QPS)], clips, output, measure, frames=4)
+
+
+def test_every_codec_clip_quality_and_tuning_has_a_point(found: Evaluation, output: Path):
+    """Catches points that are skipped, bytes that are not the file's, and paths of the machine in results."""
+    result = load(output / "rd.json")
+    assert result == found.result
+    assert len(result.points) == 2 * (5 + 2 * len(QPS))
+    for point in result.points:
+        assert point.bytes == (output / point.file).stat().st_size
+        assert point.frames == 4 and set(point.metrics) == {"psnr_rgb", "lpips_alex"}
+        assert (point.width, point.height) == {"even": (64, 48), "odd": (45, 33)}[point.clip]
+    assert str(output) not in (output / "rd.json").read_text()
+
+
+def test_bd_rate_file_has_the_documented_fields(found: Evaluation, output: Path):
+    """Catches anchor and codec swapped: the made-up codec needs far more rate than x265, in every metric and clip."""
+    rows = json.loads((output / "bd_rate.json").read_text())
+    assert rows == [comparison.to_json() for comparison in found.comparisons]
+    assert [(row["metric"], row["clip"]) for row in rows] == [
+        (metric, clip) for metric in ("psnr_rgb", "lpips_alex") for clip in ("even", "odd", "mean")
+    ]
+    for row in rows:
+        assert {"anchor", "codec", "metric", "clip", "bd_rate_percent", "overlap"} <= row.keys()
+        assert (row["anchor"], row["codec"]) == ("x265_medium", "zipped")
+        assert row["bd_rate_percent"] > 100 and 0 < row["overlap"] <= 1
+
+
+def test_conditions_let_a_stranger_repeat_it(found: Evaluation):
+    """Catches conditions that leave out versions, the colour path, the backbone or the chosen frames."""
+    conditions = found.result.conditions
+    assert conditions["versions"]["torch"] == torch.__version__.split("+")[0] and conditions["git_commit"]
+    assert conditions["clips"]["even"]["read"].startswith("4:2:0") and "bt601" in conditions["clips"]["even"]["colour"]
+    assert conditions["clips"]["odd"]["read"].startswith("RGB")
+    assert "sha256" in conditions["metrics"]["lpips_alex"] and "0, 3, 6" in conditions["metrics"]["lpips_alex"]
+    assert "x265" in conditions["codecs"]["x265_medium"] and conditions["frames_per_clip"] == 4
+
+
+def test_anchors_alone_are_compared_with_the_first(clips: list[Path], measure: Measure, tmp_path: Path):
+    """Catches an evaluation that needs a checkpoint to compare standard codecs; HEVC against itself is 0.00 %."""
+    twice = [X265(qualities=QPS), X265(name="again", qualities=QPS)]
+    comparisons = evaluate([], twice, clips[:1], tmp_path, measure, frames=2).comparisons
+    assert {(c.anchor, c.codec) for c in comparisons} == {("x265_medium", "again")}
+    assert all(c.bd_rate_percent == pytest.approx(0, abs=1e-9) and c.overlap == 1 for c in comparisons)
+
+
+def test_frames_of_another_size_are_an_error(clips: list[Path], measure: Measure, tmp_path: Path):
+    """Catches a codec that crops: its missing pixels would count as perfect, or shift every other."""
+    with pytest.raises(CodecError, match="zipped: even at quality 2 was decoded to"):
+        evaluate([replace(Zipped(), crop=1)], [], clips[:1], tmp_path, measure)
+
+
+def test_names_are_keys(clips: list[Path], measure: Measure, tmp_path: Path):
+    """Catches two clips or codecs of one name that overwrite each other's files and share a curve."""
+    with pytest.raises(CodecError, match="clips share the name even"):
+        evaluate([Zipped()], [], [clips[0], clips[0]], tmp_path, measure)
+    with pytest.raises(CodecError, match="codecs share the name zipped"):
+        evaluate([Zipped()], [Zipped()], clips, tmp_path, measure)
+    with pytest.raises(CodecError, match="no codec or no clip"):
+        evaluate([], [], clips, tmp_path, measure)
+
+
+def test_what_cannot_be_measured_is_null_with_a_reason(measure: Measure):
+    """Catches a crash on frames below LPIPS's smallest, and perfect frames that raise the mean in silence."""
+    frames = torch.randint(0, 256, (3, 3, 16, 24), dtype=torch.uint8)
+    scores, notes = measure.score(frames, frames)
+    assert scores == {"psnr_rgb": 100, "lpips_alex": None}
+    assert notes[0] == "psnr_rgb: 3 of 3 frames are perfect, 100 dB" and "24x16 are below the 31x31" in notes[1]
+
+
+def test_an_unknown_metric_is_refused_before_any_work():
+    """Catches an evaluation of hours that ends in a KeyError."""
+    with pytest.raises(CodecError, match="'vmaf' is not known; choose from psnr_rgb"):
+        Measure(["psnr_rgb", "vmaf"])
+    with pytest.raises(CodecError, match="lpips_every: 0"):
+        Measure(["psnr_rgb"], lpips_every=0)

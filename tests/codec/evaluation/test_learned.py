@@ -1,0 +1,74 @@
+"""A checkpoint as a codec to evaluate: one process writes, another reads."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from codec.checkpoint import save_checkpoint
+from codec.errors import CodecError
+from codec.evaluation import fresh, learned
+from codec.evaluation.learned import LearnedCodec
+from data.source import SourceClip, read_source
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo's codec, narrow and untrained."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=["width=16"])
+    plain = OmegaConf.to_container(config.codec, resolve=True)
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    save_checkpoint(path, instantiate(plain), plain)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def source(clips: list[Path]) -> SourceClip:
+    return read_source(clips[1], max_frames=2)
+
+
+def test_the_decoder_is_another_process_and_agrees(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches decoding with the encoder's own state, and a size that is not the file's."""
+    result = LearnedCodec(checkpoint).code(source, 40, None, tmp_path)
+    assert result.decoded.shape == source.rgb.shape
+    assert result.bytes == result.file.stat().st_size > 0
+    assert fresh.process().submit(os.getpid).result() != os.getpid()
+
+
+def test_another_reconstruction_is_an_error(
+    checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches a decoder that drifts from the encoder being scored as if nothing were."""
+    monkeypatch.setattr(learned, "frames_sha256", lambda frames: "other")
+    with pytest.raises(CodecError, match="fresh process decodes other frames"):
+        LearnedCodec(checkpoint).code(source, 40, None, tmp_path)
+
+
+def test_the_decoders_own_error_arrives(checkpoint: str, tmp_path: Path):
+    """Catches an error of the other process that ends as a broken pool or hangs."""
+    broken = tmp_path / "broken.cvd"
+    broken.write_bytes(b"not a stream")
+    with pytest.raises(CodecError, match="broken.cvd"):
+        fresh.decode_fresh(broken, checkpoint)
+
+
+def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches an intra period that is not passed on, and settings without the model."""
+    inter, intra = LearnedCodec(checkpoint), LearnedCodec(checkpoint, name="all_intra", intra_period=1)
+    files = [coder.code(source, 40, None, tmp_path).file.read_bytes() for coder in (inter, intra)]
+    assert files[0] != files[1]
+    settings = intra.settings()
+    assert settings["checkpoint"].endswith("/best.ckpt") and settings["checkpoint"].count("/") == 1
+    assert len(settings["model_hash"]) == 16 and settings["intra_period"] == 1
+
+
+def test_no_checkpoint_is_said():
+    """Catches `anchors=[all_intra]` without a checkpoint ending in a traceback."""
+    with pytest.raises(CodecError, match="checkpoint=FILE_OR_RUN"):
+        LearnedCodec("", name="all_intra")

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from codec.errors import CodecError
+from codec.layers.frames import check_size, pad_frames, rgb_to_ycc, ycc_to_rgb
+
+
+def test_grey_has_no_colour_and_the_way_back_is_exact():
+    """Catches wrong weights: mid-grey is zero, and RGB comes back."""
+    torch.testing.assert_close(rgb_to_ycc(torch.full((3, 2, 2), 0.5)), torch.zeros(3, 2, 2), atol=1e-6, rtol=0)
+    rgb = torch.rand(2, 3, 5, 7)
+    torch.testing.assert_close(ycc_to_rgb(rgb_to_ycc(rgb)), rgb, atol=1e-6, rtol=0)
+
+
+def test_pure_colours_stay_in_range():
+    """Catches colour differences that are not scaled to -0.5..0.5."""
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)[:, :, None, None]
+    ycc = rgb_to_ycc(corners)
+    assert ycc.abs().max() <= 0.5 + 1e-6
+    torch.testing.assert_close(ycc.amax((0, 2, 3)), torch.full((3,), 0.5))
+
+
+def test_padding_repeats_the_border():
+    """Catches zero padding, which costs bits at the border."""
+    padded = pad_frames(torch.arange(6.0).view(1, 1, 2, 3), 4)
+    assert padded.shape == (1, 1, 4, 4)
+    assert padded[0, 0, 3].tolist() == [3, 4, 5, 5]
+
+
+def test_small_frames_are_refused():
+    """Catches an 8×8 frame that fails deep inside a network instead of here."""
+    with pytest.raises(CodecError, match="8×8 given; the smallest that can be coded is 16×16"):
+        check_size(8, 8)

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import FPS, moving_clip
+
+from codec.checkpoint import load_codec
+from codec.cli import main
+from codec.stream import decompress
+from data.writer import write_video
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short real file."""
+    return write_video(moving_clip(4, 72, 88), FPS, tmp_path_factory.mktemp("video") / "clip.mkv")
+
+
+def test_compress_here_decompress_in_another_process(video: Path, checkpoint: Path, tmp_path: Path, capsys):
+    """Catches a decoder that needs anything but the file: the codec is found by the hash in its header."""
+    main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--quality", "20"])
+    assert f"{(tmp_path / 'a.cvd').stat().st_size} bytes, 4 frames of 88×72" in capsys.readouterr().out
+    command = [sys.executable, "-m", "codec.cli", "decompress", str(tmp_path / "a.cvd"), str(tmp_path / "out.npy")]
+    subprocess.run(command, check=True, capture_output=True)
+    ours = decompress(tmp_path / "a.cvd", load_codec(checkpoint)).frames.permute(0, 2, 3, 1)
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "out.npy")), ours)
+
+
+def test_info_names_the_header(video: Path, checkpoint: Path, tmp_path: Path, capsys):
+    """Catches a header that says something else than what was coded."""
+    main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--frames", "2"])
+    main(["info", str(tmp_path / "a.cvd")])
+    out = capsys.readouterr().out
+    assert "frames        2" in out and "quality       32" in out and "fps           30000/1001" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["compress", "VIDEO", "OUT", "--checkpoint", "none.ckpt"], "none.ckpt does not exist"),
+        (["compress", "none.mp4", "OUT", "--checkpoint", "CHECKPOINT"], "none.mp4"),
+        (["compress", "VIDEO", "OUT", "--checkpoint", "CHECKPOINT", "--quality", "64"], "from 0"),
+        (["compress", "VIDEO", "OUT", "--checkpoint", "VIDEO"], "not a readable checkpoint"),
+        (["decompress", "VIDEO", "OUT"], "not a .cvd file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], said: str, video: Path, checkpoint: Path, tmp_path: Path, capsys):
+    """Catches tracebacks, and errors that do not name the file."""
+    names = {"VIDEO": video, "CHECKPOINT": checkpoint, "OUT": tmp_path / "out.cvd"}
+    with pytest.raises(SystemExit) as stop:
+        main([str(names.get(a, a)) for a in arguments])
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2 and said in errors and errors.count("\n") == 1
+
+
+def test_another_codec_is_refused(video: Path, checkpoint: Path, tmp_path: Path, capsys):
+    """Catches decoding with the wrong weights, which would give noise; both hashes are named."""
+    main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--frames", "1"])
+    content = torch.load(checkpoint, weights_only=True)
+    content["codec"]["residual.transform.forward_basis"][0] += 1
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(SystemExit):
+        main(["decompress", str(tmp_path / "a.cvd"), str(tmp_path / "o.npy"), "--checkpoint", str(tmp_path / "other.ckpt")])
+    assert "written by the codec" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FPS, build, moving_clip
+
+from codec.errors import CodecError
+from codec.quality import check_quality
+from codec.stream import compress, decompress, frames_sha256
+from codec.video import VideoCodec
+
+SIZES = [(143, 175, 3), (64, 48, 1), (48, 64, 2), (96, 72, 2), (128, 72, 3), (16, 16, 2), (17, 33, 2)]
+
+
+@pytest.mark.parametrize("height, width, frames", SIZES)
+def test_a_file_gives_the_encoders_reconstruction(codec: VideoCodec, tmp_path: Path, height: int, width: int, frames: int):
+    """Catches any step in which the reading side differs from the writing side, for odd, portrait and smallest sizes."""
+    clip = moving_clip(frames, height, width)
+    written = compress(codec, clip, FPS, 30, tmp_path / "a.cvd")
+    read = decompress(tmp_path / "a.cvd", codec)
+    assert read.frames.shape == clip.shape
+    assert frames_sha256(read.frames) == written.reconstruction_sha256
+    assert (read.header.fps, read.header.quality, read.header.frames) == (FPS, 30, frames)
+
+
+@pytest.mark.parametrize("motion", ["searched", "implicit"])
+@pytest.mark.parametrize("period", [-1, 1, 2])
+def test_every_codec_passes_all_channels(tmp_path: Path, motion: str, period: int):
+    """Catches a network that sends what it does not receive, and estimated bits or frames that no file gives."""
+    codec = build(f"motion={motion}")
+    clip = moving_clip(5, 80, 112)
+    for quality in (0, 63):
+        written = compress(codec, clip, FPS, quality, tmp_path / "a.cvd", intra_period=period)
+        assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+        with torch.inference_mode():
+            coded = codec(clip[None].float() / 255, torch.tensor([quality]), hard=True, intra_period=period)
+        estimated = float(coded.total_bits.sum()) / 8
+        assert abs(written.bytes - estimated) <= 0.01 * estimated + 64 + 12 * len(clip)
+        estimate = (coded.frames[0].clamp(0, 1) * 255).round().to(torch.uint8)
+        assert frames_sha256(estimate) == written.reconstruction_sha256
+
+
+def test_quality_is_per_sample(codec: VideoCodec):
+    """Catches one quality for the whole batch: each sample codes as it would alone."""
+    clip = moving_clip(2, 64, 64)[None].float() / 255
+    with torch.inference_mode():
+        both = codec(clip.repeat(2, 1, 1, 1, 1), torch.tensor([5, 60]), hard=True)
+        alone = codec(clip, torch.tensor([60]), hard=True)
+    torch.testing.assert_close(both.frames[1], alone.frames[0], atol=1e-3, rtol=0)
+    assert both.bpp[1].sum() > 2 * both.bpp[0].sum()
+
+
+def test_bits_are_reported_by_component_and_frame(codec: VideoCodec):
+    """Catches intra bits in predicted frames or the reverse, and bits that do not add up."""
+    with torch.inference_mode():
+        coded = codec(moving_clip(3, 64, 64)[None].float() / 255, torch.tensor([40]), hard=True)
+    assert set(coded.bits) == {f"{c}{h}" for c in ("intra", "motion", "residual") for h in ("", ".hyper")}
+    assert coded.bits["intra"][0, 1:].sum() == 0 and coded.bits["residual"][0, 0] == 0
+    assert coded.bits["intra"][0, 0] > 0 and (coded.bits["residual"][0, 1:] > 0).all()
+
+
+def test_every_parameter_gets_a_gradient():
+    """Catches a network that is built and never used, or cut off by a rounding."""
+    codec = build().train()
+    frames = moving_clip(3, 64, 64)[None].float() / 255
+    coded = codec(frames, torch.tensor([20]))
+    (coded.bpp.mean() + (coded.frames - frames).square().mean() * 1000).backward()
+    without = [name for name, p in codec.named_parameters() if p.grad is None]
+    assert not without
+
+
+def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: Path):
+    """Catches bad input that fails deep inside a network."""
+    with pytest.raises(CodecError, match="8×8 given"):
+        compress(codec, moving_clip(1, 8, 8), FPS, 30, tmp_path / "a.cvd")
+    with pytest.raises(CodecError, match="uint8"):
+        compress(codec, torch.zeros(1, 3, 32, 32), FPS, 30, tmp_path / "a.cvd")
+    with pytest.raises(CodecError, match="expected"):
+        codec(torch.zeros(2, 2, 3, 32, 32), torch.tensor([3]))
+    with pytest.raises(CodecError, match="intra_period: 0 given"):
+        compress(codec, moving_clip(1, 32, 32), FPS, 30, tmp_path / "a.cvd", intra_period=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quality", [-1, 64, 2.5, True])
+def test_quality_outside_its_range_is_refused(quality: object):
+    """Catches lambda and quality mixed up (CompressAI #282)."""
+    with pytest.raises(CodecError, match="from 0 .* to 63"):
+        check_quality(quality)

@@ -1,0 +1,138 @@
+"""The data module: batches, their division, workers and continuation."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from data.clip import Clip
+from data.errors import DataError
+from data.module import ClipDataModule
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+
+
+def take(module: ClipDataModule, count: int, start: int = 0) -> list[Clip]:
+    module.configure(module.frames, module.crop, module.batch, start_batch=start, batches=count)
+    return list(module.train_dataloader())
+
+
+def same(one: list[Clip], other: list[Clip]) -> bool:
+    names = [clip.names for clip in one] == [clip.names for clip in other]
+    return names and all(torch.equal(a.frames, b.frames) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, videos: Path) -> Path:
+    """Twelve files, every one good."""
+    for number in range(12):
+        shutil.copy(videos / ("h264.mp4" if number % 2 else "hevc.mp4"), tmp_path / f"{number:02d}.mp4")
+    return tmp_path
+
+
+def make(root: Path, **options: int | str) -> ClipDataModule:
+    return ClipDataModule(**{"root": root, "frames": 2, "crop": 32, "batch": 3, "stride": 2, "seed": 4, **options})
+
+
+@pytest.mark.parametrize(("workers", "start_method"), [(1, "fork"), (2, "fork"), (1, "spawn")])
+def test_workers_change_nothing(folder: Path, workers: int, start_method: str):
+    """Catches draws that depend on the worker, an order lost between workers, and workers that cannot start."""
+    alone = take(make(folder), 5)
+    assert same(alone, take(make(folder, workers=workers, start_method=start_method), 5))
+    assert alone[0].frames.shape == (3, 2, 3, 32, 32) and alone[0].frames.dtype == torch.uint8
+    assert len(alone[0].names) == len(alone[0].fps) == len(alone[0].matrices) == 3
+
+
+def test_workers_start_after_reading_in_this_process(folder: Path):
+    """Catches the deadlock of decord and of threads carried across a fork."""
+    module = make(folder)
+    first = take(module, 2)
+    next(iter(module.val_dataloader()))
+    module.workers = 2
+    assert same(first, take(module, 2))
+
+
+def test_continues_at_any_batch(folder: Path):
+    """Catches samples repeated or skipped after a resume, and batch sizes of earlier stages shifting later ones."""
+    whole = take(make(folder), 6)
+    module = make(folder)
+    take(module, 2)
+    module.configure(4, 16, 5)
+    take(module, 1, start=2)
+    module.configure(2, 32, 3)
+    assert same(whole[3:], take(module, 3, start=3))
+
+
+def test_stage_changes_frames_crop_and_batch(folder: Path):
+    """Catches a stage that trains with the sizes of the one before."""
+    module = make(folder)
+    take(module, 1)
+    module.configure(5, 48, 2)
+    clip = next(iter(module.train_dataloader()))
+    assert clip.frames.shape == (2, 5, 3, 48, 48)
+    assert len(module.train_dataloader()) > 10**8
+
+
+def test_every_tenth_file_is_for_validation_only(folder: Path):
+    """Catches leaks between training and validation."""
+    module = make(folder, val_frames=3, val_crop=24, val_clips=2)
+    module.setup()
+    assert [path.name for path in module.val_clips.files] == ["09.mp4"]
+    assert "09.mp4" not in [path.name for path in module.train_clips.files] and len(module.train_clips.files) == 11
+    clips = list(module.val_dataloader())
+    assert clips[0].frames.shape == (2, 3, 3, 24, 24)
+    assert same(clips, list(module.val_dataloader()))
+
+
+def test_few_files_hold_out_their_last_frames(videos: Path):
+    """Catches validation on nothing, or on frames trained on, when there are few files."""
+    module = make(videos / "h264.mp4", val_frames=2, val_clips=2, stride=1)
+    assert all(int(name.split(":")[1].split("..")[0]) < 36 for clip in take(module, 12) for name in clip.names)
+    names = [name for clip in module.val_dataloader() for name in clip.names]
+    assert names == ["h264.mp4:36..37/1", "h264.mp4:37..38/1"]
+
+
+def test_faults_in_workers_are_counted_here(folder: Path, bad_videos: Path):
+    """Catches faults that only the worker knows of."""
+    shutil.copy(bad_videos / "text.mp4", folder / "02.mp4")
+    module = make(folder, workers=2)
+    take(module, 12)
+    assert module.train_clips.faults.count == 1
+
+
+def test_too_many_faults_in_workers_stop_training(folder: Path, bad_videos: Path):
+    """Catches an error that is lost on its way out of a worker."""
+    for number in range(0, 12, 2):
+        shutil.copy(bad_videos / "truncated.mp4", folder / f"{number:02d}.mp4")
+    with pytest.raises(DataError, match="worst_share"):
+        take(make(folder, workers=1), 20)
+
+
+@pytest.mark.parametrize("field", [
+    {"batch": 0}, {"batch": 5000}, {"workers": -1}, {"reader": "cv2"}, {"exclude_every": 1}, {"val_clips": 0},
+])  # fmt: skip
+def test_module_fields_are_checked(folder: Path, field: dict):
+    """Catches values that would fail later, in a stage or a worker."""
+    with pytest.raises(DataError, match=next(iter(field))):
+        make(folder, **field).setup()
+
+
+@pytest.mark.parametrize("name", ["demo", "folder"])
+def test_configs_instantiate(folder: Path, name: str):
+    """Catches fields that the module does not know, and OmegaConf objects reaching it."""
+    config = OmegaConf.create({"data": OmegaConf.load(CONF / f"{name}.yaml"), "seed": 3})
+    config.data.root = [str(folder)]
+    module = instantiate(config.data)
+    module.setup()
+    assert type(module.root) is list and module.train_clips.seed == 3
+    assert len(next(iter(module.train_dataloader())).names) == 8
+
+
+def test_clip_moves_and_keeps_the_rest():
+    """Catches names or rates lost on the way to the device."""
+    clip = Clip(torch.zeros(1, 2, 3, 4, 4, dtype=torch.uint8), ["a:0..1/1"], [25.0], ["bt601"])
+    moved = clip.to("meta", non_blocking=True)
+    assert moved.frames.device.type == "meta" and (moved.names, moved.fps) == (clip.names, clip.fps)

@@ -1,0 +1,87 @@
+"""Frames by number equal a sequential decode."""
+
+import logging
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from data.errors import DataError
+from data.probe import probe
+from data.readers import DecordReader, PyavReader, open_reader, within
+from data.source import read_source
+
+ALL = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "odd.mkv"]
+PICKS = [[0], [3, 4, 5], [23, 11, 12, 11], [30, 2], [39, 38, 12, 13, 24]]
+
+
+def swscale_frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pyav_frames_equal_a_sequential_decode(videos: Path, name: str):
+    """Catches off-by-one after a seek, B-frame order, open GOPs, hidden frames of edit lists, repeated and reversed
+    indices."""
+    reader = open_reader(videos / name, "pyav")
+    whole = read_source(videos / name).rgb
+    assert isinstance(reader, PyavReader) and reader.frames == len(whole)
+    for picks in PICKS:
+        picks = [pick % reader.frames for pick in picks]
+        assert torch.equal(reader.read(picks), whole[picks])
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4"])
+def test_decord_frames_equal_a_sequential_decode(videos: Path, name: str):
+    """Catches decord's seek giving other frames than counted, and colours other than the recorded matrix."""
+    reader = open_reader(videos / name)
+    whole = swscale_frames(videos / name)
+    assert isinstance(reader, DecordReader)
+    assert (reader.frames, reader.width, reader.height, reader.fps, reader.matrix) == (40, 96, 64, 25.0, "bt601")
+    for picks in PICKS:
+        np.testing.assert_array_equal(reader.read(picks).permute(0, 2, 3, 1).numpy(), whole[picks])
+
+
+@pytest.mark.parametrize("name", ["h264_open.mkv", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4"])
+def test_files_that_decord_miscounts_are_read_with_pyav(videos: Path, name: str, caplog: pytest.LogCaptureFixture):
+    """Catches wrong frames in silence: decord is off by some frames after a seek in these."""
+    caplog.set_level(logging.INFO)
+    assert isinstance(open_reader(videos / name, "decord"), PyavReader)
+    assert name in caplog.text and "pyav" in caplog.text
+
+
+def test_edit_list_hides_frames(videos: Path):
+    """Catches counting packets that are never shown."""
+    assert 0 < probe(videos / "edited.mp4").frames < 40
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("indices", [[], [-1], [40], [0, 99]])
+def test_indices_outside_the_file_are_refused(videos: Path, reader: str, indices: list[int]):
+    """Catches decord's negative indexing and its endless wait behind the last frame."""
+    with pytest.raises(DataError, match=r"h264\.mp4.*0\.\.39"):
+        open_reader(videos / "h264.mp4", reader).read(indices)
+
+
+def test_unknown_reader_is_refused(videos: Path):
+    """Catches a typing error that would silently take the default."""
+    with pytest.raises(DataError, match="decord, pyav"):
+        open_reader(videos / "h264.mp4", "decrod")
+
+
+def test_a_read_that_never_ends_is_given_up():
+    """Catches a worker that hangs for ever in decord."""
+    import threading
+
+    with pytest.raises(DataError, match="clip: decord did not answer"):
+        within(0.05, threading.Event().wait, "clip: decord")
+
+
+def test_untagged_height_decides_the_matrix_of_pyav_but_not_of_decord(tmp_path: Path, ffmpeg):
+    """Catches a recorded matrix that is not the one used: swscale takes BT.601 for everything untagged."""
+    path = tmp_path / "tall.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x720:rate=5:duration=0.4", "-pix_fmt", "yuv420p", path)
+    assert (open_reader(path).matrix, open_reader(path, "pyav").matrix) == ("bt601", "bt709")

@@ -1,0 +1,76 @@
+"""Train a codec: `python train.py experiment=demo`, or any mix of the groups under conf/. Continue with `resume=RUN`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import seed_everything
+
+from codec.errors import CodecError
+from codec.training.fit import fit, resume
+from codec.training.keep import KeepCheckpoints
+from codec.training.loggers import JsonLinesLogger, wandb_logger
+from codec.training.module import CodecTraining
+from codec.training.record import write_record
+from codec.training.schedule import Schedule
+from data.errors import DataError
+
+
+@hydra.main(config_path="conf", config_name="train", version_base="1.3")
+def main(config: DictConfig) -> None:
+    """Config -> data, codec, schedule -> fit -> where everything was written."""
+    try:
+        folder, config = run_folder(config)
+        train(folder, config)
+    except (CodecError, DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+def train(folder: Path, config: DictConfig) -> None:
+    """Train what `config` describes, into `folder`."""
+    seed_everything(config.seed, verbose=False)
+    plain = OmegaConf.to_container(config, resolve=True)
+    data = instantiate(config.data)
+    schedule = Schedule(plain["schedule"]["stages"])
+    module = CodecTraining(instantiate(plain["codec"]), instantiate(config.loss), schedule, **plain["training"])
+    module.codec.to(memory_format=torch.channels_last)
+    keep = KeepCheckpoints(folder, plain["codec"], config.checkpoint_every)
+    if (folder / "last.ckpt").is_file():
+        resume(module, keep, folder)
+    loggers = [JsonLinesLogger(folder / "metrics.jsonl"), wandb_logger(folder, config.name, config.wandb, plain)]
+    fit(module, data, keep, [logger for logger in loggers if logger], plain["trainer"])
+    print(f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}")
+
+
+def run_folder(config: DictConfig) -> tuple[Path, DictConfig]:
+    """The folder of a new run, with its resolved config in it; or the run to resume, with the config it was started with.
+
+    Raises:
+        CodecError: nothing to resume there, a resumed run's config was to be changed, or the folder holds another run.
+    """
+    overrides = HydraConfig.get().overrides.task
+    if config.resume:
+        folder = Path(config.resume)
+        if not (folder / "config.yaml").is_file() or not (folder / "last.ckpt").is_file():
+            raise CodecError(f"resume={folder}: no config.yaml and last.ckpt in it; give the folder of a run")
+        if changed := [o for o in overrides if not o.startswith("resume=")]:
+            raise CodecError(f"resume={folder}: {changed} would change the run; resume alone, or start a new run")
+        config = OmegaConf.load(folder / "config.yaml")
+    else:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        folder = Path(HydraConfig.get().runtime.output_dir if sweep else config.run)
+        if (folder / "last.ckpt").is_file():
+            raise CodecError(f"run={folder}: holds a run already; continue it with resume={folder}, or choose another")
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    write_record(folder)
+    return folder, config
+
+
+if __name__ == "__main__":
+    main()
