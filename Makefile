@@ -14,9 +14,12 @@ install: .venv/installed
 	$(RUN) -m pip install --quiet --no-deps $(WITHOUT_DEPENDENCIES)
 	touch $@
 
+# Interrupted, it goes on where it stopped; finished, it only evaluates again. `rm -r runs/demo` starts anew.
 demo: install
-	$(RUN) train.py experiment=demo run=runs/demo overwrite=true
-	$(RUN) eval.py experiment=demo
+	if [ -f runs/demo/last.ckpt ]; then $(RUN) train.py resume=runs/demo; \
+	else $(RUN) train.py experiment=demo run=runs/demo; fi
+	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 lpips_every=2 \
+		'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
 
 test: install
 	$(RUN) -m pytest --cov --cov-report=term --cov-fail-under=70

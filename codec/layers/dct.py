@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+_UNIT = 0.02
+
 
 def dct_matrix(size: int) -> Tensor:
     """Orthonormal DCT-II, `(size, size)` float64: row k is the k-th basis function."""
@@ -35,7 +37,8 @@ def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
 class BlockTransform(nn.Module):
     """Linear analysis and synthesis of blocks, trainable, initialised with a DCT pair (or at random, for comparison).
 
-    It is always computed in float32: bfloat16 has too few digits for the DC of an intra frame.
+    It is always computed in float32: bfloat16 has too few digits for the DC of an intra frame. What is learned is the
+    distance to the start in a small unit: at the networks' learning rate fifty steps would turn a DCT into noise.
 
     Args:
         block: side of a block in pixels.
@@ -52,18 +55,20 @@ class BlockTransform(nn.Module):
             raise ValueError(f"BlockTransform: start is {start!r}; expected 'dct' or 'random'")
         self.block, self.luma, self.chroma = block, luma, chroma
         self.channels = basis.shape[0]
-        self.forward_basis = nn.Parameter(basis.clone())
-        self.inverse_basis = nn.Parameter(basis.clone())
+        self.register_buffer("start", basis)
+        self.forward_moved = nn.Parameter(torch.zeros_like(basis))
+        self.inverse_moved = nn.Parameter(torch.zeros_like(basis))
 
     def analyse(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
         with torch.autocast(pixels.device.type, enabled=False):
-            return nn.functional.conv2d(pixels.float(), self.forward_basis, stride=self.block)
+            return nn.functional.conv2d(pixels.float(), self.start + _UNIT * self.forward_moved, stride=self.block)
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """`(B, C, h, w)` -> `(B, 3, h·block, w·block)`, float32."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            return nn.functional.conv_transpose2d(coefficients.float(), self.inverse_basis, stride=self.block)
+            basis = self.start + _UNIT * self.inverse_moved
+            return nn.functional.conv_transpose2d(coefficients.float(), basis, stride=self.block)
 
 
 def typical_magnitude(block: int, luma: int, chroma: int, predicted: bool) -> Tensor:

@@ -30,9 +30,7 @@ def ycc_to_rgb(ycc: Tensor) -> Tensor:
 def check_size(height: int, width: int) -> None:
     """Raise CodecError where a frame is smaller than 16×16."""
     if min(height, width) < SMALLEST_SIDE:
-        raise CodecError(
-            f"frame size: {width}×{height} given; the smallest that can be coded is {SMALLEST_SIDE}×{SMALLEST_SIDE}"
-        )
+        raise CodecError(f"frame size: {width}×{height} given; the smallest that can be coded is {SMALLEST_SIDE}×{SMALLEST_SIDE}")
 
 
 def padded(size: int, multiple: int) -> int:

@@ -21,9 +21,7 @@ def warp(features: Tensor, motion: Tensor) -> Tensor:
     Source: Jaderberg et al., *Spatial Transformer Networks*, 2015, eq. 5.
     """
     if features.shape[0] != motion.shape[0] or features.shape[-2:] != motion.shape[-2:]:
-        raise ValueError(
-            f"warp: features {tuple(features.shape)} and motion {tuple(motion.shape)} differ in batch or size"
-        )
+        raise ValueError(f"warp: features {tuple(features.shape)} and motion {tuple(motion.shape)} differ in batch or size")
     if motion.dtype != torch.float32:
         raise ValueError(f"warp: motion is {motion.dtype}, float32 expected")
     with torch.autocast(features.device.type, enabled=False):

@@ -36,8 +36,8 @@ class RateDistortionLoss(nn.Module):
 
     def __init__(
         self,
-        lambda_low: float = 0.005,
-        lambda_high: float = 0.7,
+        lambda_low: float = 0.003,
+        lambda_high: float = 0.4,
         mse: float = 1.0,
         lpips: float = 0.0,
         lpips_net: str = "alex",

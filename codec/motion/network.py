@@ -46,7 +46,7 @@ class ContextNetwork(nn.Module):
         self.quality = QualityTable(features, torch.zeros(features))
         self.blocks = stack(features, depth)
         self.correction = upward(features, 3, 8, zero=True)
-        self.correction_gain = QualityGain(1, step_ladder(72.0, 6.0).log())
+        self.correction_gain = QualityGain(1, step_ladder(90.0, 8.0).log())
 
     def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""

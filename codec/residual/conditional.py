@@ -66,8 +66,8 @@ class ConditionalResidual(ResidualNetwork):
         features: int,
         transform: BlockTransform,
         depth: int = 3,
-        finest: float = 6.0,
-        coarsest: float = 72.0,
+        finest: float = 8.0,
+        coarsest: float = 90.0,
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:

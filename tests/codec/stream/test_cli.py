@@ -60,7 +60,7 @@ def test_another_codec_is_refused(video: Path, checkpoint: Path, tmp_path: Path,
     """Catches decoding with the wrong weights, which would give noise; both hashes are named."""
     main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--frames", "1"])
     content = torch.load(checkpoint, weights_only=True)
-    content["codec"]["residual.transform.forward_basis"][0] += 1
+    content["codec"]["residual.transform.start"][0] += 1
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(SystemExit):
         main(["decompress", str(tmp_path / "a.cvd"), str(tmp_path / "o.npy"), "--checkpoint", str(tmp_path / "other.ckpt")])
