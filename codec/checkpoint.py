@@ -14,9 +14,7 @@ from codec.video import VideoCodec
 _FORMAT = "corvid checkpoint 1"
 
 
-def save_checkpoint(
-    path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None
-) -> None:
+def save_checkpoint(path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None) -> None:
     """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
 
     Args:
@@ -53,9 +51,7 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0][:200]
         raise CodecError(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CodecError(
-            f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder"
-        )
+        raise CodecError(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
     return content
 
 

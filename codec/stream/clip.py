@@ -112,9 +112,7 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
     header, payloads = read_stream(path)
     ours = model_hash(codec)
     if header.model != ours:
-        raise CodecError(
-            f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it"
-        )
+        raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
     size, pictures, state = (header.height, header.width), [], None
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
     for t, payload in enumerate(payloads):

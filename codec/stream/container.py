@@ -68,9 +68,7 @@ def read_stream(path: Path) -> tuple[StreamHeader, list[bytes]]:
         raise CodecError(f"{path}: no such file; give a .cvd file that `corvid compress` wrote")
     content = path.read_bytes()
     if content[:3] != MAGIC[:3]:
-        raise CodecError(
-            f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid compress` wrote"
-        )
+        raise CodecError(f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid compress` wrote")
     if content[:4] != MAGIC:
         raise CodecError(f"{path}: container version {content[3:4]!r}, this Corvid reads {MAGIC[3:4]!r}; update Corvid")
     if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:

@@ -34,9 +34,7 @@ class KeepCheckpoints(Callback):
         training = module.training_state() | {"best": self.best}
         save_checkpoint(self.folder / name, module.codec, self.codec_config, training)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
         if module.codec_steps % self.every == 0 and trainer.is_global_zero:
             self.save(module, "last.ckpt")
 

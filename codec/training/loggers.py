@@ -37,9 +37,7 @@ class JsonLinesLogger(Logger):
         """The run folder's config.yaml holds them."""
 
 
-def wandb_logger(
-    folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid"
-) -> WandbLogger | None:
+def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid") -> WandbLogger | None:
     """A wandb logger that writes into the run folder.
 
     Args:

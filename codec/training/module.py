@@ -98,9 +98,7 @@ class CodecTraining(LightningModule):
             return
         self.skipped += 1
         self.skipped_in_a_row += 1
-        self.print(
-            f"step {self.codec_steps}: loss or gradient not finite, skipped ({self.skipped} so far): {', '.join(names)}"
-        )
+        self.print(f"step {self.codec_steps}: loss or gradient not finite, skipped ({self.skipped} so far): {', '.join(names)}")
         if self.skipped_in_a_row >= self.most_skipped:
             raise CodecError(
                 f"training: {self.skipped_in_a_row} steps in a row were not finite (most_skipped); the last batch was "

@@ -39,9 +39,7 @@ class Stage:
             if getattr(self, name) < 1:
                 raise CodecError(f"schedule stage {self.name!r}: {name} is {getattr(self, name)}; at least 1 expected")
         if not 0 <= self.lr_end <= self.lr:
-            raise CodecError(
-                f"schedule stage {self.name!r}: lr {self.lr}, lr_end {self.lr_end}; expected 0 <= lr_end <= lr"
-            )
+            raise CodecError(f"schedule stage {self.name!r}: lr {self.lr}, lr_end {self.lr_end}; expected 0 <= lr_end <= lr")
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`, counted from the stage's start."""

@@ -41,9 +41,7 @@ def test_the_decoder_is_another_process_and_agrees(checkpoint: str, source: Sour
     assert fresh.process().submit(os.getpid).result() != os.getpid()
 
 
-def test_another_reconstruction_is_an_error(
-    checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_another_reconstruction_is_an_error(checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a decoder that drifts from the encoder being scored as if nothing were."""
     monkeypatch.setattr(learned, "frames_sha256", lambda frames: "other")
     with pytest.raises(CodecError, match="fresh process decodes other frames"):

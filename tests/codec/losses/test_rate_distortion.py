@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from codec.errors import CodecError
+from codec.losses.rate_distortion import RateDistortionLoss
+from codec.video import CodedClip
+
+
+def coded(frames: torch.Tensor, error: float, bits: float) -> CodedClip:
+    """Frames off by `error` everywhere that cost `bits` each."""
+    return CodedClip(frames + error, {"residual": torch.full(frames.shape[:2], bits)})
+
+
+def test_the_loss_is_the_formula():
+    """Catches lambda at the wrong end, a lost 255², and bpp of padded sizes."""
+    frames = torch.full((2, 3, 3, 32, 40), 0.5)
+    loss = RateDistortionLoss(0.01, 1.0, balance=0.0)
+    got = loss(frames, coded(frames, 2 / 255, 640.0), torch.tensor([0, 63]))
+    expected = 640 / (32 * 40) + (0.01 + 1.0) / 2 * 4
+    assert float(got.loss) == pytest.approx(expected, rel=1e-4)
+    assert float(got.terms["bpp"]) == pytest.approx(0.5) and float(got.terms["bpp_residual"]) == pytest.approx(0.5)
+
+
+def test_balance_divides_by_a_power_of_lambda():
+    """Catches samples of one quality drowning the others, or the reverse."""
+    frames = torch.full((1, 1, 3, 32, 32), 0.5)
+    quality = torch.tensor([63])
+    plain = RateDistortionLoss(0.01, 1.0, balance=0.0)(frames, coded(frames, 0.1, 9.0), quality).loss
+    even = RateDistortionLoss(0.01, 1.0, balance=1.0)(frames, coded(frames, 0.1, 9.0), quality).loss
+    assert float(even) == pytest.approx(float(plain) * 0.1, rel=1e-4)
+
+
+def test_frame_weights_repeat_over_the_clip():
+    """Catches weights shifted against the frames (DCVC #31)."""
+    frames = torch.full((1, 3, 3, 32, 32), 0.5)
+    bad = frames.clone()
+    bad[:, 2] += 1 / 255
+    loss = RateDistortionLoss(1.0, 1.0, balance=0.0, frame_weights=[3.0, 0.0])
+    clip = CodedClip(bad, {"residual": torch.zeros(1, 3)})
+    assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(3 / 3, rel=1e-3)
+
+
+def test_lpips_enters_with_its_weight():
+    """Catches a perceptual term that is logged and not minimised."""
+    frames = torch.rand(1, 1, 3, 64, 64)
+    loss = RateDistortionLoss(1.0, 1.0, mse=0.0, lpips=10.0, balance=0.0)
+    got = loss(frames, coded(frames.roll(8, -1), 0.0, 0.0), torch.tensor([0]))
+    assert float(got.loss) == pytest.approx(10 * float(got.terms["lpips"])) and got.terms["lpips"] > 0.05
+
+
+@pytest.mark.parametrize("weights, said", [({"mse": 0.0}, "one of them above"), ({"ssim": 1.0}, "unknown terms")])
+def test_senseless_weights_are_refused(weights: dict, said: str):
+    """Catches a loss that minimises nothing, and a misspelt term."""
+    with pytest.raises(CodecError, match=said):
+        RateDistortionLoss().weigh(**weights)

@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FPS, moving_clip
+
+from codec.checkpoint import load_codec, model_hash
+from data.writer import write_video
+
+ROOT = Path(__file__).parents[1]
+STAGES = (
+    "[{name: one, steps: 3, frames: 2, crop: 64, batch: 2, lr: 1e-3, lr_end: 1e-3, validate_every: 3},"
+    " {name: two, steps: 5, frames: 3, crop: 64, batch: 1, lr: 1e-3, lr_end: 1e-4, validate_every: 3, loss: {lpips: 10}}]"
+)
+
+
+def script(name: str, *arguments: str, fails: bool = False) -> str:
+    """Run a script at the root as a user would; what it said."""
+    done = subprocess.run([sys.executable, name, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of short videos."""
+    folder = tmp_path_factory.mktemp("clips")
+    for k in range(2):
+        write_video(moving_clip(20, 80, 96 + 16 * k), FPS, folder / f"clip{k}.mp4")
+    return folder
+
+
+def settings(clips: Path, run: Path) -> list[str]:
+    """A training run of seconds."""
+    data = ["data=folder", f"data.root={clips}", "data.workers=1", "data.val_frames=2", "data.val_crop=64"]
+    small = ["width=16", "training.log_every=1", "training.val_qualities=[10,50]", "checkpoint_every=1", "name=smoke"]
+    return [*data, *small, f"schedule.stages={STAGES}", f"run={run}"]
+
+
+@pytest.fixture(scope="module")
+def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    assert "trained 8 steps" in script("train.py", *settings(clips, folder), "wandb=offline")
+    return folder
+
+
+def test_a_run_folder_holds_everything(run: Path):
+    """Catches a result that cannot be traced: config, versions, commit, command, numbers, checkpoints."""
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "record.json", "metrics.jsonl", "best.ckpt", "last.ckpt", "stage_one.ckpt", "wandb"} <= names
+    record = json.loads((run / "record.json").read_text())[0]
+    assert record["command"][0] == "train.py" and record["versions"]["torch"] and record["commit"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 9))
+    assert {"val/loss", "val/bpp_q10", "val/psnr_q50", "val/lpips_q10"} <= {key for row in rows for key in row}
+
+
+def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(clips: Path, run: Path, tmp_path: Path):
+    """Catches lost optimizer state, repeated or skipped clips, and other noise after a kill in the middle of a stage."""
+    folder = tmp_path / "cut"
+    command = [sys.executable, "train.py", *settings(clips, folder), "wandb=disabled"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not steps(folder) >= {5}:
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+        process.kill()
+    assert 3 < torch.load(folder / "last.ckpt", weights_only=True)["training"]["codec_steps"] < 8
+    assert "trained 8 steps" in script("train.py", f"resume={folder}")
+    undisturbed = torch.load(run / "last.ckpt", weights_only=True)["codec"]
+    resumed = torch.load(folder / "last.ckpt", weights_only=True)["codec"]
+    assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+
+
+def steps(folder: Path) -> set[int]:
+    """Codec steps that a run has logged."""
+    file = folder / "metrics.jsonl"
+    return {json.loads(line)["step"] for line in file.read_text().splitlines()} if file.is_file() else set()
+
+
+def test_mistakes_are_one_line(clips: Path, run: Path, tmp_path: Path):
+    """Catches tracebacks for what a user can put right, and a run that overwrites another."""
+    for arguments, said in [
+        ([f"resume={tmp_path}"], "no config.yaml and last.ckpt"),
+        ([f"resume={run}", "seed=3"], "would change the run"),
+        (settings(clips, run), "holds a run already"),
+        (settings(tmp_path / "nothing", tmp_path / "new"), "nothing"),
+    ]:
+        out = script("train.py", *arguments, fails=True)
+        assert f"{said}" in out and "Traceback" not in out
+
+
+def test_the_trained_codec_is_evaluated_against_hevc(clips: Path, run: Path, tmp_path: Path):
+    """Catches a break anywhere on the main road: checkpoint, real files, fresh decoding, x265, BD-rate, report."""
+    out = script(
+        "eval.py", f"checkpoint={run}", f"clips={clips}/clip0.mp4", "anchors=[x265_medium,all_intra]", "frames=3",
+        f"output={tmp_path}", "qualities=[0,16,32,63]",
+    )  # fmt: skip
+    assert "report.html" in out
+    result = json.loads((tmp_path / "rd.json").read_text())
+    ours = [point for point in result["points"] if point["codec"] == "corvid"]
+    assert result["schema"] == 1 and len(ours) == 4
+    assert all(point["bytes"] * 8 / (point["width"] * point["height"] * 3) == pytest.approx(point["bpp"]) for point in ours)
+    assert result["conditions"] and model_hash(load_codec(run)) in json.dumps(result["conditions"])
+    rows = json.loads((tmp_path / "bd_rate.json").read_text())
+    assert {row["anchor"] for row in rows} == {"x265_medium", "all_intra"} and any(row["clip"] == "mean" for row in rows)
+    assert (tmp_path / "rd_psnr_rgb.png").stat().st_size > 5000
