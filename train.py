@@ -14,7 +14,7 @@ from pytorch_lightning import seed_everything
 from codec.errors import CodecError
 from codec.training.fit import fit, resume
 from codec.training.keep import KeepCheckpoints
-from codec.training.loggers import JsonLinesLogger, wandb_logger
+from codec.training.loggers import JsonLinesLogger, finish_wandb, wandb_logger
 from codec.training.module import CodecTraining
 from codec.training.record import write_record
 from codec.training.schedule import Schedule
@@ -43,7 +43,10 @@ def train(folder: Path, config: DictConfig) -> None:
     if (folder / "last.ckpt").is_file():
         resume(module, keep, folder)
     loggers = [JsonLinesLogger(folder / "metrics.jsonl"), wandb_logger(folder, config.name, config.wandb, plain)]
-    fit(module, data, keep, [logger for logger in loggers if logger], plain["trainer"])
+    try:
+        fit(module, data, keep, [logger for logger in loggers if logger], plain["trainer"])
+    finally:
+        finish_wandb()  # or the next run of a sweep would be merged into this one
     print(f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}")
 
 

@@ -6,11 +6,11 @@ The codec has one path; only the channel differs between training, encoding and 
 from abc import ABC, abstractmethod
 
 import torch
-from compressai.ops import quantize_ste
 from torch import Tensor
 
 from codec.entropy.coder import PayloadReader, PayloadWriter
 from codec.entropy.laplace import SymbolModel, coded_bits, laplace_bits, laplace_tables
+from codec.entropy.rans import quantize_ste
 
 
 class Channel(ABC):

@@ -1,10 +1,10 @@
 """Integers to bytes and back: a thin skin over compressai's rANS that takes and returns tensors."""
 
 import torch
-from compressai.ans import BufferedRansEncoder, RansDecoder
 from torch import Tensor
 
 from codec.entropy.laplace import CdfTables
+from codec.entropy.rans import BufferedRansEncoder, RansDecoder
 
 
 class PayloadWriter:

@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from compressai._CXX import pmf_to_quantized_cdf
 from torch import Tensor
+
+from codec.entropy.rans import pmf_to_quantized_cdf
 
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0

@@ -14,6 +14,7 @@ from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import RDResult
 from codec.report.figures import rd_figure
+from codec.report.markdown import bd_markdown
 from codec.report.page import PAGE
 from codec.report.text import pair, percent, rounded, share
 from codec.report.theme import DARK, LIGHT, Theme
@@ -22,7 +23,7 @@ from codec.report.theme import DARK, LIGHT, Theme
 def write_report(
     result: RDResult, comparisons: Sequence[Comparison], output: Path, title: str = "Corvid: rate and quality"
 ) -> list[Path]:
-    """Write `rd_<metric>.png` for every metric, and `report.html` with pictures embedded in light and dark.
+    """Write `rd_<metric>.png` for every metric, `bd_rate.md`, and `report.html` with pictures in light and dark.
 
     Returns:
         The files that were written, the page last.
@@ -31,6 +32,8 @@ def write_report(
     for metric in result.metrics():
         files.append(output / f"rd_{metric}.png")
         files[-1].write_bytes(png(rd_figure(result, comparisons, metric)))
+    files.append(output / "bd_rate.md")
+    files[-1].write_text(bd_markdown(comparisons), encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     text = environment.from_string(PAGE).render(
         title=title,

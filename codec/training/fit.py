@@ -1,5 +1,7 @@
 """Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands."""
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ def fit(
         loggers: get the same numbers.
         trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, precision.
     """
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
     schedule = module.schedule
     for index, stage in enumerate(schedule.stages):
         left = schedule.start_of(index) + stage.steps - module.codec_steps

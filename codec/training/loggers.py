@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -53,7 +54,11 @@ def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], pro
     return WandbLogger(name=name, project=project, save_dir=folder, mode=mode, config=config, settings={"silent": True})
 
 
-def _logged_in() -> bool:
-    import wandb
+def finish_wandb() -> None:
+    """End the process's wandb run, if there is one."""
+    if wandb.run is not None:
+        wandb.finish(quiet=True)
 
-    return bool(wandb.api.api_key)
+
+def _logged_in() -> bool:
+    return wandb.login(prompt=False, verify=False)

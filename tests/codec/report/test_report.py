@@ -123,3 +123,11 @@ def test_the_terminal_shows_rate_overlap_and_note():
     text = console.export_text()
     for expected in ("ours against x265", "−12.3 %", "40 %", "–", "little overlap", "no common quality", "mean"):
         assert expected in text
+
+
+def test_markdown_has_a_row_a_comparison(comparisons: list[Comparison], tmp_path: Path):
+    """Catches a comparison that the table to publish leaves out, and a page without its table."""
+    write_report(result(), comparisons, tmp_path)
+    rows = (tmp_path / "bd_rate.md").read_text().splitlines()
+    assert len(rows) == 2 + len(comparisons)
+    assert all(row.startswith("| ours against x265 |") and row.count("|") == 7 for row in rows[2:])

@@ -9,7 +9,8 @@ from conftest import FPS, moving_clip
 
 from codec.checkpoint import load_codec
 from codec.cli import main
-from codec.stream import decompress
+from codec.stream import compress, frames_sha256
+from data.source import read_source
 from data.writer import write_video
 
 
@@ -19,14 +20,21 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(moving_clip(4, 72, 88), FPS, tmp_path_factory.mktemp("video") / "clip.mkv")
 
 
-def test_compress_here_decompress_in_another_process(video: Path, checkpoint: Path, tmp_path: Path, capsys):
-    """Catches a decoder that needs anything but the file: the codec is found by the hash in its header."""
+@pytest.mark.parametrize("height, width, frames", [(143, 175, 3), (120, 160, 1), (96, 54, 2)])
+def test_another_process_decodes_the_encoders_reconstruction(
+    height: int, width: int, frames: int, checkpoint: Path, tmp_path: Path, capsys
+):
+    """Catches a decoder that needs anything but the file; the codec is found by the hash in its header."""
+    video = write_video(moving_clip(frames, height, width), FPS, tmp_path / "clip.mkv")
     main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--quality", "20"])
-    assert f"{(tmp_path / 'a.cvd').stat().st_size} bytes, 4 frames of 88×72" in capsys.readouterr().out
+    said = f"{(tmp_path / 'a.cvd').stat().st_size} bytes, {frames} frames of {width}×{height}"
+    assert said in capsys.readouterr().out
     command = [sys.executable, "-m", "codec.cli", "decompress", str(tmp_path / "a.cvd"), str(tmp_path / "out.npy")]
     subprocess.run(command, check=True, capture_output=True)
-    ours = decompress(tmp_path / "a.cvd", load_codec(checkpoint)).frames.permute(0, 2, 3, 1)
-    assert torch.equal(torch.from_numpy(np.load(tmp_path / "out.npy")), ours)
+    decoded = torch.from_numpy(np.load(tmp_path / "out.npy")).permute(0, 3, 1, 2)
+    written = compress(load_codec(checkpoint), read_source(video).rgb, FPS, 20, tmp_path / "b.cvd")
+    assert (tmp_path / "b.cvd").read_bytes() == (tmp_path / "a.cvd").read_bytes()
+    assert frames_sha256(decoded) == written.reconstruction_sha256
 
 
 def test_info_names_the_header(video: Path, checkpoint: Path, tmp_path: Path, capsys):
