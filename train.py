@@ -6,6 +6,7 @@ from pathlib import Path
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -29,6 +30,10 @@ def main(config: DictConfig) -> None:
         train(folder, config)
     except (CodecError, DataError) as error:
         sys.exit(f"error: {error}")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, CodecError | DataError):
+            sys.exit(f"error: {error.__cause__}")
+        raise
 
 
 def train(folder: Path, config: DictConfig) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel, EstimateChannel
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.intra.network import IntraCoder
 from codec.layers.frames import check_size, pad_frames, padded, rgb_to_ycc, ycc_to_rgb
@@ -44,10 +44,14 @@ class VideoCodec(nn.Module):
     Args:
         intra: codes the first frame.
         motion, residual, entropy: code the others.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels than the residual network's latent has.
     """
 
     def __init__(self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork) -> None:
         super().__init__()
+        check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         self.block = max(residual.latent_stride, intra.transform.latent_stride)
         magnitude = residual.typical_magnitude(predicted=True)

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import CONF, composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from small_codec import CONF, composed
 
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.schedule import Schedule

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FPS, moving_clip
+from small_codec import FPS, moving_clip
 
 from codec.checkpoint import load_codec, model_hash
 from data.writer import write_video
@@ -88,6 +88,7 @@ def test_mistakes_are_one_line(clips: Path, run: Path, tmp_path: Path):
         ([f"resume={tmp_path}"], "no config.yaml and last.ckpt"),
         ([f"resume={run}", "seed=3"], "would change the run"),
         (settings(clips, run), "holds a run already"),
+        ([*settings(clips, tmp_path / "odd"), "motion.block=12"], "motion.block: 12 given"),
         (settings(tmp_path / "nothing", tmp_path / "new"), "nothing"),
     ]:
         out = script("train.py", *arguments, fails=True)

@@ -5,15 +5,18 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
+from codec.errors import CodecError
 
 
 class EntropyNetwork(nn.Module, ABC):
     """Says how a latent is distributed, and transmits it.
 
     Attributes:
+        channels: of the latents that it is made for.
         exact: whether everything that selects a symbol's table comes from integers by exact arithmetic.
     """
 
+    channels: int
     exact: bool = False
 
     @abstractmethod
@@ -42,3 +45,9 @@ class EntropyNetwork(nn.Module, ABC):
 
     def start_from(self, magnitude: Tensor) -> None:
         """Set the initial scales from `(knots, C)` expected mean magnitudes of the latents, in quantisation steps."""
+
+
+def check_channels(part: str, entropy: EntropyNetwork, channels: int) -> None:
+    """Raise CodecError where the entropy network of `part` is made for another number of latent channels."""
+    if entropy.channels != channels:
+        raise CodecError(f"{part}.channels: {entropy.channels} given, but the latent has {channels}; make them equal")

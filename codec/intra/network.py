@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.network import EntropyNetwork, check_channels
 from codec.layers.frames import padded
 from codec.residual.network import ResidualNetwork
 from codec.state import Context, ReferenceState
@@ -17,10 +17,14 @@ class IntraCoder(nn.Module):
         transform: analysis and synthesis, given a mid-grey prediction and empty features.
         entropy: network for its latent.
         features: F of the reference state.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels than the latent has.
     """
 
     def __init__(self, transform: ResidualNetwork, entropy: EntropyNetwork, features: int) -> None:
         super().__init__()
+        check_channels("intra.entropy", entropy, transform.latent_channels)
         self.transform, self.entropy, self.features = transform, entropy, features
         magnitude = transform.typical_magnitude(predicted=False)
         if magnitude is not None:

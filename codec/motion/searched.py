@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from codec.entropy.channel import Channel
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.network import EntropyNetwork, check_channels
+from codec.errors import CodecError
 from codec.layers.gain import QualityGain
 from codec.layers.warp import warp
 from codec.motion.network import ContextNetwork, MotionNetwork
@@ -13,6 +14,7 @@ from codec.quality import log_interpolate
 from codec.state import Context, ReferenceState
 
 _FEATURE_STRIDE = 8
+_BLOCKS = (8, 16)  # whole features, and frames are padded to 16
 
 
 class SearchedMotion(MotionNetwork):
@@ -26,6 +28,9 @@ class SearchedMotion(MotionNetwork):
         block: side of a block.
         depth: gated blocks of the refinement after warping.
         cheapest, dearest: cost of a bit of motion in the search at quality 63 and 0, in grey levels of 255.
+
+    Raises:
+        CodecError: a block that is not 8 or 16, or an entropy network for another number of channels.
     """
 
     def __init__(
@@ -38,6 +43,9 @@ class SearchedMotion(MotionNetwork):
         dearest: float = 40.0,
     ) -> None:
         super().__init__()
+        if block not in _BLOCKS:
+            raise CodecError(f"motion.block: {block} given; choose from {_BLOCKS}")
+        check_channels("motion.entropy", entropy, 2)
         self.entropy = entropy
         self.context = ContextNetwork(features, depth)
         self.fineness = QualityGain(2, torch.full((2,), 4.0).log())

@@ -57,7 +57,7 @@ def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], pro
 def finish_wandb() -> None:
     """End the process's wandb run, if there is one."""
     if wandb.run is not None:
-        wandb.finish(quiet=True)
+        wandb.finish()
 
 
 def _logged_in() -> bool:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FPS, build, moving_clip, small_config
+from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
 from codec.errors import CodecError

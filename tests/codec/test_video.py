@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FPS, build, moving_clip
+from hydra.errors import InstantiationException
+from small_codec import FPS, build, moving_clip
 
 from codec.errors import CodecError
 from codec.quality import check_quality
@@ -80,6 +81,20 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
     with pytest.raises(CodecError, match="intra_period: 0 given"):
         compress(codec, moving_clip(1, 32, 32), FPS, 30, tmp_path / "a.cvd", intra_period=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("entropy.channels=100", "entropy.channels: 100 given, but the latent has 384"),
+        ("intra.entropy.channels=7", "intra.entropy.channels: 7 given"),
+        ("motion.block=12", "motion.block: 12 given; choose from"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(override: str, said: str):
+    """Catches a codec that is built and fails in its first step, with an error that names no setting."""
+    with pytest.raises(InstantiationException, match=said):
+        build(override)
 
 
 @pytest.mark.parametrize("quality", [-1, 64, 2.5, True])

@@ -88,7 +88,7 @@ class Collector(HTMLParser):
 def test_the_page_is_whole_and_asks_the_network_for_nothing(comparisons: list[Comparison], tmp_path: Path):
     """Catches a picture, script or font fetched from elsewhere, names that are taken for tags, and unclosed ones."""
     files = write_report(result(), comparisons, tmp_path)
-    assert [file.name for file in files] == ["rd_psnr_rgb.png", "rd_lpips_alex.png", "report.html"]
+    assert [file.name for file in files] == ["rd_psnr_rgb.png", "rd_lpips_alex.png", "bd_rate.md", "report.html"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files[:2])
     text = files[-1].read_text()
     page = Collector()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FPS, moving_clip
+from small_codec import FPS, moving_clip
 
 from codec.checkpoint import load_codec
 from codec.cli import main

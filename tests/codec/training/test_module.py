@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import build, moving_clip
+from small_codec import build, moving_clip
 
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
