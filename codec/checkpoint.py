@@ -1,6 +1,7 @@
 """Checkpoints: everything needed to rebuild a codec, and for training also to go on."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,22 @@ from codec.video import VideoCodec
 _FORMAT = "corvid checkpoint 1"
 
 
-def save_checkpoint(path: Path, codec: VideoCodec, codec_config: dict[str, Any], training: dict[str, Any] | None = None) -> None:
+def build_codec(config: dict[str, Any]) -> VideoCodec:
+    """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary."""
+    codec = instantiate(config)
+    codec.config = config
+    return codec
+
+
+def save_checkpoint(path: Path, codec: VideoCodec, training: dict[str, Any] | None = None) -> None:
     """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
 
     Args:
         path: file to write.
-        codec: its weights are stored.
-        codec_config: nested plain dictionary with `_target_`s that `hydra.utils.instantiate` rebuilds the codec from.
+        codec: made by `build_codec`; its weights and config are stored.
         training: what training needs to continue (tensors and plain values), or None for weights alone.
     """
-    content = {"format": _FORMAT, "codec_config": codec_config, "codec": codec.state_dict(), "training": training}
+    content = {"format": _FORMAT, "codec_config": codec.config, "codec": codec.state_dict(), "training": training}
     _write(path, content)
 
 
@@ -76,8 +83,12 @@ def load_codec(where: str | Path) -> VideoCodec:
     Raises:
         CodecError: no checkpoint, weights that do not fit its own config, or non-finite weights.
     """
-    content = read_checkpoint(where)
-    codec = instantiate(content["codec_config"])
+    return codec_of(read_checkpoint(where), where)
+
+
+def codec_of(content: dict[str, Any], where: str | Path) -> VideoCodec:
+    """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of `load_codec`."""
+    codec = build_codec(content["codec_config"])
     try:
         codec.load_state_dict(content["codec"])
     except RuntimeError as error:
@@ -89,8 +100,8 @@ def load_codec(where: str | Path) -> VideoCodec:
 
 
 def model_hash(codec: VideoCodec) -> str:
-    """16 hexadecimal digits that name the weights of a codec; a stream carries them."""
-    digest = hashlib.sha256()
+    """16 hexadecimal digits that name the config and the weights of a codec; a stream carries them."""
+    digest = hashlib.sha256(json.dumps(codec.config, sort_keys=True).encode())
     for name, value in sorted(codec.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

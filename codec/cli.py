@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from codec.checkpoint import load_codec, model_hash
+from codec.checkpoint import codec_of, load_codec, model_hash, read_checkpoint
 from codec.errors import CodecError
 from codec.quality import check_quality
 from codec.stream import compress, decompress
@@ -30,11 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
 def run_compress(choice: argparse.Namespace) -> None:
     """A video to a .cvd file."""
     check_quality(choice.quality)
-    codec = load_codec(choice.checkpoint)
+    check_output(choice.output)
+    content = read_checkpoint(choice.checkpoint)
+    codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
     with _Bar("compress", source.frames) as bar:
         written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update)
-    remember_model(choice.checkpoint, model_hash(codec))
+    remember_model(content, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
     kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
     print(
@@ -60,6 +62,14 @@ def run_info(choice: argparse.Namespace) -> None:
         print(f"{name:13} {value}")
     sizes = [len(payload) for payload in payloads]
     print(f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})")
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    if path.suffix != ".cvd":
+        raise CodecError(f"{path}: compress writes .cvd files; give a name that ends in .cvd")
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise CodecError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; give another name")
 
 
 class _Bar:

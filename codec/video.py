@@ -1,6 +1,7 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,16 @@ class VideoCodec(nn.Module):
         intra: codes the first frame.
         motion, residual, entropy: code the others.
 
+    Attributes:
+        config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
+
     Raises:
         CodecError: the entropy network is made for another number of channels than the residual network's latent has.
     """
 
     def __init__(self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork) -> None:
         super().__init__()
+        self.config: dict[str, Any] | None = None
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         self.block = max(residual.latent_stride, intra.transform.latent_stride)

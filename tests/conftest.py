@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from small_codec import build, small_config
+from small_codec import build
 
 from codec.checkpoint import save_checkpoint
 from codec.video import VideoCodec
@@ -22,7 +22,7 @@ def codec() -> VideoCodec:
 def checkpoint(codec: VideoCodec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small codec as a checkpoint file."""
     path = tmp_path_factory.mktemp("checkpoint") / "small.ckpt"
-    save_checkpoint(path, codec, small_config())
+    save_checkpoint(path, codec)
     return path
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from codec.checkpoint import build_codec
 from codec.video import VideoCodec
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -30,7 +30,7 @@ def small_config(*overrides: str) -> dict:
 def build(*overrides: str) -> VideoCodec:
     """A small codec, weights drawn from seed 0, its zero-started layers shaken so that every path matters."""
     torch.manual_seed(0)
-    codec = instantiate(small_config(*overrides))
+    codec = build_codec(small_config(*overrides))
     with torch.no_grad():
         for parameter in codec.parameters():
             if not parameter.any():

@@ -1,5 +1,6 @@
 """Code every clip with every codec at every quality, score what was decoded, compare."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ def evaluate(
             result.conditions["clips"][source.name] = clip_conditions(source)
             for coder, tune, quality in passes(coders):
                 progress.update(task, description=f"{source.name}: {coder.name} {quality}")
+                if not progress.console.is_terminal:
+                    print(f"evaluating {source.name}: {coder.name} {quality}", file=sys.stderr)
                 result.points.append(code_point(coder, tune, quality, source, output, measure))
                 progress.advance(task)
             save(result, output / "rd.json")

@@ -77,7 +77,8 @@ class RateDistortionLoss(nn.Module):
         distortion = self.mse * 255**2 * mse
         terms = {"bpp": coded.bpp.mean(), "psnr": (-10 * mse.clamp(min=1e-10).log10()).mean()}
         if self.lpips:
-            lpips = self.perceptual(frames.flatten(0, 1), coded.frames.flatten(0, 1)).view(batch, length)
+            with torch.autocast(frames.device.type, enabled=False):
+                lpips = self.perceptual(frames.flatten(0, 1), coded.frames.float().flatten(0, 1)).view(batch, length)
             distortion = distortion + self.lpips * lpips
             terms["lpips"] = lpips.mean()
         lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)

@@ -2,7 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -77,7 +79,7 @@ def compress(
     if intra_period != -1 and intra_period < 1:
         raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
     start = time.perf_counter()
-    size, payloads, digest, state = tuple(frames.shape[-2:]), [], hashlib.sha256(), None
+    size, payloads, pictures, state = tuple(frames.shape[-2:]), [], [], None
     device = next(codec.parameters()).device
     index = torch.tensor([quality], device=device)
     for t, frame in enumerate(frames):
@@ -85,15 +87,18 @@ def compress(
         pixels = frame[None].to(device).float() / 255
         state = codec.code_frame(pixels, None if _is_intra(t, intra_period) else state, size, index, channel)
         payloads.append(channel.finish_frame())
-        digest.update(_picture(codec, state, size).numpy().tobytes())
+        pictures.append(_picture(codec, state, size))
         if not torch.isfinite(state.frame).all():
             raise CodecError(f"compress: frame {t} at quality {quality} became non-finite; this checkpoint is broken")
         if progress:
             progress(t + 1, len(frames))
-    header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, model_hash(codec))
+    reconstruction = torch.stack(pictures)
+    threads = torch.get_num_threads()
+    rest = (model_hash(codec), threads, _crc32(reconstruction))
+    header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
     written = write_stream(path, header, payloads)
     seconds = time.perf_counter() - start
-    return CompressedFile(path, written, [len(p) for p in payloads], seconds, digest.hexdigest())
+    return CompressedFile(path, written, [len(p) for p in payloads], seconds, frames_sha256(reconstruction))
 
 
 @torch.inference_mode()
@@ -106,7 +111,8 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
         progress: called with (frames done, frames in all).
 
     Raises:
-        CodecError: the file is damaged, or was written by other weights.
+        CodecError: the file is damaged or was written by other weights, or this machine's arithmetic differs from the
+            writer's, so that other frames came out.
     """
     start = time.perf_counter()
     header, payloads = read_stream(path)
@@ -115,18 +121,40 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
         raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
     size, pictures, state = (header.height, header.width), [], None
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
-    for t, payload in enumerate(payloads):
-        reference = None if _is_intra(t, header.intra_period) else state
-        state = codec.code_frame(None, reference, size, index, ReadChannel(payload))
-        pictures.append(_picture(codec, state, size))
-        if progress:
-            progress(t + 1, len(payloads))
-    return DecompressedClip(torch.stack(pictures), header, time.perf_counter() - start)
+    with _threads(header.threads):
+        for t, payload in enumerate(payloads):
+            reference = None if _is_intra(t, header.intra_period) else state
+            state = codec.code_frame(None, reference, size, index, ReadChannel(payload))
+            pictures.append(_picture(codec, state, size))
+            if progress:
+                progress(t + 1, len(payloads))
+    frames = torch.stack(pictures)
+    if _crc32(frames) != header.reconstruction:
+        raise CodecError(
+            f"{path}: decodes to other frames than its encoder had; decode on the same kind of device and the same "
+            f"versions (it was written with {header.threads} threads), or compress it again here"
+        )
+    return DecompressedClip(frames, header, time.perf_counter() - start)
 
 
 def frames_sha256(frames: Tensor) -> str:
     """SHA-256 of uint8 frames `(T, 3, H, W)`."""
     return hashlib.sha256(frames.contiguous().numpy().tobytes()).hexdigest()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _crc32(frames: Tensor) -> int:
+    return zlib.crc32(frames.contiguous().numpy().tobytes())
 
 
 def _is_intra(t: int, intra_period: int) -> bool:

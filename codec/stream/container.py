@@ -25,6 +25,8 @@ class StreamHeader:
         quality: 0..63.
         intra_period: frames from one intra frame to the next; -1: only the first is intra.
         precision: the arithmetic of the networks, which the decoder must follow: `fp32`.
+        threads: of the CPU arithmetic, which the decoder follows: sums in another order round differently.
+        reconstruction: CRC-32 of the frames that a decoder must arrive at.
         model: 16 hexadecimal digits, `model_hash` of the codec.
     """
 
@@ -35,6 +37,8 @@ class StreamHeader:
     quality: int
     intra_period: int
     model: str
+    threads: int
+    reconstruction: int
     precision: str = "fp32"
 
 
@@ -45,10 +49,10 @@ def write_stream(path: Path, header: StreamHeader, payloads: list[bytes]) -> int
     """Write a .cvd file atomically and return its size in bytes."""
     content = bytearray(MAGIC)
     fields = [header.width, header.height, header.frames, header.fps.numerator, header.fps.denominator]
-    fields += [header.quality, header.intra_period + 1, _PRECISIONS.index(header.precision)]
+    fields += [header.quality, header.intra_period + 1, _PRECISIONS.index(header.precision), header.threads]
     for value in fields:
         content += _varint(value)
-    content += bytes.fromhex(header.model)
+    content += bytes.fromhex(header.model) + header.reconstruction.to_bytes(4, "little")
     for payload in payloads:
         content += _varint(len(payload)) + payload
     content += zlib.crc32(content).to_bytes(4, "little")
@@ -81,14 +85,16 @@ def read_stream(path: Path) -> tuple[StreamHeader, list[bytes]]:
 
 def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
     position, values = len(MAGIC), []
-    for _ in range(8):
+    for _ in range(9):
         value, position = _read_varint(content, position)
         values.append(value)
-    width, height, frames, numerator, denominator, quality, period, precision = values
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES):
-        raise ValueError(f"width {width}, height {height}, quality {quality}")
+    width, height, frames, numerator, denominator, quality, period, precision, threads = values
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES and frames and threads):
+        raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}, threads {threads}")
     model = content[position : position + _HASH_BYTES].hex()
     position += _HASH_BYTES
+    reconstruction = int.from_bytes(content[position : position + 4], "little")
+    position += 4
     payloads = []
     for _ in range(frames):
         length, position = _read_varint(content, position)
@@ -97,7 +103,8 @@ def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
     if position != len(content) - 4:
         raise ValueError(f"packets end at byte {position}, the file at {len(content) - 4}")
     fps = Fraction(numerator, denominator)
-    return StreamHeader(width, height, frames, fps, quality, period - 1, model, _PRECISIONS[precision]), payloads
+    rest = (model, threads, reconstruction, _PRECISIONS[precision])
+    return StreamHeader(width, height, frames, fps, quality, period - 1, *rest), payloads
 
 
 def _varint(value: int) -> bytes:

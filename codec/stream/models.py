@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from codec.checkpoint import checkpoint_file, read_checkpoint, save_codec_file
+from codec.checkpoint import save_codec_file
 from codec.errors import CodecError
 
 
@@ -12,12 +13,12 @@ def model_folder() -> Path:
     return Path(os.environ.get("CORVID_HOME", Path.home() / ".cache" / "corvid")) / "models"
 
 
-def remember_model(checkpoint: str | Path, model: str) -> Path:
-    """Keep the weights of `checkpoint` under the hash `model`, once."""
+def remember_model(content: dict[str, Any], model: str) -> Path:
+    """Keep what `read_checkpoint` gave, less what only training needs, under the codec's hash `model`, once."""
     kept = model_folder() / f"{model}.ckpt"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        save_codec_file(kept, read_checkpoint(checkpoint_file(checkpoint)))
+        save_codec_file(kept, content)
     return kept
 
 

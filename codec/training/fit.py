@@ -28,6 +28,7 @@ def fit(
         trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, precision.
     """
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
     schedule = module.schedule
     for index, stage in enumerate(schedule.stages):
@@ -47,9 +48,10 @@ def fit(
             limit_train_batches=left,
             val_check_interval=_interval(left, stage.validate_every),
             logger=loggers,
-            callbacks=[keep, TQDMProgressBar(refresh_rate=10)],
+            callbacks=[keep, _Bar(refresh_rate=10)],
             num_sanity_val_steps=0,
             enable_checkpointing=False,
+            log_every_n_steps=1,
             enable_model_summary=False,
             **trainer,
         ).fit(module, data)
@@ -67,3 +69,10 @@ def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
 def _interval(steps: int, wanted: int) -> int:
     """An interval near `wanted` that ends close to the last of `steps`."""
     return steps // max(1, round(steps / wanted))
+
+
+class _Bar(TQDMProgressBar):
+    """A progress bar without the loggers' version."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}

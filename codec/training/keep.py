@@ -17,12 +17,11 @@ class KeepCheckpoints(Callback):
 
     Args:
         folder: of the run.
-        codec_config: stored in each checkpoint.
         every: steps from one `last.ckpt` to the next.
     """
 
-    def __init__(self, folder: Path, codec_config: dict[str, Any], every: int = 200) -> None:
-        self.folder, self.codec_config, self.every = folder, codec_config, every
+    def __init__(self, folder: Path, every: int = 200) -> None:
+        self.folder, self.every = folder, every
         self.best = float("inf")
 
     def begin_stage(self, best: float = float("inf")) -> None:
@@ -32,7 +31,7 @@ class KeepCheckpoints(Callback):
     def save(self, module: CodecTraining, name: str) -> None:
         """Write `name` into the run's folder."""
         training = module.training_state() | {"best": self.best}
-        save_checkpoint(self.folder / name, module.codec, self.codec_config, training)
+        save_checkpoint(self.folder / name, module.codec, training)
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
         if module.codec_steps % self.every == 0 and trainer.is_global_zero:
@@ -48,5 +47,5 @@ class KeepCheckpoints(Callback):
             self.save(module, "last.ckpt")
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and module.codec_steps and not module.stepping:
             self.save(module, "last.ckpt")

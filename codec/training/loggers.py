@@ -33,6 +33,12 @@ class JsonLinesLogger(Logger):
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step} | metrics) + "\n")
 
+    def forget_after(self, step: int) -> None:
+        """Drop what was logged after `step`, and half a line: a run killed there is about to repeat it."""
+        if self.path.is_file():
+            rows = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+            self.path.write_text("".join(row for row in rows if json.loads(row)["step"] <= step))
+
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The run folder's config.yaml holds them."""

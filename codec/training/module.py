@@ -49,10 +49,11 @@ class CodecTraining(LightningModule):
         self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
         self.log_every, self.val_qualities = log_every, tuple(val_qualities)
         self.codec_steps = self.skipped = self.skipped_in_a_row = 0
+        self.stepping = False
         self.validation_loss = float("inf")
         self.optimizer = torch.optim.AdamW(codec.parameters(), lr=1e-4, weight_decay=weight_decay)
         self._sums: dict[str, list[Tensor]] = {}
-        self._validation: list[dict[str, Tensor]] = []
+        self._validation: list[dict[str, Any]] = []
         for index in reversed(range(len(schedule.stages))):
             self.begin_stage(index)  # what a late stage lacks is said now, not after days
 
@@ -80,6 +81,7 @@ class CodecTraining(LightningModule):
         result = self.loss(frames, self.codec(frames, quality), quality)
         self._update(result.loss, clip.names)
         self.codec_steps += 1
+        self.stepping = False
         self._log_training(result.terms)
 
     def _update(self, loss: Tensor, names: list[str]) -> None:
@@ -93,6 +95,7 @@ class CodecTraining(LightningModule):
             self.manual_backward(loss)
             finite = bool(torch.isfinite(torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.clip_gradient)))
         if finite:
+            self.stepping = True  # until the step is counted: what is saved in between would repeat it
             self.optimizers().step()
             self.skipped_in_a_row = 0
             return
@@ -121,17 +124,18 @@ class CodecTraining(LightningModule):
         frames = clip.frames.float() / 255
         for quality in self.val_qualities:
             index = torch.full((len(frames),), quality, device=self.device)
-            terms = self.loss(frames, self.codec(frames, index, hard=True), index).terms
-            self._validation.append(terms | {"quality": torch.tensor(quality)})
+            with torch.autocast(self.device.type, enabled=False):  # as streams are coded
+                terms = self.loss(frames, self.codec(frames, index, hard=True), index).terms
+            self._validation.append(terms | {"quality": quality, "clips": len(frames)})
 
     def on_validation_epoch_end(self) -> None:
         metrics: dict[str, Any] = {}
         for quality in self.val_qualities:
-            rows = [row for row in self._validation if int(row["quality"]) == quality]
+            rows = [row for row in self._validation if row["quality"] == quality]
             for name in ("bpp", "psnr", "lpips"):
                 if name in rows[0]:
-                    metrics[f"val/{name}_q{quality:02}"] = torch.stack([row[name] for row in rows]).mean().item()
-        self.validation_loss = torch.stack([row["loss"] for row in self._validation]).mean().item()
+                    metrics[f"val/{name}_q{quality:02}"] = _mean(rows, name)
+        self.validation_loss = _mean(self._validation, "loss")
         self._validation = []
         self._write(metrics | {"val/loss": self.validation_loss})
 
@@ -147,3 +151,8 @@ class CodecTraining(LightningModule):
         """Take up a `training_state`."""
         self.codec_steps, self.skipped = state["codec_steps"], state["skipped"]
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    """Mean over clips of what batches, which may differ in size, gave."""
+    return sum(float(row[name]) * row["clips"] for row in rows) / sum(row["clips"] for row in rows)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_codec import FPS, build, moving_clip, small_config
+from small_codec import FPS, build, moving_clip
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
 from codec.errors import CodecError
@@ -13,10 +13,10 @@ def test_any_order_of_save_load_train_and_code_gives_the_same_file(tmp_path: Pat
     """Catches tables that are stale after loading or training, or missing because nobody updated them."""
     clip = moving_clip(2, 48, 64)
     fresh = build()
-    save_checkpoint(tmp_path / "before.ckpt", fresh, small_config())
+    save_checkpoint(tmp_path / "before.ckpt", fresh)
     first = compress(fresh, clip, FPS, 25, tmp_path / "a.cvd")
     train_a_little(fresh)
-    save_checkpoint(tmp_path / "after.ckpt", fresh, small_config())
+    save_checkpoint(tmp_path / "after.ckpt", fresh)
     trained = compress(fresh, clip, FPS, 25, tmp_path / "b.cvd")
     assert trained.reconstruction_sha256 != first.reconstruction_sha256
     reloaded = load_codec(tmp_path / "before.ckpt")
@@ -44,10 +44,10 @@ def test_a_run_folder_stands_for_its_best(tmp_path: Path):
     with pytest.raises(CodecError, match="best.ckpt or .*last.ckpt does not exist"):
         load_codec(tmp_path)
     codec = build()
-    save_checkpoint(tmp_path / "last.ckpt", codec, small_config())
+    save_checkpoint(tmp_path / "last.ckpt", codec)
     assert model_hash(load_codec(tmp_path)) == model_hash(codec)
     train_a_little(codec)
-    save_checkpoint(tmp_path / "best.ckpt", codec, small_config())
+    save_checkpoint(tmp_path / "best.ckpt", codec)
     assert model_hash(load_codec(tmp_path)) == model_hash(codec)
 
 
@@ -56,7 +56,7 @@ def test_non_finite_weights_and_foreign_files_are_refused(tmp_path: Path):
     codec = build()
     with torch.no_grad():
         next(codec.parameters())[0] = float("nan")
-    save_checkpoint(tmp_path / "bad.ckpt", codec, small_config())
+    save_checkpoint(tmp_path / "bad.ckpt", codec)
     with pytest.raises(CodecError, match="bad.ckpt: .* non-finite"):
         load_codec(tmp_path / "bad.ckpt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.ckpt")

@@ -32,6 +32,14 @@ def test_hard_estimate_equals_the_payload():
     assert abs(8 * len(writer.finish_frame()) - float(estimate.take_bits()["a"])) < 96
 
 
+def test_values_pass_their_gradient_through_the_rounding():
+    """Catches a plain rounding: distortion would then teach the analysis nothing, while rates still had a gradient."""
+    latent, model = example()
+    latent.requires_grad_()
+    EstimateChannel().symbols("a", latent, model).sum().backward()
+    assert torch.equal(latent.grad, torch.ones_like(latent))
+
+
 def test_the_training_proxy_is_differentiable_and_near_the_truth():
     """Catches a rounding without gradient, and noise of the wrong width."""
     torch.manual_seed(0)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from codec.checkpoint import save_checkpoint
+from codec.checkpoint import build_codec, save_checkpoint
 from codec.errors import CodecError
 from codec.evaluation import fresh, learned
 from codec.evaluation.learned import LearnedCodec
@@ -24,7 +23,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
         config = compose("train", overrides=["width=16"])
     plain = OmegaConf.to_container(config.codec, resolve=True)
     path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    save_checkpoint(path, instantiate(plain), plain)
+    save_checkpoint(path, build_codec(plain))
     return str(path)
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +25,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_another_process_decodes_the_encoders_reconstruction(
     height: int, width: int, frames: int, checkpoint: Path, tmp_path: Path, capsys
 ):
-    """Catches a decoder that needs anything but the file; the codec is found by the hash in its header."""
+    """Catches a decoder that needs anything but the file (the codec is found by its hash), also with other threads."""
     video = write_video(moving_clip(frames, height, width), FPS, tmp_path / "clip.mkv")
     main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--quality", "20"])
     said = f"{(tmp_path / 'a.cvd').stat().st_size} bytes, {frames} frames of {width}×{height}"
     assert said in capsys.readouterr().out
     command = [sys.executable, "-m", "codec.cli", "decompress", str(tmp_path / "a.cvd"), str(tmp_path / "out.npy")]
-    subprocess.run(command, check=True, capture_output=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=one_thread)
     decoded = torch.from_numpy(np.load(tmp_path / "out.npy")).permute(0, 3, 1, 2)
     written = compress(load_codec(checkpoint), read_source(video).rgb, FPS, 20, tmp_path / "b.cvd")
     assert (tmp_path / "b.cvd").read_bytes() == (tmp_path / "a.cvd").read_bytes()
@@ -53,6 +55,8 @@ def test_info_names_the_header(video: Path, checkpoint: Path, tmp_path: Path, ca
         (["compress", "VIDEO", "OUT", "--checkpoint", "CHECKPOINT", "--quality", "64"], "from 0"),
         (["compress", "VIDEO", "OUT", "--checkpoint", "VIDEO"], "not a readable checkpoint"),
         (["decompress", "VIDEO", "OUT"], "not a .cvd file"),
+        (["compress", "VIDEO", "nowhere/a.cvd", "--checkpoint", "CHECKPOINT"], "its folder does not exist"),
+        (["compress", "VIDEO", "a.mp4", "--checkpoint", "CHECKPOINT"], "ends in .cvd"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str, video: Path, checkpoint: Path, tmp_path: Path, capsys):
