@@ -1,5 +1,6 @@
 """Batches: which samples make up which batch, so that training continues anywhere, and how a worker starts."""
 
+import signal
 from collections.abc import Iterator
 
 import torch
@@ -23,5 +24,9 @@ class Batches(Sampler[list[int]]):
 
 
 def start_worker(worker: int) -> None:
-    """A reading process takes one thread; it stands here so that a spawned one need not load Lightning."""
+    """A reading process takes one thread, and leaves Ctrl-C to the training process, which ends its workers itself.
+
+    It stands here so that a spawned one need not load Lightning.
+    """
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

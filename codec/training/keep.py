@@ -49,3 +49,4 @@ class KeepCheckpoints(Callback):
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         if trainer.is_global_zero and module.codec_steps and not module.stepping:
             self.save(module, "last.ckpt")
+            print(f"\nstopped after step {module.codec_steps}; continue with: python train.py resume={self.folder}")
