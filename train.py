@@ -35,8 +35,10 @@ def main(config: DictConfig) -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if sweep or not isinstance(known, CodecError | DataError | MissingMandatoryValue):
             raise  # a sweep goes on with its other jobs and ends with this error
-        reason = str(known).strip().splitlines()  # a data worker's error comes with its traceback before it
-        print(f"error: {(reason[-1] if 'Traceback' in str(known) else reason[0])}", file=sys.stderr)
+        reason = str(known).strip()
+        if "Traceback" in reason:  # a data worker's error comes behind its traceback
+            reason = reason.splitlines()[-1]
+        print(f"error: {reason}", file=sys.stderr)
         sys.exit(2)
 
 

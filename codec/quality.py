@@ -32,8 +32,3 @@ def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
     share = quality.to(torch.float32) / (QUALITIES - 1)
     ends = torch.tensor([low, high], dtype=torch.float64).log().to(share)
     return torch.exp(ends[0] + share * (ends[1] - ends[0]))
-
-
-def spread_qualities(count: int) -> list[int]:
-    """`count` quality indices spread evenly over 0..63, both ends included."""
-    return [round(i * (QUALITIES - 1) / (count - 1)) for i in range(count)]
