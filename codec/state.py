@@ -10,16 +10,18 @@ class ReferenceState:
     """What both sides have after a frame.
 
     Attributes:
-        frame: `(B, 3, H, W)` the reconstruction, luma and colour differences in -0.5..0.5, padded, float32.
+        frame: `(B, 3, H, W)` the reconstruction in the codec's colours, padded, float32.
         features: `(B, F, H / 8, W / 8)` what the synthesis knew beyond the pixels.
         symbols: `(B, C, h, w)` the last predicted frame's transmitted latent, or None after an intra frame.
         motion: `(B, M, h, w)` the last predicted frame's transmitted motion, or None.
+        prediction: `(B, 3, H, W)` what the frame was predicted to be, or None after an intra frame.
     """
 
     frame: Tensor
     features: Tensor
     symbols: Tensor | None = None
     motion: Tensor | None = None
+    prediction: Tensor | None = None
 
     def detach(self) -> "ReferenceState":
         """The same values without a history."""

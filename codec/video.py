@@ -1,6 +1,6 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.intra.network import IntraCoder
-from codec.layers.frames import check_size, pad_frames, padded, rgb_to_ycc, ycc_to_rgb
+from codec.layers.frames import COLOURS, check_size, pad_frames, padded
 from codec.motion.network import MotionNetwork
 from codec.residual.network import ResidualNetwork
 from codec.state import ReferenceState
@@ -23,10 +23,14 @@ class CodedClip:
     Attributes:
         frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
         bits: by component, `(B, T)` each.
+        predictions: `(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their place.
+        intra: which of the T frames are intra.
     """
 
     frames: Tensor
-    bits: dict[str, Tensor] = field(default_factory=dict)
+    bits: dict[str, Tensor]
+    predictions: Tensor
+    intra: tuple[bool, ...]
 
     @property
     def total_bits(self) -> Tensor:
@@ -45,6 +49,7 @@ class VideoCodec(nn.Module):
     Args:
         intra: codes the first frame.
         motion, residual, entropy: code the others.
+        colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see.
 
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
@@ -53,8 +58,18 @@ class VideoCodec(nn.Module):
         CodecError: the entropy network is made for another number of channels than the residual network's latent has.
     """
 
-    def __init__(self, intra: IntraCoder, motion: MotionNetwork, residual: ResidualNetwork, entropy: EntropyNetwork) -> None:
+    def __init__(
+        self,
+        intra: IntraCoder,
+        motion: MotionNetwork,
+        residual: ResidualNetwork,
+        entropy: EntropyNetwork,
+        colours: str = "ycc",
+    ) -> None:
         super().__init__()
+        if colours not in COLOURS:
+            raise CodecError(f"codec.colours: {colours!r} given; choose from {', '.join(COLOURS)}")
+        self.colours = COLOURS[colours]
         self.config: dict[str, Any] | None = None
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
@@ -83,16 +98,18 @@ class VideoCodec(nn.Module):
                 f"frames (B, T, 3, H, W) and quality (B,) expected: {tuple(frames.shape)} and {tuple(quality.shape)} came"
             )
         channel = EstimateChannel(hard)
-        state, outputs, bits = None, [], {}
+        state, outputs, predictions, bits, kinds = None, [], [], {}, []
         for t in range(frames.shape[1]):
             intra = t == 0 or (intra_period > 0 and t % intra_period == 0)
             state = self.code_frame(frames[:, t], None if intra else state, frames.shape[-2:], quality, channel)
             outputs.append(self.output(state, frames.shape[-2:]))
+            predictions.append(outputs[-1] if intra else self.picture(state.prediction, frames.shape[-2:]))
+            kinds.append(intra)
             for component, value in channel.take_bits().items():
                 bits.setdefault(component, {})[t] = value
         zero = torch.zeros(len(frames), device=frames.device)
         by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
-        return CodedClip(torch.stack(outputs, 1), by_frame)
+        return CodedClip(torch.stack(outputs, 1), by_frame, torch.stack(predictions, 1), tuple(kinds))
 
     def code_frame(
         self,
@@ -119,22 +136,28 @@ class VideoCodec(nn.Module):
         """
         check_size(*size)
         if frame is not None:
-            frame = pad_frames(rgb_to_ycc(frame.float()), self.block)
+            frame = pad_frames(self.colours.from_rgb(frame.float()), self.block)
         if state is None:
-            return self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
-        return self.code_predicted(frame, state, quality, channel)
+            state = self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
+        else:
+            state = self.code_predicted(frame, state, quality, channel)
+        state.frame = self.colours.limit(state.frame)
+        return state
 
     def code_predicted(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> ReferenceState:
-        """Code one padded frame (luma and colour differences) that is predicted from `state`."""
+        """Code one padded frame (in the codec's colours) that is predicted from `state`."""
         context = self.motion(frame, state, quality, channel)
         latent = self.residual.analyse(frame, context, quality) if channel.sends else None
         stride = self.residual.latent_stride
         size = (state.frame.shape[-2] // stride, state.frame.shape[-1] // stride)
         latent = self.entropy.transmit("residual", latent, size, quality, channel, state.symbols)
         reconstruction, features = self.residual.synthesise(latent, context, quality)
-        return ReferenceState(torch.clamp(reconstruction, -0.5, 0.5), features, latent, context.motion)
+        return ReferenceState(reconstruction, features, latent, context.motion, context.prediction)
 
-    @staticmethod
-    def output(state: ReferenceState, size: tuple[int, int]) -> Tensor:
+    def output(self, state: ReferenceState, size: tuple[int, int]) -> Tensor:
         """The picture in a state: RGB `(B, 3, H, W)` float32, cropped to the original size."""
-        return ycc_to_rgb(state.frame[..., : size[0], : size[1]])
+        return self.picture(state.frame, size)
+
+    def picture(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
+        """RGB `(B, 3, H, W)` float32 of a padded frame in the codec's colours, cropped to the original size."""
+        return self.colours.to_rgb(frame[..., : size[0], : size[1]])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from codec.entropy.coder import PayloadReader, PayloadWriter
-from codec.entropy.laplace import SymbolModel, coded_bits, laplace_bits, laplace_tables
 from codec.entropy.rans import quantize_ste
+from codec.entropy.symbols import SymbolModel
 
 
 class Channel(ABC):
@@ -50,13 +50,14 @@ class EstimateChannel(Channel):
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         centred = latent.float() - model.means
         rounded = quantize_ste(centred)
-        if self.hard:
-            bits = coded_bits(rounded, model.scale_index.round())
-        else:
-            bits = laplace_bits(centred + torch.rand_like(centred) - 0.5, model.scale_index)
-        total = bits.flatten(1).sum(1)
+        total = self._bits_of(centred, rounded, model).flatten(1).sum(1)
         self.bits[component] = self.bits[component] + total if component in self.bits else total
         return rounded + model.means
+
+    def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
+        if self.hard:
+            return model.tables.bits_of(rounded, model.rows)
+        return model.bits(centred + torch.rand_like(centred) - 0.5)
 
     def take_bits(self) -> dict[str, Tensor]:
         """The bits since the last call, by component."""
@@ -72,7 +73,7 @@ class WriteChannel(Channel):
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         symbols = torch.round(latent.float() - model.means)
-        self._writer.write(symbols.int(), model.scale_index.round().int(), laplace_tables())
+        self._writer.write(symbols.int(), model.rows, model.tables)
         return symbols + model.means
 
     def finish_frame(self) -> bytes:
@@ -89,5 +90,5 @@ class ReadChannel(Channel):
         self._reader = PayloadReader(payload)
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        symbols = self._reader.read(model.scale_index.round().int().cpu(), laplace_tables())
+        symbols = self._reader.read(model.rows.cpu(), model.tables)
         return symbols.to(model.means) + model.means

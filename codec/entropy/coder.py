@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from codec.entropy.laplace import CdfTables
 from codec.entropy.rans import BufferedRansEncoder, RansDecoder
+from codec.entropy.symbols import CdfTables
 
 
 class PayloadWriter:
@@ -13,10 +13,10 @@ class PayloadWriter:
     def __init__(self) -> None:
         self._encoder = BufferedRansEncoder()
 
-    def write(self, symbols: Tensor, levels: Tensor, tables: CdfTables) -> None:
-        """Append int32 `symbols`; `levels` (the same shape) selects each one's table."""
+    def write(self, symbols: Tensor, rows: Tensor, tables: CdfTables) -> None:
+        """Append int32 `symbols`; `rows` (the same shape) selects each one's row of `tables`."""
         self._encoder.encode_with_indexes(
-            symbols.flatten().tolist(), levels.flatten().tolist(), tables.cdfs, tables.lengths, tables.offsets
+            symbols.flatten().tolist(), rows.flatten().tolist(), tables.cdfs, tables.lengths, tables.offsets
         )
 
     def finish(self) -> bytes:
@@ -33,7 +33,7 @@ class PayloadReader:
         self._decoder = RansDecoder()
         self._decoder.set_stream(payload)
 
-    def read(self, levels: Tensor, tables: CdfTables) -> Tensor:
-        """The next symbols, int32 in the shape of `levels`."""
-        symbols = self._decoder.decode_stream(levels.flatten().tolist(), tables.cdfs, tables.lengths, tables.offsets)
-        return torch.tensor(symbols, dtype=torch.int32).view(levels.shape)
+    def read(self, rows: Tensor, tables: CdfTables) -> Tensor:
+        """The next symbols, int32 in the shape of `rows`."""
+        symbols = self._decoder.decode_stream(rows.flatten().tolist(), tables.cdfs, tables.lengths, tables.offsets)
+        return torch.tensor(symbols, dtype=torch.int32).view(rows.shape)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.laplace import SymbolModel, limit_index, scale_index_of
+from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
 from codec.entropy.network import EntropyNetwork
 from codec.layers.blocks import downward, pointwise, stack, upward
 from codec.layers.frames import pad_frames
@@ -108,12 +108,12 @@ class Hyperprior(EntropyNetwork):
         centred = latent.float() - means
         return means + torch.sign(centred) * torch.relu(centred.abs() - 0.5 * torch.sigmoid(self.dead_zone(quality)))
 
-    def hyper_model(self, quality: Tensor, shape: tuple[int, int, int, int]) -> SymbolModel:
+    def hyper_model(self, quality: Tensor, shape: tuple[int, int, int, int]) -> LaplaceModel:
         """Distribution of the hyper-latent of `shape` `(B, Z, h', w')`."""
         index = limit_index(self.hyper_scale(quality) * _LEVELS_PER_UNIT)
-        return SymbolModel(self.hyper_mean(quality).expand(shape), index.expand(shape))
+        return LaplaceModel(self.hyper_mean(quality).expand(shape), index.expand(shape))
 
-    def latent_model(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> SymbolModel:
+    def latent_model(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> LaplaceModel:
         """Distribution of the latent `(B, C, h, w)`, given the hyper-latent and the last symbols that both sides have."""
         means, index = self.synthesis(hyper, previous, quality).float().chunk(2, 1)
-        return SymbolModel(means, limit_index((index + self.base(quality)) * _LEVELS_PER_UNIT))
+        return LaplaceModel(means, limit_index((index + self.base(quality)) * _LEVELS_PER_UNIT))

@@ -9,25 +9,36 @@ import torch
 from torch import Tensor
 
 from codec.entropy.rans import pmf_to_quantized_cdf
+from codec.entropy.symbols import PRECISION, CdfTables, SymbolModel
 
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0
 LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (LEVELS - 1)
-PRECISION = 16
 _TAIL = 2.0**-14
 
 
 @dataclass
-class SymbolModel:
-    """How one set of symbols is distributed.
+class LaplaceModel(SymbolModel):
+    """Laplace distributed symbols.
 
     Attributes:
-        means: `(B, C, h, w)` float32; symbols are `round(latent - mean)`.
+        means: `(B, C, h, w)` float32.
         scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are real.
     """
 
     means: Tensor
     scale_index: Tensor
+
+    def bits(self, centred: Tensor) -> Tensor:
+        return laplace_bits(centred, self.scale_index)
+
+    @property
+    def rows(self) -> Tensor:
+        return self.scale_index.round().int()
+
+    @property
+    def tables(self) -> CdfTables:
+        return laplace_tables()
 
 
 def scale_index_of(scale: Tensor) -> Tensor:
@@ -58,41 +69,6 @@ def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
     near = distance.clamp(max=0.5)
     inside = torch.log1p(-0.5 * (torch.exp((near - 0.5) / scale) + torch.exp((-near - 0.5) / scale)).clamp(max=1.9999))
     return torch.where(distance < 0.5, inside, outside) * (-1 / math.log(2))
-
-
-def coded_bits(symbols: Tensor, levels: Tensor) -> Tensor:
-    """Bits that the entropy coder will spend on whole `symbols` at whole ladder `levels`, escapes included; same shape.
-
-    Beyond a table's reach the coder writes the escape symbol, one nibble that counts the nibbles to come, and these.
-    """
-    start, reach, bits = (table.to(symbols.device) for table in _table_bits())
-    levels = levels.long()
-    reach = reach[levels]
-    beyond = (symbols.abs() - reach).clamp(min=1)
-    raw = torch.where(symbols > 0, 2 * (beyond - 1), 2 * beyond - 1)
-    nibbles = torch.ceil(torch.log2(raw + 1) / 4)
-    escaped = symbols.abs() > reach
-    row = torch.where(escaped, 2 * reach + 1, symbols + reach).long()
-    return bits[start[levels] + row] + torch.where(escaped, 4 * (1 + nibbles), 0)
-
-
-@lru_cache(maxsize=1)
-def _table_bits() -> tuple[Tensor, Tensor, Tensor]:
-    """Where each level's row starts, its largest symbol, and the bits of every entry, the escape last in a row."""
-    tables = laplace_tables()
-    rows = [torch.tensor(row[:length]) for row, length in zip(tables.cdfs, tables.lengths, strict=True)]
-    bits = [PRECISION - torch.log2(row.diff().double()).float() for row in rows]
-    start = torch.tensor([0, *(len(b) for b in bits[:-1])]).cumsum(0)
-    return start, torch.tensor([-offset for offset in tables.offsets], dtype=torch.float32), torch.cat(bits)
-
-
-@dataclass(frozen=True)
-class CdfTables:
-    """Cumulative frequencies as compressai's rANS takes them: a row a ladder level, the last symbol the escape."""
-
-    cdfs: list[list[int]]
-    lengths: list[int]
-    offsets: list[int]
 
 
 @lru_cache(maxsize=1)

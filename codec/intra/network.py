@@ -34,7 +34,7 @@ class IntraCoder(nn.Module):
         """Code one frame.
 
         Args:
-            frame: `(B, 3, H, W)` padded, luma and colour differences; None on the receiving side.
+            frame: `(B, 3, H, W)` padded, in the codec's colours; None on the receiving side.
             size: `(H, W)`.
             quality: `(B,)` indices 0..63.
             channel: where the bits go.
@@ -48,7 +48,7 @@ class IntraCoder(nn.Module):
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
         latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
-        return ReferenceState(torch.clamp(reconstruction, -0.5, 0.5), features)
+        return ReferenceState(reconstruction, features)
 
     def empty_context(self, batch: int, size: tuple[int, int], device: torch.device) -> Context:
         """Mid-grey pixels and zero features."""

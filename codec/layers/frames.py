@@ -1,5 +1,8 @@
 """Frames as the networks see them: luma and colour differences, padded to whole blocks."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +28,30 @@ def ycc_to_rgb(ycc: Tensor) -> Tensor:
     red = luma + (2 - 2 * _RED) * cr
     blue = luma + (2 - 2 * _BLUE) * cb
     return torch.stack([red, (luma - _RED * red - _BLUE * blue) / _GREEN, blue], -3)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours that a codec's networks work in.
+
+    Attributes:
+        from_rgb, to_rgb: between RGB in 0..1 and these, `(…, 3, H, W)`.
+        limits: smallest and largest value of a reference frame, or None where the networks were made to do without.
+    """
+
+    from_rgb: Callable[[Tensor], Tensor]
+    to_rgb: Callable[[Tensor], Tensor]
+    limits: tuple[float, float] | None
+
+    def limit(self, frame: Tensor) -> Tensor:
+        """Keep a reconstruction within the limits."""
+        return frame if self.limits is None else torch.clamp(frame, *self.limits)
+
+
+COLOURS = {
+    "ycc": Colours(rgb_to_ycc, ycc_to_rgb, (-0.5, 0.5)),
+    "rgb": Colours(lambda rgb: rgb, lambda rgb: rgb, None),
+}
 
 
 def check_size(height: int, width: int) -> None:

@@ -28,6 +28,7 @@ class RateDistortionLoss(nn.Module):
     Args:
         lambda_low, lambda_high: lambda at quality 0 and 63.
         mse, lpips: weights of the distortions. One unit of LPIPS counts as much as an MSE of `lpips` in 255² units.
+        prediction: weight of the squared error of what the motion network predicted, in the same units as `mse`.
         lpips_net: `alex` or `vgg`.
         lpips_backbone: see `codec.metrics.lpips`; None searches.
         balance: 0 leaves samples as they are, 1 makes distortions equal.
@@ -40,6 +41,7 @@ class RateDistortionLoss(nn.Module):
         lambda_high: float = 0.4,
         mse: float = 1.0,
         lpips: float = 0.0,
+        prediction: float = 0.0,
         lpips_net: str = "alex",
         lpips_backbone: str | None = None,
         balance: float = 0.5,
@@ -50,7 +52,7 @@ class RateDistortionLoss(nn.Module):
             raise CodecError(f"loss.lambda_low, lambda_high: {lambda_low}, {lambda_high}; expected 0 < low <= high")
         self.lambda_low, self.lambda_high, self.balance = lambda_low, lambda_high, balance
         self.frame_weights = frame_weights or [1.0]
-        self.start, self.backbone = {"mse": mse, "lpips": lpips}, (lpips_net, lpips_backbone)
+        self.start, self.backbone = {"mse": mse, "lpips": lpips, "prediction": prediction}, (lpips_net, lpips_backbone)
         self.perceptual = None
         self.weigh()
 
@@ -65,7 +67,7 @@ class RateDistortionLoss(nn.Module):
             raise CodecError(f"loss: unknown terms {sorted(unknown)}; known are {sorted(self.start)}")
         if min(values.values()) < 0 or not any(values.values()):
             raise CodecError(f"loss: weights {values}; expected at least 0, one of them above")
-        self.mse, self.lpips = values["mse"], values["lpips"]
+        self.mse, self.lpips, self.prediction = values["mse"], values["lpips"], values["prediction"]
         if self.lpips and self.perceptual is None:
             self.perceptual = load_lpips(*self.backbone)
 
@@ -75,12 +77,18 @@ class RateDistortionLoss(nn.Module):
         weights = torch.tensor([self.frame_weights[t % len(self.frame_weights)] for t in range(length)]).to(frames)
         mse = (frames - coded.frames).square().mean((2, 3, 4))
         distortion = self.mse * 255**2 * mse
-        terms = {"bpp": coded.bpp.mean(), "psnr": (-10 * mse.clamp(min=1e-10).log10()).mean()}
+        psnr = -10 * mse.clamp(min=1e-10).log10()
+        intra = torch.tensor(coded.intra)
+        terms = {"bpp": coded.bpp.mean(), "psnr": psnr.mean(), "psnr_intra": psnr[:, intra].mean()}
+        if not all(coded.intra):
+            terms["psnr_predicted"] = psnr[:, ~intra].mean()
         if self.lpips:
             with torch.autocast(frames.device.type, enabled=False):
                 lpips = self.perceptual(frames.flatten(0, 1), coded.frames.float().flatten(0, 1)).view(batch, length)
             distortion = distortion + self.lpips * lpips
             terms["lpips"] = lpips.mean()
+        if self.prediction:
+            distortion = distortion + self.prediction * 255**2 * (frames - coded.predictions).square().mean((2, 3, 4))
         lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
         middle = (self.lambda_low * self.lambda_high) ** 0.5
         loss = coded.bpp.mean(1) + lambdas * (distortion * weights).mean(1)

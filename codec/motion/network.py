@@ -19,7 +19,7 @@ class MotionNetwork(nn.Module, ABC):
         """Predict.
 
         Args:
-            frame: `(B, 3, H, W)` the frame to predict, padded, luma and colour differences; None on the receiving side.
+            frame: `(B, 3, H, W)` the frame to predict, padded, in the codec's colours; None on the receiving side.
             state: what both sides have.
             quality: `(B,)` indices 0..63.
             channel: where motion bits go.

@@ -1,16 +1,16 @@
 import torch
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
-from codec.entropy.laplace import SymbolModel
+from codec.entropy.laplace import LaplaceModel
 
 
-def example(spread: float = 3.0) -> tuple[torch.Tensor, SymbolModel]:
+def example(spread: float = 3.0) -> tuple[torch.Tensor, LaplaceModel]:
     """A latent and a model for it, with values far outside the tables."""
     torch.manual_seed(0)
     shape = (1, 5, 4, 6)
     latent = torch.randn(shape) * spread
     latent[0, 0, 0, :3] = torch.tensor([5000.0, -5000.0, 123456.0])
-    return latent, SymbolModel(torch.randn(shape), torch.rand(shape) * 63)
+    return latent, LaplaceModel(torch.randn(shape), torch.rand(shape) * 63)
 
 
 def test_what_is_written_is_read():
@@ -45,7 +45,7 @@ def test_the_training_proxy_is_differentiable_and_near_the_truth():
     torch.manual_seed(0)
     scale_index = torch.full((1, 1, 100, 100), 30.0)
     latent = torch.distributions.Laplace(0, 2.82).sample((1, 1, 100, 100)).requires_grad_()
-    model = SymbolModel(torch.zeros_like(latent), scale_index)
+    model = LaplaceModel(torch.zeros_like(latent), scale_index)
     soft, hard = EstimateChannel(), EstimateChannel(hard=True)
     (soft.symbols("a", latent, model).sum() + soft.bits["a"].sum()).backward()
     hard.symbols("a", latent.detach(), model)

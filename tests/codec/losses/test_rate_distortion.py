@@ -6,9 +6,14 @@ from codec.losses.rate_distortion import RateDistortionLoss
 from codec.video import CodedClip
 
 
+def coded_clip(frames: torch.Tensor, bits: torch.Tensor) -> CodedClip:
+    """The first frame intra, all predictions black, `bits` `(B, T)`."""
+    return CodedClip(frames, {"residual": bits}, torch.zeros_like(frames), tuple(t == 0 for t in range(frames.shape[1])))
+
+
 def coded(frames: torch.Tensor, error: float, bits: float) -> CodedClip:
     """Frames off by `error` everywhere that cost `bits` each."""
-    return CodedClip(frames + error, {"residual": torch.full(frames.shape[:2], bits)})
+    return coded_clip(frames + error, torch.full(frames.shape[:2], bits))
 
 
 def test_the_loss_is_the_formula():
@@ -36,7 +41,7 @@ def test_frame_weights_repeat_over_the_clip():
     bad = frames.clone()
     bad[:, 2] += 1 / 255
     loss = RateDistortionLoss(1.0, 1.0, balance=0.0, frame_weights=[3.0, 0.0])
-    clip = CodedClip(bad, {"residual": torch.zeros(1, 3)})
+    clip = coded_clip(bad, torch.zeros(1, 3))
     assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(3 / 3, rel=1e-3)
 
 
@@ -53,3 +58,15 @@ def test_senseless_weights_are_refused(weights: dict, said: str):
     """Catches a loss that minimises nothing, and a misspelt term."""
     with pytest.raises(CodecError, match=said):
         RateDistortionLoss().weigh(**weights)
+
+
+def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():
+    """Catches a motion network that learns nothing in the first stage, and intra quality mixed into the predicted."""
+    frames = torch.full((1, 3, 3, 32, 32), 0.5)
+    worse = frames.clone()
+    worse[:, 1:] += 10 / 255
+    got = RateDistortionLoss(1.0, 1.0, mse=0.0, prediction=2.0, balance=0.0)(
+        frames, coded_clip(worse, torch.zeros(1, 3)), torch.tensor([0])
+    )
+    assert float(got.loss) == pytest.approx(2 * 127.5**2, rel=1e-4)
+    assert got.terms["psnr_intra"] > 90 and float(got.terms["psnr_predicted"]) == pytest.approx(28.13, abs=0.01)
