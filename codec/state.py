@@ -36,8 +36,12 @@ class Context:
         prediction: `(B, 3, H, W)` of the frame, as `ReferenceState.frame`.
         features: `(B, F, H / 8, W / 8)`.
         motion: what was transmitted, for the next state, or None.
+        copied: `(B, 3, H, W)` the last frame, moved and otherwise untouched, or None.
+        moving: `(B, 1, h, w)` 1 where what was copied comes from elsewhere, 0 where it stood still; or None.
     """
 
     prediction: Tensor
     features: Tensor
     motion: Tensor | None = None
+    copied: Tensor | None = None
+    moving: Tensor | None = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
-from codec.intra.network import IntraCoder
+from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
 from codec.motion.network import MotionNetwork
 from codec.residual.network import ResidualNetwork
@@ -60,7 +60,7 @@ class VideoCodec(nn.Module):
 
     def __init__(
         self,
-        intra: IntraCoder,
+        intra: IntraNetwork,
         motion: MotionNetwork,
         residual: ResidualNetwork,
         entropy: EntropyNetwork,
@@ -73,7 +73,7 @@ class VideoCodec(nn.Module):
         self.config: dict[str, Any] | None = None
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
-        self.block = max(residual.latent_stride, intra.transform.latent_stride)
+        self.block = max(residual.latent_stride, intra.latent_stride)
         magnitude = residual.typical_magnitude(predicted=True)
         if magnitude is not None:
             entropy.start_from(magnitude)

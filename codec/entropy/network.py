@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from codec.entropy.channel import Channel
 from codec.errors import CodecError
 
+# Latents of so few channels (motion) get networks a third as wide.
+FEW_CHANNELS = 64
+
 
 class EntropyNetwork(nn.Module, ABC):
     """Says how a latent is distributed, and transmits it.
@@ -51,3 +54,8 @@ def check_channels(part: str, entropy: EntropyNetwork, channels: int) -> None:
     """Raise CodecError where the entropy network of `part` is made for another number of latent channels."""
     if entropy.channels != channels:
         raise CodecError(f"{part}.channels: {entropy.channels} given, but the latent has {channels}; make them equal")
+
+
+def network_sizes(channels: int, hyper: int, width: int) -> tuple[int, int]:
+    """Channels of the hyper-latent and width of the networks: smaller ones for few latent channels, as motion has."""
+    return (hyper, width) if channels > FEW_CHANNELS else (hyper // 2, width // 24 * 8)

@@ -1,4 +1,6 @@
-"""The intra coder: a residual network with nothing to predict from, and its own entropy network."""
+"""What every intra coder offers, and the plain one: a residual network with nothing to predict from."""
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +12,16 @@ from codec.residual.network import ResidualNetwork
 from codec.state import Context, ReferenceState
 
 
-class IntraCoder(nn.Module):
+class IntraNetwork(nn.Module, ABC):
     """Codes a frame by itself.
 
-    Args:
-        transform: analysis and synthesis, given a mid-grey prediction and empty features.
-        entropy: network for its latent.
-        features: F of the reference state.
-
-    Raises:
-        CodecError: the entropy network is made for another number of channels than the latent has.
+    Attributes:
+        latent_stride: frames are padded to multiples of so many pixels.
     """
 
-    def __init__(self, transform: ResidualNetwork, entropy: EntropyNetwork, features: int) -> None:
-        super().__init__()
-        check_channels("intra.entropy", entropy, transform.latent_channels)
-        self.transform, self.entropy, self.features = transform, entropy, features
-        magnitude = transform.typical_magnitude(predicted=False)
-        if magnitude is not None:
-            entropy.start_from(magnitude)
+    latent_stride: int
 
+    @abstractmethod
     def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
         """Code one frame.
 
@@ -42,11 +34,36 @@ class IntraCoder(nn.Module):
         Returns:
             The state that the next frame is predicted from.
         """
+
+
+class IntraCoder(IntraNetwork):
+    """A residual network with nothing to predict from, and its entropy network.
+
+    Args:
+        transform: analysis and synthesis, given a mid-grey prediction and empty features.
+        entropy: network for its latent.
+        features: F of the reference state.
+        component: whose bits these are.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels than the latent has.
+    """
+
+    def __init__(self, transform: ResidualNetwork, entropy: EntropyNetwork, features: int, component: str = "intra") -> None:
+        super().__init__()
+        check_channels("intra_entropy", entropy, transform.latent_channels)
+        self.transform, self.entropy, self.features, self.component = transform, entropy, features, component
+        self.latent_stride = transform.latent_stride
+        magnitude = transform.typical_magnitude(predicted=False)
+        if magnitude is not None:
+            entropy.start_from(magnitude)
+
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
         context = self.empty_context(len(quality), size, quality.device)
         latent = self.transform.analyse(frame, context, quality) if channel.sends else None
         stride = self.transform.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
-        latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
+        latent = self.entropy.transmit(self.component, latent, latent_size, quality, channel)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
         return ReferenceState(reconstruction, features)
 

@@ -45,7 +45,7 @@ class SearchedMotion(MotionNetwork):
         super().__init__()
         if block not in _BLOCKS:
             raise CodecError(f"motion.block: {block} given; choose from {_BLOCKS}")
-        check_channels("motion.entropy", entropy, 2)
+        check_channels("motion_entropy", entropy, 2)
         self.entropy = entropy
         self.context = ContextNetwork(features, depth)
         self.fineness = QualityGain(2, torch.full((2,), 4.0).log())
@@ -55,8 +55,9 @@ class SearchedMotion(MotionNetwork):
         latent = self.search(frame, state.frame, quality) if channel.sends else None
         size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
         sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        prediction, features = self.move(sent, state.frame, state.features, quality)
-        return Context(*self.context(prediction, features, quality), motion=sent)
+        copied, features = self.move(sent, state.frame, state.features, quality)
+        moving = (sent != 0).any(1, keepdim=True).float()
+        return Context(*self.context(copied, features, quality), motion=sent, copied=copied, moving=moving)
 
     def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """The motion latent `(B, 2, h, w)`: vectors in coded units."""

@@ -7,6 +7,7 @@ from codec.layers.blocks import downward, pointwise, stack, upward
 from codec.layers.dct import BlockTransform, typical_magnitude
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.residual.network import ResidualNetwork
+from codec.residual.skip import skip_static
 from codec.state import Context
 
 
@@ -55,6 +56,7 @@ class ConditionalResidual(ResidualNetwork):
         transform: the linear path; its block is 16 pixels, so that latents lie at 1/16.
         depth: gated blocks at 1/8 in analysis and in synthesis.
         finest, coarsest: initial quantisation step at quality 63 and 0, in grey levels of 255.
+        skip: keep static content for which nothing is coded (`skip_static`).
 
     Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021; the linear path is ours.
     """
@@ -68,11 +70,12 @@ class ConditionalResidual(ResidualNetwork):
         depth: int = 3,
         finest: float = 8.0,
         coarsest: float = 90.0,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:
             raise ValueError(f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected")
-        self.latent_channels = transform.channels
+        self.latent_channels, self.skip = transform.channels, skip
         self.transform = transform
         self.analysis = Analysis(features, transform.channels, depth)
         self.synthesis = Synthesis(features, transform.channels, depth)
@@ -89,7 +92,8 @@ class ConditionalResidual(ResidualNetwork):
     def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
         linear = context.prediction + self.transform.synthesise(latent * self.decoder_gain(quality))
         learned, features = self.synthesis(latent, linear, context.features, quality)
-        return linear + learned.float() * self.correction_gain(quality), features
+        reconstruction = linear + learned.float() * self.correction_gain(quality)
+        return skip_static(reconstruction, latent, context) if self.skip else reconstruction, features
 
     def typical_magnitude(self, predicted: bool) -> Tensor:
         coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)

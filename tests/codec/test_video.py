@@ -87,7 +87,7 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
     "override, said",
     [
         ("entropy.channels=100", "entropy.channels: 100 given, but the latent has 384"),
-        ("intra.entropy.channels=7", "intra.entropy.channels: 7 given"),
+        ("intra_entropy.channels=7", "intra_entropy.channels: 7 given"),
         ("motion.block=12", "motion.block: 12 given; choose from"),
     ],
 )

@@ -1,0 +1,62 @@
+"""Intra frames in two layers: a quarter of the size first, then the whole, conditional on that."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork, check_channels
+from codec.intra.network import IntraCoder, IntraNetwork
+from codec.layers.frames import pad_frames, padded
+from codec.motion.network import ContextNetwork
+from codec.residual.network import ResidualNetwork
+from codec.state import Context, ReferenceState
+
+_FACTOR = 4
+
+
+class ConditionalIntra(IntraNetwork):
+    """Codes a small version of the frame, enlarges it, and codes the rest as a predicted frame's residual is coded.
+
+    Args:
+        coarse: codes the frame at a quarter of its width and height, under the component `intra.coarse`.
+        transform: analysis and synthesis of the whole frame, given the enlarged one.
+        entropy: network for its latent.
+        features: F of the reference state.
+        depth: gated blocks that refine what was enlarged.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels than the latent has.
+
+    Source: the Laplacian pyramid of Burt and Adelson, *The Laplacian pyramid as a compact image code*, 1983, with
+    conditional instead of residual coding.
+    """
+
+    def __init__(
+        self, coarse: IntraCoder, transform: ResidualNetwork, entropy: EntropyNetwork, features: int, depth: int = 1
+    ) -> None:
+        super().__init__()
+        check_channels("intra_entropy", entropy, transform.latent_channels)
+        self.coarse, self.transform, self.entropy = coarse, transform, entropy
+        self.latent_stride = transform.latent_stride
+        self.context = ContextNetwork(features, depth)
+        magnitude = transform.typical_magnitude(predicted=True)
+        if magnitude is not None:
+            entropy.start_from(magnitude)
+
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
+        context = self.enlarged(frame, size, quality, channel)
+        latent = self.transform.analyse(frame, context, quality) if channel.sends else None
+        latent_size = (size[0] // self.latent_stride, size[1] // self.latent_stride)
+        latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
+        return ReferenceState(*self.transform.synthesise(latent, context, quality))
+
+    def enlarged(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Context:
+        """Transmit the small version; the context that it gives for the whole frame."""
+        stride = self.coarse.latent_stride
+        small = None if frame is None else pad_frames(F.avg_pool2d(frame, _FACTOR), stride)
+        small_size = (size[0] // _FACTOR, size[1] // _FACTOR)
+        state = self.coarse(small, (padded(small_size[0], stride), padded(small_size[1], stride)), quality, channel)
+        picture = state.frame[..., : small_size[0], : small_size[1]]
+        picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
+        features = state.features.new_zeros(len(picture), state.features.shape[1], size[0] // 8, size[1] // 8)
+        return Context(*self.context(picture, features, quality))

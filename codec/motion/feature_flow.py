@@ -1,0 +1,85 @@
+"""A small learned flow, coded at a low resolution, that warps features and pixels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork, check_channels
+from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.gain import QualityGain
+from codec.layers.warp import warp
+from codec.motion.network import ContextNetwork, MotionNetwork
+from codec.state import Context, ReferenceState
+
+_FEATURE_STRIDE, _LATENT_STRIDE = 8, 16
+_LARGEST = 8.0  # feature positions: 64 pixels
+
+
+class FlowAnalysis(nn.Module):
+    """Frame, reference `(B, 3, H, W)` and features -> motion latent `(B, M, H / 16, W / 16)`."""
+
+    def __init__(self, features: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.pixels = downward(6, features, _FEATURE_STRIDE)
+        self.context = pointwise(features, features)
+        self.blocks = stack(features, depth)
+        self.head = downward(features, channels, 2)
+
+    def forward(self, frame: Tensor, reference: Tensor, features: Tensor) -> Tensor:
+        return self.head(self.blocks(self.pixels(torch.cat([frame, reference], 1)) + self.context(features)))
+
+
+class FlowSynthesis(nn.Module):
+    """Motion latent -> flow `(B, 2, H / 8, W / 8)` in feature positions, within ±8; zero at the start."""
+
+    def __init__(self, features: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.latent = upward(channels, features, 2)
+        self.blocks = stack(features, depth)
+        self.head = pointwise(features, 2, zero=True)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return _LARGEST * torch.tanh(self.head(self.blocks(self.latent(latent))).float() / _LARGEST)
+
+
+class FeatureFlow(MotionNetwork):
+    """Networks find the motion, code it as a latent at 1/16, and turn it into a flow at 1/8.
+
+    Args:
+        features: F of the reference state.
+        entropy: network for the motion latent.
+        latent_channels: M.
+        depth: gated blocks in analysis, synthesis and the refinement after warping.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels.
+
+    Source: feature-space motion compensation after Hu et al., *FVC: A New Framework towards Deep Video Compression in
+    Feature Space*, CVPR 2021, with one flow in place of deformable kernels.
+    """
+
+    def __init__(self, features: int, entropy: EntropyNetwork, latent_channels: int = 32, depth: int = 2) -> None:
+        super().__init__()
+        check_channels("motion_entropy", entropy, latent_channels)
+        self.entropy = entropy
+        self.analysis = FlowAnalysis(features, latent_channels, depth)
+        self.synthesis = FlowSynthesis(features, latent_channels, depth)
+        self.encoder_gain = QualityGain(latent_channels, torch.zeros(latent_channels))
+        self.decoder_gain = QualityGain(latent_channels, torch.zeros(latent_channels))
+        self.context = ContextNetwork(features, depth)
+
+    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+        latent = None
+        if channel.sends:
+            latent = self.analysis(frame, state.frame, state.features).float() * self.encoder_gain(quality)
+        size = (state.frame.shape[-2] // _LATENT_STRIDE, state.frame.shape[-1] // _LATENT_STRIDE)
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
+        copied, features = self.move(self.synthesis(sent * self.decoder_gain(quality)), state)
+        return Context(*self.context(copied, features, quality), motion=sent)
+
+    @staticmethod
+    def move(flow: Tensor, state: ReferenceState) -> tuple[Tensor, Tensor]:
+        """Frame and features of `state`, warped by `flow` `(B, 2, H / 8, W / 8)` in feature positions."""
+        pixels = F.interpolate(flow, state.frame.shape[-2:], mode="bilinear", align_corners=False) * _FEATURE_STRIDE
+        return warp(state.frame, pixels), warp(state.features, flow)
