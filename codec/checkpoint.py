@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.video import VideoCodec
@@ -89,14 +90,35 @@ def load_codec(where: str | Path) -> VideoCodec:
 def codec_of(content: dict[str, Any], where: str | Path) -> VideoCodec:
     """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of `load_codec`."""
     codec = build_codec(content["codec_config"])
-    try:
-        codec.load_state_dict(content["codec"])
-    except RuntimeError as error:
-        raise CodecError(f"checkpoint {where}: weights do not fit the codec of its config: {error}") from error
-    for name, value in codec.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise CodecError(f"checkpoint {where}: {name} holds non-finite values; use an earlier checkpoint")
+    load_weights(codec, content["codec"], f"checkpoint {where}")
     return codec.eval().to(memory_format=torch.channels_last)
+
+
+def load_weights(codec: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Load a state dict whole, or say in one line what does not fit; `where` begins the message.
+
+    Raises:
+        CodecError: names or shapes are another codec's, or values are not finite.
+    """
+    expected = codec.state_dict()
+    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or unknown:
+        raise CodecError(
+            f"{where}: the weights are another codec's: {_some(missing)} expected and not there, {_some(unknown)} there and "
+            f"not expected; give the weights of this codec, or this codec's config"
+        )
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            came, wanted = tuple(value.shape), tuple(expected[name].shape)
+            raise CodecError(f"{where}: {name} has the shape {came}, {wanted} expected; the codec's config differs in a width")
+        if not torch.isfinite(value).all():
+            raise CodecError(f"{where}: {name} holds non-finite values; use an earlier checkpoint")
+    codec.load_state_dict(weights)
+
+
+def _some(names: list[str]) -> str:
+    """How many, and the first of them."""
+    return f"{len(names)} tensors ({', '.join(names[:2])}{', …' * (len(names) > 2)})" if names else "none"
 
 
 def model_hash(codec: VideoCodec) -> str:

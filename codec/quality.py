@@ -19,6 +19,12 @@ def check_quality(quality: int) -> int:
     return quality
 
 
+def check_qualities(quality: Tensor) -> None:
+    """Raise CodecError where a batch's qualities `(B,)` are not all integers in 0..63."""
+    if quality.is_floating_point() or quality.min() < 0 or quality.max() >= QUALITIES:
+        raise CodecError(f"quality: {quality.tolist()} given; expected integers from 0 (smallest file) to {QUALITIES - 1}")
+
+
 def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
     """Interpolate between `low` (quality 0) and `high` (quality 63), evenly in the logarithm.
 

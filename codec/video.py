@@ -12,6 +12,7 @@ from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
 from codec.motion.network import MotionNetwork
+from codec.quality import check_qualities
 from codec.residual.network import ResidualNetwork
 from codec.state import ReferenceState
 
@@ -91,16 +92,18 @@ class VideoCodec(nn.Module):
             Reconstructions and bits.
 
         Raises:
-            CodecError: shapes do not fit, or frames are smaller than 16×16.
+            CodecError: shapes do not fit, there is no frame, frames are smaller than 16×16, or a quality is not in 0..63.
         """
-        if frames.dim() != 5 or frames.shape[2] != 3 or len(quality) != len(frames):
+        if frames.dim() != 5 or frames.shape[2] != 3 or not frames.shape[1] or quality.shape != frames.shape[:1]:
             raise CodecError(
-                f"frames (B, T, 3, H, W) and quality (B,) expected: {tuple(frames.shape)} and {tuple(quality.shape)} came"
+                f"frames (B, T, 3, H, W), T at least 1, and quality (B,) expected: {tuple(frames.shape)} and "
+                f"{tuple(quality.shape)} came"
             )
+        check_qualities(quality)
         channel = EstimateChannel(hard)
         state, outputs, predictions, bits, kinds = None, [], [], {}, []
         for t in range(frames.shape[1]):
-            intra = t == 0 or (intra_period > 0 and t % intra_period == 0)
+            intra = is_intra(t, intra_period)
             state = self.code_frame(frames[:, t], None if intra else state, frames.shape[-2:], quality, channel)
             outputs.append(self.output(state, frames.shape[-2:]))
             predictions.append(outputs[-1] if intra else self.picture(state.prediction, frames.shape[-2:]))
@@ -161,3 +164,8 @@ class VideoCodec(nn.Module):
     def picture(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
         """RGB `(B, 3, H, W)` float32 of a padded frame in the codec's colours, cropped to the original size."""
         return self.colours.to_rgb(frame[..., : size[0], : size[1]])
+
+
+def is_intra(t: int, intra_period: int) -> bool:
+    """Whether frame `t` is intra: the first, and with a period above 0 every so many frames."""
+    return t == 0 or (intra_period > 0 and t % intra_period == 0)

@@ -9,6 +9,7 @@ from codec.anchors.coder import CodedResult
 from codec.checkpoint import checkpoint_file, model_hash
 from codec.errors import CodecError
 from codec.evaluation.fresh import codec_on, decode_fresh
+from codec.evaluation.kinds import by_kind
 from codec.stream import compress, frames_sha256
 from data.source import SourceClip
 
@@ -65,5 +66,6 @@ class LearnedCodec:
                 f"device and with the same number of threads, or report it with the file"
             )
         size = file.stat().st_size
-        extra = {"frame_bytes": written.frame_bytes}
+        kinds = by_kind(source.rgb, decoded.frames, written.frame_bytes, self.intra_period)
+        extra = {"frame_bytes": written.frame_bytes, "by_kind": kinds}
         return CodedResult(file, size, decoded.frames, written.seconds, decoded.seconds, extra)

@@ -39,7 +39,7 @@ class ConditionalIntra(IntraNetwork):
         self.coarse, self.transform, self.entropy = coarse, transform, entropy
         self.latent_stride = transform.latent_stride
         self.context = ContextNetwork(features, depth)
-        magnitude = transform.typical_magnitude(predicted=True)
+        magnitude = transform.typical_magnitude(predicted=False)
         if magnitude is not None:
             entropy.start_from(magnitude)
 

@@ -42,6 +42,8 @@ def write_report(
         metrics=[metric_section(result, comparisons, metric) for metric in result.metrics()],
         columns=["clip", "codec", "tune", "quality", "kB", "kbps", "bpp", *result.metrics(), "encode s", "decode s"],
         points=rows(result),
+        kind_columns=["clip", "codec", "quality", "frames", "intra bpp", "intra PSNR", "predicted bpp", "predicted PSNR"],
+        kinds=kind_rows(result),
         conditions=result.conditions,
     )
     page = output / "report.html"
@@ -107,3 +109,19 @@ def rows(result: RDResult) -> list[list[str]]:
         + [f"{p.encode_seconds:.2f}", f"{p.decode_seconds:.2f}"]
         for p in result.points
     ]
+
+
+def kind_rows(result: RDResult) -> list[list[str]]:
+    """Intra and predicted frames apart, where a codec of ours says them."""
+    return [
+        [p.clip, p.codec, str(p.quality), str(p.frames)]
+        + kind_cells(p.extra["by_kind"].get("intra"))
+        + kind_cells(p.extra["by_kind"].get("predicted"))
+        for p in result.points
+        if "by_kind" in p.extra
+    ]
+
+
+def kind_cells(kind: dict[str, Any] | None) -> list[str]:
+    """Bits a pixel and PSNR of one kind of frame."""
+    return [f"{kind['bpp']:.4f}", f"{kind['psnr_rgb']:.2f}"] if kind else ["–", "–"]

@@ -81,6 +81,16 @@ quality that both curves cover, over the range they span together.</p>
 <tr>{% for cell in point %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table></div>
 </details>
+{%- if kinds %}
+<details>
+<summary>Intra and predicted frames apart</summary>
+<div class="scroll"><table class="points">
+<thead><tr>{% for name in kind_columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in kinds %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
+</details>
+{%- endif %}
 <details open>
 <summary>Conditions</summary>
 {{ show(conditions) }}

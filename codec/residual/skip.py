@@ -1,4 +1,4 @@
-"""The skip gate: static content for which nothing is coded stays as it is, to the last bit."""
+"""The skip gate: static content for which nothing is coded stays as it is."""
 
 import torch
 from torch import Tensor

@@ -17,7 +17,7 @@ from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
 from codec.quality import check_quality
 from codec.stream.container import StreamHeader, read_stream, write_stream
-from codec.video import VideoCodec
+from codec.video import VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
 
@@ -85,7 +85,7 @@ def compress(
     for t, frame in enumerate(frames):
         channel = WriteChannel()
         pixels = frame[None].to(device).float() / 255
-        state = codec.code_frame(pixels, None if _is_intra(t, intra_period) else state, size, index, channel)
+        state = codec.code_frame(pixels, None if is_intra(t, intra_period) else state, size, index, channel)
         payloads.append(channel.finish_frame())
         pictures.append(_picture(codec, state, size))
         if not torch.isfinite(state.frame).all():
@@ -123,7 +123,7 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
     with _threads(header.threads):
         for t, payload in enumerate(payloads):
-            reference = None if _is_intra(t, header.intra_period) else state
+            reference = None if is_intra(t, header.intra_period) else state
             state = codec.code_frame(None, reference, size, index, ReadChannel(payload))
             pictures.append(_picture(codec, state, size))
             if progress:
@@ -155,10 +155,6 @@ def _threads(count: int) -> Iterator[None]:
 
 def _crc32(frames: Tensor) -> int:
     return zlib.crc32(frames.contiguous().numpy().tobytes())
-
-
-def _is_intra(t: int, intra_period: int) -> bool:
-    return t == 0 or (intra_period > 0 and t % intra_period == 0)
 
 
 def _picture(codec: VideoCodec, state: object, size: tuple[int, int]) -> Tensor:

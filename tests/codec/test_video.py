@@ -24,11 +24,23 @@ def test_a_file_gives_the_encoders_reconstruction(codec: VideoCodec, tmp_path: P
     assert (read.header.fps, read.header.quality, read.header.frames) == (FPS, 30, frames)
 
 
-@pytest.mark.parametrize("motion", ["searched", "implicit"])
+NETWORKS = [
+    "motion=searched",
+    "motion=implicit",
+    "motion=none",
+    "motion=feature_flow",
+    "intra=conditional",
+    "entropy=two_step",
+    "codec=corvid_s",
+    "skip_gate=true",
+]
+
+
+@pytest.mark.parametrize("choice", NETWORKS)
 @pytest.mark.parametrize("period", [-1, 1, 2])
-def test_every_codec_passes_all_channels(tmp_path: Path, motion: str, period: int):
+def test_every_codec_passes_all_channels(tmp_path: Path, choice: str, period: int):
     """Catches a network that sends what it does not receive, and estimated bits or frames that no file gives."""
-    codec = build(f"motion={motion}")
+    codec = build(choice)
     clip = moving_clip(5, 80, 112)
     for quality in (0, 63):
         written = compress(codec, clip, FPS, quality, tmp_path / "a.cvd", intra_period=period)
@@ -78,6 +90,10 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
         compress(codec, torch.zeros(1, 3, 32, 32), FPS, 30, tmp_path / "a.cvd")
     with pytest.raises(CodecError, match="expected"):
         codec(torch.zeros(2, 2, 3, 32, 32), torch.tensor([3]))
+    with pytest.raises(CodecError, match=r"T at least 1, .* \(1, 0, 3, 32, 32\)"):
+        codec(torch.zeros(1, 0, 3, 32, 32), torch.tensor([3]))
+    with pytest.raises(CodecError, match=r"quality: \[3, 64\] given"):
+        codec(torch.zeros(2, 1, 3, 32, 32), torch.tensor([3, 64]))
     with pytest.raises(CodecError, match="intra_period: 0 given"):
         compress(codec, moving_clip(1, 32, 32), FPS, 30, tmp_path / "a.cvd", intra_period=0)
     assert not list(tmp_path.iterdir())

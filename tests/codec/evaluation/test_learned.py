@@ -65,6 +65,17 @@ def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_pat
     assert len(settings["model_hash"]) == 16 and settings["intra_period"] == 1
 
 
+def test_intra_and_predicted_frames_are_reported_apart(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches intra frames hidden in a mean, and bytes that belong to neither kind."""
+    extra = LearnedCodec(checkpoint).code(source, 40, None, tmp_path).extra
+    intra, predicted = extra["by_kind"]["intra"], extra["by_kind"]["predicted"]
+    assert [intra["bytes"], predicted["bytes"]] == extra["frame_bytes"]
+    assert intra["bpp"] == pytest.approx(8 * extra["frame_bytes"][0] / source.width / source.height)
+    assert intra["psnr_rgb"] != predicted["psnr_rgb"] > 20
+    alone = LearnedCodec(checkpoint, intra_period=1).code(source, 40, None, tmp_path).extra["by_kind"]
+    assert set(alone) == {"intra"} and alone["intra"]["frames"] == 2
+
+
 def test_no_checkpoint_is_said():
     """Catches `anchors=[all_intra]` without a checkpoint ending in a traceback."""
     with pytest.raises(CodecError, match="checkpoint=FILE_OR_RUN"):
