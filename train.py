@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from pytorch_lightning import seed_everything
 
-from codec.checkpoint import build_codec
+from codec.checkpoint import build_codec, load_weights, read_checkpoint
 from codec.errors import CodecError
 from codec.training.fit import fit, resume
 from codec.training.keep import KeepCheckpoints
@@ -33,9 +33,9 @@ def main(config: DictConfig) -> None:
     except (CodecError, DataError, MissingMandatoryValue, InstantiationException) as error:
         known = error.__cause__ if isinstance(error, InstantiationException) else error
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if sweep or not isinstance(known, CodecError | DataError | MissingMandatoryValue):
+        if sweep or not isinstance(known, CodecError | DataError | MissingMandatoryValue | ImportError):
             raise  # a sweep goes on with its other jobs and ends with this error
-        reason = str(known).strip()
+        reason = " ".join(str(known).split()) if isinstance(known, ImportError) else str(known).strip()
         if "Traceback" in reason:  # a data worker's error comes behind its traceback
             reason = reason.splitlines()[-1]
         print(f"error: {reason}", file=sys.stderr)
@@ -48,7 +48,10 @@ def train(folder: Path, config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     data = instantiate(config.data)
     schedule = Schedule(plain["schedule"]["stages"])
-    module = CodecTraining(build_codec(plain["codec"]), instantiate(config.loss), schedule, **plain["training"])
+    codec = build_codec(plain["codec"])
+    if config.start_weights:
+        load_weights(codec, read_checkpoint(config.start_weights)["codec"], f"start_weights={config.start_weights}")
+    module = CodecTraining(codec, instantiate(config.loss), schedule, **plain["training"])
     module.codec.to(memory_format=torch.channels_last)
     keep = KeepCheckpoints(folder, config.checkpoint_every)
     if (folder / "last.ckpt").is_file():

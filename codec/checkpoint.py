@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -17,10 +18,27 @@ _FORMAT = "corvid checkpoint 1"
 
 
 def build_codec(config: dict[str, Any]) -> VideoCodec:
-    """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary."""
-    codec = instantiate(config)
-    codec.config = config
+    """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary, less `weights` files.
+
+    Raises:
+        CodecError: a `_target_` cannot be imported.
+        InstantiationException: Hydra's, around what a network said of its arguments.
+    """
+    try:
+        codec = instantiate(config)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        reason = " ".join(str(error.__cause__).split())
+        raise CodecError(f"codec: {reason} A package of your own must be installed, or its folder be on PYTHONPATH") from error
+    codec.config = _without_weights(config)
     return codec
+
+
+def _without_weights(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with every `weights` None: once built, a codec's own state holds what was read from these files."""
+    values = {name: _without_weights(value) if isinstance(value, dict) else value for name, value in config.items()}
+    return values | ({"weights": None} if "weights" in values else {})
 
 
 def save_checkpoint(path: Path, codec: VideoCodec, training: dict[str, Any] | None = None) -> None:

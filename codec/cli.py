@@ -1,20 +1,29 @@
-"""The `corvid` command: compress, decompress, info."""
+"""The `corvid` command: compress, decompress, info, complexity."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+from rich.console import Console
 from tqdm import tqdm
 
 from codec.checkpoint import codec_of, load_codec, model_hash, read_checkpoint
 from codec.errors import CodecError
+from codec.evaluation.complexity import header_line
+from codec.evaluation.complexity_job import job_of
 from codec.quality import check_quality
+from codec.report.complexity import complexity_json, complexity_tables, conditions
 from codec.stream import compress, decompress
 from codec.stream.container import read_stream
 from codec.stream.models import find_model, remember_model
 from data.errors import DataError
 from data.source import read_source
 from data.writer import write_video
+
+_COMPLEXITY = """Measure a codec: words as for train.py describe it (codec=demo motion=implicit width=96; untrained), or
+checkpoint=FILE_OR_RUN. Others: size=WxH (1280x720), clip=VIDEO (a synthetic one that moves), quality=32, threads=N,
+repeats=3 (timed runs), json=FILE. The last line printed is the header of the codec's file in conf/codec."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,6 +73,21 @@ def run_info(choice: argparse.Namespace) -> None:
     print(f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})")
 
 
+def run_complexity(choice: argparse.Namespace) -> None:
+    """Parameters, operations and time by part of a codec."""
+    job = job_of([*choice.settings, *([f"json={choice.json}"] if choice.json else [])])
+    if job.json and not Path(job.json).resolve().parent.is_dir():
+        raise CodecError(f"json={job.json}: its folder does not exist; give another name")
+    found = job.run()
+    console = Console()
+    console.print(f"{job.title}: {conditions(found)}", highlight=False, soft_wrap=True)
+    console.print(*complexity_tables(found), sep="\n")
+    if job.json:
+        Path(job.json).write_text(json.dumps(complexity_json(found, job.title), indent=2) + "\n")
+        console.print(job.json, highlight=False, soft_wrap=True)
+    print(header_line(found))
+
+
 def check_output(path: Path) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path.suffix != ".cvd":
@@ -107,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("info", help="what a .cvd file is")
     add.add_argument("input", type=Path, help="the .cvd file")
     add.set_defaults(run=run_info)
+    add = commands.add_parser("complexity", help="parameters, operations and time of a codec", description=_COMPLEXITY)
+    add.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    add.add_argument("--json", default=None, help="also write the numbers to this file; as json=FILE")
+    add.set_defaults(run=run_complexity)
     return parser
 
 

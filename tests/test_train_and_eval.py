@@ -89,6 +89,7 @@ def test_mistakes_are_one_line(clips: Path, run: Path, tmp_path: Path):
         ([f"resume={run}", "seed=3"], "would change the run"),
         (settings(clips, run), "holds a run already"),
         ([*settings(clips, tmp_path / "odd"), "motion.block=12"], "motion.block: 12 given"),
+        ([*settings(clips, tmp_path / "two"), "motion=implicit", f"start_weights={run}"], "the weights are another codec's"),
         (settings(tmp_path / "nothing", tmp_path / "new"), "nothing"),
     ]:
         out = script("train.py", *arguments, fails=True)

@@ -6,12 +6,15 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from codec.entropy.density import solve_bounds
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.quality import QUALITIES
 from codec.training.schedule import Schedule
 from codec.video import VideoCodec
 from data.clip import Clip
+
+SOLVE_EVERY = 50
 
 
 class CodecTraining(LightningModule):
@@ -81,6 +84,8 @@ class CodecTraining(LightningModule):
         result = self.loss(frames, self.codec(frames, quality), quality)
         self._update(result.loss, clip.names)
         self.codec_steps += 1
+        if self.codec_steps % SOLVE_EVERY == 0 or self.codec_steps == self.schedule.steps:
+            solve_bounds(self.codec)
         self.stepping = False
         self._log_training(result.terms)
 

@@ -1,0 +1,31 @@
+"""Counting the symbols that go through a channel."""
+
+from collections import Counter
+
+from torch import Tensor
+
+from codec.entropy.channel import Channel
+from codec.entropy.symbols import SymbolModel
+
+
+class CountChannel(Channel):
+    """Any channel, with its symbols counted.
+
+    Args:
+        inner: the channel that does the work.
+
+    Attributes:
+        coded: by component, symbols that the entropy coder is given: those that a row of the tables is chosen for.
+        skipped: by component, values that both sides have without a symbol.
+    """
+
+    def __init__(self, inner: Channel) -> None:
+        self.inner, self.sends = inner, inner.sends
+        self.coded: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        sent = self.inner.symbols(component, latent, model)
+        self.coded[component] += model.rows.numel()
+        self.skipped[component] += sent.numel() - model.rows.numel()
+        return sent

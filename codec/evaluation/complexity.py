@@ -1,0 +1,194 @@
+"""What coding a frame costs: parameters, multiplications and time, by part of the codec and direction."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from codec.entropy.channel import Channel, ReadChannel, WriteChannel
+from codec.entropy.count import CountChannel
+from codec.errors import CodecError
+from codec.evaluation.ledger import CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
+from codec.quality import check_quality
+from codec.state import ReferenceState
+from codec.video import VideoCodec
+
+FRAMES = 3  # an intra frame, a predicted one, and the predicted one that is measured
+_NETWORKS = ["intra networks", "intra entropy", SEARCH, "motion networks", WARPING, "motion entropy"]
+_ORDER = [*_NETWORKS, "residual networks", "residual entropy", CODER, OTHER]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Thousands of multiply-accumulates a pixel of the original size, and milliseconds."""
+
+    kmac_per_pixel: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class FrameComplexity:
+    """One frame.
+
+    Attributes:
+        encoding, decoding: cost by part of the codec. What encoding reconstructs with is part of encoding.
+        coded, skipped: symbols by component, as `CountChannel` counts them.
+    """
+
+    encoding: dict[str, Cost]
+    decoding: dict[str, Cost]
+    coded: dict[str, int]
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What `measure_complexity` found.
+
+    Attributes:
+        width, height: original size in pixels.
+        quality, threads, repeats: how it was run; `repeats` 0: not timed, all milliseconds 0.
+        parameters: by part of the codec; parts without any are left out.
+        intra, predicted: the two kinds of frame.
+    """
+
+    width: int
+    height: int
+    quality: int
+    threads: int
+    repeats: int
+    parameters: dict[str, int]
+    intra: FrameComplexity
+    predicted: FrameComplexity
+
+
+def total(costs: dict[str, Cost]) -> Cost:
+    """The sum over parts."""
+    return Cost(sum(c.kmac_per_pixel for c in costs.values()), sum(c.milliseconds for c in costs.values()))
+
+
+def parts_of(frame: FrameComplexity) -> list[str]:
+    """Parts that take part in a frame, in the order of a table."""
+    return sorted(frame.encoding | frame.decoding, key=lambda part: _ORDER.index(part) if part in _ORDER else len(_ORDER))
+
+
+def header_line(complexity: Complexity) -> str:
+    """The line that a codec's config file carries; tests compare it with what is counted."""
+    million = sum(complexity.parameters.values()) / 1e6
+    encoding, decoding = (total(c).kmac_per_pixel for c in (complexity.predicted.encoding, complexity.predicted.decoding))
+    return (
+        f"# Parameters: {million:.2f} M; encoding {encoding:.1f} kMAC/pixel, decoding {decoding:.1f} kMAC/pixel "
+        f"(predicted frame, {complexity.width}x{complexity.height})"
+    )
+
+
+def count_parameters(codec: VideoCodec) -> dict[str, int]:
+    """Trained values by part of the codec."""
+    entropy = tuple(f"{path}." for path in entropy_networks(codec))
+    counts: dict[str, int] = {}
+    for path, parameter in codec.named_parameters():
+        part = networks_of(path, entropy=path.startswith(entropy))
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+@torch.inference_mode()
+def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, repeats: int = 3) -> Complexity:
+    """Code an intra and a predicted frame as a stream is coded, in float32 with torch's present number of threads.
+
+    Multiply-accumulates are counted while the codec really writes and reads: convolutions, transposed ones, and matrix
+    products (those that torch's `FlopCounterMode` knows, at two operations each). Warping, block search, activations and
+    other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians.
+
+    Args:
+        codec: in evaluation mode.
+        frames: uint8 `(3, 3, H, W)` RGB; the first is the intra frame, the last the predicted one.
+        quality: 0..63.
+        repeats: timed runs after the counted one; 0: only count.
+
+    Raises:
+        CodecError: quality, repeats or frames out of range.
+    """
+    check_quality(quality)
+    if frames.dtype != torch.uint8 or frames.shape[:2] != (FRAMES, 3) or frames.dim() != 4:
+        raise CodecError(f"complexity: frames uint8 ({FRAMES}, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
+    if repeats < 0:
+        raise CodecError(f"repeats: {repeats} given; expected at least 0")
+    device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
+    index = torch.tensor([quality], device=device)
+    first, second, third = frames[:, None].to(device).float() / 255
+    state = codec.code_frame(first, None, size, index, WriteChannel())
+    state = codec.code_frame(second, state, size, index, WriteChannel())
+    intra = _Frame(codec, first, None, index).measure(repeats)
+    predicted = _Frame(codec, third, state, index).measure(repeats)
+    threads = torch.get_num_threads()
+    return Complexity(size[1], size[0], quality, threads, repeats, count_parameters(codec), intra, predicted)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame to code again and again: `pixels` `(1, 3, H, W)` in 0..1, and what it is predicted from."""
+
+    codec: VideoCodec
+    pixels: Tensor
+    reference: ReferenceState | None
+    quality: Tensor
+
+    def measure(self, repeats: int) -> FrameComplexity:
+        writer = WriteChannel()
+        with _frozen(self.codec), FlopCounterMode(display=False) as counter:
+            counting = CountChannel(writer)
+            encoding, payload = self.encode(writer, counting, counter.get_total_flops)
+            decoding = self.decode(payload, counter.get_total_flops)
+        encoded, decoded = [], []
+        for _ in range(repeats):
+            writer = WriteChannel()
+            encoded.append(self.encode(writer, writer, time.perf_counter)[0])
+            decoded.append(self.decode(payload, time.perf_counter))
+        both = (self.costs(encoding, encoded), self.costs(decoding, decoded))
+        return FrameComplexity(*both, dict(counting.coded), dict(counting.skipped))
+
+    def encode(self, writer: WriteChannel, channel: Channel, read: Callable[[], float]) -> tuple[dict[str, float], bytes]:
+        """What each part used up, and the payload; `channel` is `writer` or leads to it."""
+        with booked(self.codec, writer, read) as ledger:
+            self.codec.code_frame(self.pixels, self.reference, self.size, self.quality, channel)
+            payload = writer.finish_frame()
+        return ledger.spent, payload
+
+    def decode(self, payload: bytes, read: Callable[[], float]) -> dict[str, float]:
+        """What each part used up until there is a picture."""
+        reader = ReadChannel(payload)
+        with booked(self.codec, reader, read) as ledger:
+            state = self.codec.code_frame(None, self.reference, self.size, self.quality, reader)
+            self.codec.output(state, self.size)
+        return ledger.spent
+
+    def costs(self, operations: dict[str, float], seconds: list[dict[str, float]]) -> dict[str, Cost]:
+        pixels = self.size[0] * self.size[1]
+        found = {}
+        for part, count in operations.items():
+            taken = 1000 * statistics.median(run[part] for run in seconds) if seconds else 0.0
+            found[part] = Cost(count / 2 / pixels / 1000, taken)
+        return found
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+
+@contextmanager
+def _frozen(codec: VideoCodec) -> Iterator[None]:
+    """Let no parameter ask for a gradient: where one is a module's input, as in GDN, the counter would wait for it in vain."""
+    trained = [parameter for parameter in codec.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
