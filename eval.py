@@ -31,14 +31,23 @@ def load_anchor(name: str, choice: dict[str, Any]) -> Coder:
     return instantiate(OmegaConf.create({**choice, "chosen": OmegaConf.load(files[name])}).chosen, _convert_="all")
 
 
+def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
+    """The checkpoint to evaluate, called `name`; or several by their names; or none."""
+    common = {name: choice[name] for name in ("intra_period", "qualities", "device")}
+    chosen = choice["checkpoint"] or {}
+    named = chosen if isinstance(chosen, dict) else {choice["name"]: chosen}
+    return [LearnedCodec(checkpoint, name=name, **common) for name, checkpoint in named.items()]
+
+
 def run(config: DictConfig) -> None:
     """Evaluate, write everything into `config.output`, print the table and the paths."""
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     output = Path(choice["output"])
     clips = find_videos(choice["clips"])
     anchors = [load_anchor(name, choice) for name in choice["anchors"]]
-    common = {name: choice[name] for name in ("name", "intra_period", "qualities", "device")}
-    codecs = [LearnedCodec(choice["checkpoint"], **common)] if choice["checkpoint"] else []
+    codecs = load_checkpoints(choice)
+    if len(codecs) > 1 and not anchors:
+        codecs, anchors = codecs[1:], codecs[:1]
     measure = Measure(choice["metrics"], choice["lpips_every"], choice["device"])
     found = evaluate(codecs, anchors, clips, output, measure, choice["frames"])
     OmegaConf.save(config, output / "config.yaml", resolve=True)

@@ -111,3 +111,11 @@ def test_the_trained_codec_is_evaluated_against_hevc(clips: Path, run: Path, tmp
     rows = json.loads((tmp_path / "bd_rate.json").read_text())
     assert {row["anchor"] for row in rows} == {"x265_medium", "all_intra"} and any(row["clip"] == "mean" for row in rows)
     assert (tmp_path / "rd_psnr_rgb.png").stat().st_size > 5000
+
+
+def test_checkpoints_are_compared_with_each_other(clips: Path, run: Path, tmp_path: Path):
+    """Catches a comparison of networks that needs a standard codec, and names that get lost."""
+    several = f"checkpoint={{last:{run}/last.ckpt,one:{run}/stage_one.ckpt}}"
+    small = ["frames=2", "qualities=[0,20,40,63]", "metrics=[psnr_rgb]", f"clips={clips}/clip0.mp4", f"output={tmp_path}"]
+    assert "one against last" in script("eval.py", several, "anchors=[]", *small)
+    assert "one checkpoint expected" in script("eval.py", several, "anchors=[all_intra]", *small, fails=True)

@@ -36,6 +36,8 @@ class LearnedCodec:
     tunes: Sequence[str | None] = (None,)
 
     def __post_init__(self) -> None:
+        if isinstance(self.checkpoint, dict):
+            raise CodecError(f"{self.name}: one checkpoint expected, several given ({', '.join(self.checkpoint)}); evaluate one")
         if not self.checkpoint:
             raise CodecError(f"{self.name}: no checkpoint; name one with checkpoint=FILE_OR_RUN")
 

@@ -1,0 +1,108 @@
+"""Optical flow, coded, and a network that refines what it moves: the motion of DVC."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork, check_channels
+from codec.layers.flow import PyramidFlow
+from codec.layers.steps import QualitySteps
+from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
+from codec.layers.warp import warp
+from codec.motion.network import MotionNetwork
+from codec.state import Context, ReferenceState
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut, `(B, C, H, W)` in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class MotionCompensation(nn.Module):
+    """What to add to a warped reference: a small U-net over three sizes; zero at the start.
+
+    Args:
+        width: channels.
+
+    Source: Lu et al., *DVC*, CVPR 2019, fig. 4 and the supplement.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3 + 3 + 2, width, 3, padding=1)
+        self.down = nn.ModuleList(ResidualBlock(width) for _ in range(3))
+        self.up = nn.ModuleList(ResidualBlock(width) for _ in range(3))
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, warped: Tensor, reference: Tensor, flow: Tensor) -> Tensor:
+        """`(B, 3, H, W)` twice and `(B, 2, H, W)` in pixels, sides multiples of 4 -> `(B, 3, H, W)`."""
+        sizes = [self.down[0](self.first(torch.cat([warped, reference, flow], 1)))]
+        for block in self.down[1:]:
+            sizes.append(block(F.avg_pool2d(sizes[-1], 2)))
+        x = self.up[0](sizes.pop())
+        for block in self.up[1:]:
+            x = block(sizes.pop() + F.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.last(x)
+
+
+class OpticalFlowMotion(MotionNetwork):
+    """Flow found by a pyramid network, coded by its own transform; the warped reference is refined.
+
+    Untrained it predicts the last frame: flow, coded flow and refinement start at zero.
+
+    Args:
+        entropy: network for the motion latent.
+        latent_channels: of the motion latent, at 1/16.
+        width: channels of the networks that code the flow.
+        refinement: channels of the motion compensation network.
+        levels: of the pyramid.
+        gains: quantisation steps learned per quality; False is one rate.
+
+    Raises:
+        CodecError: the entropy network is made for another number of channels than `latent_channels`.
+
+    Source: Lu et al., *DVC: an end-to-end deep video compression framework*, CVPR 2019.
+    """
+
+    def __init__(
+        self,
+        entropy: EntropyNetwork,
+        latent_channels: int = 128,
+        width: int = 128,
+        refinement: int = 64,
+        levels: int = 4,
+        gains: bool = True,
+    ) -> None:
+        super().__init__()
+        check_channels("motion_entropy", entropy, latent_channels)
+        self.entropy = entropy
+        self.flow = PyramidFlow(levels)
+        self.analysis = analysis_transform(2, width, latent_channels, "gdn")
+        self.synthesis = synthesis_transform(latent_channels, width, 2, "gdn", zero=True)
+        self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
+        self.compensation = MotionCompensation(refinement)
+
+    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+        latent = None
+        if channel.sends:
+            latent = self.steps.divide(self.analysis(self.flow(frame, state.frame)), quality)
+        size = (state.frame.shape[-2] // STRIDE, state.frame.shape[-1] // STRIDE)
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
+        return Context(self.predict(sent, state.frame, quality), state.features, motion=sent)
+
+    def predict(self, latent: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
+        """`reference` `(B, 3, H, W)` moved as the transmitted latent says, and refined."""
+        flow = self.synthesis(self.steps.multiply(latent, quality)).float()
+        warped = warp(reference, flow)
+        return warped + self.compensation(warped, reference, flow).float()

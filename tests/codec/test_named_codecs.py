@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+import torch
+from literature import SMALL_CODECS
+from small_codec import FPS, build, composed, moving_clip
+
+from codec.checkpoint import build_codec
+from codec.layers.steps import QualitySteps
+from codec.losses.rate_distortion import RateDistortionLoss
+from codec.stream import compress, decompress, frames_sha256
+from codec.video import VideoCodec
+
+
+def lively(*overrides: str) -> VideoCodec:
+    """A small codec whose latents are large enough for symbols other than zero."""
+    codec = build(*overrides)
+    with torch.no_grad():
+        for module in codec.modules():
+            if isinstance(module, QualitySteps) and module.encoder is not None:
+                module.encoder.start.add_(3.0)
+    return codec
+
+
+@pytest.mark.parametrize("name", SMALL_CODECS)
+@pytest.mark.parametrize("height, width", [(64, 64), (72, 40), (150, 98), (16, 16)])
+def test_estimate_file_and_decoder_agree(tmp_path: Path, name: str, height: int, width: int):
+    """Catches a network that reads what it did not write, and estimates that no file has, whole hyper-latents or not."""
+    codec, clip = lively(*SMALL_CODECS[name]), moving_clip(3, height, width)
+    for quality in (0, 63):
+        written = compress(codec, clip, FPS, quality, tmp_path / "a.cvd")
+        assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+        with torch.inference_mode():
+            coded = codec(clip[None].float() / 255, torch.tensor([quality]), hard=True)
+        estimated = float(coded.total_bits.sum()) / 8
+        assert abs(written.bytes - estimated) <= 0.01 * estimated + 64 + 12 * len(clip)
+        assert coded.bits["residual"].sum() > 0 and coded.bits["motion"].sum() > 0
+
+
+@pytest.mark.parametrize("name", SMALL_CODECS)
+def test_steps_span_a_rate_range(name: str):
+    """Catches gains that quality does not reach: finer steps must cost more."""
+    frames = moving_clip(2, 64, 64)[None].float() / 255
+    codec = lively(*SMALL_CODECS[name])
+    with torch.inference_mode():
+        bits = [float(codec(frames, torch.tensor([q]), hard=True).bits["residual"].sum()) for q in (0, 63)]
+    assert bits[1] > 1.2 * bits[0]
+
+
+@pytest.mark.parametrize("name", SMALL_CODECS)
+def test_training_reaches_every_weight(name: str):
+    """Catches a network that is built and never used, or cut off by a rounding."""
+    codec = lively(*SMALL_CODECS[name]).train()
+    frames, quality = moving_clip(3, 64, 64)[None].float() / 255, torch.tensor([20])
+    RateDistortionLoss(prediction=0.5)(frames, codec(frames, quality), quality).loss.backward()
+    assert not [name for name, p in codec.named_parameters() if p.grad is None]
+
+
+def test_an_untrained_dvc_copies_the_last_frame():
+    """Catches random flow or refinement, from which a short training would first have to recover."""
+    torch.manual_seed(0)
+    codec = build_codec(composed(*SMALL_CODECS["dvc"])["codec"]).eval()
+    with torch.inference_mode():
+        coded = codec(moving_clip(3, 64, 64)[None].float() / 255, torch.tensor([30]), hard=True)
+    torch.testing.assert_close(coded.frames[:, 2], coded.frames[:, 0])
+
+
+@pytest.mark.parametrize("name", SMALL_CODECS)
+def test_the_command_line_changes_a_named_codec(name: str):
+    """Catches a named codec whose own choices win over the user's."""
+    chosen = composed(f"codec={name}", "motion=implicit", "residual=conditional", "entropy=hyperprior", "intra=dct_hyperprior")
+    default = composed("codec=demo", "motion=implicit")
+    assert {part: chosen["codec"][part] for part in ("motion", "residual", "entropy")} == {
+        part: default["codec"][part] for part in ("motion", "residual", "entropy")
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["codec=ssf", "motion=implicit"],
+        ["codec=ssf", "motion=searched", "residual=conditional"],
+        ["codec=dvc", "residual=conditional", "entropy=hyperprior"],
+        ["codec=demo", "motion=scale_space", "residual=pixel", "entropy=factorized"],
+        ["codec=demo", "motion=optical_flow", "entropy=ssf"],
+    ],
+)
+def test_networks_mix(tmp_path: Path, overrides: list[str]):
+    """Catches a named codec that the command line cannot change, and networks that fit only their own family."""
+    written = compress(build(*overrides), moving_clip(2, 32, 48), FPS, 30, tmp_path / "a.cvd")
+    assert written.bytes > 0
