@@ -54,7 +54,8 @@ class CodecTraining(LightningModule):
         self.codec_steps = self.skipped = self.skipped_in_a_row = 0
         self.stepping = False
         self.validation_loss = float("inf")
-        self.optimizer = torch.optim.AdamW(codec.parameters(), lr=1e-4, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(codec.parameters(), lr=1e-4, weight_decay=weight_decay, fused=True)
+        self._never_trained = {name for name, p in codec.named_parameters() if not p.requires_grad}
         self._sums: dict[str, list[Tensor]] = {}
         self._validation: list[dict[str, Any]] = []
         for index in reversed(range(len(schedule.stages))):
@@ -64,7 +65,7 @@ class CodecTraining(LightningModule):
         return self.optimizer
 
     def begin_stage(self, index: int) -> None:
-        """Freeze, thaw and weigh as stage `index` says.
+        """Freeze, thaw and weigh as stage `index` says; what the codec itself holds frozen stays so.
 
         Raises:
             CodecError: the stage freezes a part that the codec does not have.
@@ -74,7 +75,8 @@ class CodecTraining(LightningModule):
             if not any(name == part or name.startswith(part + ".") for name, _ in self.codec.named_modules()):
                 raise CodecError(f"schedule stage {stage.name!r}: frozen names {part!r}, which the codec does not have")
         for name, parameter in self.codec.named_parameters():
-            parameter.requires_grad_(not any(name.startswith(part + ".") for part in stage.frozen))
+            frozen = name in self._never_trained or any(name.startswith(part + ".") for part in stage.frozen)
+            parameter.requires_grad_(not frozen)
         self.loss.weigh(**stage.loss)
 
     def training_step(self, clip: Clip, index: int) -> None:

@@ -79,3 +79,14 @@ def test_frozen_parts_stay_as_they_are():
     assert not torch.equal(made.codec.residual.analysis.head[1].weight, before["residual.analysis.head.1.weight"])
     with pytest.raises(CodecError, match="frozen names 'motoin'"):
         module(frozen=["motoin"])
+
+
+def test_what_a_codec_holds_frozen_stays_so():
+    """Catches a stage that thaws an image model whose config says frozen."""
+    codec = build()
+    codec.intra.requires_grad_(False)
+    made = CodecTraining(codec, RateDistortionLoss(), Schedule([STAGE, STAGE | {"name": "b", "frozen": ["motion"]}]))
+    made.begin_stage(1)
+    made.begin_stage(0)
+    assert not any(p.requires_grad for p in made.codec.intra.parameters())
+    assert all(p.requires_grad for p in made.codec.motion.parameters())
