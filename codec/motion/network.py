@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
@@ -51,5 +50,4 @@ class ContextNetwork(nn.Module):
     def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""
         features = self.blocks(self.pixels(prediction) + self.before(features) + self.quality(quality))
-        corrected = prediction + self.correction(features).float() * self.correction_gain(quality)
-        return torch.clamp(corrected, -0.5, 0.5), features
+        return prediction + self.correction(features).float() * self.correction_gain(quality), features
