@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from pytorch_lightning import seed_everything
 
-from codec.checkpoint import build_codec, load_weights, read_checkpoint
+from codec.checkpoint import build_codec, load_weights, read_checkpoint, without_weights
 from codec.errors import CodecError
 from codec.training.fit import fit, resume
 from codec.training.keep import KeepCheckpoints
@@ -48,13 +48,14 @@ def train(folder: Path, config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     data = instantiate(config.data)
     schedule = Schedule(plain["schedule"]["stages"])
-    codec = build_codec(plain["codec"])
-    if config.start_weights:
+    resumed = (folder / "last.ckpt").is_file()
+    codec = build_codec(without_weights(plain["codec"]) if resumed else plain["codec"])
+    if config.start_weights and not resumed:
         load_weights(codec, read_checkpoint(config.start_weights)["codec"], f"start_weights={config.start_weights}")
     module = CodecTraining(codec, instantiate(config.loss), schedule, **plain["training"])
     module.codec.to(memory_format=torch.channels_last)
     keep = KeepCheckpoints(folder, config.checkpoint_every)
-    if (folder / "last.ckpt").is_file():
+    if resumed:
         resume(module, keep, folder)
     numbers = JsonLinesLogger(folder / "metrics.jsonl")
     numbers.forget_after(module.codec_steps)

@@ -84,9 +84,10 @@ def our_step() -> Callable[[Tensor], None]:
         with torch.autocast("cpu", torch.bfloat16, enabled=plain["trainer"]["precision"] == "bf16-mixed"):
             value = module.loss(frames, codec(frames, quality), quality).loss
         module.optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), module.clip_gradient)
-        module.optimizer.step()
+        if torch.isfinite(value):
+            value.backward()
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(codec.parameters(), module.clip_gradient)):
+            module.optimizer.step()
 
     return step
 

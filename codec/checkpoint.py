@@ -21,23 +21,22 @@ def build_codec(config: dict[str, Any]) -> VideoCodec:
     """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary, less `weights` files.
 
     Raises:
-        CodecError: a `_target_` cannot be imported.
-        InstantiationException: Hydra's, around what a network said of its arguments.
+        CodecError: a `_target_` cannot be imported, or a network refuses its arguments.
     """
     try:
         codec = instantiate(config)
     except InstantiationException as error:
-        if not isinstance(error.__cause__, ImportError):
-            raise
-        reason = " ".join(str(error.__cause__).split())
-        raise CodecError(f"codec: {reason} A package of your own must be installed, or its folder be on PYTHONPATH") from error
-    codec.config = _without_weights(config)
+        reason = " ".join(str(error.__cause__ or error).split())
+        if isinstance(error.__cause__, ImportError):
+            reason += " A package of your own must be installed, or its folder be on PYTHONPATH"
+        raise CodecError(reason if isinstance(error.__cause__, CodecError) else f"codec: {reason}") from error
+    codec.config = without_weights(config)
     return codec
 
 
-def _without_weights(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with every `weights` None: once built, a codec's own state holds what was read from these files."""
-    values = {name: _without_weights(value) if isinstance(value, dict) else value for name, value in config.items()}
+def without_weights(config: dict[str, Any]) -> dict[str, Any]:
+    """A codec's config with every `weights` file None: once built, the codec's own state holds what was read from them."""
+    values = {name: without_weights(value) if isinstance(value, dict) else value for name, value in config.items()}
     return values | ({"weights": None} if "weights" in values else {})
 
 
@@ -118,6 +117,8 @@ def load_weights(codec: nn.Module, weights: dict[str, Tensor], where: str) -> No
     Raises:
         CodecError: names or shapes are another codec's, or values are not finite.
     """
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CodecError(f"{where}: a dictionary of tensors expected, {type(weights).__name__} came; give a state dict")
     expected = codec.state_dict()
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:

@@ -50,13 +50,14 @@ class VideoCodec(nn.Module):
     Args:
         intra: codes the first frame.
         motion, residual, entropy: code the others.
-        colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see.
+        colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
+            (their attribute `made_for`), `rgb` where none says.
 
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
 
     Raises:
-        CodecError: the entropy network is made for another number of channels than the residual network's latent has.
+        CodecError: networks do not fit each other: in channels of latents or features, or in colours.
     """
 
     def __init__(
@@ -65,15 +66,14 @@ class VideoCodec(nn.Module):
         motion: MotionNetwork,
         residual: ResidualNetwork,
         entropy: EntropyNetwork,
-        colours: str = "ycc",
+        colours: str | None = None,
     ) -> None:
         super().__init__()
-        if colours not in COLOURS:
-            raise CodecError(f"codec.colours: {colours!r} given; choose from {', '.join(COLOURS)}")
-        self.colours = COLOURS[colours]
         self.config: dict[str, Any] | None = None
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
+        check_features({"intra": intra, "motion": motion, "residual": residual})
+        self.colours = COLOURS[choose_colours(self, colours)]
         self.block = max(residual.latent_stride, intra.latent_stride)
         magnitude = residual.typical_magnitude(predicted=True)
         if magnitude is not None:
@@ -169,3 +169,28 @@ class VideoCodec(nn.Module):
 def is_intra(t: int, intra_period: int) -> bool:
     """Whether frame `t` is intra: the first, and with a period above 0 every so many frames."""
     return t == 0 or (intra_period > 0 and t % intra_period == 0)
+
+
+def check_features(networks: dict[str, nn.Module]) -> None:
+    """Raise CodecError where networks that exchange features are made for different numbers of them."""
+    widths = {name: network.features for name, network in networks.items() if hasattr(network, "features")}
+    if len(set(widths.values())) > 1:
+        said = ", ".join(f"{name}.features: {width}" for name, width in widths.items())
+        raise CodecError(f"{said}; make them equal (width=… sets all)")
+
+
+def choose_colours(codec: nn.Module, wanted: str | None) -> str:
+    """The colours that a codec's networks can work in, of `COLOURS`.
+
+    Raises:
+        CodecError: unknown colours, or networks made for others.
+    """
+    made_for = {module.made_for for module in codec.modules() if getattr(module, "made_for", None)}
+    chosen = wanted or (min(made_for) if made_for else "rgb")
+    if chosen not in COLOURS:
+        raise CodecError(f"codec.colours: {chosen!r} given; choose from {', '.join(COLOURS)}")
+    if made_for - {chosen}:
+        raise CodecError(
+            f"codec.colours: {chosen}, but networks are made for {', '.join(sorted(made_for))}; choose other networks"
+        )
+    return chosen

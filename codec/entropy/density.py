@@ -17,9 +17,8 @@ _KEPT = 64
 class FactorizedDensity(EntropyBottleneck):
     """compressai's `EntropyBottleneck` without its traps.
 
-    Quantiles are a buffer: no optimizer and no auxiliary loss knows them, `solve_bounds` finds them, at the latest when
-    `eval()` ends training. CDF tables are made when they are needed, of the weights as they then are; they are in no state
-    dict, and nothing can make them stale.
+    Quantiles are a buffer: no optimizer and no auxiliary loss knows them, `solve_bounds` finds them. CDF tables are made
+    when they are needed, of the weights as they then are; they are in no state dict, and nothing can make them stale.
 
     Args:
         channels: C, a density each.
@@ -35,17 +34,12 @@ class FactorizedDensity(EntropyBottleneck):
         self._tables: dict[bytes, CdfTables] = {}
         self.solve_bounds()
 
-    def train(self, mode: bool = True) -> "FactorizedDensity":
-        """As any module's; what has learned is solved for when it goes to evaluation, what was loaded stays as stored."""
-        if not mode and self._learned:
-            self.solve_bounds()
-        return super().train(mode)
-
     @torch.no_grad()
     def solve_bounds(self) -> None:
         """Find each density's median, and where its tails begin: symbols are counted from the one, tables end at the others.
 
-        To be called every so often in training, and before weights are saved: streams are right without it, but cost more.
+        To be called every so often in training: streams are right without it, but cost more. Training calls it at fixed
+        steps, never where a run happens to be validated or saved, so that a resumed run goes on as it would have.
 
         Raises:
             CodecError: weights are not finite.
@@ -54,7 +48,6 @@ class FactorizedDensity(EntropyBottleneck):
             if not torch.isfinite(value).all():
                 raise CodecError(f"entropy density: {name} holds non-finite values; go back to an earlier checkpoint")
         self._update_quantiles()
-        self._learned = False
 
     def bits(self, values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Bits, differentiable, of the unit bin about `values` `(B, C, h, w)` where `(values - shift) / scale` has the density.
@@ -63,7 +56,6 @@ class FactorizedDensity(EntropyBottleneck):
             values: float32.
             scale, shift: `(B, C, 1, 1)`.
         """
-        self._learned |= self.training and torch.is_grad_enabled() and self.biases[0].requires_grad
         with torch.autocast(values.device.type, enabled=False):
             below, above = (self._cumulative((values + edge - shift) / scale) for edge in (-0.5, 0.5))
             return -torch.log2(self.likelihood_lower_bound(above - below))

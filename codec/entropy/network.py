@@ -16,11 +16,9 @@ class EntropyNetwork(nn.Module, ABC):
 
     Attributes:
         channels: of the latents that it is made for.
-        exact: whether everything that selects a symbol's table comes from integers by exact arithmetic.
     """
 
     channels: int
-    exact: bool = False
 
     @abstractmethod
     def transmit(
@@ -58,4 +56,4 @@ def check_channels(part: str, entropy: EntropyNetwork, channels: int) -> None:
 
 def network_sizes(channels: int, hyper: int, width: int) -> tuple[int, int]:
     """Channels of the hyper-latent and width of the networks: smaller ones for few latent channels, as motion has."""
-    return (hyper, width) if channels > FEW_CHANNELS else (hyper // 2, width // 24 * 8)
+    return (hyper, width) if channels > FEW_CHANNELS else (max(hyper // 2, 1), max(width // 24 * 8, 8))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class CdfTables:
 
         Beyond a row's reach the coder writes the escape symbol, one nibble that counts the nibbles to come, and these.
         """
-        start, offset, escape, bits = (table.to(symbols.device) for table in self._costs)
+        start, offset, escape, bits = _on_device(self, symbols.device)
         rows = rows.long()
         entry = symbols.float() - offset[rows]
         escape = escape[rows]
@@ -47,6 +47,12 @@ class CdfTables:
         start = torch.tensor([0, *(len(b) for b in bits[:-1])]).cumsum(0)
         escape = torch.tensor(self.lengths, dtype=torch.float32) - 2
         return start, torch.tensor(self.offsets, dtype=torch.float32), escape, torch.cat(bits)
+
+
+@lru_cache(maxsize=16)
+def _on_device(tables: CdfTables, device: torch.device) -> tuple[Tensor, ...]:
+    """`_costs` of tables where they are needed; copied there once."""
+    return tuple(table.to(device) for table in tables._costs)
 
 
 class SymbolModel(ABC):

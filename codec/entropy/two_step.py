@@ -76,7 +76,7 @@ class TwoStep(EntropyNetwork):
     """A hyper-latent and a temporal prior say how half of the latent is distributed, that half how the other half is.
 
     The halves are a checkerboard in space, opposite for even and odd channels: every position transmits half of its
-    channels in each pass. Everything that the networks see is transmitted symbols, of this and of the last frame.
+    channels in each pass. Everything that the networks see was transmitted, in this or in the last frame.
 
     Args:
         channels: C of the latent, even.

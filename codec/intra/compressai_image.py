@@ -60,7 +60,7 @@ class CompressaiImage(IntraNetwork):
         colours: str = "ycc",
     ) -> None:
         super().__init__()
-        self.model, self.colours = model, COLOURS[colours]
+        self.model, self.colours, self.made_for = model, COLOURS[colours], colours
         peer = _class_of(model)(hidden, latent_channels)
         self.g_a, self.g_s = peer.g_a, peer.g_s
         if hasattr(peer, "h_a"):
@@ -96,6 +96,8 @@ class CompressaiImage(IntraNetwork):
         except Exception as error:
             reason = str(error).splitlines()[0][:200]
             raise CodecError(f"intra.weights {path}: cannot be read ({reason}); give a state dict of {self.model}") from error
+        if not isinstance(content, dict):
+            raise CodecError(f"intra.weights {path}: a dictionary of tensors expected, {type(content).__name__} came")
         parts = self._parts()
         ours = {name: value for prefix, part in parts.items() for name, value in stored_weights(part, prefix).items()}
         came = peer_weights(content.get("state_dict", content), ours, self.model)

@@ -36,7 +36,7 @@ class ConditionalIntra(IntraNetwork):
     ) -> None:
         super().__init__()
         check_channels("intra_entropy", entropy, transform.latent_channels)
-        self.coarse, self.transform, self.entropy = coarse, transform, entropy
+        self.coarse, self.transform, self.entropy, self.features = coarse, transform, entropy, features
         self.latent_stride = transform.latent_stride
         self.context = ContextNetwork(features, depth)
         magnitude = transform.typical_magnitude(predicted=False)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from codec.errors import CodecError
+
 _UNIT = 0.02
 
 
@@ -52,7 +54,7 @@ class BlockTransform(nn.Module):
         if start == "random":
             basis = nn.init.orthogonal_(torch.empty(basis.shape[0], basis[0].numel())).view_as(basis)
         elif start != "dct":
-            raise ValueError(f"BlockTransform: start is {start!r}; expected 'dct' or 'random'")
+            raise CodecError(f"transform.start: {start!r} given; expected 'dct' or 'random'")
         self.block, self.luma, self.chroma = block, luma, chroma
         self.channels = basis.shape[0]
         self.register_buffer("start", basis)

@@ -20,7 +20,7 @@ class LossTerms:
 
 
 class RateDistortionLoss(nn.Module):
-    """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS)`, averaged over frames and samples.
+    """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS + prediction · 255² · MSE of the prediction)`, averaged.
 
     Lambda is log-interpolated over quality. As losses differ by two orders of magnitude between quality 0 and 63, each
     sample is divided by `lambda ** balance`, relative to the middle of the range, so that all qualities are heard.
@@ -78,7 +78,7 @@ class RateDistortionLoss(nn.Module):
         mse = (frames - coded.frames).square().mean((2, 3, 4))
         distortion = self.mse * 255**2 * mse
         psnr = -10 * mse.clamp(min=1e-10).log10()
-        intra = torch.tensor(coded.intra)
+        intra = torch.tensor(coded.intra, device=frames.device)
         terms = {"bpp": coded.bpp.mean(), "psnr": psnr.mean(), "psnr_intra": psnr[:, intra].mean()}
         if not all(coded.intra):
             terms["psnr_predicted"] = psnr[:, ~intra].mean()
@@ -88,7 +88,8 @@ class RateDistortionLoss(nn.Module):
             distortion = distortion + self.lpips * lpips
             terms["lpips"] = lpips.mean()
         if self.prediction:
-            distortion = distortion + self.prediction * 255**2 * (frames - coded.predictions).square().mean((2, 3, 4))
+            missed = (frames - coded.predictions).square().mean((2, 3, 4)) * ~intra
+            distortion = distortion + self.prediction * 255**2 * missed
         lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
         middle = (self.lambda_low * self.lambda_high) ** 0.5
         loss = coded.bpp.mean(1) + lambdas * (distortion * weights).mean(1)

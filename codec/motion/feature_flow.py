@@ -67,6 +67,7 @@ class FeatureFlow(MotionNetwork):
         self.synthesis = FlowSynthesis(features, latent_channels, depth)
         self.encoder_gain = QualityGain(latent_channels, torch.zeros(latent_channels))
         self.decoder_gain = QualityGain(latent_channels, torch.zeros(latent_channels))
+        self.features = features
         self.context = ContextNetwork(features, depth)
 
     def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:

@@ -19,6 +19,7 @@ class ImplicitMotion(MotionNetwork):
 
     def __init__(self, features: int, depth: int = 2) -> None:
         super().__init__()
+        self.features = features
         self.context = ContextNetwork(features, depth)
 
     def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:

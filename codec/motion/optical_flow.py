@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.errors import CodecError
 from codec.layers.flow import PyramidFlow
 from codec.layers.steps import QualitySteps
 from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
@@ -70,7 +71,7 @@ class OpticalFlowMotion(MotionNetwork):
         gains: quantisation steps learned per quality; False is one rate.
 
     Raises:
-        CodecError: the entropy network is made for another number of channels than `latent_channels`.
+        CodecError: the entropy network is made for another number of channels than `latent_channels`, or levels not in 1..5.
 
     Source: Lu et al., *DVC: an end-to-end deep video compression framework*, CVPR 2019.
     """
@@ -86,6 +87,8 @@ class OpticalFlowMotion(MotionNetwork):
     ) -> None:
         super().__init__()
         check_channels("motion_entropy", entropy, latent_channels)
+        if not 1 <= levels <= 5:
+            raise CodecError(f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to multiples of 16")
         self.entropy = entropy
         self.flow = PyramidFlow(levels)
         self.analysis = analysis_transform(2, width, latent_channels, "gdn")

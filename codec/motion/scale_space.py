@@ -5,6 +5,7 @@ from torch import Tensor
 
 from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.errors import CodecError
 from codec.layers.scale_space import scale_space_warp
 from codec.layers.steps import QualitySteps
 from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
@@ -25,7 +26,7 @@ class ScaleSpaceMotion(MotionNetwork):
         gains: quantisation steps learned per quality; False is one rate.
 
     Raises:
-        CodecError: the entropy network is made for another number of channels than `latent_channels`.
+        CodecError: the entropy network is made for another number of channels than `latent_channels`, or levels not in 1..5.
 
     Source: Agustsson et al., *Scale-space flow for end-to-end optimized video compression*, CVPR 2020.
     """
@@ -41,6 +42,8 @@ class ScaleSpaceMotion(MotionNetwork):
     ) -> None:
         super().__init__()
         check_channels("motion_entropy", entropy, latent_channels)
+        if not 1 <= levels <= 5:
+            raise CodecError(f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to multiples of 16")
         self.entropy, self.levels, self.sigma = entropy, levels, sigma
         self.analysis = analysis_transform(2 * 3, width, latent_channels)
         self.synthesis = synthesis_transform(latent_channels, width, 2 + 1)

@@ -14,6 +14,7 @@ from codec.quality import log_interpolate
 from codec.state import Context, ReferenceState
 
 _FEATURE_STRIDE = 8
+STILL = 1 / 8  # pixels: blocks that move by less stand still
 _BLOCKS = (8, 16)  # whole features, and frames are padded to 16
 
 
@@ -33,6 +34,8 @@ class SearchedMotion(MotionNetwork):
         CodecError: a block that is not 8 or 16, or an entropy network for another number of channels.
     """
 
+    made_for = "ycc"  # the search compares lumas
+
     def __init__(
         self,
         features: int,
@@ -47,6 +50,7 @@ class SearchedMotion(MotionNetwork):
             raise CodecError(f"motion.block: {block} given; choose from {_BLOCKS}")
         check_channels("motion_entropy", entropy, 2)
         self.entropy = entropy
+        self.features = features
         self.context = ContextNetwork(features, depth)
         self.fineness = QualityGain(2, torch.full((2,), 4.0).log())
         self.block, self.cheapest, self.dearest = block, cheapest, dearest
@@ -55,8 +59,9 @@ class SearchedMotion(MotionNetwork):
         latent = self.search(frame, state.frame, quality) if channel.sends else None
         size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
         sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        copied, features = self.move(sent, state.frame, state.features, quality)
-        moving = (sent != 0).any(1, keepdim=True).float()
+        moved, features = self.move(sent, state.frame, state.features, quality)
+        moving = ((sent / self.fineness(quality)).abs() >= STILL).any(1, keepdim=True).float()
+        copied = torch.where(dense(moving, self.block) > 0, moved, state.frame)
         return Context(*self.context(copied, features, quality), motion=sent, copied=copied, moving=moving)
 
     def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:

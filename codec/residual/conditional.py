@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from codec.errors import CodecError
 from codec.layers.blocks import downward, pointwise, stack, upward
 from codec.layers.dct import BlockTransform, typical_magnitude
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
@@ -61,7 +62,7 @@ class ConditionalResidual(ResidualNetwork):
     Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021; the linear path is ours.
     """
 
-    latent_stride = 16
+    latent_stride, made_for = 16, "ycc"
 
     def __init__(
         self,
@@ -74,8 +75,8 @@ class ConditionalResidual(ResidualNetwork):
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:
-            raise ValueError(f"ConditionalResidual: transform.block is {transform.block}, {self.latent_stride} expected")
-        self.latent_channels, self.skip = transform.channels, skip
+            raise CodecError(f"residual.transform.block: {transform.block} given; expected {self.latent_stride}")
+        self.features, self.latent_channels, self.skip = features, transform.channels, skip
         self.transform = transform
         self.analysis = Analysis(features, transform.channels, depth)
         self.synthesis = Synthesis(features, transform.channels, depth)

@@ -11,7 +11,8 @@ def skip_static(reconstruction: Tensor, latent: Tensor, context: Context) -> Ten
     """Let a reconstruction through only where something moves or something was coded; elsewhere the last frame stays.
 
     Without it the networks' corrections add up, frame after frame, where nothing happens: that drifts or costs bits. The
-    gate lies in 0..1 and costs no bits: both sides know what it is made of, the transmitted motion and the latent.
+    gate lies in 0..1 and costs no bits: both sides know what it is made of, the transmitted motion and the latent. Expected
+    values alone, which are below half a step where no symbol is coded, do not open it.
 
     Args:
         reconstruction: `(B, 3, H, W)`.
@@ -23,7 +24,7 @@ def skip_static(reconstruction: Tensor, latent: Tensor, context: Context) -> Ten
     """
     if context.copied is None or context.moving is None:
         return reconstruction
-    coded = (2 * latent.abs().amax(1, keepdim=True)).clamp(max=1)
+    coded = (2 * latent.abs().amax(1, keepdim=True) - 1).clamp(0, 1)
     moving = F.adaptive_max_pool2d(context.moving, coded.shape[-2:])
     gate = F.max_pool2d(torch.maximum(coded, moving.to(coded)), 3, stride=1, padding=1)
     gate = F.interpolate(gate, reconstruction.shape[-2:], mode="nearest")

@@ -3,11 +3,15 @@ from pathlib import Path
 import pytest
 import torch
 from literature import SMALL_CODECS
-from small_codec import FPS, build, composed, moving_clip
+from small_codec import FPS, build, composed, moving_clip, small_config
 
 from codec.checkpoint import build_codec
+from codec.entropy.channel import EstimateChannel
+from codec.errors import CodecError
+from codec.layers.frames import COLOURS
 from codec.layers.steps import QualitySteps
 from codec.losses.rate_distortion import RateDistortionLoss
+from codec.state import ReferenceState
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
 
@@ -86,6 +90,19 @@ def test_the_command_line_changes_a_named_codec(name: str):
     ],
 )
 def test_networks_mix(tmp_path: Path, overrides: list[str]):
-    """Catches a named codec that the command line cannot change, and networks that fit only their own family."""
-    written = compress(build(*overrides), moving_clip(2, 32, 48), FPS, 30, tmp_path / "a.cvd")
-    assert written.bytes > 0
+    """Catches a named codec that the command line cannot change, and networks that clip or mistake another one's colours."""
+    codec, clip = build(*overrides), moving_clip(2, 32, 48)
+    assert compress(codec, clip, FPS, 30, tmp_path / "a.cvd").bytes > 0
+    codec = build_codec(small_config(*overrides)).eval()
+    state = ReferenceState(codec.colours.from_rgb(torch.full((1, 3, 32, 48), 0.9)), torch.zeros(1, 16, 4, 6))
+    with torch.inference_mode():
+        context = codec.motion(state.frame, state, torch.tensor([30]), EstimateChannel(hard=True))
+    assert float(codec.picture(context.prediction, (32, 48)).mean()) == pytest.approx(0.9, abs=0.05)
+
+
+def test_colours_follow_from_the_networks():
+    """Catches Corvid's luma and chroma transform fed with RGB, and ssf2020's networks fed with anything else."""
+    assert build(*SMALL_CODECS["ssf"]).colours is COLOURS["rgb"]
+    assert build("codec=ssf", "motion=searched").colours is COLOURS["ycc"]
+    with pytest.raises(CodecError, match="motion.levels: 6 given"):
+        build("codec=ssf", "motion.levels=6")

@@ -73,16 +73,6 @@ def test_quantiles_are_solved_for_and_never_trained():
         density.solve_bounds()
 
 
-def test_what_has_learned_is_solved_for_when_training_ends():
-    """Catches bounds that somebody must remember, and stored ones that are lost by loading."""
-    density = drawn()
-    stored = density.quantiles + 0.25
-    density.quantiles.copy_(stored)
-    assert torch.equal(density.eval().quantiles, stored)
-    density.train().bits(torch.zeros(1, 6, 2, 2), torch.ones(1, 6, 1, 1), torch.zeros(1, 6, 1, 1))
-    assert torch.equal(density.quantiles, stored) and not torch.equal(density.eval().quantiles, stored)
-
-
 def test_stretched_densities_of_a_mixed_batch_are_written_as_estimated():
     """Catches tables of another quality than the sample's, and a stretch that the estimate does not know."""
     density, latent = drawn(), 20 * torch.randn(3, 6, 4, 4)

@@ -68,5 +68,5 @@ def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():
     got = RateDistortionLoss(1.0, 1.0, mse=0.0, prediction=2.0, balance=0.0)(
         frames, coded_clip(worse, torch.zeros(1, 3)), torch.tensor([0])
     )
-    assert float(got.loss) == pytest.approx(2 * 127.5**2, rel=1e-4)
+    assert float(got.loss) == pytest.approx(2 / 3 * 2 * 127.5**2, rel=1e-4)
     assert got.terms["psnr_intra"] > 90 and float(got.terms["psnr_predicted"]) == pytest.approx(28.13, abs=0.01)

@@ -19,14 +19,13 @@ def test_only_what_moves_or_is_coded_gets_through():
 
 @torch.inference_mode()
 def test_static_content_stays():
-    """Catches drift on a picture that stands still; without the gate the networks' corrections do drift."""
+    """Catches drift on a picture that stands still, as without the gate, where means are what a trained network makes them."""
     frame, quality = moving_clip(1, 64, 96).float() / 255, torch.tensor([20])
     for skip, still in (("true", True), ("false", False)):
         codec, channel = build(f"skip_gate={skip}"), EstimateChannel(hard=True)
-        for head in (codec.entropy.synthesis.fine[-1], codec.motion.entropy.synthesis.fine[-1], codec.residual.analysis.head[1]):
-            head.weight.zero_(), head.bias.zero_()
+        codec.residual.analysis.head[1].weight.zero_(), codec.residual.analysis.head[1].bias.zero_()
         first = state = codec.code_frame(frame, None, (64, 96), quality, channel)
         for _ in range(3):
             state = codec.code_frame(codec.output(first, (64, 96)), state, (64, 96), quality, channel)
-            state.symbols.mul_(0)
-        assert (float((state.frame - first.frame).abs().max()) < 1e-4) == still
+            assert state.symbols.any() and state.motion.any()  # expected values, if nothing else
+        assert torch.equal(state.frame, first.frame) == still

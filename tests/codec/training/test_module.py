@@ -1,5 +1,6 @@
 import pytest
 import torch
+from literature import SMALL_CODECS
 from small_codec import build, moving_clip
 
 from codec.errors import CodecError
@@ -90,3 +91,32 @@ def test_what_a_codec_holds_frozen_stays_so():
     made.begin_stage(0)
     assert not any(p.requires_grad for p in made.codec.intra.parameters())
     assert all(p.requires_grad for p in made.codec.motion.parameters())
+
+
+def test_validation_in_between_changes_nothing():
+    """Catches densities that are solved for where a run happens to be validated: a resumed run would go on otherwise."""
+    results = []
+    for validated in (False, True):
+        torch.manual_seed(0)
+        made = CodecTraining(build(*SMALL_CODECS["ssf"]).train(), RateDistortionLoss(), Schedule([STAGE]))
+        made.manual_backward, made.optimizers = (lambda loss: loss.backward()), (lambda made=made: made.optimizer)
+        made.log_dict, made._write = (lambda *args, **kwargs: None), (lambda metrics: None)
+        for _ in range(3):
+            made.training_step(clip(), 0)
+            if validated:
+                made.eval(), made.train()
+        results.append({name: value.clone() for name, value in made.codec.state_dict().items()})
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_densities_are_solved_for_at_the_last_step():
+    """Catches checkpoints whose tables end where the first weights' tails began."""
+    torch.manual_seed(0)
+    made = CodecTraining(build(*SMALL_CODECS["ssf"]).train(), RateDistortionLoss(), Schedule([STAGE | {"steps": 2, "lr": 1e-2}]))
+    made.manual_backward, made.optimizers = (lambda loss: loss.backward()), (lambda: made.optimizer)
+    made.log_dict, made._write = (lambda *args, **kwargs: None), (lambda metrics: None)
+    start = made.codec.entropy.density.quantiles.clone()
+    made.training_step(clip(), 0)
+    assert torch.equal(made.codec.entropy.density.quantiles, start)
+    made.training_step(clip(), 0)
+    assert not torch.equal(made.codec.entropy.density.quantiles, start)
