@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.fft import dctn
 
+from codec.errors import CodecError
 from codec.layers.dct import BlockTransform, block_dct_basis, kept_coefficients
 
 
@@ -31,5 +32,5 @@ def test_luma_comes_back_whole():
 
 def test_an_unknown_start_is_refused():
     """Catches a typing error that silently trains from another start."""
-    with pytest.raises(ValueError, match="'dct' or 'random'"):
+    with pytest.raises(CodecError, match="'dct' or 'random'"):
         BlockTransform(start="wavelet")
