@@ -172,7 +172,7 @@ def is_intra(t: int, intra_period: int) -> bool:
 
 
 def check_features(networks: dict[str, nn.Module]) -> None:
-    """Raise CodecError where networks that exchange features are made for different numbers of them."""
+    """Raise CodecError where networks that exchange features, and say how many, are made for different numbers of them."""
     widths = {name: network.features for name, network in networks.items() if hasattr(network, "features")}
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{name}.features: {width}" for name, width in widths.items())

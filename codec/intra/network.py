@@ -17,9 +17,11 @@ class IntraNetwork(nn.Module, ABC):
 
     Attributes:
         latent_stride: frames are padded to multiples of so many pixels.
+        made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
     """
 
     latent_stride: int
+    made_for: str | None = None
 
     @abstractmethod
     def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:

@@ -12,7 +12,13 @@ from codec.state import Context, ReferenceState
 
 
 class MotionNetwork(nn.Module, ABC):
-    """Predicts a frame; may transmit motion to do so."""
+    """Predicts a frame; may transmit motion to do so.
+
+    Attributes:
+        made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
+    """
+
+    made_for: str | None = None
 
     @abstractmethod
     def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:

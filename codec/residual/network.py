@@ -13,10 +13,12 @@ class ResidualNetwork(nn.Module, ABC):
     Attributes:
         latent_channels: C.
         latent_stride: pixels a latent position.
+        made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
     """
 
     latent_channels: int
     latent_stride: int
+    made_for: str | None = None
 
     @abstractmethod
     def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:
