@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from codec.errors import CodecError
+from codec.layers.weights import check_weights
 from codec.video import VideoCodec
 
 _FORMAT = "corvid checkpoint 1"
@@ -119,25 +120,12 @@ def load_weights(codec: nn.Module, weights: dict[str, Tensor], where: str) -> No
     """
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CodecError(f"{where}: a dictionary of tensors expected, {type(weights).__name__} came; give a state dict")
-    expected = codec.state_dict()
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unknown:
-        raise CodecError(
-            f"{where}: the weights are another codec's: {_some(missing)} expected and not there, {_some(unknown)} there and "
-            f"not expected; give the weights of this codec, or this codec's config"
-        )
-    for name, value in weights.items():
-        if value.shape != expected[name].shape:
-            came, wanted = tuple(value.shape), tuple(expected[name].shape)
-            raise CodecError(f"{where}: {name} has the shape {came}, {wanted} expected; the codec's config differs in a width")
-        if not torch.isfinite(value).all():
-            raise CodecError(f"{where}: {name} holds non-finite values; use an earlier checkpoint")
+    fix = (
+        "the weights are another codec's: give those of this codec, or this codec's config",
+        "the codec's config differs in a width",
+    )
+    check_weights(weights, codec.state_dict(), where, *fix)
     codec.load_state_dict(weights)
-
-
-def _some(names: list[str]) -> str:
-    """How many, and the first of them."""
-    return f"{len(names)} tensors ({', '.join(names[:2])}{', …' * (len(names) > 2)})" if names else "none"
 
 
 def model_hash(codec: VideoCodec) -> str:

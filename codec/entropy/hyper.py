@@ -63,6 +63,26 @@ class HyperLatent(nn.Module):
         return channel.symbols(f"{component}.hyper", hyper, LaplaceModel(self.mean(quality).expand(shape), index.expand(shape)))
 
 
+class ScaleTable(QualityTable):
+    """The ladder position of each channel's scale by quality, where networks say how far to move from it.
+
+    Args:
+        channels: C of the latent.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, scale_index_of(torch.ones(channels)) / LEVELS_PER_UNIT)
+
+    @torch.no_grad()
+    def start_from(self, magnitude: Tensor) -> None:
+        """Start at the scales of latents of mean `magnitude` `(knots, C)`."""
+        self.start.copy_(scale_index_of(magnitude) / LEVELS_PER_UNIT)
+
+    def model(self, means: Tensor, moved: Tensor, quality: Tensor) -> LaplaceModel:
+        """Latents of `means`, with scales `moved` from the table's, both `(B, C, h, w)`, `quality` `(B,)`."""
+        return LaplaceModel(means, limit_index((moved + self(quality)) * LEVELS_PER_UNIT))
+
+
 class DeadZone(nn.Module):
     """Draws a latent towards its means on the sending side: what is not worth its bits becomes zero.
 

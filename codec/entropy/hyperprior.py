@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.hyper import LEVELS_PER_UNIT, DeadZone, HyperLatent
-from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
+from codec.entropy.hyper import DeadZone, HyperLatent, ScaleTable
+from codec.entropy.laplace import LaplaceModel
 from codec.entropy.network import EntropyNetwork, network_sizes
 from codec.layers.blocks import pointwise, stack, upward
 from codec.layers.gain import QualityTable
@@ -51,12 +51,11 @@ class Hyperprior(EntropyNetwork):
         self.channels = channels
         self.hyper = HyperLatent(channels, hyper, width, depth)
         self.synthesis = HyperSynthesis(channels, hyper, width, depth)
-        self.base = QualityTable(channels, scale_index_of(torch.ones(channels)) / LEVELS_PER_UNIT)
+        self.base = ScaleTable(channels)
         self.dead_zone = DeadZone(channels)
 
     def start_from(self, magnitude: Tensor) -> None:
-        with torch.no_grad():
-            self.base.start.copy_(scale_index_of(magnitude) / LEVELS_PER_UNIT)
+        self.base.start_from(magnitude)
 
     def transmit(
         self,
@@ -75,5 +74,5 @@ class Hyperprior(EntropyNetwork):
 
     def latent_model(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> LaplaceModel:
         """Distribution of the latent `(B, C, h, w)`, given the hyper-latent and the last symbols that both sides have."""
-        means, index = self.synthesis(hyper, previous, quality).float().chunk(2, 1)
-        return LaplaceModel(means, limit_index((index + self.base(quality)) * LEVELS_PER_UNIT))
+        means, moved = self.synthesis(hyper, previous, quality).float().chunk(2, 1)
+        return self.base.model(means, moved, quality)

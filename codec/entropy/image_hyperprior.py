@@ -3,17 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
-from codec.entropy.density import FactorizedDensity, FactorizedModel
-from codec.entropy.gaussian import GaussianModel
-from codec.entropy.network import EntropyNetwork
-from codec.layers.frames import pad_frames, padded
-from codec.layers.steps import QualitySteps
-
-_FACTOR = 4
+from codec.entropy.gaussian_hyperprior import GaussianHyperprior
 
 
-class ImageHyperprior(EntropyNetwork):
+class ImageHyperprior(GaussianHyperprior):
     """Standard deviations, and means where the model has them, from a hyper-latent at a quarter of the latent's size.
 
     Args:
@@ -28,31 +21,13 @@ class ImageHyperprior(EntropyNetwork):
     """
 
     def __init__(self, channels: int, hyper: int, h_a: nn.Module, h_s: nn.Module, means: bool, gains: bool) -> None:
-        super().__init__()
-        self.channels, self.hyper, self.means = channels, hyper, means
-        self.h_a, self.h_s = h_a, h_s
-        self.density = FactorizedDensity(hyper)
-        self.steps = QualitySteps(hyper, coarsest=1.0, finest=1.0, gains=gains)
+        super().__init__(channels, hyper, factor=4, coarsest=1.0, finest=1.0, gains=gains)
+        self.h_a, self.h_s, self.means = h_a, h_s, means
 
-    def transmit(
-        self,
-        component: str,
-        latent: Tensor | None,
-        size: tuple[int, int],
-        quality: Tensor,
-        channel: Channel,
-        previous: Tensor | None = None,
-    ) -> Tensor:
-        hyper = None
-        if channel.sends:
-            seen = pad_frames(latent if self.means else latent.abs(), _FACTOR)
-            hyper = self.steps.divide(self.h_a(seen), quality)
-        shape = (len(quality), self.hyper, *(padded(side, _FACTOR) // _FACTOR for side in size))
-        hyper = channel.symbols(f"{component}.hyper", hyper, FactorizedModel(self.density, shape))
-        return channel.symbols(component, latent, self.latent_model(hyper, size, quality))
+    def analyse(self, latent: Tensor) -> Tensor:
+        return self.h_a(latent if self.means else latent.abs())
 
-    def latent_model(self, hyper: Tensor, size: tuple[int, int], quality: Tensor) -> GaussianModel:
-        """Distribution of the latent `(B, C, *size)`, given the transmitted hyper-latent."""
-        said = self.h_s(self.steps.multiply(hyper, quality))[..., : size[0], : size[1]].float()
+    def synthesise(self, hyper: Tensor) -> tuple[Tensor, Tensor]:
+        said = self.h_s(hyper)
         scales, means = said.chunk(2, 1) if self.means else (said, torch.zeros_like(said))
-        return GaussianModel(means, scales)
+        return means, scales

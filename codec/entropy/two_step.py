@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.hyper import LEVELS_PER_UNIT, DeadZone, HyperLatent, signed_log
-from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
+from codec.entropy.hyper import DeadZone, HyperLatent, ScaleTable, signed_log
+from codec.entropy.laplace import LaplaceModel
 from codec.entropy.network import FEW_CHANNELS, EntropyNetwork, network_sizes
 from codec.errors import CodecError
 from codec.layers.blocks import pointwise, upward
@@ -104,12 +104,11 @@ class TwoStep(EntropyNetwork):
         self.first = FirstStep(channels, hyper, width, depth, signed)
         self.second = SecondStep(channels, width, depth)
         self.persistence = nn.Parameter(torch.zeros(channels)) if signed else None
-        self.base = QualityTable(channels, scale_index_of(torch.ones(channels)) / LEVELS_PER_UNIT)
+        self.base = ScaleTable(channels)
         self.dead_zone = DeadZone(channels)
 
     def start_from(self, magnitude: Tensor) -> None:
-        with torch.no_grad():
-            self.base.start.copy_(scale_index_of(magnitude) / LEVELS_PER_UNIT)
+        self.base.start_from(magnitude)
 
     def transmit(
         self,
@@ -137,10 +136,10 @@ class TwoStep(EntropyNetwork):
         self, component: str, latent: Tensor | None, said: Tensor, quality: Tensor, channel: Channel, even: Tensor
     ) -> Tensor:
         """Transmit one half; the other half of the answer `(B, C, h, w)` is zero."""
-        means, index = said.chunk(2, 1)
-        index = limit_index((index + self.base(quality)) * LEVELS_PER_UNIT)
-        sent = half(self.dead_zone(latent, means, quality), even) if channel.sends else None
-        return whole(channel.symbols(component, sent, LaplaceModel(half(means, even), half(index, even))), even)
+        model = self.base.model(*said.chunk(2, 1), quality)
+        sent = half(self.dead_zone(latent, model.means, quality), even) if channel.sends else None
+        model = LaplaceModel(half(model.means, even), half(model.scale_index, even))
+        return whole(channel.symbols(component, sent, model), even)
 
 
 def checkerboard(height: int, width: int, device: torch.device) -> Tensor:

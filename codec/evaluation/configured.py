@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,9 +29,6 @@ def configured_codec(overrides: Sequence[str]) -> VideoCodec:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", overrides=list(overrides))
         built = build_codec(OmegaConf.to_container(config.codec, resolve=True))
-    except InstantiationException as error:
-        known = isinstance(error.__cause__, CodecError)
-        raise CodecError(_one_line(error.__cause__ if known else error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise CodecError(f"{' '.join(overrides)}: {_one_line(error)}; say it as for train.py, for example codec=demo") from error
     return built.eval().to(memory_format=torch.channels_last)

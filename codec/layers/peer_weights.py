@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.layers.compressai import get_scale_table
+from codec.layers.weights import check_weights
 
-_SHOWN = 3
 # What CompressAI stores and we compute, by the end of its name.
 _COMPUTED = ("._offset", "._quantized_cdf", "._cdf_length", ".bound", ".target", ".scale_table", ".scale_bound")
 _OLD_NAMES = {"_bias": "biases", "_matrix": "matrices", "_factor": "factors"}
@@ -36,9 +36,8 @@ def peer_weights(state_dict: dict[str, Tensor], expected: dict[str, Tensor], mod
         if name.endswith(".scale_table") and value.numel() and not _is_usual(value):
             raise CodecError(f"{model} state dict: {name} is not CompressAI's get_scale_table(), which is the only one supported")
     weights = {name: value for name, value in came.items() if not name.endswith(_COMPUTED)}
-    _check_names(expected, weights, model)
-    for name, value in expected.items():
-        _check_weight(name, weights[name], value, model)
+    fix = f"give the state dict of a CompressAI {model}", "make the codec's widths those of the model"
+    check_weights(weights, expected, f"{model} state dict", *fix)
     return weights
 
 
@@ -51,26 +50,3 @@ def _new_name(name: str) -> str:
     """The name that CompressAI gives a weight today, without what training in parallel puts before it."""
     old = r"(?<=entropy_bottleneck\.)(_bias|_matrix|_factor)(\d)$"
     return re.sub(old, lambda found: f"{_OLD_NAMES[found[1]]}.{found[2]}", name.removeprefix("module."))
-
-
-def _check_names(expected: dict[str, Tensor], came: dict[str, Tensor], model: str) -> None:
-    missing, unknown = [name for name in expected if name not in came], [name for name in came if name not in expected]
-    if missing or unknown:
-        raise CodecError(
-            f"{model} state dict: {len(missing)} of {len(expected)} names missing ({_few(missing)}), "
-            f"{len(unknown)} unknown ({_few(unknown)}); give the state dict of a CompressAI {model}"
-        )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") if names else "none"
-
-
-def _check_weight(name: str, came: Tensor, expected: Tensor, model: str) -> None:
-    if came.shape != expected.shape:
-        raise CodecError(
-            f"{model} state dict: {name} is {tuple(came.shape)}, this codec's is {tuple(expected.shape)}; "
-            "make the codec's widths those of the model"
-        )
-    if not torch.isfinite(came).all():
-        raise CodecError(f"{model} state dict: {name} holds non-finite values; give an earlier checkpoint")

@@ -12,9 +12,9 @@ from data.clip import Clip
 STAGE = {"name": "a", "steps": 10, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4}
 
 
-def module(**stage: object) -> CodecTraining:
+def module(*overrides: str, **stage: object) -> CodecTraining:
     """A module that can step without a trainer."""
-    made = CodecTraining(build().train(), RateDistortionLoss(), Schedule([STAGE | stage]), most_skipped=3)
+    made = CodecTraining(build(*overrides).train(), RateDistortionLoss(), Schedule([STAGE | stage]), most_skipped=3)
     made.manual_backward = lambda loss: loss.backward()
     made.optimizers = lambda: made.optimizer
     made.log_dict = lambda *args, **kwargs: None
@@ -97,10 +97,7 @@ def test_validation_in_between_changes_nothing():
     """Catches densities that are solved for where a run happens to be validated: a resumed run would go on otherwise."""
     results = []
     for validated in (False, True):
-        torch.manual_seed(0)
-        made = CodecTraining(build(*SMALL_CODECS["ssf"]).train(), RateDistortionLoss(), Schedule([STAGE]))
-        made.manual_backward, made.optimizers = (lambda loss: loss.backward()), (lambda made=made: made.optimizer)
-        made.log_dict, made._write = (lambda *args, **kwargs: None), (lambda metrics: None)
+        made = module(*SMALL_CODECS["ssf"])
         for _ in range(3):
             made.training_step(clip(), 0)
             if validated:
@@ -111,10 +108,7 @@ def test_validation_in_between_changes_nothing():
 
 def test_densities_are_solved_for_at_the_last_step():
     """Catches checkpoints whose tables end where the first weights' tails began."""
-    torch.manual_seed(0)
-    made = CodecTraining(build(*SMALL_CODECS["ssf"]).train(), RateDistortionLoss(), Schedule([STAGE | {"steps": 2, "lr": 1e-2}]))
-    made.manual_backward, made.optimizers = (lambda loss: loss.backward()), (lambda: made.optimizer)
-    made.log_dict, made._write = (lambda *args, **kwargs: None), (lambda metrics: None)
+    made = module(*SMALL_CODECS["ssf"], steps=2, lr=1e-2)
     start = made.codec.entropy.density.quantiles.clone()
     made.training_step(clip(), 0)
     assert torch.equal(made.codec.entropy.density.quantiles, start)
