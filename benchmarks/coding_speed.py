@@ -1,13 +1,16 @@
-"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, both untrained, in one run.
+"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, in one run, and memory of decoding 1080p.
 
 Both code the same real clip, networks and entropy coding and warping included; medians of several runs, interleaved.
 
-    python benchmarks/coding_speed.py [--codec demo] [--frames 4] [--repeats 5] [--json FILE]
+    python benchmarks/coding_speed.py [--codec corvid_s] [--checkpoint RUN] [--size 1280x720] [--repeats 5] [--json FILE]
 """
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -16,61 +19,95 @@ from pathlib import Path
 import torch
 from compressai.zoo import ssf2020
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.nn import functional as F
 
+from codec.checkpoint import build_codec, load_codec, save_checkpoint
+from codec.entropy.channel import WriteChannel
+from codec.entropy.count import CountChannel
+from codec.evaluation.complexity import measure_complexity, total
+from codec.freeze import freeze
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
 from data.files import find_videos
 from data.source import read_source
 
 CONF = Path(__file__).parents[1] / "conf"
-QUALITY = 32
+FULL_HD = (1080, 1920)
+PEER_MULTIPLE = 128  # ssf2020 codes frames of whole 128s
 
 
 def main() -> None:
     """Measure, print, and write JSON where wanted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", default="demo", help="a choice of conf/codec")
-    parser.add_argument("--clip", default="sample:city")
-    parser.add_argument("--frames", type=int, default=4, help="frames coded; the first, intra, is not counted")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=None)
-    choice = parser.parse_args()
+    choice = arguments()
+    width, height = map(int, choice.size.split("x"))
     source = read_source(find_videos(choice.clip)[0], choice.frames)
-    frames = source.rgb[:, :, : source.height // 128 * 128, : source.width // 128 * 128]
-    print(f"{source.name}: {choice.frames} frames of {frames.shape[-1]}×{frames.shape[-2]}, {torch.get_num_threads()} threads")
-    ours, peer = our_codec(choice.codec), ssf2020(4).eval()
+    frames = resized(source.rgb, (height, width))
+    print(f"{source.name}: {len(frames)} frames of {choice.size}, quality {choice.quality}, {torch.get_num_threads()} threads")
+    ours, peer = our_codec(choice.codec, choice.checkpoint), ssf2020(4).eval()
     peer.update(force=True)
-    runs = [measure_ours(ours, frames) + measure_peer(peer, frames) for _ in range(choice.repeats + 1)][1:]
+    runs = [measure_ours(ours, frames, choice.quality) + measure_peer(peer, frames) for _ in range(choice.repeats + 1)][1:]
     encode, decode, peer_encode, peer_decode = (statistics.median(run[i] for run in runs) for i in range(4))
+    print(f"encode: {1000 * encode:.0f} ms, ssf2020 {1000 * peer_encode:.0f} ms")
+    print(f"decode: {1000 * decode:.0f} ms, ssf2020 {1000 * peer_decode:.0f} ms")
+    name, size = choice.codec, f"{height}p"
+    coded, peer_coded = our_symbols(ours, frames, choice.quality), peer_symbols(peer, frames)
+    print(f"symbols a predicted frame: {coded:.0f} coded, ssf2020 {peer_coded:.0f}")
+    complexity = measure_complexity(ours, frames[:3, :, :256, :256], choice.quality, repeats=0)
     report(
         {
-            "encode_speedup": round(peer_encode / encode, 2),
-            "decode_speedup": round(peer_decode / decode, 2),
-            "encode_fps": round(1 / encode, 2),
-            "decode_fps": round(1 / decode, 2),
+            f"{name}_decode_speedup_{size}": round(peer_decode / decode, 2),
+            f"{name}_encode_speedup_{size}": round(peer_encode / encode, 2),
+            f"{name}_decode_fps_{size}": round(1 / decode, 2),
+            f"{name}_encode_fps_{size}": round(1 / encode, 2),
+            f"{name}_decoder_kmac_per_pixel": round(total(complexity.predicted.decoding).kmac_per_pixel, 2),
+            "coded_symbols_per_frame": round(coded),
+            "ssf2020_symbols_per_frame": round(peer_coded),
+            f"{name}_decode_1080p_peak_mb": round(peak_memory(ours, resized(frames[:4], FULL_HD), choice.quality)),
         },
         choice.json,
     )
 
 
-def our_codec(name: str) -> VideoCodec:
-    """The codec of `conf/codec/<name>.yaml`, as it starts."""
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--codec", default="corvid_s", help="a choice of conf/codec, as it starts")
+    parser.add_argument("--checkpoint", default=None, help="a trained one of this codec: file or run folder")
+    parser.add_argument("--clip", default="sample:bigbuckbunny")
+    parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--frames", type=int, default=5, help="frames coded; the first, intra, is not counted")
+    parser.add_argument("--quality", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=None)
+    return parser.parse_args()
+
+
+def our_codec(name: str, checkpoint: str | None = None) -> VideoCodec:
+    """The codec of a checkpoint, or of `conf/codec/<name>.yaml` as it starts."""
+    if checkpoint:
+        return load_codec(checkpoint)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"codec={name}", "name=benchmark"])
-    return instantiate(OmegaConf.to_container(config.codec, resolve=True)).eval().to(memory_format=torch.channels_last)
+    return build_codec(OmegaConf.to_container(config.codec, resolve=True)).eval()
+
+
+def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 frames scaled to `(H, W)`; as they are where that is their size."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    return F.interpolate(frames.float(), size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
 
 
 @torch.inference_mode()
-def measure_ours(codec: VideoCodec, frames: Tensor) -> tuple[float, float]:
+def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, float]:
     """Seconds to encode and to decode one predicted frame: all frames less the first alone, evenly shared."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         for part in (frames[:1], frames):
             file = Path(folder) / "a.cvd"
-            written = compress(codec, part, 30, QUALITY, file)
+            written = compress(codec, part, 30, quality, file)
             seconds.append((written.seconds, decompress(file, codec).seconds))
     return tuple((whole - first) / (len(frames) - 1) for first, whole in zip(*seconds, strict=True))
 
@@ -78,7 +115,7 @@ def measure_ours(codec: VideoCodec, frames: Tensor) -> tuple[float, float]:
 @torch.inference_mode()
 def measure_peer(model: torch.nn.Module, frames: Tensor) -> tuple[float, float]:
     """The same for CompressAI's model, by its own calls for predicted frames."""
-    pictures = [frame[None].float() / 255 for frame in frames]
+    pictures = peer_pictures(frames)
     reference, _ = model.encode_keyframe(pictures[0])
     encode = decode = 0.0
     for picture in pictures[1:]:
@@ -88,6 +125,43 @@ def measure_peer(model: torch.nn.Module, frames: Tensor) -> tuple[float, float]:
         reference = model.decode_inter(reference, strings["strings"], strings["shape"])
         encode, decode = encode + middle - start, decode + time.perf_counter() - middle
     return encode / (len(pictures) - 1), decode / (len(pictures) - 1)
+
+
+def peer_pictures(frames: Tensor) -> list[Tensor]:
+    """Padded as CompressAI's model needs them, `(1, 3, H, W)` in 0..1 each."""
+    padding = (0, -frames.shape[-1] % PEER_MULTIPLE, 0, -frames.shape[-2] % PEER_MULTIPLE)
+    return list(F.pad(frames.float() / 255, padding, mode="replicate")[:, None])
+
+
+@torch.inference_mode()
+def our_symbols(codec: VideoCodec, frames: Tensor, quality: int) -> float:
+    """Symbols that the entropy coder codes in a predicted frame, on average."""
+    codec, state, counts = freeze(codec), None, []
+    for frame in frames[:, None].float() / 255:
+        channel = CountChannel(WriteChannel())
+        state = codec.code_frame(frame, state, frame.shape[-2:], torch.tensor([quality]), channel)
+        counts.append(sum(channel.coded.values()))
+    return statistics.mean(counts[1:])
+
+
+@torch.inference_mode()
+def peer_symbols(model: torch.nn.Module, frames: Tensor) -> int:
+    """Symbols of a predicted frame: CompressAI's model codes every value of its four latents."""
+    first, second = peer_pictures(frames)[:2]
+    reference, _ = model.forward_keyframe(first)
+    _, likelihoods = model.forward_inter(second, reference)
+    return sum(values.numel() for part in likelihoods.values() for values in part.values())
+
+
+def peak_memory(codec: VideoCodec, frames: Tensor, quality: int) -> float:
+    """Resident MiB, at the most, of a process that does nothing but `corvid decompress`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, checkpoint = Path(folder) / "a.cvd", Path(folder) / "a.ckpt"
+        save_checkpoint(checkpoint, codec)
+        compress(codec, frames, 30, quality, file)
+        command = ["-m", "codec.cli", "decompress", str(file), str(Path(folder) / "a.npy"), "--checkpoint", str(checkpoint)]
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def report(figures: dict[str, float], file: Path | None) -> None:

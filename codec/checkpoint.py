@@ -129,7 +129,12 @@ def load_weights(codec: nn.Module, weights: dict[str, Tensor], where: str) -> No
 
 
 def model_hash(codec: VideoCodec) -> str:
-    """16 hexadecimal digits that name the config and the weights of a codec; a stream carries them."""
+    """16 hexadecimal digits that name the config and the weights of a codec; a stream carries them.
+
+    A frozen codec has the hash of the one that it came from.
+    """
+    if codec.frozen:
+        return codec.frozen.model
     digest = hashlib.sha256(json.dumps(codec.config, sort_keys=True).encode())
     for name, value in sorted(codec.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())

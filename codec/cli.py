@@ -62,6 +62,8 @@ def run_decompress(choice: argparse.Namespace) -> None:
         clip = decompress(choice.input, codec, bar.update)
     written = write_video(clip.frames, header.fps, choice.output)
     print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s")
+    if not clip.identical:
+        print("pictures differ from the encoder's by rounding: it ran on another device, or with other threads or versions")
 
 
 def run_info(choice: argparse.Namespace) -> None:
@@ -70,6 +72,7 @@ def run_info(choice: argparse.Namespace) -> None:
     for name, value in vars(header).items():
         print(f"{name:13} {value}")
     sizes = [len(payload) for payload in payloads]
+    print(f"{'exact':13} {header.exact}")
     print(f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})")
 
 

@@ -11,6 +11,7 @@ from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
+from codec.layers.precision import check_precision
 from codec.motion.network import MotionNetwork
 from codec.quality import check_qualities
 from codec.residual.network import ResidualNetwork
@@ -44,6 +45,14 @@ class CodedClip:
         return self.total_bits / (self.frames.shape[-1] * self.frames.shape[-2])
 
 
+@dataclass(frozen=True)
+class FrozenAs:
+    """What a codec was frozen from and to: `model_hash` of its source, and the precision of its networks."""
+
+    model: str
+    precision: str
+
+
 class VideoCodec(nn.Module):
     """Composes the four networks. There is one path; the channel says whether it trains, writes or reads.
 
@@ -52,9 +61,11 @@ class VideoCodec(nn.Module):
         motion, residual, entropy: code the others.
         colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
             (their attribute `made_for`), `rgb` where none says.
+        precision: what the networks of predicted frames compute streams in, of `codec.layers.precision`; training has its own.
 
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
+        frozen: what it was frozen from and to (`codec.freeze`), or None: it can be trained.
 
     Raises:
         CodecError: networks do not fit each other: in channels of latents or features, or in colours.
@@ -67,9 +78,12 @@ class VideoCodec(nn.Module):
         residual: ResidualNetwork,
         entropy: EntropyNetwork,
         colours: str | None = None,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] | None = None
+        self.frozen: FrozenAs | None = None
+        self.precision = check_precision(precision)
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})
@@ -78,6 +92,11 @@ class VideoCodec(nn.Module):
         magnitude = residual.typical_magnitude(predicted=True)
         if magnitude is not None:
             entropy.start_from(magnitude)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all entropy networks are: a stream then decodes on every machine."""
+        return all(module.exact for module in self.modules() if isinstance(module, EntropyNetwork))
 
     def forward(self, frames: Tensor, quality: Tensor, hard: bool = False, intra_period: int = -1) -> CodedClip:
         """Code a clip through an estimating channel, as training and quick validation do.

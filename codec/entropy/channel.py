@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from codec.entropy.coder import PayloadReader, PayloadWriter
-from codec.entropy.rans import quantize_ste
 from codec.entropy.symbols import SymbolModel
+from codec.layers.compressai import quantize_ste
 
 
 class Channel(ABC):
@@ -37,7 +37,8 @@ class EstimateChannel(Channel):
 
     Args:
         hard: round as a `WriteChannel` would and count what the coder would spend; else a training proxy: bits of the
-            latent with uniform noise, values rounded with a straight-through gradient.
+            latent with uniform noise, values rounded with a straight-through gradient. Where the stream has no symbol the
+            value is the mean here too, but the proxy counts its bits: that tells networks to expect what they leave out.
 
     Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
     reconstruction).
@@ -50,13 +51,16 @@ class EstimateChannel(Channel):
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         centred = latent.float() - model.means
         rounded = quantize_ste(centred)
+        if model.coded is not None:  # gradients pass all the same, or what is left out would stay so
+            rounded = rounded - (rounded * ~model.coded).detach()
         total = self._bits_of(centred, rounded, model).flatten(1).sum(1)
         self.bits[component] = self.bits[component] + total if component in self.bits else total
         return rounded + model.means
 
     def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
         if self.hard:
-            return model.tables.bits_of(rounded, model.rows)
+            rows = model.rows
+            return torch.where(rows >= 0, model.tables.bits_of(rounded, rows.clamp(min=0)), 0)
         return model.bits(centred + torch.rand_like(centred) - 0.5)
 
     def take_bits(self) -> dict[str, Tensor]:
@@ -73,6 +77,8 @@ class WriteChannel(Channel):
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         symbols = torch.round(latent.float() - model.means)
+        if model.coded is not None:
+            symbols = torch.where(model.coded, symbols, 0)
         self._writer.write(symbols.int(), model.rows, model.tables)
         return symbols + model.means
 
@@ -90,5 +96,8 @@ class ReadChannel(Channel):
         self._reader = PayloadReader(payload)
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        symbols = self._reader.read(model.rows.cpu(), model.tables)
-        return symbols.to(model.means) + model.means
+        return self._reader.read(model.rows, model.tables).to(model.means) + model.means
+
+    def finish_frame(self) -> None:
+        """Raise CodecError unless the payload ends here."""
+        self._reader.finish()

@@ -15,7 +15,7 @@ class CountChannel(Channel):
         inner: the channel that does the work.
 
     Attributes:
-        coded: by component, symbols that the entropy coder is given: those that a row of the tables is chosen for.
+        coded: by component, symbols that the entropy coder codes: those that a row of the tables is chosen for.
         skipped: by component, values that both sides have without a symbol.
     """
 
@@ -26,6 +26,7 @@ class CountChannel(Channel):
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         sent = self.inner.symbols(component, latent, model)
-        self.coded[component] += model.rows.numel()
-        self.skipped[component] += sent.numel() - model.rows.numel()
+        coded = int((model.rows >= 0).sum())
+        self.coded[component] += coded
+        self.skipped[component] += sent.numel() - coded
         return sent

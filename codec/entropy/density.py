@@ -5,10 +5,10 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.rans import pmf_to_quantized_cdf
-from codec.entropy.symbols import PRECISION, CdfTables, SymbolModel
+from codec.entropy.rans import PRECISION
+from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.errors import CodecError
-from codec.layers.compressai import EntropyBottleneck
+from codec.layers.compressai import EntropyBottleneck, pmf_to_quantized_cdf
 
 _FARTHEST = 4096  # symbols on either side of the median that tables list; beyond it is the escape
 _KEPT = 64
@@ -93,8 +93,7 @@ class FactorizedDensity(EntropyBottleneck):
             for channel, count in enumerate(length.tolist()):
                 rows.append(pmf_to_quantized_cdf([*pmf[channel, :count].tolist(), float(tails[channel])], PRECISION))
             offsets += (-below).tolist()
-        width = max(len(row) for row in rows)
-        return CdfTables([list(row) + [0] * (width - len(row)) for row in rows], [len(row) for row in rows], offsets)
+        return CdfTables.from_rows(rows, offsets)
 
 
 def _bins(density: EntropyBottleneck, symbols: Tensor, length: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

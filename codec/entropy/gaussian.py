@@ -62,8 +62,8 @@ def gaussian_tables() -> CdfTables:
     """compressai's tables for all standard deviations; they follow from constants alone."""
     model = GaussianConditional(scale_table().tolist())
     model.update()
-    lengths, offsets = model.cdf_length.tolist(), model.offset.tolist()
-    return CdfTables(model.quantized_cdf.tolist(), lengths, offsets)
+    rows = [row[:length] for row, length in zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)]
+    return CdfTables.from_rows(rows, model.offset.tolist())
 
 
 def _at_least(bound: float, values: Tensor) -> Tensor:

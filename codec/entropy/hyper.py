@@ -1,11 +1,12 @@
-"""What entropy networks with a hyper-latent share: the hyper-latent itself, and the dead zone of the latent."""
+"""What entropy networks with a hyper-latent share: the hyper-latent itself, scales, and the dead zone of the latent."""
 
 import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
+from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exact_up, exactly
 from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
-from codec.layers.blocks import downward, pointwise, stack
+from codec.layers.blocks import Network, downward, pointwise, stack
 from codec.layers.frames import pad_frames
 from codec.layers.gain import QualityTable
 
@@ -14,13 +15,7 @@ LEVELS_PER_UNIT = 5.0
 _FACTOR = 4
 
 
-def signed_log(values: Tensor) -> Tensor:
-    """Values and their magnitudes on a logarithmic scale: `(B, C, h, w)` -> `(B, 2C, h, w)`."""
-    size = torch.log1p(values.abs())
-    return torch.cat([size, torch.sign(values) * size], 1)
-
-
-class HyperAnalysis(nn.Module):
+class HyperAnalysis(Network):
     """Latent `(B, C, h, w)` -> hyper-latent `(B, Z, ceil(h / 4), ceil(w / 4))`."""
 
     def __init__(self, channels: int, hyper: int, width: int, depth: int) -> None:
@@ -34,7 +29,8 @@ class HyperAnalysis(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.layers(pad_frames(signed_log(latent), _FACTOR))
+        size = torch.log1p(latent.abs())
+        return self.layers(self.cast(pad_frames(torch.cat([size, torch.sign(latent) * size], 1), _FACTOR)))
 
 
 class HyperLatent(nn.Module):
@@ -44,43 +40,61 @@ class HyperLatent(nn.Module):
         channels: C of the latent.
         hyper: Z, its own channels.
         width, depth: of the analysis.
+        skip_below: of its symbols, as in `LaplaceModel`.
 
     Source: Ballé et al., *Variational image compression with a scale hyperprior*, ICLR 2018.
     """
 
-    def __init__(self, channels: int, hyper: int, width: int, depth: int) -> None:
+    def __init__(self, channels: int, hyper: int, width: int, depth: int, skip_below: int) -> None:
         super().__init__()
-        self.channels = hyper
+        self.channels, self.skip_below = hyper, skip_below
         self.analysis = HyperAnalysis(channels, hyper, width, depth)
-        self.mean = QualityTable(hyper, torch.zeros(hyper))
-        self.scale = QualityTable(hyper, scale_index_of(torch.full((hyper,), 0.7)) / LEVELS_PER_UNIT)
+        self.mean = ExactTable(hyper, torch.zeros(hyper))
+        self.scale = ScaleTable(hyper, 0.7)
 
     def transmit(self, component: str, latent: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Tensor:
         """Send or receive the hyper-latent of `latent` `(B, C, *size)`, None on the receiving side: `(B, Z, h', w')`."""
         hyper = self.analysis(latent) if channel.sends else None
         shape = (len(quality), self.channels, -(-size[0] // _FACTOR), -(-size[1] // _FACTOR))
-        index = limit_index(self.scale(quality) * LEVELS_PER_UNIT)
-        return channel.symbols(f"{component}.hyper", hyper, LaplaceModel(self.mean(quality).expand(shape), index.expand(shape)))
+        model = ladder_model(self.mean(quality).expand(shape), self.scale(quality).expand(shape), self.skip_below)
+        return channel.symbols(f"{component}.hyper", hyper, model)
 
 
-class ScaleTable(QualityTable):
+class HyperSynthesis(Exact, nn.Module):
+    """Hyper-latent `(B, Z, h, w)` -> `(B, W, 4·h, 4·w)` to add to other sums, in sixteenths."""
+
+    def __init__(self, hyper: int, width: int) -> None:
+        super().__init__()
+        self.first = ExactConv(hyper, 4 * width)
+        self.block = BoundedBlock(width)
+        self.second = ExactConv(width, 4 * width)
+
+    @exactly
+    def forward(self, hyper: Tensor) -> Tensor:
+        coarse = self.block(bounded(exact_up(self.first, bounded(hyper * SIXTEENTHS))))
+        return exact_up(self.second, coarse)
+
+
+class ScaleTable(ExactTable):
     """The ladder position of each channel's scale by quality, where networks say how far to move from it.
 
     Args:
         channels: C of the latent.
+        scale: to start with.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, scale_index_of(torch.ones(channels)) / LEVELS_PER_UNIT)
+    def __init__(self, channels: int, scale: float = 1.0) -> None:
+        super().__init__(channels, scale_index_of(torch.full((channels,), scale)) / LEVELS_PER_UNIT)
 
     @torch.no_grad()
-    def start_from(self, magnitude: Tensor) -> None:
-        """Start at the scales of latents of mean `magnitude` `(knots, C)`."""
-        self.start.copy_(scale_index_of(magnitude) / LEVELS_PER_UNIT)
+    def start_from(self, magnitude: Tensor, lowest: int) -> None:
+        """Start at the scales of latents of mean `magnitude` `(knots, C)`, at ladder position `lowest` at the least."""
+        self.start.copy_(scale_index_of(magnitude).clamp(min=lowest) / LEVELS_PER_UNIT)
 
-    def model(self, means: Tensor, moved: Tensor, quality: Tensor) -> LaplaceModel:
-        """Latents of `means`, with scales `moved` from the table's, both `(B, C, h, w)`, `quality` `(B,)`."""
-        return LaplaceModel(means, limit_index((moved + self(quality)) * LEVELS_PER_UNIT))
+
+def ladder_model(moved: Tensor, index: Tensor, skip_below: int) -> LaplaceModel:
+    """The distribution that networks and tables speak of in sixteenths: means, and ladder positions in units of 5 levels."""
+    return LaplaceModel(moved / SIXTEENTHS, limit_index(index * (LEVELS_PER_UNIT / SIXTEENTHS)), skip_below)
 
 
 class DeadZone(nn.Module):
@@ -97,7 +111,7 @@ class DeadZone(nn.Module):
         super().__init__()
         self.width = QualityTable(channels, torch.full((channels,), -2.0))
 
-    def forward(self, latent: Tensor, means: Tensor, quality: Tensor) -> Tensor:
-        """`latent` `(B, C, h, w)`, up to half a quantisation step nearer to `means`."""
+    def forward(self, latent: Tensor, means: Tensor, width: Tensor) -> Tensor:
+        """`latent` `(B, C, h, w)`, up to half a quantisation step nearer to `means`; `width` as `self.width(quality)` says."""
         centred = latent.float() - means
-        return means + torch.sign(centred) * torch.relu(centred.abs() - 0.5 * torch.sigmoid(self.width(quality)))
+        return means + torch.sign(centred) * torch.relu(centred.abs() - 0.5 * torch.sigmoid(width))

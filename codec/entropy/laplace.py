@@ -1,19 +1,26 @@
 """Symbols as they are modelled: Laplace distributed about a mean, with a scale from a fixed ladder."""
 
+import decimal
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
+from itertools import accumulate
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from codec.entropy.rans import pmf_to_quantized_cdf
-from codec.entropy.symbols import PRECISION, CdfTables, SymbolModel
+from codec.entropy.frequencies import quantised
+from codec.entropy.kernels import choose_rows, mapped
+from codec.entropy.symbols import CdfTables, SymbolModel
+from codec.errors import CodecError
+from codec.layers.kernels import by_kernel
 
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0
 LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (LEVELS - 1)
+# Where networks skip unless told otherwise: below, less than one symbol in 200 is not zero, and would cost 9 bits.
+SKIP_BELOW = 7
 _TAIL = 2.0**-14
 
 
@@ -24,21 +31,41 @@ class LaplaceModel(SymbolModel):
     Attributes:
         means: `(B, C, h, w)` float32.
         scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are real.
+        skip_below: nothing is coded where the rounded position is lower: the value is its mean.
     """
 
     means: Tensor
     scale_index: Tensor
+    skip_below: int = 0
 
     def bits(self, centred: Tensor) -> Tensor:
         return laplace_bits(centred, self.scale_index)
 
     @property
+    def coded(self) -> Tensor | None:
+        return self.scale_index.round() >= self.skip_below if self.skip_below else None
+
+    @property
     def rows(self) -> Tensor:
-        return self.scale_index.round().int()
+        if by_kernel(self.scale_index):
+            return mapped(choose_rows, self.scale_index, torch.int8, self.skip_below)
+        rows = self.scale_index.round().to(torch.int8)
+        return torch.where(rows < self.skip_below, -1, rows)
 
     @property
     def tables(self) -> CdfTables:
         return laplace_tables()
+
+
+def check_position(skip_below: int) -> int:
+    """Return `skip_below` if it is a position on the ladder.
+
+    Raises:
+        CodecError: it is not.
+    """
+    if not 0 <= skip_below < LEVELS:
+        raise CodecError(f"entropy.skip_below: {skip_below} given; expected 0 (code everything) to {LEVELS - 1}")
+    return skip_below
 
 
 def scale_index_of(scale: Tensor) -> Tensor:
@@ -73,23 +100,28 @@ def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def laplace_tables() -> CdfTables:
-    """The tables of all ladder levels. They follow from constants alone, so no order of save, load and update can spoil them."""
-    rows = [_quantised_row(SMALLEST_SCALE * math.exp(level * LOG_STEP)) for level in range(LEVELS)]
-    width = max(len(row) for row in rows)
-    return CdfTables(
-        cdfs=[row + [0] * (width - len(row)) for row in rows],
-        lengths=[len(row) for row in rows],
-        offsets=[-(len(row) - 3) // 2 for row in rows],
-    )
+    """The tables of all ladder levels, the same integers on every machine.
+
+    They follow from constants alone, in decimal arithmetic that rounds exponentials correctly, as no C library promises to.
+    """
+    with decimal.localcontext(decimal.Context(prec=40)):
+        smallest, largest = Decimal(str(SMALLEST_SCALE)), Decimal(str(LARGEST_SCALE))
+        step = (largest / smallest).ln() / (LEVELS - 1)
+        rows = [_quantised_row(smallest * (level * step).exp()) for level in range(LEVELS)]
+    return CdfTables.from_rows(rows, [-(len(row) - 3) // 2 for row in rows])
 
 
-def _quantised_row(scale: float) -> list[int]:
+def _quantised_row(scale: Decimal) -> list[int]:
     """Cumulative 16-bit frequencies of the symbols -n..n and the escape."""
-    reach = max(1, math.ceil(-scale * math.log(_TAIL)))
-    edges = np.arange(-reach, reach + 2) - 0.5
-    cumulative = np.where(edges < 0, 0.5 * np.exp(edges / scale), 1 - 0.5 * np.exp(-edges / scale))
-    pmf = np.append(np.diff(cumulative), 1 - (cumulative[-1] - cumulative[0]))
-    return list(pmf_to_quantized_cdf(pmf.tolist(), PRECISION))
+    reach = max(1, math.ceil(-scale * Decimal(_TAIL).ln()))
+    outside = (-1 / (2 * scale)).exp()  # probability of not being zero, shared by both signs
+    decay = outside * outside
+    masses, inside = [], 1 - outside
+    for _ in range(reach):
+        masses.append(outside * (1 - decay) / 2)
+        outside *= decay
+    frequencies = quantised([int(mass * 2**64) for mass in (*masses[::-1], inside, *masses, outside)])
+    return [0, *accumulate(frequencies)]
 
 
 class _Inward(torch.autograd.Function):

@@ -16,9 +16,12 @@ class EntropyNetwork(nn.Module, ABC):
 
     Attributes:
         channels: of the latents that it is made for.
+        exact: what selects a symbol's table, and its mean, comes from whole numbers by exact arithmetic: the same on every
+            machine. False: from floating point, which rounds differently elsewhere.
     """
 
     channels: int
+    exact: bool = False
 
     @abstractmethod
     def transmit(

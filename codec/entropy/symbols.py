@@ -1,28 +1,49 @@
 """How symbols are distributed, as both ends of a channel know it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-PRECISION = 16
+from codec.entropy.rans import LOOKUP_BITS, PRECISION
+from codec.errors import CodecError
 
 
 @dataclass(frozen=True, eq=False)
 class CdfTables:
-    """Cumulative 16-bit frequencies as compressai's rANS takes them: a row a distribution, the last symbol the escape.
+    """Cumulative 16-bit frequencies, a row a distribution; the last entry of each is the escape.
 
     Attributes:
-        cdfs: rows, padded with zeros to one length.
-        lengths: entries of each row that count.
-        offsets: the smallest symbol of each row.
+        cumulative: uint32, the rows one after another, each rising from 0 to 2^16: one value more than it has entries.
+        first: `(R + 1,)` int64, where in `cumulative` each row begins, and the length of all.
+        offsets: `(R,)` int32, the symbol of each row's first entry; 0 lies in every row's reach or just beyond, or symbols at
+            the other end of int32 could not be coded.
+
+    Raises:
+        CodecError: a row that is no distribution; nothing could be coded by it.
     """
 
-    cdfs: list[list[int]]
-    lengths: list[int]
-    offsets: list[int]
+    cumulative: np.ndarray
+    first: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[int]], offsets: Sequence[int]) -> "CdfTables":
+        """Tables of cumulative frequencies and the smallest symbol of each."""
+        first = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return cls(np.concatenate(rows).astype(np.uint32), first, np.array(offsets, np.int32))
+
+    def __post_init__(self) -> None:
+        ends = self.first[1:] - 1
+        rising = np.diff(self.cumulative.astype(np.int64)) > 0
+        rising[ends[:-1]] = True
+        begun = (self.cumulative[self.first[:-1]] == 0).all() and (np.diff(self.first) > 1).all()
+        if not (begun and rising.all() and (self.cumulative[ends] == 1 << PRECISION).all()):
+            raise CodecError("cdf tables: a row does not rise from 0 to 2^16 in every entry; make it of finite probabilities")
 
     def bits_of(self, symbols: Tensor, rows: Tensor) -> Tensor:
         """Bits that the entropy coder will spend on whole `symbols` coded by `rows`, escapes included; same shape.
@@ -40,13 +61,21 @@ class CdfTables:
         return bits[start[rows] + entry] + torch.where(escaped, 4 * (1 + nibbles), 0)
 
     @cached_property
+    def lookup(self) -> np.ndarray:
+        """`(R, 2^LOOKUP_BITS)` uint16: the entry of each row that the lowest slot with these leading bits belongs to."""
+        above = np.arange(len(self.offsets))[:, None] << (PRECISION + 1)
+        row_of = np.repeat(above[:, 0], np.diff(self.first))
+        slots = np.arange(1 << LOOKUP_BITS) << (PRECISION - LOOKUP_BITS)
+        place = np.searchsorted(self.cumulative + row_of, above + slots, side="right") - 1
+        return (place - self.first[:-1, None]).astype(np.uint16)
+
+    @cached_property
     def _costs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Where each row starts in the last, its smallest symbol, the place of its escape, and the bits of every entry."""
-        rows = [torch.tensor(row[:length]) for row, length in zip(self.cdfs, self.lengths, strict=True)]
-        bits = [PRECISION - torch.log2(row.diff().double()).float() for row in rows]
-        start = torch.tensor([0, *(len(b) for b in bits[:-1])]).cumsum(0)
-        escape = torch.tensor(self.lengths, dtype=torch.float32) - 2
-        return start, torch.tensor(self.offsets, dtype=torch.float32), escape, torch.cat(bits)
+        frequencies = np.diff(self.cumulative.astype(np.float64), append=0).clip(min=1)  # what is between two rows is not used
+        bits = torch.from_numpy(PRECISION - np.log2(frequencies)).float()
+        escape = torch.from_numpy(np.diff(self.first) - 2).float()
+        return torch.from_numpy(self.first[:-1]), torch.from_numpy(self.offsets).float(), escape, bits
 
 
 @lru_cache(maxsize=16)
@@ -69,9 +98,14 @@ class SymbolModel(ABC):
         """Bits, differentiable, of the unit bin about `centred` latents (means taken away), of the same shape."""
 
     @property
+    def coded(self) -> Tensor | None:
+        """`(B, C, h, w)` bool: where there is a symbol; elsewhere a value is its mean. None: everywhere."""
+        return None
+
+    @property
     @abstractmethod
     def rows(self) -> Tensor:
-        """`(B, C, h, w)` int32: the row of `tables` that codes each symbol."""
+        """`(B, C, h, w)` signed integers: the row of `tables` that codes each symbol; below 0, none does, and it is 0."""
 
     @property
     @abstractmethod

@@ -2,8 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from codec.entropy.channel import Channel, ReadChannel, WriteChannel
 from codec.entropy.count import CountChannel
 from codec.errors import CodecError
 from codec.evaluation.ledger import CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
+from codec.freeze import freeze
 from codec.quality import check_quality
 from codec.state import ReferenceState
 from codec.video import VideoCodec
@@ -52,7 +52,7 @@ class Complexity:
 
     Attributes:
         width, height: original size in pixels.
-        quality, threads, repeats: how it was run; `repeats` 0: not timed, all milliseconds 0.
+        quality, precision, threads, repeats: how it was run; `repeats` 0: not timed, all milliseconds 0.
         parameters: by part of the codec; parts without any are left out.
         intra, predicted: the two kinds of frame.
     """
@@ -60,6 +60,7 @@ class Complexity:
     width: int
     height: int
     quality: int
+    precision: str
     threads: int
     repeats: int
     parameters: dict[str, int]
@@ -99,14 +100,14 @@ def count_parameters(codec: VideoCodec) -> dict[str, int]:
 
 @torch.inference_mode()
 def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, repeats: int = 3) -> Complexity:
-    """Code an intra and a predicted frame as a stream is coded, in float32 with torch's present number of threads.
+    """Code an intra and a predicted frame as a stream is coded, with torch's present number of threads.
 
     Multiply-accumulates are counted while the codec really writes and reads: convolutions, transposed ones, and matrix
     products (those that torch's `FlopCounterMode` knows, at two operations each). Warping, block search, activations and
     other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians.
 
     Args:
-        codec: in evaluation mode.
+        codec: it is frozen to its own precision.
         frames: uint8 `(3, 3, H, W)` RGB; the first is the intra frame, the last the predicted one.
         quality: 0..63.
         repeats: timed runs after the counted one; 0: only count.
@@ -119,6 +120,7 @@ def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, rep
         raise CodecError(f"complexity: frames uint8 ({FRAMES}, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
     if repeats < 0:
         raise CodecError(f"repeats: {repeats} given; expected at least 0")
+    parameters, codec = count_parameters(codec), freeze(codec)
     device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
     index = torch.tensor([quality], device=device)
     first, second, third = frames[:, None].to(device).float() / 255
@@ -126,8 +128,8 @@ def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, rep
     state = codec.code_frame(second, state, size, index, WriteChannel())
     intra = _Frame(codec, first, None, index).measure(repeats)
     predicted = _Frame(codec, third, state, index).measure(repeats)
-    threads = torch.get_num_threads()
-    return Complexity(size[1], size[0], quality, threads, repeats, count_parameters(codec), intra, predicted)
+    how = (quality, codec.frozen.precision, torch.get_num_threads(), repeats)
+    return Complexity(size[1], size[0], *how, parameters, intra, predicted)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class _Frame:
 
     def measure(self, repeats: int) -> FrameComplexity:
         writer = WriteChannel()
-        with _frozen(self.codec), FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:
             counting = CountChannel(writer)
             encoding, payload = self.encode(writer, counting, counter.get_total_flops)
             decoding = self.decode(payload, counter.get_total_flops)
@@ -179,16 +181,3 @@ class _Frame:
     @property
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[-2], self.pixels.shape[-1]
-
-
-@contextmanager
-def _frozen(codec: VideoCodec) -> Iterator[None]:
-    """Let no parameter ask for a gradient: where one is a module's input, as in GDN, the counter would wait for it in vain."""
-    trained = [parameter for parameter in codec.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

@@ -4,6 +4,27 @@ import torch
 from torch import Tensor, nn
 
 
+class Network(nn.Module):
+    """A network whose convolutions may compute in another precision, once its codec is frozen (`codec.freeze`).
+
+    Attributes:
+        precision: of the convolutions; None: as autocast and the weights say.
+    """
+
+    precision: torch.dtype | None = None
+
+    def cast(self, tensor: Tensor) -> Tensor:
+        """`tensor` in the precision of the convolutions: what goes into the first of them."""
+        return tensor if self.precision is None else tensor.to(self.precision)
+
+    def freeze(self, precision: torch.dtype) -> None:
+        """Convert the convolutions' weights."""
+        self.precision = precision
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(precision, memory_format=torch.channels_last)
+
+
 class GatedBlock(nn.Module):
     """Residual block: point-wise mixing, depth-wise 3×3, and a bounded gate.
 
@@ -31,16 +52,12 @@ class GatedBlock(nn.Module):
 
 def pointwise(inputs: int, outputs: int, zero: bool = False) -> nn.Conv2d:
     """A 1×1 convolution; with `zero` its output starts at zero, so that what it is added to works untrained."""
-    layer = nn.Conv2d(inputs, outputs, 1)
-    if zero:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return layer
+    return _started(nn.Conv2d(inputs, outputs, 1), zero)
 
 
-def downward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Sequential:
+def downward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Conv2d:
     """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)` without losing a pixel on the way."""
-    return nn.Sequential(nn.PixelUnshuffle(factor), pointwise(inputs * factor**2, outputs, zero))
+    return _started(nn.Conv2d(inputs, outputs, factor, stride=factor), zero)
 
 
 def upward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Sequential:
@@ -51,3 +68,10 @@ def upward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn
 def stack(channels: int, depth: int) -> nn.Sequential:
     """`depth` gated blocks of `channels` channels."""
     return nn.Sequential(*(GatedBlock(channels) for _ in range(depth)))
+
+
+def _started(layer: nn.Conv2d, zero: bool) -> nn.Conv2d:
+    if zero:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer

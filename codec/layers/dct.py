@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.errors import CodecError
+from codec.layers.blocks import Network
 
 _UNIT = 0.02
 
@@ -19,12 +20,16 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def kept_coefficients(block: int, luma: int, chroma: int) -> list[tuple[int, int, int]]:
-    """`(component, row, column)` of the kept DCT coefficients: the `luma²` and twice `chroma²` lowest, sorted by frequency."""
+    """`(component, row, column)` of the kept DCT coefficients: the `luma²` and twice `chroma²` lowest.
+
+    Every other one by frequency, then the others: entropy networks that code half of the channels first get all frequencies.
+    """
     kept = [(0, v, u) for v in range(luma) for u in range(luma)]
     kept += [(c, v, u) for c in (1, 2) for v in range(chroma) for u in range(chroma)]
     if max(luma, chroma) > block:
         raise ValueError(f"kept_coefficients: {luma} or {chroma} coefficients a side, the block has {block}")
-    return sorted(kept, key=lambda k: (k[1] + k[2], k))
+    kept.sort(key=lambda k: (k[1] + k[2], k))
+    return kept[0::2] + kept[1::2]
 
 
 def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
@@ -36,10 +41,10 @@ def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
     return basis.float()
 
 
-class BlockTransform(nn.Module):
+class BlockTransform(Network):
     """Linear analysis and synthesis of blocks, trainable, initialised with a DCT pair (or at random, for comparison).
 
-    It is always computed in float32: bfloat16 has too few digits for the DC of an intra frame. What is learned is the
+    It is computed in float32 unless its codec is frozen to something else (intra coders are not). What is learned is the
     distance to the start in a small unit: at the networks' learning rate fifty steps would turn a DCT into noise.
 
     Args:
@@ -64,13 +69,15 @@ class BlockTransform(nn.Module):
     def analyse(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
         with torch.autocast(pixels.device.type, enabled=False):
-            return nn.functional.conv2d(pixels.float(), self.start + _UNIT * self.forward_moved, stride=self.block)
+            basis = self.start + _UNIT * self.forward_moved
+            return nn.functional.conv2d(self.cast(pixels.float()), self.cast(basis), stride=self.block).float()
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """`(B, C, h, w)` -> `(B, 3, h·block, w·block)`, float32."""
+        """`(B, C, h, w)` -> patches `(B, 3·block², h, w)` for `codec.layers.assemble`, channels last."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            basis = self.start + _UNIT * self.inverse_moved
-            return nn.functional.conv_transpose2d(coefficients.float(), basis, stride=self.block)
+            basis = (self.start + _UNIT * self.inverse_moved).flatten(1)
+            blocks = self.cast(coefficients.float()).permute(0, 2, 3, 1) @ self.cast(basis)
+        return blocks.permute(0, 3, 1, 2)
 
 
 def typical_magnitude(block: int, luma: int, chroma: int, predicted: bool) -> Tensor:

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
+from codec.layers.bands import in_bands
+from codec.layers.frame_kernels import ycc_levels
+from codec.layers.kernels import by_kernel
 
 SMALLEST_SIDE = 16
 # BT.709 luma weights; the colour differences are scaled to -0.5..0.5 and luma is centred, so that zero is mid-grey.
@@ -30,17 +34,36 @@ def ycc_to_rgb(ycc: Tensor) -> Tensor:
     return torch.stack([red, (luma - _RED * red - _BLUE * blue) / _GREEN, blue], -3)
 
 
+def rgb_to_levels(rgb: Tensor) -> Tensor:
+    """RGB in 0..1, clamped -> uint8 levels of the same shape."""
+    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def ycc_to_levels(ycc: Tensor) -> Tensor:
+    """`rgb_to_levels(ycc_to_rgb(ycc))`, `(B, 3, H, W)`; on the CPU and without a gradient in one pass, with the same result."""
+    if ycc.dtype != torch.float32 or not by_kernel(ycc):
+        return rgb_to_levels(ycc_to_rgb(ycc))
+    levels = torch.empty(ycc.shape, dtype=torch.uint8)
+    weights = np.array([_RED, _GREEN, _BLUE], np.float32)
+    scales = np.array([2 - 2 * _RED, 2 - 2 * _BLUE], np.float32)
+    arrays = ycc.detach().contiguous().numpy(), levels.numpy(), weights, scales
+    in_bands(lambda first, end: ycc_levels(*arrays, first, end), ycc.shape[0] * ycc.shape[2])
+    return levels
+
+
 @dataclass(frozen=True)
 class Colours:
     """The colours that a codec's networks work in.
 
     Attributes:
         from_rgb, to_rgb: between RGB in 0..1 and these, `(…, 3, H, W)`.
+        to_levels: from these to RGB as it is shown, uint8, `(B, 3, H, W)`.
         limits: smallest and largest value of a reference frame, or None where the networks were made to do without.
     """
 
     from_rgb: Callable[[Tensor], Tensor]
     to_rgb: Callable[[Tensor], Tensor]
+    to_levels: Callable[[Tensor], Tensor]
     limits: tuple[float, float] | None
 
     def limit(self, frame: Tensor) -> Tensor:
@@ -49,8 +72,8 @@ class Colours:
 
 
 COLOURS = {
-    "ycc": Colours(rgb_to_ycc, ycc_to_rgb, (-0.5, 0.5)),
-    "rgb": Colours(lambda rgb: rgb, lambda rgb: rgb, None),
+    "ycc": Colours(rgb_to_ycc, ycc_to_rgb, ycc_to_levels, (-0.5, 0.5)),
+    "rgb": Colours(lambda rgb: rgb, lambda rgb: rgb, rgb_to_levels, None),
 }
 
 

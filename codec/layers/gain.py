@@ -25,9 +25,13 @@ class QualityTable(nn.Module):
         self.register_buffer("start", start.float().expand(KNOTS, channels).clone())
         self.moved = nn.Parameter(torch.zeros(KNOTS, channels))
 
+    def knots(self) -> Tensor:
+        """Values `(KNOTS, C)`, evenly spaced over quality."""
+        return self.start + _UNIT * self.moved
+
     def forward(self, quality: Tensor) -> Tensor:
         """Values `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
-        values = self.start + _UNIT * self.moved
+        values = self.knots()
         position = quality.to(torch.float32) * ((KNOTS - 1) / (QUALITIES - 1))
         lower = position.floor().long().clamp(max=KNOTS - 2)
         share = (position - lower)[:, None]

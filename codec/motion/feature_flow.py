@@ -1,12 +1,12 @@
 """A small learned flow, coded at a low resolution, that warps features and pixels."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
-from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain
 from codec.layers.warp import warp
 from codec.motion.network import ContextNetwork, MotionNetwork
@@ -16,7 +16,7 @@ _FEATURE_STRIDE, _LATENT_STRIDE = 8, 16
 _LARGEST = 8.0  # feature positions: 64 pixels
 
 
-class FlowAnalysis(nn.Module):
+class FlowAnalysis(Network):
     """Frame, reference `(B, 3, H, W)` and features -> motion latent `(B, M, H / 16, W / 16)`."""
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
@@ -27,10 +27,11 @@ class FlowAnalysis(nn.Module):
         self.head = downward(features, channels, 2)
 
     def forward(self, frame: Tensor, reference: Tensor, features: Tensor) -> Tensor:
-        return self.head(self.blocks(self.pixels(torch.cat([frame, reference], 1)) + self.context(features)))
+        pixels = self.pixels(self.cast(torch.cat([frame, reference], 1)))
+        return self.head(self.blocks(pixels + self.context(self.cast(features))))
 
 
-class FlowSynthesis(nn.Module):
+class FlowSynthesis(Network):
     """Motion latent -> flow `(B, 2, H / 8, W / 8)` in feature positions, within ±8; zero at the start."""
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
@@ -40,7 +41,7 @@ class FlowSynthesis(nn.Module):
         self.head = pointwise(features, 2, zero=True)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return _LARGEST * torch.tanh(self.head(self.blocks(self.latent(latent))).float() / _LARGEST)
+        return _LARGEST * torch.tanh(self.head(self.blocks(self.latent(self.cast(latent)))).float() / _LARGEST)
 
 
 class FeatureFlow(MotionNetwork):

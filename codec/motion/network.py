@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.assemble import add_patches
+from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.state import Context, ReferenceState
 
@@ -35,7 +36,7 @@ class MotionNetwork(nn.Module, ABC):
         """
 
 
-class ContextNetwork(nn.Module):
+class ContextNetwork(Network):
     """Refines a prediction in pixels and features; the pixels start unchanged.
 
     Args:
@@ -56,5 +57,7 @@ class ContextNetwork(nn.Module):
 
     def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""
-        features = self.blocks(self.pixels(prediction) + self.before(features) + self.quality(quality))
-        return prediction + self.correction(features).float() * self.correction_gain(quality), features
+        known = self.pixels(self.cast(prediction)) + self.before(self.cast(features))
+        features = self.blocks(known + self.cast(self.quality(quality)))
+        patches = self.correction[0](features)
+        return add_patches(prediction, patches, self.correction_gain(quality)), features

@@ -6,10 +6,10 @@ from torch import Tensor
 from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
+from codec.layers.block_warp import block_warp
 from codec.layers.gain import QualityGain
-from codec.layers.warp import warp
 from codec.motion.network import ContextNetwork, MotionNetwork
-from codec.motion.search import block_search, dense
+from codec.motion.search import block_search
 from codec.quality import log_interpolate
 from codec.state import Context, ReferenceState
 
@@ -59,9 +59,9 @@ class SearchedMotion(MotionNetwork):
         latent = self.search(frame, state.frame, quality) if channel.sends else None
         size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
         sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        moved, features = self.move(sent, state.frame, state.features, quality)
-        moving = ((sent / self.fineness(quality)).abs() >= STILL).any(1, keepdim=True).float()
-        copied = torch.where(dense(moving, self.block) > 0, moved, state.frame)
+        field = sent / self.fineness(quality)
+        moving = (field.abs() >= STILL).any(1, keepdim=True).float()
+        copied, features = self.move(field * moving, state.frame, state.features)
         return Context(*self.context(copied, features, quality), motion=sent, copied=copied, moving=moving)
 
     def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
@@ -70,8 +70,7 @@ class SearchedMotion(MotionNetwork):
         field = block_search(frame[:, :1].float(), reference[:, :1].detach().float(), self.block, penalty)
         return field * self.fineness(quality)
 
-    def move(self, latent: Tensor, frame: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by the transmitted latent."""
-        field = latent / self.fineness(quality)
-        small = dense(field, self.block // _FEATURE_STRIDE) / _FEATURE_STRIDE
-        return warp(frame, dense(field, self.block)), warp(features, small)
+    def move(self, field: Tensor, frame: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by a vector a block, in pixels of the frame."""
+        copied = block_warp(frame, field, self.block)
+        return copied, block_warp(features, field / _FEATURE_STRIDE, self.block // _FEATURE_STRIDE)

@@ -28,7 +28,7 @@ def conditions(complexity: Complexity) -> str:
     """How it was measured, in a line."""
     timed = f"medians of {complexity.repeats}" if complexity.repeats else "not timed"
     return (
-        f"{complexity.width}×{complexity.height}, quality {complexity.quality}, float32 on the CPU, "
+        f"{complexity.width}×{complexity.height}, quality {complexity.quality}, {complexity.precision} on the CPU, "
         f"{complexity.threads} threads, {timed}"
     )
 

@@ -1,18 +1,19 @@
 """Residual coding conditional on the context: a block DCT that works untrained, and networks beside it that learn."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codec.errors import CodecError
-from codec.layers.blocks import downward, pointwise, stack, upward
+from codec.layers.assemble import add_gated_patches, add_patches
+from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.dct import BlockTransform, typical_magnitude
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.residual.network import ResidualNetwork
-from codec.residual.skip import skip_static
+from codec.residual.skip import skip_gate
 from codec.state import Context
 
 
-class Analysis(nn.Module):
+class Analysis(Network):
     """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)` in quantisation steps; zero at the start."""
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
@@ -24,12 +25,16 @@ class Analysis(nn.Module):
         self.head = downward(features, channels, 2, zero=True)
 
     def forward(self, frame: Tensor, prediction: Tensor, features: Tensor, quality: Tensor) -> Tensor:
-        pixels = self.pixels(torch.cat([frame - prediction, prediction], 1))
-        return self.head(self.blocks(pixels + self.context(features) + self.quality(quality)))
+        pixels = self.pixels(self.cast(torch.cat([frame - prediction, prediction], 1)))
+        known = pixels + self.context(self.cast(features)) + self.cast(self.quality(quality))
+        return self.head(self.blocks(known))
 
 
-class Synthesis(nn.Module):
-    """What the networks add to the linear synthesis, `(B, 3, H, W)` in quantisation steps, and the features for later."""
+class Synthesis(Network):
+    """What the networks add to the linear synthesis, in quantisation steps, and the features for later.
+
+    It comes as patches `(B, 3·8², H / 8, W / 8)` for `codec.layers.assemble`.
+    """
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
         super().__init__()
@@ -41,9 +46,9 @@ class Synthesis(nn.Module):
         self.head = upward(features, 3, 8, zero=True)
 
     def forward(self, latent: Tensor, linear: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        known = self.latent(latent) + self.pixels(linear) + self.context(features)
-        features = self.blocks(known + self.quality(quality))
-        return self.head(features), features
+        known = self.latent(self.cast(latent)) + self.pixels(self.cast(linear)) + self.context(self.cast(features))
+        features = self.blocks(known + self.cast(self.quality(quality)))
+        return self.head[0](features), features
 
 
 class ConditionalResidual(ResidualNetwork):
@@ -57,7 +62,7 @@ class ConditionalResidual(ResidualNetwork):
         transform: the linear path; its block is 16 pixels, so that latents lie at 1/16.
         depth: gated blocks at 1/8 in analysis and in synthesis.
         finest, coarsest: initial quantisation step at quality 63 and 0, in grey levels of 255.
-        skip: keep static content for which nothing is coded (`skip_static`).
+        skip: keep static content for which nothing is coded (`skip_gate`).
 
     Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021; the linear path is ours.
     """
@@ -91,10 +96,13 @@ class ConditionalResidual(ResidualNetwork):
         return linear * self.encoder_gain(quality) + learned.float()
 
     def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
-        linear = context.prediction + self.transform.synthesise(latent * self.decoder_gain(quality))
+        blocks = self.transform.synthesise(latent * self.decoder_gain(quality))
+        linear = add_patches(context.prediction, blocks)
         learned, features = self.synthesis(latent, linear, context.features, quality)
-        reconstruction = linear + learned.float() * self.correction_gain(quality)
-        return skip_static(reconstruction, latent, context) if self.skip else reconstruction, features
+        gain, gate = self.correction_gain(quality), skip_gate(latent, context) if self.skip else None
+        if gate is None:
+            return add_patches(linear, learned, gain), features
+        return add_gated_patches(linear, learned, gain, context.copied, gate), features
 
     def typical_magnitude(self, predicted: bool) -> Tensor:
         coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)

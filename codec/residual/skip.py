@@ -7,25 +7,22 @@ from torch.nn import functional as F
 from codec.state import Context
 
 
-def skip_static(reconstruction: Tensor, latent: Tensor, context: Context) -> Tensor:
-    """Let a reconstruction through only where something moves or something was coded; elsewhere the last frame stays.
+def skip_gate(latent: Tensor, context: Context) -> Tensor | None:
+    """Where a reconstruction is let through: where something moves or something was coded. Elsewhere the last frame stays.
 
     Without it the networks' corrections add up, frame after frame, where nothing happens: that drifts or costs bits. The
-    gate lies in 0..1 and costs no bits: both sides know what it is made of, the transmitted motion and the latent. Expected
-    values alone, which are below half a step where no symbol is coded, do not open it.
+    gate costs no bits: both sides know what it is made of, the transmitted motion and the latent. Expected values alone,
+    which are below half a step where no symbol is coded, do not open it.
 
     Args:
-        reconstruction: `(B, 3, H, W)`.
         latent: `(B, C, h, w)` transmitted, in quantisation steps.
         context: with `copied` and `moving` `(B, 1, h', w')`; without them there is nothing to keep.
 
     Returns:
-        `(B, 3, H, W)`.
+        `(B, 1, h, w)` in 0..1, or None: nothing to keep.
     """
     if context.copied is None or context.moving is None:
-        return reconstruction
+        return None
     coded = (2 * latent.abs().amax(1, keepdim=True) - 1).clamp(0, 1)
     moving = F.adaptive_max_pool2d(context.moving, coded.shape[-2:])
-    gate = F.max_pool2d(torch.maximum(coded, moving.to(coded)), 3, stride=1, padding=1)
-    gate = F.interpolate(gate, reconstruction.shape[-2:], mode="nearest")
-    return context.copied + gate * (reconstruction - context.copied)
+    return F.max_pool2d(torch.maximum(coded, moving.to(coded)), 3, stride=1, padding=1)

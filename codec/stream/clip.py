@@ -15,7 +15,9 @@ from torch import Tensor
 from codec.checkpoint import model_hash
 from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
+from codec.freeze import freeze
 from codec.quality import check_quality
+from codec.state import ReferenceState
 from codec.stream.container import StreamHeader, read_stream, write_stream
 from codec.video import VideoCodec, is_intra
 
@@ -42,11 +44,19 @@ class CompressedFile:
 
 @dataclass(frozen=True)
 class DecompressedClip:
-    """What `decompress` read: `frames` uint8 `(T, 3, H, W)` RGB, the stream's header, and the seconds it took."""
+    """What `decompress` read.
+
+    Attributes:
+        frames: uint8 `(T, 3, H, W)` RGB.
+        header: of the stream.
+        seconds: it took.
+        identical: the frames are the encoder's, bit by bit; if not, they differ by the rounding of another machine.
+    """
 
     frames: Tensor
     header: StreamHeader
     seconds: float
+    identical: bool
 
 
 @torch.inference_mode()
@@ -62,7 +72,7 @@ def compress(
     """Write a clip to a .cvd file.
 
     Args:
-        codec: in evaluation mode.
+        codec: it is frozen to its own precision.
         frames: uint8 `(T, 3, H, W)` RGB, at least one, 16×16 or larger.
         fps: frames a second.
         quality: 0..63.
@@ -79,6 +89,7 @@ def compress(
     if intra_period != -1 and intra_period < 1:
         raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
     start = time.perf_counter()
+    codec = freeze(codec)
     size, payloads, pictures, state = tuple(frames.shape[-2:]), [], [], None
     device = next(codec.parameters()).device
     index = torch.tensor([quality], device=device)
@@ -93,8 +104,8 @@ def compress(
         if progress:
             progress(t + 1, len(frames))
     reconstruction = torch.stack(pictures)
-    threads = torch.get_num_threads()
-    rest = (model_hash(codec), threads, _crc32(reconstruction))
+    threads = 0 if codec.exact else torch.get_num_threads()
+    rest = (codec.frozen.model, threads, _crc32(reconstruction), codec.frozen.precision)
     header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
     written = write_stream(path, header, payloads)
     seconds = time.perf_counter() - start
@@ -107,34 +118,48 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
 
     Args:
         path: file that `compress` wrote.
-        codec: the one that wrote it, in evaluation mode.
+        codec: the one that wrote it; it is frozen to the stream's precision.
         progress: called with (frames done, frames in all).
 
     Raises:
-        CodecError: the file is damaged or was written by other weights, or this machine's arithmetic differs from the
-            writer's, so that other frames came out.
+        CodecError: the file is damaged or was written by other weights; or the codec is not exact, and this machine's
+            arithmetic differs from the writer's, so that other frames came out.
     """
     start = time.perf_counter()
     header, payloads = read_stream(path)
     ours = model_hash(codec)
     if header.model != ours:
         raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
+    codec = freeze(codec, header.precision)
     size, pictures, state = (header.height, header.width), [], None
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
     with _threads(header.threads):
         for t, payload in enumerate(payloads):
             reference = None if is_intra(t, header.intra_period) else state
-            state = codec.code_frame(None, reference, size, index, ReadChannel(payload))
+            state = _read_frame(codec, payload, reference, size, index, f"{path}, frame {t}")
             pictures.append(_picture(codec, state, size))
             if progress:
                 progress(t + 1, len(payloads))
     frames = torch.stack(pictures)
-    if _crc32(frames) != header.reconstruction:
+    identical = _crc32(frames) == header.reconstruction
+    if not identical and not header.exact:
         raise CodecError(
             f"{path}: decodes to other frames than its encoder had; decode on the same kind of device and the same "
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
-    return DecompressedClip(frames, header, time.perf_counter() - start)
+    return DecompressedClip(frames, header, time.perf_counter() - start, identical)
+
+
+def _read_frame(
+    codec: VideoCodec, payload: bytes, reference: ReferenceState | None, size: tuple[int, int], quality: Tensor, where: str
+) -> ReferenceState:
+    channel = ReadChannel(payload)
+    try:
+        state = codec.code_frame(None, reference, size, quality, channel)
+        channel.finish_frame()
+    except CodecError as error:
+        raise CodecError(f"{where}: {error}; the file does not hold what its header says: compress it again") from error
+    return state
 
 
 def frames_sha256(frames: Tensor) -> str:
@@ -144,9 +169,9 @@ def frames_sha256(frames: Tensor) -> str:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads for a while."""
+    """Compute with `count` threads for a while; 0: with as many as now."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:
@@ -157,7 +182,6 @@ def _crc32(frames: Tensor) -> int:
     return zlib.crc32(frames.contiguous().numpy().tobytes())
 
 
-def _picture(codec: VideoCodec, state: object, size: tuple[int, int]) -> Tensor:
+def _picture(codec: VideoCodec, state: ReferenceState, size: tuple[int, int]) -> Tensor:
     """uint8 `(3, H, W)` on the CPU, as both sides show it."""
-    rgb = codec.output(state, size)[0]
-    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
+    return codec.colours.to_levels(state.frame[:1, :, : size[0], : size[1]])[0].cpu().contiguous()

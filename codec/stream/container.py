@@ -7,9 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from codec.errors import CodecError
+from codec.layers.precision import PRECISIONS
 from codec.quality import QUALITIES
 
-MAGIC = b"CVD1"
+MAGIC = b"CVD2"
 _HASH_BYTES = 8
 _LARGEST_SIDE = 1 << 16
 
@@ -24,10 +25,12 @@ class StreamHeader:
         fps: frames a second.
         quality: 0..63.
         intra_period: frames from one intra frame to the next; -1: only the first is intra.
-        precision: the arithmetic of the networks, which the decoder must follow: `fp32`.
-        threads: of the CPU arithmetic, which the decoder follows: sums in another order round differently.
-        reconstruction: CRC-32 of the frames that a decoder must arrive at.
         model: 16 hexadecimal digits, `model_hash` of the codec.
+        exact: symbols follow from whole numbers alone, so that every machine reads the same; pictures may differ by rounding.
+        threads: where not exact, of the CPU arithmetic, which the decoder follows: sums in another order round differently;
+            else 0.
+        reconstruction: CRC-32 of the encoder's frames.
+        precision: the arithmetic of the networks, which the decoder follows, of `codec.layers.precision`.
     """
 
     width: int
@@ -41,8 +44,12 @@ class StreamHeader:
     reconstruction: int
     precision: str = "fp32"
 
+    @property
+    def exact(self) -> bool:
+        return self.threads == 0
 
-_PRECISIONS = ("fp32",)
+
+_PRECISIONS = tuple(PRECISIONS)
 
 
 def write_stream(path: Path, header: StreamHeader, payloads: list[bytes]) -> int:
@@ -89,8 +96,8 @@ def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
         value, position = _read_varint(content, position)
         values.append(value)
     width, height, frames, numerator, denominator, quality, period, precision, threads = values
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES and frames and threads):
-        raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}, threads {threads}")
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES and frames):
+        raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}")
     model = content[position : position + _HASH_BYTES].hex()
     position += _HASH_BYTES
     reconstruction = int.from_bytes(content[position : position + 4], "little")

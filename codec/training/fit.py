@@ -10,8 +10,11 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from codec.checkpoint import read_checkpoint
+from codec.errors import CodecError
+from codec.freeze import freeze
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
+from codec.video import VideoCodec
 from data.module import ClipDataModule
 
 
@@ -56,6 +59,7 @@ def fit(
             **trainer,
         ).fit(module, data)
         keep.save(module, f"stage_{stage.name}.ckpt")
+        _warn_of_sums(module.codec)
 
 
 def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
@@ -64,6 +68,14 @@ def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
     module.codec.load_state_dict(content["codec"])
     module.restore(content["training"])
     keep.begin_stage(content["training"]["best"])
+
+
+def _warn_of_sums(codec: VideoCodec) -> None:
+    """Say now what would be an error when a stream is coded."""
+    try:
+        freeze(codec)
+    except CodecError as error:
+        print(f"warning: this checkpoint cannot code streams: {error}")
 
 
 def _interval(steps: int, wanted: int) -> int:

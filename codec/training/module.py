@@ -7,6 +7,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from codec.entropy.density import solve_bounds
+from codec.entropy.exact import set_rounding
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.quality import QUALITIES
@@ -65,7 +66,7 @@ class CodecTraining(LightningModule):
         return self.optimizer
 
     def begin_stage(self, index: int) -> None:
-        """Freeze, thaw and weigh as stage `index` says; what the codec itself holds frozen stays so.
+        """Freeze, thaw, weigh and round as stage `index` says; what the codec itself holds frozen stays so.
 
         Raises:
             CodecError: the stage freezes a part that the codec does not have.
@@ -78,6 +79,7 @@ class CodecTraining(LightningModule):
             frozen = name in self._never_trained or any(name.startswith(part + ".") for part in stage.frozen)
             parameter.requires_grad_(not frozen)
         self.loss.weigh(**stage.loss)
+        set_rounding(self.codec, stage.rounding)
 
     def training_step(self, clip: Clip, index: int) -> None:
         torch.manual_seed(self.seed * 1_000_003 + self.codec_steps)

@@ -20,6 +20,8 @@ class Stage:
         validate_every: steps from one validation to the next.
         loss: weights of the distortion terms, for example `{mse: 1, lpips: 50}`; a term not named keeps its config's weight.
         frozen: parts of the codec that stay as they are, for example `[intra, motion.entropy]`.
+        rounding: exact entropy networks compute in whole numbers, as streams are coded, with straight-through gradients.
+            Without it in floating point, which trains faster; what validation says is always of whole numbers.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Stage:
     validate_every: int = 1000
     loss: dict[str, float] = field(default_factory=dict)
     frozen: list[str] = field(default_factory=list)
+    rounding: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "frames", "crop", "batch", "validate_every"):

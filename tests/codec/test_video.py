@@ -6,6 +6,7 @@ from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
+from codec.freeze import freeze
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.quality import check_quality
 from codec.stream import compress, decompress, frames_sha256
@@ -49,7 +50,7 @@ def test_every_codec_passes_all_channels(tmp_path: Path, choice: str, height: in
         written = compress(codec, clip, FPS, quality, tmp_path / "a.cvd", intra_period=period)
         assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
         with torch.inference_mode():
-            coded = codec(clip[None].float() / 255, torch.tensor([quality]), hard=True, intra_period=period)
+            coded = freeze(codec)(clip[None].float() / 255, torch.tensor([quality]), hard=True, intra_period=period)
         estimated = float(coded.total_bits.sum()) / 8
         assert abs(written.bytes - estimated) <= 0.01 * estimated + 64 + 12 * len(clip)
         estimate = (coded.frames[0].clamp(0, 1) * 255).round().to(torch.uint8)

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
-from codec.entropy.two_step import TwoStep, checkerboard, half, whole
+from codec.entropy.pick import picks
+from codec.entropy.two_step import TwoStep
 from codec.errors import CodecError
 
 QUALITY = torch.tensor([20])
@@ -22,11 +23,12 @@ def network(channels: int = 6, **kwargs: object) -> TwoStep:
 def test_halves_are_a_partition():
     """Catches positions transmitted twice or never."""
     values = torch.randn(2, 6, 5, 7)
-    even = checkerboard(5, 7, values.device)
-    first, second = half(values, even), half(values, ~even)
-    assert first.shape == second.shape == (2, 3, 5, 7)
-    assert torch.equal(whole(first, even) + whole(second, ~even), values)
-    assert even[0, 0, 0, 0] and not even[0, 0, 0, 1] and not even[0, 0, 1, 0]
+    one, other = picks(5, 7, values.device)
+    assert one.half(values).shape == other.half(values).shape == (2, 3, 5, 7)
+    assert torch.equal(one.whole(one.half(values)) + other.whole(other.half(values)), values)
+    assert one.even[0, 0, 0, 0] and not one.even[0, 0, 0, 1] and not one.even[0, 0, 1, 0]
+    assert torch.equal(torch.cat([one.first, one.last]).sort().values, torch.arange(35))
+    assert one.even.flatten()[one.first].all() and torch.equal(one.first, other.last)
 
 
 @torch.inference_mode()
@@ -54,10 +56,20 @@ def test_the_second_pass_uses_the_first_and_the_temporal_prior_is_used():
         coder.transmit("a", latent, (6, 6), QUALITY, estimate, previous)
         costs.append(float(estimate.bits["a"]))
     assert len(set(costs)) == 3  # motion sees signs
-    even = checkerboard(6, 6, latent.device)
-    features = torch.randn(1, 16, 6, 6)
-    moved = coder.second(features, whole(half(latent, even), even), even) - coder.second(features, torch.zeros_like(latent), even)
-    assert moved.abs().amax((0, 2, 3)).min() > 0
+    one, other = picks(6, 6, latent.device)
+    features, first = torch.randint(-127, 128, (1, 16, 6, 6)).float(), one.whole(one.half(latent).round())
+    moved = [coder.second_head(coder.second(features, known, one.even), other) for known in (first, torch.zeros_like(first))]
+    assert (moved[0] - moved[1]).abs().amax((0, 2, 3)).min() > 0
+
+
+def test_heads_say_the_picked_half():
+    """Catches positions that get the other half's channels."""
+    head = network().second_head
+    features = torch.randint(-127, 128, (2, 16, 5, 7)).float()
+    one, other = picks(5, 7, features.device)
+    whole = torch.cat([head.first(features), head.last(features)], 1)
+    for pick in (one, other):
+        assert torch.equal(head(features, pick), pick.half(whole))
 
 
 def test_means_of_residuals_do_not_follow_the_signs_of_last_symbols():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from codec.errors import CodecError
-from codec.layers.frames import check_size, pad_frames, rgb_to_ycc, ycc_to_rgb
+from codec.layers.frames import check_size, pad_frames, rgb_to_levels, rgb_to_ycc, ycc_to_levels, ycc_to_rgb
 
 
 def test_grey_has_no_colour_and_the_way_back_is_exact():
@@ -18,6 +18,16 @@ def test_pure_colours_stay_in_range():
     ycc = rgb_to_ycc(corners)
     assert ycc.abs().max() <= 0.5 + 1e-6
     torch.testing.assert_close(ycc.amax((0, 2, 3)), torch.full((3,), 0.5))
+
+
+def test_levels_are_those_of_the_rgb_picture():
+    """Catches a kernel that rounds otherwise than tensor operations do, or forgets to clamp, crop or cover a row."""
+    ycc = torch.rand(2, 3, 67, 131) * 1.2 - 0.6
+    grey = torch.zeros(1, 3, 64, 64)
+    grey[:, 0] = torch.linspace(-0.6, 0.6, 64 * 64).view(64, 64)
+    for frames in (ycc, ycc[..., :50, :120], grey, rgb_to_ycc(torch.arange(256).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 255)):
+        assert torch.equal(ycc_to_levels(frames), rgb_to_levels(ycc_to_rgb(frames)))
+    assert torch.equal(ycc_to_levels(ycc.requires_grad_()), ycc_to_levels(ycc.detach()))
 
 
 def test_padding_repeats_the_border():

@@ -1,8 +1,13 @@
 import pytest
 import torch
+from small_codec import moving_clip
 
+from codec.errors import CodecError
+from codec.layers.block_warp import block_warp, dense
 from codec.layers.warp import warp
-from codec.motion.search import block_search, dense
+from codec.motion import search
+from codec.motion.search import block_search
+from codec.motion.search_tensors import TensorMatching
 
 
 def picture(height: int = 96, width: int = 128) -> torch.Tensor:
@@ -35,3 +40,51 @@ def test_dearer_bits_give_a_smoother_field():
     current, reference = picture() + 0.1 * torch.randn(1, 1, 96, 128), picture()
     both = block_search(current.repeat(2, 1, 1, 1), reference.repeat(2, 1, 1, 1), 16, torch.tensor([0.0, 5.0]))
     assert both[0].abs().sum() > both[1].abs().sum()
+
+
+def clip(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two lumas that follow one another, twice, the second time turned round."""
+    first, second = moving_clip(2, height, width)[:, :1].float() / 255
+    return torch.stack([second, second.flip(-1)]), torch.stack([first, first.flip(-1)])
+
+
+@pytest.mark.parametrize(("block", "reach"), [(16, 32), (8, 12), (4, 4)])
+def test_kernels_find_what_tensors_find(block: int, reach: int, monkeypatch: pytest.MonkeyPatch):
+    """Catches kernels that stop too early, miss candidates, mix up a batch, or weigh motion otherwise than on a GPU."""
+    current, reference = clip(96, 144)
+    penalty = torch.tensor([0.02, 0.2])
+    found = block_search(current, reference, block, penalty, reach)
+    monkeypatch.setattr(search, "KernelMatching", TensorMatching)
+    expected = block_search(current, reference, block, penalty, reach)
+    assert (found == expected).all(1).float().mean() > 0.97
+    errors = [(current - block_warp(reference, field, block)).abs().mean() for field in (found, expected)]
+    assert errors[0] < 1.01 * errors[1]
+
+
+def test_bands_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    """Catches rows of blocks that no thread searches, or two do."""
+    current, reference = clip(96, 144)
+    alone = block_search(current, reference, 8, torch.tensor([0.02, 0.2]))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(block_search(current, reference, 8, torch.tensor([0.02, 0.2])), alone)
+
+
+def test_a_picture_smaller_than_the_reach():
+    """Catches margins too narrow for the longest vector: values from beside the picture."""
+    torch.manual_seed(2)
+    current, reference = torch.rand(1, 1, 16, 16), torch.rand(1, 1, 16, 16)
+    assert block_search(current, reference, 16, torch.tensor([0.0])).abs().max() < 36
+
+
+def test_pictures_that_are_not_numbers_give_some_field():
+    """Catches a crash, or a vector from uninitialised memory, where training has diverged."""
+    lost = torch.full((1, 1, 32, 32), float("nan"))
+    assert block_search(lost, lost, 16, torch.tensor([0.1])).abs().max() < 36
+
+
+@pytest.mark.parametrize(("height", "width", "block"), [(32, 40, 16), (24, 32, 16), (32, 32, 2)])
+def test_parts_of_blocks_are_refused(height: int, width: int, block: int):
+    """Catches kernels that read past the picture's end."""
+    still = torch.zeros(1, 1, height, width)
+    with pytest.raises(CodecError, match="whole blocks"):
+        block_search(still, still, block, torch.tensor([0.1]))

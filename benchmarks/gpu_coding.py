@@ -1,0 +1,149 @@
+"""Coding speed on a CUDA device against CompressAI's ssf2020, 720p and 1080p, in one run; exit status 3 without a device.
+
+Predicted frames, entropy coding included: from a frame in the device's memory to bytes, and from bytes to a frame there. Ours
+in half precision; CompressAI's in float32, as it comes, on frames padded to the multiples of 128 that it takes. Both are
+untrained where no checkpoint is given. A real clip, enlarged; runs interleaved, medians of the frames behind the first.
+
+    python benchmarks/gpu_coding.py [--checkpoint RUN] [--clip sample:city] [--repeats 7] [--json FILE]
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from coding_speed import our_codec
+from compressai.zoo import ssf2020
+from torch import Tensor, nn
+
+from codec.checkpoint import load_codec
+from codec.entropy.channel import ReadChannel, WriteChannel
+from codec.freeze import freeze
+from codec.layers.frames import pad_frames
+from codec.state import ReferenceState
+from codec.video import VideoCodec
+from data.files import find_videos
+from data.source import read_source
+
+SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
+PRECISIONS = ("bf16", "fp16")
+NO_GPU = 3
+PEER_BLOCK = 128
+
+
+class OurCoder:
+    """A codec coding predicted frames, one after another, on both sides."""
+
+    def __init__(self, codec: VideoCodec, first: Tensor, quality: int) -> None:
+        self.codec, self.size = codec, tuple(first.shape[-2:])
+        self.quality = torch.tensor([quality], device=first.device)
+        channel = WriteChannel()
+        self.sender = codec.code_frame(first, None, self.size, self.quality, channel)
+        self.receiver = self.read(channel.finish_frame(), None)
+
+    def encode(self, frame: Tensor) -> bytes:
+        channel = WriteChannel()
+        self.sender = self.codec.code_frame(frame, self.sender, self.size, self.quality, channel)
+        return channel.finish_frame()
+
+    def decode(self, payload: bytes) -> None:
+        self.receiver = self.read(payload, self.receiver)
+
+    def read(self, payload: bytes, state: ReferenceState | None) -> ReferenceState:
+        """The state after one frame on the receiving side."""
+        channel = ReadChannel(payload)
+        state = self.codec.code_frame(None, state, self.size, self.quality, channel)
+        channel.finish_frame()
+        return state
+
+
+class PeerCoder:
+    """The same with CompressAI's model, by its own calls for predicted frames."""
+
+    def __init__(self, model: nn.Module, first: Tensor) -> None:
+        self.model = model
+        self.sender, _ = model.encode_keyframe(pad_frames(first, PEER_BLOCK))
+        self.receiver = self.sender
+
+    def encode(self, frame: Tensor) -> dict[str, Any]:
+        self.sender, coded = self.model.encode_inter(pad_frames(frame, PEER_BLOCK), self.sender)
+        return coded
+
+    def decode(self, coded: dict[str, Any]) -> None:
+        self.receiver = self.model.decode_inter(self.receiver, coded["strings"], coded["shape"])
+
+
+def main() -> int:
+    """Measure, print, and write JSON where wanted; 0, or 3 where there is no CUDA device."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default=None, help="a file or run folder of a corvid_s; without it, untrained")
+    parser.add_argument("--clip", default="sample:city")
+    parser.add_argument("--quality", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=7, help="predicted frames measured, at least 5")
+    parser.add_argument("--json", type=Path, default=None)
+    choice = parser.parse_args()
+    if choice.repeats < 5:
+        parser.error(f"--repeats: {choice.repeats} given; at least 5")
+    if not torch.cuda.is_available():
+        print("no GPU")
+        return NO_GPU
+    rgb = read_source(find_videos(choice.clip)[0], choice.repeats + 2).rgb.cuda().float() / 255
+    codec = (load_codec(choice.checkpoint) if choice.checkpoint else our_codec("corvid_s")).cuda()
+    peer = ssf2020(4).eval()
+    peer.update(force=True)
+    peer = peer.cuda()
+    print(f"{torch.cuda.get_device_name()}, {len(rgb) - 2} predicted frames of {choice.clip}, quality {choice.quality}")
+    figures = {}
+    for name, size in SIZES.items():
+        frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(0, 1)
+        for precision in PRECISIONS:
+            figures |= compare(freeze(codec, precision), peer, frames, choice.quality, f"{name}_{precision}")
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    if choice.json:
+        choice.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+@torch.inference_mode()
+def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, label: str) -> dict[str, float]:
+    """Median frames a second of both on RGB `frames` `(T, 3, H, W)` in 0..1, the first intra, the second to warm up."""
+    first, *rest = frames.split(1)
+    coders = OurCoder(codec, first, quality), PeerCoder(peer, first)
+    runs = [[seconds for coder in coders for seconds in timed(coder, frame)] for frame in rest][1:]
+    encode, decode, peer_encode, peer_decode = (statistics.median(column) for column in zip(*runs, strict=True))
+    return {
+        f"corvid_s_encode_fps_{label}": round(1 / encode, 2),
+        f"corvid_s_decode_fps_{label}": round(1 / decode, 2),
+        f"ssf2020_encode_fps_beside_{label}": round(1 / peer_encode, 2),
+        f"ssf2020_decode_fps_beside_{label}": round(1 / peer_decode, 2),
+        f"encode_speedup_{label}": round(peer_encode / encode, 2),
+        f"decode_speedup_{label}": round(peer_decode / decode, 2),
+    }
+
+
+def timed(coder: OurCoder | PeerCoder, frame: Tensor) -> tuple[float, float]:
+    """Seconds to encode `frame` `(1, 3, H, W)` and to decode it."""
+    encoding, coded = seconds_of(lambda: coder.encode(frame))
+    decoding, _ = seconds_of(lambda: coder.decode(coded))
+    return encoding, decoding
+
+
+def seconds_of(work: Callable[[], Any]) -> tuple[float, Any]:
+    """What `work` takes, all that it starts on the device included, and what it gives."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Exact networks: whole numbers in and out, the same on every device, with any number of threads and any kernel.
+
+A value is a whole number of sixteenths, -127..127 where a layer multiplies it. A weight is a whole number, seven bits and a
+sign, of some power of two. Sums are bounded, so that float32 holds every partial sum exactly in whatever order a kernel adds,
+and such operands survive kernels that shorten them (TF32, bfloat16 with float32 sums).
+
+Source: Ballé, Johnston and Minnen, *Integer networks for data compression with latent-variable models*, ICLR 2019; their
+divisions are powers of two here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.kernels import compand, mapped
+from codec.errors import CodecError
+from codec.layers.gain import KNOTS, QualityTable
+from codec.layers.kernels import by_kernel
+from codec.quality import QUALITIES
+
+SIXTEENTHS = 16.0
+LARGEST = 127.0
+_FARTHEST = 4095.0  # sixteenths: what is multiplied element by element, not summed, may be larger
+_FINEST = 2.0**9  # weights are multiples of 1 / 512 or of something coarser
+_UNITS = 2**23  # so many units of 1 / 512 may a sum have: float32 counts to 2 ** 24
+
+
+class Exact:
+    """A module that can compute in whole numbers: always when it is evaluated, in training where `rounding` is set."""
+
+    rounding: bool = False
+
+    @property
+    def rounds(self) -> bool:
+        return self.rounding or not self.training
+
+    def whole(self, values: Tensor) -> Tensor:
+        """Round to whole numbers; gradients pass unchanged."""
+        return _Round.apply(values) if self.rounds else values
+
+    def companded(self, values: Tensor) -> Tensor:
+        """The root of transmitted values' magnitudes, in sixteenths 0..127, reached at 63.
+
+        Four times the root of a whole number is never within 0.0009 of the middle between two whole numbers below 127:
+        rounded, it is the same whatever the last bits of a device's root.
+        """
+        if self.rounds and by_kernel(values):
+            return mapped(compand, values, torch.float32, SIXTEENTHS, LARGEST)
+        return self.whole(bounded(4 * _root((values * SIXTEENTHS).abs())))
+
+
+def bounded(values: Tensor, low: float = -LARGEST) -> Tensor:
+    """Clamp to `low`..127: what a layer may be given."""
+    return values.clamp(low, LARGEST)
+
+
+def exactly(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compute a module's `forward` in plain float32 where the module rounds: without autocast, and without cuDNN, whose
+    choice of kernel is not ours."""
+
+    @wraps(forward)
+    def computed(self: Exact, first: Tensor, *others: Tensor) -> Tensor:
+        if not self.rounds:
+            return forward(self, first, *others)
+        with torch.autocast(first.device.type, enabled=False), _without_cudnn(first.is_cuda):
+            return forward(self, first, *others)
+
+    return computed
+
+
+class ExactConv(Exact, nn.Conv2d):
+    """A convolution of whole numbers to whole numbers, 1×1 or by channel 3×3.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: 1, or 3 for a convolution by channel (`outputs` equal to `inputs`).
+        zero: start at zero.
+        bias: add one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, zero: bool = False, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, groups=1 if kernel == 1 else inputs, bias=bias)
+        if zero:
+            for parameter in self.parameters():
+                nn.init.zeros_(parameter)
+        self.frozen = False
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers."""
+        return self.whole(self.sums(values))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """The same before it is rounded: multiples of 1/512."""
+        weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        return self._conv_forward(values, weight, None if bias is None else bias * SIXTEENTHS)
+
+    def rounded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as they are computed with."""
+        if self.frozen:
+            return self.weight, self.bias
+        grid = weight_grid(self.weight.detach())
+        bias = None if self.bias is None else _Round.apply(self.bias * (_FINEST * SIXTEENTHS)) / (_FINEST * SIXTEENTHS)
+        return _Round.apply(self.weight * grid) / grid, bias
+
+    def freeze(self, name: str) -> None:
+        """Keep the rounded weights, once they are known to be safe; `name` is the layer's in errors.
+
+        Raises:
+            CodecError: sums could outgrow what float32 counts exactly.
+        """
+        with torch.no_grad():
+            weight, bias = self.rounded()
+            sums = weight.abs().sum((1, 2, 3)) * LARGEST + (0 if bias is None else bias.abs() * SIXTEENTHS)
+            if float(sums.max()) * _FINEST > _UNITS:
+                raise CodecError(
+                    f"{name}: sums of up to {float(sums.max()):.0f}, exact arithmetic holds {_UNITS / _FINEST:.0f}; its weights "
+                    "have grown too large: train with a lower learning rate, with training.weight_decay, or with fewer channels"
+                )
+            self.weight.copy_(weight)
+            if bias is not None:
+                self.bias.copy_(bias)
+        self.frozen = True
+
+
+def weight_grid(weight: Tensor) -> Tensor:
+    """The power of two `(O, 1, 1, 1)`, at most 512, by which each output's weights are at most 127 and use seven bits."""
+    top, exponent = torch.frexp(weight.abs().amax((1, 2, 3), keepdim=True))
+    bits = 7 - exponent - (top * 128 > LARGEST).int()
+    return torch.ldexp(torch.ones_like(top), bits).clamp(max=_FINEST)
+
+
+def exact_up(convolution: ExactConv, values: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, outputs / 4, 2·h, 2·w)`."""
+    return nn.functional.pixel_shuffle(convolution(values), 2)
+
+
+class BoundedBlock(nn.Module):
+    """Residual block of the exact networks: hidden values lie in 0..127 sixteenths.
+
+    Args:
+        channels: C; tensors are `(B, C, h, w)` in and out, whole numbers in -127..127.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = ExactConv(channels, 2 * channels)
+        self.spatial = ExactConv(2 * channels, 2 * channels, 3)
+        self.project = ExactConv(2 * channels, channels)
+
+    def forward(self, values: Tensor) -> Tensor:
+        hidden = bounded(self.expand(values), 0)
+        return bounded(values + self.project(bounded(self.spatial(hidden), 0)))
+
+
+class ExactTable(Exact, QualityTable):
+    """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of whole numbers."""
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Sixteenths `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
+        values = super().forward(quality) * SIXTEENTHS
+        return values + (self.exact(quality) - values).detach() if self.rounds else values
+
+    @torch.no_grad()
+    def exact(self, quality: Tensor) -> Tensor:
+        """The same, by whole numbers alone."""
+        knots = (self.knots() * SIXTEENTHS).round().clamp(-_FARTHEST, _FARTHEST).long()
+        steps, intervals = QUALITIES - 1, KNOTS - 1
+        position = quality.long() * intervals
+        lower = (position // steps).clamp(max=intervals - 1)
+        share = (position - lower * steps)[:, None]
+        sums = knots[lower] * (steps - share) + knots[lower + 1] * share
+        return ((2 * sums + steps) // (2 * steps)).float()[:, :, None, None]
+
+
+def exact_product(factor: Tensor, values: Tensor, module: Exact) -> Tensor:
+    """Sixteenths of `factor`, a parameter by channel in 64ths, times transmitted `values` `(B, C, h, w)`."""
+    factor = module.whole(factor.view(1, -1, 1, 1) * 64).clamp(-LARGEST, LARGEST)
+    return module.whole((values * SIXTEENTHS).clamp(-_FARTHEST, _FARTHEST) * factor / 64)
+
+
+def set_rounding(codec: nn.Module, rounding: bool) -> None:
+    """Let the exact networks of a codec round in training too, or not."""
+    for module in codec.modules():
+        if isinstance(module, Exact):
+            module.rounding = rounding
+
+
+def freeze_exact(codec: nn.Module) -> None:
+    """Round the weights of all exact layers of `codec` for good.
+
+    Raises:
+        CodecError: a layer's sums could outgrow exact arithmetic; it is named.
+    """
+    for name, module in codec.named_modules():
+        if isinstance(module, ExactConv):
+            module.freeze(name)
+
+
+@contextmanager
+def _without_cudnn(cuda: bool) -> Iterator[None]:
+    if not cuda:
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
+
+
+def _root(values: Tensor) -> Tensor:
+    """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is finite."""
+    return torch.where(values < 1, values, values.clamp(min=1).sqrt()) if values.requires_grad else values.sqrt()
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return grad

@@ -1,0 +1,42 @@
+"""The two halves of a latent: a checkerboard in space, opposite for the first and the last half of the channels."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """Which positions give their first, and which their last half of the channels.
+
+    Attributes:
+        even: `(1, 1, h, w)` bool, true where it is the first half.
+        first, last: int64, those positions and the others, counted row by row.
+    """
+
+    even: Tensor
+    first: Tensor
+    last: Tensor
+
+    def half(self, values: Tensor) -> Tensor:
+        """The picked values: `(B, C, h, w)`, or `(B, C, 1, 1)` for everywhere -> `(B, C / 2, h, w)`."""
+        return torch.where(self.even, *values.chunk(2, 1))
+
+    def whole(self, values: Tensor) -> Tensor:
+        """The inverse of `half`, with zeros for the channels that it left out: `(B, C / 2, h, w)` -> `(B, C, h, w)`."""
+        places = self.even.permute(0, 2, 3, 1)
+        both = values.permute(0, 2, 3, 1).unsqueeze(3) * torch.stack([places, ~places], 3)
+        return both.flatten(3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # training may use them after decoding did
+def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
+    """The half that has the first channels in the top left corner, and the other; made once a size, so no device waits."""
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    even = (rows + columns) % 2 == 0
+    first, last = even.flatten().nonzero()[:, 0].to(device), (~even).flatten().nonzero()[:, 0].to(device)
+    even = even.to(device)[None, None]
+    return Pick(even, first, last), Pick(~even, last, first)

@@ -1,0 +1,64 @@
+"""A codec as it codes streams: exact networks rounded for good, the others in the precision of the stream."""
+
+import copy
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+
+from codec.checkpoint import model_hash
+from codec.entropy.exact import freeze_exact
+from codec.errors import CodecError
+from codec.layers.blocks import Network
+from codec.layers.precision import PRECISIONS, check_precision
+from codec.video import FrozenAs, VideoCodec
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A frozen copy, and the weights and place that it was made for."""
+
+    made_for: FrozenAs
+    device: torch.device
+    codec: VideoCodec
+
+
+_COPIES: WeakKeyDictionary[VideoCodec, _Kept] = WeakKeyDictionary()
+
+
+def freeze(codec: VideoCodec, precision: str | None = None) -> VideoCodec:
+    """A copy of `codec` that codes streams: fixed, in evaluation mode, channels last.
+
+    Whole-number weights are rounded and their sums checked; convolutions of the other networks are converted, those of the
+    intra coder excepted: its frames are few, and their errors stay. The copy is kept until the weights change.
+
+    Args:
+        codec: on any device; a frozen one is returned as it is.
+        precision: of `PRECISIONS`; None: the codec's own.
+
+    Raises:
+        CodecError: sums of an exact layer could outgrow exact arithmetic (the layer is named), an unknown precision, or a
+            codec frozen to another one.
+    """
+    precision = check_precision(precision or codec.precision)
+    if codec.frozen:
+        if codec.frozen.precision != precision:
+            raise CodecError(f"codec: frozen to {codec.frozen.precision}, {precision} wanted; freeze the codec that it came from")
+        return codec
+    wanted, device = FrozenAs(model_hash(codec), precision), next(codec.parameters()).device
+    kept = _COPIES.get(codec)
+    if kept is None or (kept.made_for, kept.device) != (wanted, device):
+        kept = _Kept(wanted, device, _frozen_copy(codec, wanted))
+        _COPIES[codec] = kept
+    return kept.codec
+
+
+def _frozen_copy(codec: VideoCodec, wanted: FrozenAs) -> VideoCodec:
+    frozen = copy.deepcopy(codec).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    freeze_exact(frozen)
+    if PRECISIONS[wanted.precision] != torch.float32:
+        for name, module in frozen.named_modules():
+            if isinstance(module, Network) and not name.startswith("intra."):
+                module.freeze(PRECISIONS[wanted.precision])
+    frozen.frozen = wanted
+    return frozen

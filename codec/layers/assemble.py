@@ -1,0 +1,88 @@
+"""Full-size frames put together from patches: what a network says in channels at a fraction of the size."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.errors import CodecError
+from codec.layers.bands import in_bands
+from codec.layers.frame_kernels import patches_kernel
+from codec.layers.kernels import by_kernel
+
+
+def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> Tensor:
+    """`frame + gain · planar(patches)`; on the CPU and without a gradient in one pass, with the same result.
+
+    Args:
+        frame: `(B, 3, H, W)`.
+        patches: `(B, 3·s², H / s, W / s)` in the order of `planar`, any float type; fastest channels last.
+        gain: `(B, 1, 1, 1)`; None: 1.
+
+    Returns:
+        `(B, 3, H, W)`, float32 where `frame` is.
+
+    Raises:
+        CodecError: the patches do not fit the frame, or there is not one gain a sample.
+    """
+    side = _side(frame, patches, gain)
+    if frame.dtype == torch.float32 and by_kernel(frame, patches, *([] if gain is None else [gain])):
+        return _assemble(frame, patches, side, gain)
+    correction = planar(patches, side).float()
+    return frame + (correction if gain is None else correction * gain)
+
+
+def add_gated_patches(frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor, gate: Tensor) -> Tensor:
+    """`add_patches` where the gate is 1, `kept` where it is 0, and between the two in between.
+
+    Args:
+        frame, patches, gain: as for `add_patches`.
+        kept: `(B, 3, H, W)`.
+        gate: `(B, 1, h, w)` in 0..1, for cells of H / h × W / w pixels.
+
+    Raises:
+        CodecError: the patches do not fit the frame, or there is not one gain a sample.
+    """
+    side, cell = _side(frame, patches, gain), frame.shape[-1] // gate.shape[-1]
+    whole = cell % side == 0 and frame.shape[-2:] == (gate.shape[-2] * cell, gate.shape[-1] * cell)
+    single = {frame.dtype, kept.dtype, gate.dtype} == {torch.float32}
+    if whole and single and kept.shape == frame.shape and by_kernel(frame, patches, gain, kept, gate):
+        return _assemble(frame, patches, side, gain, kept, gate)
+    gate = F.interpolate(gate, frame.shape[-2:], mode="nearest")
+    return kept + gate * (add_patches(frame, patches, gain) - kept)
+
+
+def planar(patches: Tensor, side: int) -> Tensor:
+    """`(B, 3·side², h, w)` -> `(B, 3, h·side, w·side)`, contiguous: as `F.pixel_shuffle`, which is slower channels last."""
+    batch, _, height, width = patches.shape
+    cells = patches.unflatten(1, (3, side, side)).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(batch, 3, height * side, width * side)
+
+
+def _side(frame: Tensor, patches: Tensor, gain: Tensor | None) -> int:
+    side = math.isqrt(patches.shape[1] // 3)
+    if frame.shape != (len(patches), 3, patches.shape[2] * side, patches.shape[3] * side) or 3 * side**2 != patches.shape[1]:
+        shapes = f"patches {tuple(patches.shape)} do not fit frame {tuple(frame.shape)}"
+        raise CodecError(f"add_patches: {shapes}; give (B, 3·s², H / s, W / s)")
+    if gain is not None and gain.shape != (len(frame), 1, 1, 1):
+        raise CodecError(f"add_patches: gain {tuple(gain.shape)} given; expected {(len(frame), 1, 1, 1)}")
+    return side
+
+
+def _assemble(
+    frame: Tensor, patches: Tensor, side: int, gain: Tensor | None, kept: Tensor | None = None, gate: Tensor | None = None
+) -> Tensor:
+    batch, _, tall, wide = patches.shape
+    patches = patches.detach().permute(0, 2, 3, 1).contiguous().view(batch, tall, wide, 3, side, side)
+    bits = patches.dtype == torch.bfloat16
+    patches = patches.view(torch.uint16) if bits else patches.float()
+    frame = frame.detach().contiguous().view(batch, 3, tall, side, wide, side)
+    gain = frame.new_ones(batch) if gain is None else gain.detach().float().flatten().contiguous()
+    kept = frame if kept is None else kept.detach().contiguous().view(frame.shape)
+    cells = frame.new_ones(batch, 1, 1) if gate is None else gate.detach()[:, 0].contiguous()
+    made = torch.empty_like(frame)
+    kernel = patches_kernel(side, bits, gate is not None)
+    arrays = tuple(tensor.numpy() for tensor in (frame, patches, gain, kept, cells, made))
+    in_bands(lambda first, end: kernel(*arrays, first, end), batch * tall)
+    return made.view(batch, 3, tall * side, wide * side)

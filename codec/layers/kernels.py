@@ -1,0 +1,11 @@
+"""When a kernel stands in for tensor operations."""
+
+import torch
+from torch import Tensor
+
+
+def by_kernel(*tensors: Tensor) -> bool:
+    """Whether work on these can be a CPU kernel's: they are there, nothing asks for a gradient, and nothing is traced."""
+    gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return all(tensor.device.type == "cpu" for tensor in tensors) and not gradient and not traced

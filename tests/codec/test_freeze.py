@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import torch
+from small_codec import FPS, build, moving_clip
+
+from codec.checkpoint import load_codec, model_hash, save_checkpoint
+from codec.errors import CodecError
+from codec.freeze import freeze
+from codec.layers.blocks import Network
+from codec.stream import compress, decompress
+from codec.stream.container import read_stream
+from codec.video import VideoCodec
+
+
+def precision_of(codec: VideoCodec, part: str) -> set[torch.dtype]:
+    """Of the convolutions of all networks under `part`."""
+    networks = [m for name, m in codec.named_modules() if isinstance(m, Network) and name.startswith(part)]
+    return {c.weight.dtype for network in networks for c in network.modules() if isinstance(c, torch.nn.Conv2d)}
+
+
+def test_a_frozen_codec_is_a_copy_of_another_precision(codec: VideoCodec):
+    """Catches a codec that can no longer be trained after it coded a stream, and half precision where it does harm."""
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    frozen = freeze(codec)
+    assert frozen is not codec and frozen is freeze(codec) and freeze(frozen) is frozen
+    assert precision_of(frozen, "residual") == precision_of(frozen, "motion") == {torch.bfloat16}
+    assert precision_of(frozen, "intra") == precision_of(freeze(codec, "fp32"), "residual") == {torch.float32}
+    assert model_hash(frozen) == model_hash(codec) and not any(p.requires_grad for p in frozen.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in codec.state_dict().items())
+    with pytest.raises(CodecError, match="frozen to bf16, fp32 wanted"):
+        freeze(frozen, "fp32")
+
+
+def test_a_kept_copy_follows_the_weights():
+    """Catches streams coded with the weights from before a training step."""
+    codec = build()
+    first = freeze(codec)
+    with torch.no_grad():
+        codec.entropy.base.moved.add_(0.01)
+    assert freeze(codec) is not first and model_hash(freeze(codec)) == model_hash(codec)
+
+
+def test_a_stream_is_decoded_in_the_precision_it_names(tmp_path: Path):
+    """Catches a decoder with its own precision: its pictures drift away from the encoder's."""
+    clip = moving_clip(3, 48, 64)
+    for precision in ("fp32", "bf16"):
+        codec = build(f"codec.precision={precision}")
+        written = compress(codec, clip, FPS, 40, tmp_path / "a.cvd")
+        assert read_stream(tmp_path / "a.cvd")[0].precision == precision
+        save_checkpoint(tmp_path / "a.ckpt", codec)
+        reader = load_codec(tmp_path / "a.ckpt")
+        reader.precision = "fp16"
+        decoded = decompress(tmp_path / "a.cvd", reader)
+        assert decoded.identical and decoded.header.exact and written.bytes
+
+
+def test_an_exact_stream_decodes_with_any_threads_to_nearly_the_same(tmp_path: Path):
+    """Catches symbols that depend on how sums of the picture networks round."""
+    codec, clip, threads = build(), moving_clip(4, 96, 80), torch.get_num_threads()
+    written = compress(codec, clip, FPS, 30, tmp_path / "a.cvd")
+    first = decompress(tmp_path / "a.cvd", codec)
+    try:
+        torch.set_num_threads(2 if threads == 1 else 1)
+        with torch.backends.mkldnn.flags(enabled=False):
+            second = decompress(tmp_path / "a.cvd", codec)
+    finally:
+        torch.set_num_threads(threads)
+    assert first.identical and written.bytes
+    assert (first.frames.int() - second.frames.int()).abs().float().mean() < 0.1
+
+
+def test_unknown_precision_is_refused():
+    """Catches a misspelt precision that would be taken for float32."""
+    with pytest.raises(CodecError, match="codec.precision: 'int8' given; choose from fp32, bf16, fp16"):
+        build("codec.precision=int8")

@@ -1,0 +1,112 @@
+"""What benchmarks answer and how they end; nothing is measured here."""
+
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from small_codec import moving_clip
+
+from codec.entropy.exact import Exact
+from codec.entropy.two_step import TwoStep
+from codec.freeze import freeze
+from codec.video import VideoCodec
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Benchmarks import each other as scripts of one folder do."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+
+
+@pytest.fixture
+def symbols(benchmarks: None) -> ModuleType:
+    import exact_symbols
+
+    return exact_symbols
+
+
+@pytest.fixture
+def gpu(benchmarks: None) -> ModuleType:
+    import gpu_coding
+
+    return gpu_coding
+
+
+def test_without_a_gpu_the_status_is_3(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Catches a machine without a device that fails, or that reports speeds of its CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_coding.py"])
+    assert gpu.main() == 3 and capsys.readouterr().out == "no GPU\n"
+    monkeypatch.setattr(sys, "argv", ["gpu_coding.py", "--repeats", "4"])
+    with pytest.raises(SystemExit) as stopped:
+        gpu.main()
+    assert stopped.value.code == 2
+
+
+def test_our_coder_decodes_what_it_encodes(gpu: ModuleType, codec: VideoCodec):
+    """Catches a receiver that follows other frames than the sender."""
+    frames = moving_clip(3, 48, 64).float() / 255
+    with torch.inference_mode():
+        coder = gpu.OurCoder(freeze(codec, "fp32"), frames[:1], 32)
+        for frame in frames[1:].split(1):
+            coder.decode(coder.encode(frame))
+    assert torch.equal(coder.sender.symbols, coder.receiver.symbols)
+
+
+def test_a_control_without_mismatches_proves_nothing(symbols: ModuleType):
+    """Catches a benchmark that passes because nothing it changes matters."""
+    assert symbols.verdict(0, 5) is None
+    assert "nothing is proved" in symbols.verdict(0, 0)
+    assert "not exact" in symbols.verdict(1, 5)
+
+
+def test_settings_are_spread(symbols: ModuleType):
+    """Catches two choices that always go together: which of them matters would not be seen."""
+    columns = list(zip(*(vars(setting).values() for setting in symbols.spread_settings()), strict=True))[:6]
+    assert all(len(set(zip(*pair, strict=True))) == 4 for pair in combinations(columns, 2))
+
+
+def test_symbols_that_are_not_read_count(symbols: ModuleType, codec: VideoCodec):
+    """Catches a payload that cannot be read and passes for one that was."""
+    frames, setting = moving_clip(3, 48, 64), symbols.spread_settings()[0]
+    ready = symbols.prepared(codec, setting)
+    written = symbols.write(ready, setting, frames, 40)
+    total = sum(value.numel() for value in written.symbols)
+    assert symbols.read(ready, setting, written, (48, 64), 40) == (0, 0)
+    written.payloads[0] = b"\x00"
+    assert symbols.read(ready, setting, written, (48, 64), 40) == (total, total)
+
+
+def test_the_control_rounds_nowhere(symbols: ModuleType, codec: VideoCodec):
+    """Catches a control that is exact itself, and one that makes the codec inexact."""
+    control = freeze(symbols.floating(codec), "fp32")
+    assert not any(part.rounds for part in control.modules() if isinstance(part, Exact))
+    assert all(part.rounds for part in codec.eval().modules() if isinstance(part, Exact))
+    assert all(torch.equal(value, codec.state_dict()[name]) for name, value in control.state_dict().items())
+
+
+def test_variants_start_alike_and_keep_their_dead_zones(symbols: ModuleType):
+    """Catches float context that is there before it is trained, and bits that are saved by coding less."""
+    from parts import exact_rates
+
+    torch.manual_seed(0)
+    entropy = TwoStep(6).eval()
+    known = torch.randn(8, 6, 4, 4).mul(40).round() / 16
+    parts = torch.randn(8, 6, 4, 4) * 5, known, torch.arange(8), torch.randn(8, 5, 8, 8)
+    samples = [exact_rates.Sample(*each) for each in zip(*(part.split(1) for part in parts), strict=True)]
+    variants = {kind: exact_rates.Variant(entropy, kind, 5) for kind in exact_rates.KINDS}
+    with torch.no_grad():
+        before = {kind: variant.eval()(samples[0], hard=True)[0] for kind, variant in variants.items()}
+    assert torch.equal(before["floats"], before["float context"])
+    exact_rates.fit(variants, samples, 2)
+    assert variants["float context"].context.weight.any()
+    for variant in variants.values():
+        assert torch.equal(variant.entropy.dead_zone.width.moved, entropy.dead_zone.width.moved)
+        assert not torch.equal(variant.entropy.base.moved, entropy.base.moved)
