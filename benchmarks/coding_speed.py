@@ -7,7 +7,6 @@ Both code the same real clip, networks and entropy coding and warping included; 
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.entropy.channel import WriteChannel
 from codec.entropy.count import CountChannel
@@ -41,6 +41,7 @@ PEER_MULTIPLE = 128  # ssf2020 codes frames of whole 128s
 def main() -> None:
     """Measure, print, and write JSON where wanted."""
     choice = arguments()
+    keep_freed_memory()  # for both, as `corvid` does
     width, height = map(int, choice.size.split("x"))
     source = read_source(find_videos(choice.clip)[0], choice.frames)
     frames = resized(source.rgb, (height, width))
@@ -159,9 +160,18 @@ def peak_memory(codec: VideoCodec, frames: Tensor, quality: int) -> float:
         file, checkpoint = Path(folder) / "a.cvd", Path(folder) / "a.ckpt"
         save_checkpoint(checkpoint, codec)
         compress(codec, frames, 30, quality, file)
-        command = ["-m", "codec.cli", "decompress", str(file), str(Path(folder) / "a.npy"), "--checkpoint", str(checkpoint)]
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        command = ["decompress", str(file), str(Path(folder) / "a.npy"), "--checkpoint", str(checkpoint)]
+        done = subprocess.run([sys.executable, "-c", _DECOMPRESS, *command], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-2]) / 1024
+
+
+# The peak of the process itself: getrusage would count what its parent held when it was forked.
+_DECOMPRESS = """
+import sys
+from codec.cli import main
+main(sys.argv[1:])
+print(*[line for line in open("/proc/self/status") if line.startswith("VmHWM")])
+"""
 
 
 def report(figures: dict[str, float], file: Path | None) -> None:

@@ -7,8 +7,8 @@ makes bfloat16 of the control, so what the settings without it alone disagree ab
 
 Rates: the residual's latents of a codec are recorded. Three copies of its entropy network are trained on them, on the rate
 alone, by the same batches and noise, dead zones fixed: in whole numbers, in floating point, and in floating point with the
-features of the motion network's prediction, which exact networks may not see. Hard bits on other clips, each copy by its own
-arithmetic; all clips and qualities count the same. Means and skipped symbols move the latents a little: their error is printed.
+features of the motion network's prediction, which exact networks may not see. Every symbol is coded. Hard bits on other clips,
+each copy by its own arithmetic; all clips and qualities count the same. Means move the latents a little: their error is printed.
 
     python benchmarks/exact_symbols.py [--checkpoint RUN] [--clip sample:city] [--steps 500] [--json FILE]
 """

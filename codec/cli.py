@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from tqdm import tqdm
 
+from codec.allocator import keep_freed_memory
 from codec.checkpoint import codec_of, load_codec, model_hash, read_checkpoint
 from codec.errors import CodecError
 from codec.evaluation.complexity import header_line
@@ -29,6 +30,7 @@ repeats=3 (timed runs), json=FILE. The last line printed is the header of the co
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
     choice = _parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         choice.run(choice)
     except (CodecError, DataError) as error:

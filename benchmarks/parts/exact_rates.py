@@ -69,7 +69,9 @@ class Recorder(nn.Module):
 
 
 class Variant(nn.Module):
-    """A copy of an entropy network that can be trained. Its dead zone, which trades bits for quality, stays as it is.
+    """A copy of an entropy network that can be trained, and that codes every symbol.
+
+    Its dead zone stays as it is: that and skipped symbols trade bits for quality, where only bits are to be compared.
 
     Args:
         entropy: what is copied, weights and all.
@@ -83,6 +85,7 @@ class Variant(nn.Module):
         self.entropy = copy.deepcopy(entropy) if kind == "integers" else floating(entropy)
         self.entropy.requires_grad_(True).dead_zone.requires_grad_(False)
         set_rounding(self.entropy, kind == "integers")
+        self.entropy.skip_below = 0
         self.context = None
         if kind == "float context":
             self.context = nn.Conv2d(features, self.entropy.first.previous.out_channels, 2, stride=2)

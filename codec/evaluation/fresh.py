@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.errors import CodecError
 from codec.stream import decompress
@@ -53,6 +54,7 @@ def process() -> ProcessPoolExecutor:
 
 def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: int) -> float:
     """In the other process: decode `file`, leave the frames in `answer`, return the seconds."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     clip = decompress(file, codec_on(checkpoint, device))
     np.save(answer, clip.frames.cpu().numpy())

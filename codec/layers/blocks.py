@@ -28,7 +28,8 @@ class Network(nn.Module):
 class GatedBlock(nn.Module):
     """Residual block: point-wise mixing, depth-wise 3×3, and a bounded gate.
 
-    The gate is a sigmoid: without a bound, products of activations explode on unseen content.
+    The gate lies in 0..1: without a bound, products of activations explode on unseen content. It is the piecewise linear
+    sigmoid, a fifth of a sigmoid's time in bfloat16 on a CPU.
 
     Args:
         channels: C; tensors are `(B, C, H, W)` in and out.
@@ -47,7 +48,7 @@ class GatedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, C, H, W)` -> the same shape."""
         value, gate = self.spatial(nn.functional.leaky_relu(self.expand(x), 0.1)).chunk(2, 1)
-        return x + self.project(value * torch.sigmoid(gate))
+        return x + self.project(value * nn.functional.hardsigmoid(gate))
 
 
 def pointwise(inputs: int, outputs: int, zero: bool = False) -> nn.Conv2d:
