@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
 from codec.entropy.channel import ReadChannel, WriteChannel
-from codec.freeze import freeze
+from codec.freeze import compile_networks, freeze
 from codec.layers.frames import pad_frames
 from codec.state import ReferenceState
 from codec.video import VideoCodec
@@ -86,6 +86,7 @@ def main() -> int:
     parser.add_argument("--clip", default="sample:city")
     parser.add_argument("--quality", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=7, help="predicted frames measured, at least 5")
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     if choice.repeats < 5:
@@ -103,7 +104,10 @@ def main() -> int:
     for name, size in SIZES.items():
         frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(0, 1)
         for precision in PRECISIONS:
-            figures |= compare(freeze(codec, precision), peer, frames, choice.quality, f"{name}_{precision}")
+            ours = freeze(codec, precision)
+            if choice.compile:
+                compile_networks(ours)
+            figures |= compare(ours, peer, frames, choice.quality, f"{name}_{precision}")
     for name, value in figures.items():
         print(f"{name}: {value}")
     if choice.json:
@@ -119,6 +123,7 @@ def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, la
     runs = [[seconds for coder in coders for seconds in timed(coder, frame)] for frame in rest][1:]
     encode, decode, peer_encode, peer_decode = (statistics.median(column) for column in zip(*runs, strict=True))
     return {
+        f"corvid_s_encode_waits_{label}": waits(coders[0], rest[-1]),
         f"corvid_s_encode_fps_{label}": round(1 / encode, 2),
         f"corvid_s_decode_fps_{label}": round(1 / decode, 2),
         f"ssf2020_encode_fps_beside_{label}": round(1 / peer_encode, 2),
@@ -126,6 +131,18 @@ def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, la
         f"encode_speedup_{label}": round(peer_encode / encode, 2),
         f"decode_speedup_{label}": round(peer_decode / decode, 2),
     }
+
+
+def waits(coder: OurCoder, frame: Tensor) -> int:
+    """How often the processor waits for the device while `frame` is coded, until the payload is wanted: 0 is right."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            coder.codec.code_frame(frame, coder.sender, coder.size, coder.quality, WriteChannel())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in said)
 
 
 def timed(coder: OurCoder | PeerCoder, frame: Tensor) -> tuple[float, float]:

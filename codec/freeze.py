@@ -26,6 +26,21 @@ class _Kept:
 _COPIES: WeakKeyDictionary[VideoCodec, _Kept] = WeakKeyDictionary()
 
 
+def compile_networks(frozen: VideoCodec, backend: str = "inductor") -> None:
+    """Let `torch.compile` fuse the networks of a frozen codec; it takes half a minute at the first frame of a size.
+
+    Fused arithmetic rounds elsewhere: pictures differ as those of another device do. Exact networks are left alone. Measured on
+    two CPU cores in docs/results.md; it is off unless asked for.
+
+    Args:
+        frozen: what `freeze` gave.
+        backend: of `torch.compile`; `inductor` wants a C++ compiler.
+    """
+    for module in frozen.modules():
+        if isinstance(module, Network):
+            module.compile_for(backend)
+
+
 def freeze(codec: VideoCodec, precision: str | None = None) -> VideoCodec:
     """A copy of `codec` that codes streams: fixed, in evaluation mode, channels last.
 

@@ -17,6 +17,10 @@ class Network(nn.Module):
         """`tensor` in the precision of the convolutions: what goes into the first of them."""
         return tensor if self.precision is None else tensor.to(self.precision)
 
+    def compile_for(self, backend: str) -> None:
+        """Let `torch.compile` fuse what the network computes."""
+        self.compile(backend=backend)
+
     def freeze(self, precision: torch.dtype) -> None:
         """Convert the convolutions' weights."""
         self.precision = precision

@@ -66,6 +66,9 @@ class BlockTransform(Network):
         self.forward_moved = nn.Parameter(torch.zeros_like(basis))
         self.inverse_moved = nn.Parameter(torch.zeros_like(basis))
 
+    def compile_for(self, backend: str) -> None:
+        """Nothing: a transform is one product."""
+
     def analyse(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
         with torch.autocast(pixels.device.type, enabled=False):

@@ -55,6 +55,10 @@ class ContextNetwork(Network):
         self.correction = upward(features, 3, 8, zero=True)
         self.correction_gain = QualityGain(1, step_ladder(90.0, 8.0).log())
 
+    def compile_for(self, backend: str) -> None:
+        """The blocks alone: what comes after them is a kernel on the CPU, and slower compiled."""
+        self.blocks.compile(backend=backend)
+
     def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""
         known = self.pixels(self.cast(prediction)) + self.before(self.cast(features))

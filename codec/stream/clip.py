@@ -18,7 +18,7 @@ from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.quality import check_quality
 from codec.state import ReferenceState
-from codec.stream.container import StreamHeader, read_stream, write_stream
+from codec.stream.container import MOST_PIXELS, StreamHeader, read_stream, write_stream
 from codec.video import VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
@@ -81,7 +81,8 @@ def compress(
         progress: called with (frames done, frames in all).
 
     Raises:
-        CodecError: quality, intra period or frames out of range, or the codec gave non-finite values.
+        CodecError: quality, intra period or frames out of range (a frame has at most 2^26 pixels), or the codec gave
+            non-finite values.
     """
     check_quality(quality)
     if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.dtype != torch.uint8:
@@ -89,6 +90,10 @@ def compress(
     if intra_period != -1 and intra_period < 1:
         raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
     start = time.perf_counter()
+    if frames.shape[-2] * frames.shape[-1] > MOST_PIXELS:
+        raise CodecError(
+            f"compress: {frames.shape[-1]}×{frames.shape[-2]} given; scale it to {MOST_PIXELS} pixels a frame or fewer"
+        )
     codec = freeze(codec)
     size, payloads, pictures, state = tuple(frames.shape[-2:]), [], [], None
     device = next(codec.parameters()).device

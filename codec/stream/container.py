@@ -12,7 +12,7 @@ from codec.quality import QUALITIES
 
 MAGIC = b"CVD2"
 _HASH_BYTES = 8
-_LARGEST_SIDE = 1 << 16
+MOST_PIXELS = 1 << 26  # of a frame: decoding needs some 60 bytes for each
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
         value, position = _read_varint(content, position)
         values.append(value)
     width, height, frames, numerator, denominator, quality, period, precision, threads = values
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE and quality < QUALITIES and frames):
+    if not (0 < width * height <= MOST_PIXELS and quality < QUALITIES and frames):
         raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}")
     model = content[position : position + _HASH_BYTES].hex()
     position += _HASH_BYTES

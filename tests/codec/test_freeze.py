@@ -5,8 +5,9 @@ import torch
 from small_codec import FPS, build, moving_clip
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
+from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
-from codec.freeze import freeze
+from codec.freeze import compile_networks, freeze
 from codec.layers.blocks import Network
 from codec.stream import compress, decompress
 from codec.stream.container import read_stream
@@ -68,6 +69,23 @@ def test_an_exact_stream_decodes_with_any_threads_to_nearly_the_same(tmp_path: P
         torch.set_num_threads(threads)
     assert first.identical and written.bytes
     assert (first.frames.int() - second.frames.int()).abs().float().mean() < 0.1
+
+
+@torch.inference_mode()
+def test_compiled_networks_read_the_same_symbols():
+    """Catches networks that cannot be traced, and fused arithmetic that reaches what selects symbols."""
+    codec, size, quality = build(), (48, 64), torch.tensor([40])
+    first, second = moving_clip(2, *size)[:, None].float() / 255
+    plain, compiled = freeze(codec, "fp32"), freeze(build(), "fp32")
+    compile_networks(compiled, backend="eager")
+    writer = WriteChannel()
+    start = plain.code_frame(first, None, size, quality, WriteChannel())
+    state = plain.code_frame(second, start, size, quality, writer)
+    reader = ReadChannel(writer.finish_frame())
+    decoded = compiled.code_frame(None, start, size, quality, reader)
+    reader.finish_frame()
+    assert torch.equal(decoded.symbols, state.symbols) and torch.equal(decoded.motion, state.motion)
+    torch.testing.assert_close(decoded.frame, state.frame, atol=1e-4, rtol=0)
 
 
 def test_unknown_precision_is_refused():
