@@ -84,16 +84,8 @@ def compress(
         CodecError: quality, intra period or frames out of range (a frame has at most 2^26 pixels), or the codec gave
             non-finite values.
     """
-    check_quality(quality)
-    if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.dtype != torch.uint8:
-        raise CodecError(f"compress: frames uint8 (T, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
-    if intra_period != -1 and intra_period < 1:
-        raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
     start = time.perf_counter()
-    if frames.shape[-2] * frames.shape[-1] > MOST_PIXELS:
-        raise CodecError(
-            f"compress: {frames.shape[-1]}×{frames.shape[-2]} given; scale it to {MOST_PIXELS} pixels a frame or fewer"
-        )
+    _check_input(frames, quality, intra_period)
     codec = freeze(codec)
     size, payloads, pictures, state = tuple(frames.shape[-2:]), [], [], None
     device = next(codec.parameters()).device
@@ -153,6 +145,18 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
     return DecompressedClip(frames, header, time.perf_counter() - start, identical)
+
+
+def _check_input(frames: Tensor, quality: int, intra_period: int) -> None:
+    check_quality(quality)
+    if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.dtype != torch.uint8:
+        raise CodecError(f"compress: frames uint8 (T, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
+    if intra_period != -1 and intra_period < 1:
+        raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
+    if frames.shape[-2] * frames.shape[-1] > MOST_PIXELS:
+        raise CodecError(
+            f"compress: {frames.shape[-1]}×{frames.shape[-2]} given; scale it to {MOST_PIXELS} pixels a frame or fewer"
+        )
 
 
 def _read_frame(
