@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
 from codec.evaluation import Coder, evaluate
 from codec.evaluation.learned import LearnedCodec
@@ -62,6 +63,7 @@ def run(config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")
 def main(config: DictConfig) -> None:
     """Turn what a user can put right into one line and exit code 2."""
+    keep_freed_memory()
     try:
         run(config)
     except (CodecError, DataError, OmegaConfBaseException, InstantiationException) as error:

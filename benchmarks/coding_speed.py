@@ -82,7 +82,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quality", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=None)
-    return parser.parse_args()
+    choice = parser.parse_args()
+    if choice.frames < 3:
+        parser.error(f"--frames: {choice.frames} given; at least 3")
+    return choice
 
 
 def our_codec(name: str, checkpoint: str | None = None) -> VideoCodec:

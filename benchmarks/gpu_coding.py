@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
 from codec.entropy.channel import ReadChannel, WriteChannel
-from codec.freeze import compile_networks, freeze
+from codec.freeze import freeze
 from codec.layers.frames import pad_frames
 from codec.state import ReferenceState
 from codec.video import VideoCodec
@@ -104,9 +104,7 @@ def main() -> int:
     for name, size in SIZES.items():
         frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(0, 1)
         for precision in PRECISIONS:
-            ours = freeze(codec, precision)
-            if choice.compile:
-                compile_networks(ours)
+            ours = freeze(codec, precision, "inductor" if choice.compile else None)
             figures |= compare(ours, peer, frames, choice.quality, f"{name}_{precision}")
     for name, value in figures.items():
         print(f"{name}: {value}")

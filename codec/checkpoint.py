@@ -48,7 +48,12 @@ def save_checkpoint(path: Path, codec: VideoCodec, training: dict[str, Any] | No
         path: file to write.
         codec: made by `build_codec`; its weights and config are stored.
         training: what training needs to continue (tensors and plain values), or None for weights alone.
+
+    Raises:
+        CodecError: the codec is frozen: its weights are rounded, those of its streams are not.
     """
+    if codec.frozen:
+        raise CodecError(f"{path}: the codec is frozen to {codec.frozen.precision}; save the one that it was made from")
     content = {"format": _FORMAT, "codec_config": codec.config, "codec": codec.state_dict(), "training": training}
     _write(path, content)
 

@@ -20,28 +20,14 @@ class _Kept:
 
     made_for: FrozenAs
     device: torch.device
+    compiler: str | None
     codec: VideoCodec
 
 
 _COPIES: WeakKeyDictionary[VideoCodec, _Kept] = WeakKeyDictionary()
 
 
-def compile_networks(frozen: VideoCodec, backend: str = "inductor") -> None:
-    """Let `torch.compile` fuse the networks of a frozen codec; it takes half a minute at the first frame of a size.
-
-    Fused arithmetic rounds elsewhere: pictures differ as those of another device do. Exact networks are left alone. Measured on
-    two CPU cores in docs/results.md; it is off unless asked for.
-
-    Args:
-        frozen: what `freeze` gave.
-        backend: of `torch.compile`; `inductor` wants a C++ compiler.
-    """
-    for module in frozen.modules():
-        if isinstance(module, Network):
-            module.compile_for(backend)
-
-
-def freeze(codec: VideoCodec, precision: str | None = None) -> VideoCodec:
+def freeze(codec: VideoCodec, precision: str | None = None, compiler: str | None = None) -> VideoCodec:
     """A copy of `codec` that codes streams: fixed, in evaluation mode, channels last.
 
     Whole-number weights are rounded and their sums checked; convolutions of the other networks are converted, those of the
@@ -50,6 +36,9 @@ def freeze(codec: VideoCodec, precision: str | None = None) -> VideoCodec:
     Args:
         codec: on any device; a frozen one is returned as it is.
         precision: of `PRECISIONS`; None: the codec's own.
+        compiler: a backend of `torch.compile` that fuses the networks, `inductor` for example; exact networks are left alone.
+            It takes half a minute at the first frame of a size, and pictures differ as those of another device do. On two CPU
+            cores it gained nothing (docs/results.md).
 
     Raises:
         CodecError: sums of an exact layer could outgrow exact arithmetic (the layer is named), an unknown precision, or a
@@ -62,18 +51,21 @@ def freeze(codec: VideoCodec, precision: str | None = None) -> VideoCodec:
         return codec
     wanted, device = FrozenAs(model_hash(codec), precision), next(codec.parameters()).device
     kept = _COPIES.get(codec)
-    if kept is None or (kept.made_for, kept.device) != (wanted, device):
-        kept = _Kept(wanted, device, _frozen_copy(codec, wanted))
+    if kept is None or (kept.made_for, kept.device, kept.compiler) != (wanted, device, compiler):
+        kept = _Kept(wanted, device, compiler, _frozen_copy(codec, wanted, device, compiler))
         _COPIES[codec] = kept
     return kept.codec
 
 
-def _frozen_copy(codec: VideoCodec, wanted: FrozenAs) -> VideoCodec:
-    frozen = copy.deepcopy(codec).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+def _frozen_copy(codec: VideoCodec, wanted: FrozenAs, device: torch.device, compiler: str | None) -> VideoCodec:
+    frozen = copy.deepcopy(codec).eval().requires_grad_(False).cpu()  # the CPU rounds weights, whatever the device
     freeze_exact(frozen)
-    if PRECISIONS[wanted.precision] != torch.float32:
-        for name, module in frozen.named_modules():
-            if isinstance(module, Network) and not name.startswith("intra."):
+    frozen.to(device, memory_format=torch.channels_last)
+    for name, module in frozen.named_modules():
+        if isinstance(module, Network):
+            if PRECISIONS[wanted.precision] != torch.float32 and not name.startswith("intra."):
                 module.freeze(PRECISIONS[wanted.precision])
+            if compiler:
+                module.compile_for(compiler)
     frozen.frozen = wanted
     return frozen

@@ -1,5 +1,7 @@
 """The one rate knob: a quality index 0..63 a sample, and the lambda that belongs to it."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,5 +38,4 @@ def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
         `(B,)` float32.
     """
     share = quality.to(torch.float32) / (QUALITIES - 1)
-    ends = torch.tensor([low, high], dtype=torch.float64).log().to(share)
-    return torch.exp(ends[0] + share * (ends[1] - ends[0]))
+    return torch.exp(math.log(low) + share * math.log(high / low))

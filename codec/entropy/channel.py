@@ -79,7 +79,7 @@ class WriteChannel(Channel):
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
-        self._writer.write(symbols.int(), model.rows, model.tables)
+        self._writer.write(symbols.long(), model.rows, model.tables)  # what int32 does not hold is refused, not wrapped
         return symbols + model.means
 
     def finish_frame(self) -> bytes:

@@ -81,6 +81,8 @@ class ExactConv(Exact, nn.Conv2d):
         bias: add one.
     """
 
+    keeps_precision = True
+
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, zero: bool = False, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, groups=1 if kernel == 1 else inputs, bias=bias)
         if zero:
@@ -114,7 +116,7 @@ class ExactConv(Exact, nn.Conv2d):
         with torch.no_grad():
             weight, bias = self.rounded()
             sums = weight.abs().sum((1, 2, 3)) * LARGEST + (0 if bias is None else bias.abs() * SIXTEENTHS)
-            if float(sums.max()) * _FINEST > _UNITS:
+            if not float(sums.max()) * _FINEST <= _UNITS:
                 raise CodecError(
                     f"{name}: sums of up to {float(sums.max()):.0f}, exact arithmetic holds {_UNITS / _FINEST:.0f}; its weights "
                     "have grown too large: train with a lower learning rate, with training.weight_decay, or with fewer channels"
@@ -161,7 +163,7 @@ class ExactTable(Exact, QualityTable):
     def forward(self, quality: Tensor) -> Tensor:
         """Sixteenths `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
         values = super().forward(quality) * SIXTEENTHS
-        return values + (self.exact(quality) - values).detach() if self.rounds else values
+        return self.exact(quality) + (values - values.detach()) if self.rounds else values
 
     @torch.no_grad()
     def exact(self, quality: Tensor) -> Tensor:
@@ -201,11 +203,12 @@ def freeze_exact(codec: nn.Module) -> None:
 
 @contextmanager
 def _without_cudnn(cuda: bool) -> Iterator[None]:
-    if not cuda:
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = before and not cuda
+    try:
         yield
-        return
-    with torch.backends.cudnn.flags(enabled=False):
-        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 def _root(values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.errors import CodecError
-from codec.stream import decompress
+from codec.stream import compress, decompress
 from codec.video import VideoCodec
 
 
@@ -63,5 +64,9 @@ def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: i
 
 @functools.lru_cache(maxsize=1)
 def codec_on(checkpoint: str, device: str) -> VideoCodec:
-    """The codec of a checkpoint, loaded once."""
-    return load_codec(checkpoint).to(device)
+    """The codec of a checkpoint, loaded once, and used once: kernels are compiled at first use, which nobody wants to time."""
+    codec = load_codec(checkpoint).to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        compress(codec, torch.zeros(3, 3, 64, 64, dtype=torch.uint8), Fraction(25), 32, Path(folder) / "a.cvd")
+        decompress(Path(folder) / "a.cvd", codec)
+    return codec

@@ -3,18 +3,22 @@
 import torch
 from torch import Tensor, nn
 
+_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
 
 class Network(nn.Module):
-    """A network whose convolutions may compute in another precision, once its codec is frozen (`codec.freeze`).
+    """A network whose layers may compute in another precision, once its codec is frozen (`codec.freeze`).
+
+    Layers are convolutions, transposed ones and linear ones, but for those with an attribute `keeps_precision` that is true.
 
     Attributes:
-        precision: of the convolutions; None: as autocast and the weights say.
+        precision: of the layers; None: as autocast and the weights say.
     """
 
     precision: torch.dtype | None = None
 
     def cast(self, tensor: Tensor) -> Tensor:
-        """`tensor` in the precision of the convolutions: what goes into the first of them."""
+        """`tensor` in the precision of the layers: what goes into the first of them."""
         return tensor if self.precision is None else tensor.to(self.precision)
 
     def compile_for(self, backend: str) -> None:
@@ -22,10 +26,10 @@ class Network(nn.Module):
         self.compile(backend=backend)
 
     def freeze(self, precision: torch.dtype) -> None:
-        """Convert the convolutions' weights."""
+        """Convert the layers' weights."""
         self.precision = precision
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, _LAYERS) and not getattr(module, "keeps_precision", False):
                 module.to(precision, memory_format=torch.channels_last)
 
 

@@ -41,5 +41,5 @@ def pixel_grid(like: Tensor) -> Tensor:
 def normalise(position: Tensor) -> Tensor:
     """Pixel positions `(B, 2, H, W)` -> the `(B, H, W, 2)` grid in -1..1 that `grid_sample` wants (corners aligned)."""
     height, width = position.shape[-2:]
-    size = position.new_tensor([max(width - 1, 1), max(height - 1, 1)])
-    return position.permute(0, 2, 3, 1) * (2 / size) - 1
+    x, y = position.unbind(1)
+    return torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], 3)

@@ -87,4 +87,4 @@ def _median(field: Tensor) -> Tensor:
 
 
 def _shift(field: Tensor, by: tuple[float, float]) -> Tensor:
-    return field + field.new_tensor(by).view(1, 2, 1, 1)
+    return torch.stack([field[:, 0] + by[0], field[:, 1] + by[1]], 1)

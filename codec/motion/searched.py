@@ -14,7 +14,7 @@ from codec.quality import log_interpolate
 from codec.state import Context, ReferenceState
 
 _FEATURE_STRIDE = 8
-STILL = 1 / 8  # pixels: blocks that move by less stand still
+STILL = 0.13  # pixels: blocks that move by less stand still; no sixteenth of a quarter pixel is so near that rounding decides
 _BLOCKS = (8, 16)  # whole features, and frames are padded to 16
 
 

@@ -87,7 +87,7 @@ def compress(
     start = time.perf_counter()
     _check_input(frames, quality, intra_period)
     codec = freeze(codec)
-    size, payloads, pictures, state = tuple(frames.shape[-2:]), [], [], None
+    size, payloads, state, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
     device = next(codec.parameters()).device
     index = torch.tensor([quality], device=device)
     for t, frame in enumerate(frames):
@@ -95,12 +95,11 @@ def compress(
         pixels = frame[None].to(device).float() / 255
         state = codec.code_frame(pixels, None if is_intra(t, intra_period) else state, size, index, channel)
         payloads.append(channel.finish_frame())
-        pictures.append(_picture(codec, state, size))
+        reconstruction[t] = _picture(codec, state, size)
         if not torch.isfinite(state.frame).all():
             raise CodecError(f"compress: frame {t} at quality {quality} became non-finite; this checkpoint is broken")
         if progress:
             progress(t + 1, len(frames))
-    reconstruction = torch.stack(pictures)
     threads = 0 if codec.exact else torch.get_num_threads()
     rest = (codec.frozen.model, threads, _crc32(reconstruction), codec.frozen.precision)
     header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
@@ -127,17 +126,19 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
     ours = model_hash(codec)
     if header.model != ours:
         raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
+    if header.exact != codec.exact:
+        raise CodecError(f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; compress it again")
     codec = freeze(codec, header.precision)
-    size, pictures, state = (header.height, header.width), [], None
+    size, state = (header.height, header.width), None
+    frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
     with _threads(header.threads):
         for t, payload in enumerate(payloads):
             reference = None if is_intra(t, header.intra_period) else state
             state = _read_frame(codec, payload, reference, size, index, f"{path}, frame {t}")
-            pictures.append(_picture(codec, state, size))
+            frames[t] = _picture(codec, state, size)
             if progress:
                 progress(t + 1, len(payloads))
-    frames = torch.stack(pictures)
     identical = _crc32(frames) == header.reconstruction
     if not identical and not header.exact:
         raise CodecError(
@@ -173,7 +174,7 @@ def _read_frame(
 
 def frames_sha256(frames: Tensor) -> str:
     """SHA-256 of uint8 frames `(T, 3, H, W)`."""
-    return hashlib.sha256(frames.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(frames.contiguous().numpy()).hexdigest()
 
 
 @contextmanager
@@ -188,7 +189,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _crc32(frames: Tensor) -> int:
-    return zlib.crc32(frames.contiguous().numpy().tobytes())
+    return zlib.crc32(frames.contiguous().numpy())
 
 
 def _picture(codec: VideoCodec, state: ReferenceState, size: tuple[int, int]) -> Tensor:

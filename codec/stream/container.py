@@ -13,6 +13,7 @@ from codec.quality import QUALITIES
 MAGIC = b"CVD2"
 _HASH_BYTES = 8
 MOST_PIXELS = 1 << 26  # of a frame: decoding needs some 60 bytes for each
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:
         value, position = _read_varint(content, position)
         values.append(value)
     width, height, frames, numerator, denominator, quality, period, precision, threads = values
-    if not (0 < width * height <= MOST_PIXELS and quality < QUALITIES and frames):
-        raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}")
+    if not (0 < width * height <= MOST_PIXELS and quality < QUALITIES and frames and threads <= _MOST_THREADS):
+        raise ValueError(f"width {width}, height {height}, frames {frames}, quality {quality}, threads {threads}")
     model = content[position : position + _HASH_BYTES].hex()
     position += _HASH_BYTES
     reconstruction = int.from_bytes(content[position : position + 4], "little")

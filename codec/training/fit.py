@@ -1,5 +1,6 @@
 """Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands."""
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from codec.checkpoint import read_checkpoint
+from codec.entropy.exact import freeze_exact
 from codec.errors import CodecError
-from codec.freeze import freeze
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
 from codec.video import VideoCodec
@@ -59,7 +61,7 @@ def fit(
             **trainer,
         ).fit(module, data)
         keep.save(module, f"stage_{stage.name}.ckpt")
-        _warn_of_sums(module.codec)
+        warn_of_sums(module.codec)
 
 
 def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
@@ -70,10 +72,11 @@ def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
     keep.begin_stage(content["training"]["best"])
 
 
-def _warn_of_sums(codec: VideoCodec) -> None:
+@rank_zero_only
+def warn_of_sums(codec: VideoCodec) -> None:
     """Say now what would be an error when a stream is coded."""
     try:
-        freeze(codec)
+        freeze_exact(copy.deepcopy(codec).cpu())
     except CodecError as error:
         print(f"warning: this checkpoint cannot code streams: {error}")
 

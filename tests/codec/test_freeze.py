@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 from small_codec import FPS, build, moving_clip
+from torch import nn
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
 from codec.entropy.channel import ReadChannel, WriteChannel
+from codec.entropy.exact import ExactConv
 from codec.errors import CodecError
-from codec.freeze import compile_networks, freeze
+from codec.freeze import freeze
 from codec.layers.blocks import Network
 from codec.stream import compress, decompress
 from codec.stream.container import read_stream
@@ -73,11 +75,11 @@ def test_an_exact_stream_decodes_with_any_threads_to_nearly_the_same(tmp_path: P
 
 @torch.inference_mode()
 def test_compiled_networks_read_the_same_symbols():
-    """Catches networks that cannot be traced, and fused arithmetic that reaches what selects symbols."""
+    """Catches networks that cannot be traced, and a compiled copy that takes the other one's place."""
     codec, size, quality = build(), (48, 64), torch.tensor([40])
     first, second = moving_clip(2, *size)[:, None].float() / 255
-    plain, compiled = freeze(codec, "fp32"), freeze(build(), "fp32")
-    compile_networks(compiled, backend="eager")
+    compiled, plain = freeze(codec, "fp32", compiler="aot_eager"), freeze(codec, "fp32")
+    assert plain is not compiled
     writer = WriteChannel()
     start = plain.code_frame(first, None, size, quality, WriteChannel())
     state = plain.code_frame(second, start, size, quality, writer)
@@ -86,6 +88,33 @@ def test_compiled_networks_read_the_same_symbols():
     reader.finish_frame()
     assert torch.equal(decoded.symbols, state.symbols) and torch.equal(decoded.motion, state.motion)
     torch.testing.assert_close(decoded.frame, state.frame, atol=1e-4, rtol=0)
+
+
+def test_a_frozen_codec_is_not_saved(tmp_path: Path, codec: VideoCodec):
+    """Catches rounded weights under another hash: they would not decode their own streams."""
+    with pytest.raises(CodecError, match="frozen to bf16; save the one"):
+        save_checkpoint(tmp_path / "a.ckpt", freeze(codec))
+
+
+def test_all_layers_of_a_network_are_converted_but_exact_ones():
+    """Catches a transposed or linear layer that fails when a stream is coded, and exact layers that become bfloat16."""
+    network = Network()
+    network.kinds = nn.ModuleList([nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2), ExactConv(2, 2)])
+    network.freeze(torch.bfloat16)
+    assert [layer.weight.dtype for layer in network.kinds] == [torch.bfloat16] * 3 + [torch.float32]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_other_devices_read_the_same_symbols(tmp_path: Path):
+    """Catches exact arithmetic that a device computes otherwise."""
+    codec, clip = build(), moving_clip(3, 96, 80)
+    compress(codec, clip, FPS, 40, tmp_path / "cpu.cvd")
+    here = decompress(tmp_path / "cpu.cvd", codec)
+    codec.cuda()
+    there = decompress(tmp_path / "cpu.cvd", codec)
+    compress(codec, clip, FPS, 40, tmp_path / "cuda.cvd")
+    assert decompress(tmp_path / "cuda.cvd", codec.cpu()).frames.shape == clip.shape
+    assert (here.frames.int() - there.frames.int()).abs().float().mean() < 0.1
 
 
 def test_unknown_precision_is_refused():

@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.laplace import LaplaceModel
+from codec.errors import CodecError
 
 
 def example(spread: float = 3.0) -> tuple[torch.Tensor, LaplaceModel]:
@@ -51,3 +53,12 @@ def test_the_training_proxy_is_differentiable_and_near_the_truth():
     hard.symbols("a", latent.detach(), model)
     assert latent.grad.abs().min() > 0
     assert abs(soft.bits["a"] - hard.bits["a"]) < 0.02 * hard.bits["a"]
+
+
+@pytest.mark.parametrize("value", [3e9, -(2.0**31) - 1024, float("inf"), float("nan")])
+def test_symbols_beyond_int32_are_refused(value: float):
+    """Catches values that wrap: the receiver would go on with others than the sender."""
+    writer = WriteChannel()
+    writer.symbols("a", torch.full((1, 2, 3, 3), value), LaplaceModel(torch.zeros(1, 2, 3, 3), torch.full((1, 2, 3, 3), 30.0)))
+    with pytest.raises(CodecError, match="outside int32"):
+        writer.finish_frame()

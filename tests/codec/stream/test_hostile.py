@@ -53,10 +53,18 @@ def test_errors_name_the_frame(tmp_path: Path, codec: VideoCodec):
         decompress(tmp_path / "a.cvd", codec)
 
 
-def test_a_header_cannot_ask_for_all_memory(tmp_path: Path, codec: VideoCodec):
-    """Catches a file of fifty bytes that makes a decoder allocate frames of gigabytes."""
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"width": 65536, "height": 65536}, "does not make sense"),
+        ({"threads": 2**33}, "does not make sense"),
+        ({"threads": 2}, "does not call this codec exact"),
+    ],
+)
+def test_a_header_cannot_ask_for_anything(tmp_path: Path, codec: VideoCodec, fields: dict[str, int], message: str):
+    """Catches a file of fifty bytes that makes a decoder allocate gigabytes or start thousands of threads."""
     compress(codec, moving_clip(1, 16, 16), FPS, 40, tmp_path / "a.cvd")
     header, payloads = read_stream(tmp_path / "a.cvd")
-    write_stream(tmp_path / "a.cvd", replace(header, width=65536, height=65536), payloads)
-    with pytest.raises(CodecError, match="does not make sense"):
+    write_stream(tmp_path / "a.cvd", replace(header, **fields), payloads)
+    with pytest.raises(CodecError, match=message):
         decompress(tmp_path / "a.cvd", codec)
