@@ -6,7 +6,6 @@ Both code the same real clip, networks and entropy coding and warping included; 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import torch
 from compressai.zoo import ssf2020
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from parts.figures import report
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -175,14 +175,6 @@ from codec.cli import main
 main(sys.argv[1:])
 print(*[line for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
-
-
-def report(figures: dict[str, float], file: Path | None) -> None:
-    """One line a figure, and the same as JSON."""
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if file:
-        file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ time. Runs interleaved, medians.
 """
 
 import argparse
-import json
 import statistics
 import time
 import warnings
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from coding_speed import our_codec
 from compressai.ans import BufferedRansEncoder, RansDecoder
+from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import load_codec
@@ -90,7 +90,7 @@ def main() -> None:
     coded = sum(int((part.rows >= 0).sum()) for part in parts)
     every = sum(part.rows.numel() for part in parts)
     print(f"{source.name} {source.width}×{source.height}, quality {choice.quality}: {every} values, {coded} coded")
-    report(measure(parts, choice.repeats), coded, choice.json)
+    show(measure(parts, choice.repeats), coded, choice.json)
 
 
 @torch.inference_mode()
@@ -153,7 +153,7 @@ def as_lists(tables: CdfTables) -> tuple[list[list[int]], list[int], list[int]]:
     return [row + [0] * (width - len(row)) for row in rows], [len(row) for row in rows], tables.offsets.tolist()
 
 
-def report(measured: dict[str, float], coded: int, file: Path | None) -> None:
+def show(measured: dict[str, float], coded: int, file: Path | None) -> None:
     """One line a figure, and the same as JSON."""
     for name in ("encode", "decode"):
         print(f"{name}: {1000 * measured[name]:.2f} ms, CompressAI {1000 * measured['peer_' + name]:.2f} ms")
@@ -164,10 +164,7 @@ def report(measured: dict[str, float], coded: int, file: Path | None) -> None:
         "entropy_payload_bytes": measured["bytes"],
         "compressai_payload_bytes": measured["peer_bytes"],
     }
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if file:
-        file.write_text(json.dumps(figures, indent=2) + "\n")
+    report(figures, file)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ each copy by its own arithmetic; all clips and qualities count the same. Means m
 
 import argparse
 import copy
-import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 import torch
 from coding_speed import our_codec
 from parts.exact_rates import compare_rates
+from parts.figures import report
 from parts.floating import floating
 from torch import Tensor
 
@@ -93,10 +93,7 @@ def main() -> int:
     problem = verdict(symbols + values, figures["control_mismatches"])
     if not problem:
         figures |= compare_rates(codec, choice.train, choice.test, choice.clips, choice.test_frames, choice.steps)
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if choice.json:
-        choice.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report(figures, choice.json)
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0

@@ -8,7 +8,6 @@ untrained where no checkpoint is given. A real clip, enlarged; runs interleaved,
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from coding_speed import our_codec
 from compressai.zoo import ssf2020
+from parts.figures import report
 from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
@@ -106,10 +106,7 @@ def main() -> int:
         for precision in PRECISIONS:
             ours = freeze(codec, precision, "inductor" if choice.compile else None)
             figures |= compare(ours, peer, frames, choice.quality, f"{name}_{precision}")
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if choice.json:
-        choice.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report(figures, choice.json)
     return 0
 
 

@@ -7,7 +7,6 @@ the same frames. A figure is the largest difference of all files, container incl
 """
 
 import argparse
-import json
 import tempfile
 import time
 import warnings
@@ -18,6 +17,7 @@ from compressai.models.video import ScaleSpaceFlow
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
@@ -56,10 +56,7 @@ def main() -> None:
             differences.append(100 * (ours - theirs) / theirs)
             print(f"{source.name} quality {quality}: {ours} bytes, CompressAI {theirs} ({differences[-1]:+.3f} %)")
     figures = {"ssf_size_difference_percent": round(max(map(abs, differences)), 3)}
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if choice.json:
-        choice.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report(figures, choice.json)
 
 
 def train(choice: argparse.Namespace) -> VideoCodec:

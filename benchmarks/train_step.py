@@ -8,7 +8,6 @@ examples/train_video.py. The same clips and threads, runs interleaved, medians.
 """
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -21,6 +20,7 @@ from compressai.zoo import ssf2020
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
@@ -52,10 +52,7 @@ def main() -> None:
         "ssf_train_step_seconds": round(ours, 3),
         "compressai_train_step_seconds": round(peer, 3),
     }
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if choice.json:
-        choice.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report(figures, choice.json)
 
 
 def has_amx() -> bool:

@@ -3,8 +3,10 @@ import torch
 from literature import SMALL_CODECS
 from small_codec import build, moving_clip
 
+from codec.entropy.exact import Exact
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
+from codec.training.fit import warn_of_sums
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 from data.clip import Clip
@@ -114,3 +116,21 @@ def test_densities_are_solved_for_at_the_last_step():
     assert torch.equal(made.codec.entropy.density.quantiles, start)
     made.training_step(clip(), 0)
     assert not torch.equal(made.codec.entropy.density.quantiles, start)
+
+
+def test_a_stage_says_whether_exact_networks_round():
+    """Catches a schedule whose `rounding` reaches no network."""
+    for rounding in (True, False):
+        exact = [m for m in module(rounding=rounding).codec.modules() if isinstance(m, Exact)]
+        assert exact and all(m.rounding is rounding for m in exact)
+
+
+def test_weights_that_cannot_code_are_named_at_the_end_of_a_stage(capsys: pytest.CaptureFixture):
+    """Catches days of training that end in a checkpoint no stream can be coded with, without a word."""
+    codec = build("entropy=two_step")
+    warn_of_sums(codec)
+    assert capsys.readouterr().out == ""
+    with torch.no_grad():
+        codec.entropy.first.blocks[0].project.weight.fill_(30.0)
+    warn_of_sums(codec)
+    assert "cannot code streams: entropy.first.blocks.0.project: sums of up to" in capsys.readouterr().out
