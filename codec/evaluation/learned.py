@@ -44,9 +44,11 @@ class LearnedCodec:
     def settings(self) -> dict[str, Any]:
         """Which model, and how it was run."""
         file = checkpoint_file(self.checkpoint).resolve()
+        codec = codec_on(self.checkpoint, self.device)
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
-            "model_hash": model_hash(codec_on(self.checkpoint, self.device)),
+            "model_hash": model_hash(codec),
+            "precision": codec.precision,
             "intra_period": self.intra_period,
             "device": self.device,
             "decoded": "in a fresh process, equal to the encoder's reconstruction",

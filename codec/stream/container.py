@@ -82,7 +82,7 @@ def read_stream(path: Path) -> tuple[StreamHeader, list[bytes]]:
     if content[:3] != MAGIC[:3]:
         raise CodecError(f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid compress` wrote")
     if content[:4] != MAGIC:
-        raise CodecError(f"{path}: container version {content[3:4]!r}, this Corvid reads {MAGIC[3:4]!r}; update Corvid")
+        raise CodecError(f"{path}: container version {content[3:4]!r}, {MAGIC[3:4]!r} expected; use the Corvid that wrote it")
     if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
         raise CodecError(f"{path}: truncated or damaged (the checksum does not fit); copy or compress it again")
     try:

@@ -21,7 +21,7 @@ class Stage:
         loss: weights of the distortion terms, for example `{mse: 1, lpips: 50}`; a term not named keeps its config's weight.
         frozen: parts of the codec that stay as they are, for example `[intra, motion.entropy]`.
         rounding: exact entropy networks compute in whole numbers, as streams are coded, with straight-through gradients.
-            Without it in floating point, which trains faster; what validation says is always of whole numbers.
+            Without it they compute in floating point. What validation says is always of whole numbers.
     """
 
     name: str

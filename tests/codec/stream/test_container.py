@@ -52,3 +52,6 @@ def test_missing_empty_and_foreign_files_are_named(tmp_path: Path):
         read_stream(tmp_path / "empty.cvd")
     with pytest.raises(CodecError, match="not a .cvd file"):
         read_stream(tmp_path / "text.cvd")
+    (tmp_path / "old.cvd").write_bytes(b"CVD1 and what that version held")
+    with pytest.raises(CodecError, match="container version b'1', b'2' expected"):
+        read_stream(tmp_path / "old.cvd")
