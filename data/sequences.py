@@ -1,0 +1,86 @@
+"""Sequences: consecutive frames of one source that training may draw clips from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+PIXEL_FORMATS = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """What a headerless YUV file does not say: pixels, and one of `PIXEL_FORMATS` (ffmpeg's names)."""
+
+    width: int
+    height: int
+    pixel_format: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the frames of a video of constant frame rate are, so that it need not be probed again.
+
+    Attributes:
+        pts_first, pts_step: frame n is shown at `pts_first + n * pts_step`, in the stream's units.
+        key_frames: numbers, in the file, of keyframes; the last one before each frame of the sequence is among them.
+        frames: of the whole file.
+        fps, width, height, matrix, full_range, colour_origin, plain, codec: as `Probe` says.
+    """
+
+    pts_first: int
+    pts_step: int
+    key_frames: tuple[int, ...]
+    frames: int
+    fps: Fraction
+    width: int
+    height: int
+    matrix: str
+    full_range: bool
+    colour_origin: str
+    plain: bool
+    codec: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Frames `first` .. `first + frames - 1` of one source.
+
+    Attributes:
+        path: a video file, a .yuv or .y4m file, a folder of pictures, or a shard.
+        first: frame number in the source.
+        frames: None is all from `first` on.
+        fps: of a source that does not say it (raw YUV, pictures).
+        raw: of headerless YUV.
+        part: offset and length in bytes, of a member of a shard.
+        timing: what an index knows.
+        licence: of the source, "" when unknown.
+    """
+
+    path: Path
+    first: int = 0
+    frames: int | None = None
+    fps: Fraction | None = None
+    raw: RawFormat | None = None
+    part: tuple[int, int] | None = None
+    timing: Timing | None = None
+    licence: str = ""
+
+    @property
+    def label(self) -> str:
+        """A short name for logs: the file's, with the member's offset in a shard."""
+        name = "/".join(self.path.parts[-2:]) if self.path.suffix == "" else self.path.name
+        return name if self.part is None else f"{name}@{self.part[0]}"
+
+
+class Sequences(Protocol):
+    """Any number of sequences, of which only the one asked for is made."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Sequence: ...
+
+    def __iter__(self) -> Iterator[Sequence]: ...
