@@ -9,6 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Window = tuple[int, int, int, int]  # top, left, height, width
+
+
+def window_at(height: int, width: int, size: int, down: float, across: float) -> Window:
+    """A square of `size` pixels as (top, left, height, width), or all there is along a side that is shorter.
+
+    Args:
+        height, width: of the frames, pixels.
+        size: pixels.
+        down, across: where in the room that is left, 0 (top, left) to 1 (bottom, right); 0.5 is the centre.
+    """
+    tall, wide = min(size, height), min(size, width)
+    return round(down * (height - tall)), round(across * (width - wide)), tall, wide
+
 
 def crop_at(frames: Tensor, size: int, down: float, across: float, flip: Sequence[int] = ()) -> Tensor:
     """A square of `size` pixels; frames that are smaller are first padded evenly by reflection.
@@ -16,15 +30,14 @@ def crop_at(frames: Tensor, size: int, down: float, across: float, flip: Sequenc
     Args:
         frames: uint8 `(T, 3, H, W)`.
         size: pixels.
-        down, across: where in the room that is left, 0 (top, left) to 1 (bottom, right); 0.5 is the centre.
+        down, across: see `window_at`.
         flip: axes to reverse: 0 in time, 2 upside down, 3 left to right.
 
     Returns:
         uint8 `(T, 3, size, size)`, contiguous and sharing no memory with `frames`.
     """
     pictures = _padded(frames.numpy(), size)
-    height, width = pictures.shape[-2:]
-    top, left = round(down * (height - size)), round(across * (width - size))
+    top, left, _, _ = window_at(*pictures.shape[-2:], size, down, across)
     window = pictures[..., top : top + size, left : left + size]
     return torch.from_numpy(np.flip(window, flip).copy())
 

@@ -1,6 +1,7 @@
 """Probe: what a video file holds, found by reading its packets without decoding them."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +10,13 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from data.checks import REPAIR, checked_file
 from data.colour import Colour, colour_of
 from data.errors import DataError
+from data.part import opened
+from data.sequences import Sequence
 
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-REPAIR = "copy or download it again, or remove it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,9 @@ class Probe:
         colour: matrix and range of its planes.
         pts: int64 `(frames,)`, sorted times in the stream's units; None when the file does not say them all.
         key_pts: int64, sorted times of the keyframes.
+        codec: ffmpeg's name, "h264" for instance.
         plain: decord finds frames of such a file by number: mp4 or mkv, all packets timed, none hidden, no open GOP.
+        part: offset and length of the video in a shard, in bytes; None when the file is the video.
     """
 
     path: Path
@@ -41,31 +46,63 @@ class Probe:
     colour: Colour
     pts: np.ndarray | None
     key_pts: np.ndarray
+    codec: str
     plain: bool
+    part: tuple[int, int] | None = None
+
+    def opened(self) -> AbstractContextManager[av.container.InputContainer]:
+        """The file, or its part, opened by PyAV and closed behind the `with`."""
+        return opened(self.path, self.part)
 
 
-def probe(path: Path | str) -> Probe:
+def probe(path: Path | str, part: tuple[int, int] | None = None) -> Probe:
     """Read the header and every packet's time; remembered for the last 128 files.
+
+    Args:
+        path: the file.
+        part: offset and length in bytes, of a video in a shard.
 
     Raises:
         DataError: the file is missing, empty, no video, audio only, cut short, or of a colour that is not known.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path")
-    stat = path.stat()
-    if stat.st_size == 0:
-        raise DataError(f"{path}: empty (0 bytes); {REPAIR}")
-    return _probe(path, stat.st_size, stat.st_mtime_ns)
+    stat = checked_file(path, None if part is None else sum(part), exact=False)
+    return _probe(path, part, stat.st_size, stat.st_mtime_ns)
+
+
+def known(sequence: Sequence) -> Probe:
+    """What an index knows of a sequence's file, without reading it; `probe` where the index does not know enough.
+
+    Raises:
+        DataError: the file is missing or of another size than it was; as `probe`.
+    """
+    timing, part = sequence.timing, sequence.part
+    if timing is None:
+        return probe(sequence.path, part)
+    checked_file(sequence.path, sequence.bytes if part is None else sum(part), exact=part is None)
+    return Probe(
+        path=sequence.path,
+        frames=timing.frames,
+        fps=timing.fps,
+        width=timing.width,
+        height=timing.height,
+        pixel_format=timing.pixel_format,
+        colour=Colour(timing.matrix, timing.full_range, timing.colour_origin),
+        pts=timing.pts_first + timing.pts_step * np.arange(timing.frames, dtype=np.int64),
+        key_pts=timing.pts_first + timing.pts_step * np.array(timing.key_frames, dtype=np.int64),
+        codec=timing.codec,
+        plain=timing.plain,
+        part=part,
+    )
 
 
 @lru_cache(maxsize=128)
-def _probe(path: Path, size: int, changed: int) -> Probe:
+def _probe(path: Path, part: tuple[int, int] | None, size: int, changed: int) -> Probe:
     try:
-        with av.open(str(path)) as container:
+        with opened(path, part) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: holds no video stream (audio only?); give a file with pictures")
-            return _read_packets(path, container)
+            return replace(_read_packets(path, container), part=part)
     except (FFmpegError, OSError) as error:
         raise DataError(f"{path}: no video that ffmpeg can open ({_reason(error)}); {REPAIR}") from error
     except ValueError as error:
@@ -95,6 +132,7 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
         colour=colour_of(str(path), context.pix_fmt, colorspace, int(context.color_range), context.height),
         pts=np.sort(np.array(times, dtype=np.int64)) if timed else None,
         key_pts=np.sort(np.array([p.pts for p in packets if p.is_keyframe and p.pts is not None], dtype=np.int64)),
+        codec=context.name,
         plain=plain,
     )
 

@@ -28,7 +28,7 @@ class Timing:
         pts_first, pts_step: frame n is shown at `pts_first + n * pts_step`, in the stream's units.
         key_frames: numbers, in the file, of keyframes; the last one before each frame of the sequence is among them.
         frames: of the whole file.
-        fps, width, height, matrix, full_range, colour_origin, plain, codec: as `Probe` says.
+        fps, width, height, pixel_format, matrix, full_range, colour_origin, plain, codec: as `Probe` says.
     """
 
     pts_first: int
@@ -38,6 +38,7 @@ class Timing:
     fps: Fraction
     width: int
     height: int
+    pixel_format: str
     matrix: str
     full_range: bool
     colour_origin: str
@@ -58,6 +59,7 @@ class Sequence:
         part: offset and length in bytes, of a member of a shard.
         timing: what an index knows.
         licence: of the source, "" when unknown.
+        bytes: of the file or the part when it was indexed; None when it was not.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Sequence:
     part: tuple[int, int] | None = None
     timing: Timing | None = None
     licence: str = ""
+    bytes: int | None = None
 
     @property
     def label(self) -> str:

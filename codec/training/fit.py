@@ -27,7 +27,7 @@ def fit(
 
     Args:
         module: with its schedule, possibly restored from a checkpoint.
-        data: is told each stage's frames, crop, batch and first batch.
+        data: is told each stage's frames, crop, batch and first sample.
         keep: writes the checkpoints.
         loggers: get the same numbers.
         trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, precision.
@@ -35,6 +35,9 @@ def fit(
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
+    if module.data_state:
+        data.check_state(module.data_state)
+    module.data_state = data.state()
     schedule = module.schedule
     for index, stage in enumerate(schedule.stages):
         left = schedule.start_of(index) + stage.steps - module.codec_steps
@@ -43,7 +46,7 @@ def fit(
         module.begin_stage(index)
         if left == stage.steps:
             keep.begin_stage()
-        data.configure(stage.frames, stage.crop, stage.batch, start_batch=module.codec_steps, batches=left)
+        data.configure(stage.frames, stage.crop, stage.batch, start_sample=module.samples, batches=left)
         print(
             f"stage {index + 1}/{len(schedule.stages)} {stage.name}: {left} steps of {stage.batch} clips, "
             f"{stage.frames} frames of {stage.crop}×{stage.crop}"

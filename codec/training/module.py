@@ -52,7 +52,9 @@ class CodecTraining(LightningModule):
         self.codec, self.loss, self.schedule = codec, loss, schedule
         self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
         self.log_every, self.val_qualities = log_every, tuple(val_qualities)
-        self.codec_steps = self.skipped = self.skipped_in_a_row = 0
+        self.codec_steps = self.samples = self.skipped = self.skipped_in_a_row = 0
+        self.data_state: dict[str, Any] = {}
+        self.processes = 1
         self.stepping = False
         self.validation_loss = float("inf")
         self.optimizer = torch.optim.AdamW(codec.parameters(), lr=1e-4, weight_decay=weight_decay, fused=True)
@@ -64,6 +66,9 @@ class CodecTraining(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
+
+    def on_fit_start(self) -> None:
+        self.processes = self.trainer.world_size
 
     def begin_stage(self, index: int) -> None:
         """Freeze, thaw, weigh and round as stage `index` says; what the codec itself holds frozen stays so.
@@ -88,6 +93,7 @@ class CodecTraining(LightningModule):
         result = self.loss(frames, self.codec(frames, quality), quality)
         self._update(result.loss, clip.names)
         self.codec_steps += 1
+        self.samples += len(frames) * self.processes
         if self.codec_steps % SOLVE_EVERY == 0 or self.codec_steps == self.schedule.steps:
             solve_bounds(self.codec)
         self.stepping = False
@@ -154,11 +160,15 @@ class CodecTraining(LightningModule):
 
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint must hold, besides the codec, for training to go on."""
-        return {"codec_steps": self.codec_steps, "skipped": self.skipped, "optimizer": self.optimizer.state_dict()}
+        counts = {"codec_steps": self.codec_steps, "samples": self.samples, "skipped": self.skipped}
+        return counts | {"data": self.data_state, "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `training_state`."""
-        self.codec_steps, self.skipped = state["codec_steps"], state["skipped"]
+        if "samples" not in state:
+            raise CodecError("resume: the checkpoint is of an earlier version; take its weights with start_weights=RUN")
+        self.codec_steps, self.samples, self.skipped = state["codec_steps"], state["samples"], state["skipped"]
+        self.data_state = state["data"]
         self.optimizer.load_state_dict(state["optimizer"])
 
 

@@ -7,6 +7,7 @@ VERSION = 1
 COLUMNS = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # of the file, or of the shard; relative to the index's `root`
+        pa.field("source", pa.string()),  # of a packed sequence, the file that it was made from; null otherwise
         pa.field("first", pa.int32(), nullable=False),  # number of the sequence's first frame in the file
         pa.field("frames", pa.int32(), nullable=False),  # frames of the sequence
         pa.field("width", pa.int32(), nullable=False),  # pixels, as decoded
@@ -34,3 +35,5 @@ COLUMNS = pa.schema(
         pa.field("licence", pa.string(), nullable=False),  # "" when unknown
     ]
 )
+
+READ_IN_TRAINING = [name for name in COLUMNS.names if name not in ("content", "hashes", "motion", "luma", "mtime_ns")]

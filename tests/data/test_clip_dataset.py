@@ -11,8 +11,13 @@ from data.clip import Clip
 from data.crops import crop_at
 from data.dataset import ClipDataset
 from data.errors import DataError
+from data.sequences import Sequence
 from data.source import read_source
 from data.validation import ValidationClips
+
+
+def clips(files: list[Path], *arguments: int, **options: object) -> ClipDataset:
+    return ClipDataset([Sequence(file) for file in files], *arguments, **options)
 
 
 def same(one: Clip, other: Clip) -> bool:
@@ -33,16 +38,16 @@ def frame_numbers(clip: Clip) -> list[int]:
 
 def test_sample_is_a_function_of_seed_and_number(files: list[Path]):
     """Catches state kept between samples, and a seed that is not used."""
-    one, other = ClipDataset(files, 3, 32, seed=5), ClipDataset(files, 3, 32, seed=5)
+    one, other = clips(files, 3, 32, seed=5), clips(files, 3, 32, seed=5)
     backwards = [other[index] for index in reversed(range(8))][::-1]
     assert all(same(one[index], backwards[index]) for index in range(8))
-    assert any(not same(one[index], ClipDataset(files, 3, 32, seed=6)[index]) for index in range(4))
+    assert any(not same(one[index], clips(files, 3, 32, seed=6)[index]) for index in range(4))
     assert len({one[index].names[0] for index in range(8)}) > 4
 
 
 def test_clip_holds_the_frames_that_its_name_says(files: list[Path]):
     """Catches strides, reversal and crops that do not match the name or the rate, and held-out frames being drawn."""
-    data = ClipDataset(files, 3, 32, stride=4, seed=1, reader="pyav", flips=False, held_out=0.25)
+    data = clips(files, 3, 32, stride=4, seed=1, reader="pyav", flips=False, held_out=0.25)
     strides, reversed_clips = set(), 0
     for index in range(24):
         clip = data[index]
@@ -61,8 +66,8 @@ def test_clip_holds_the_frames_that_its_name_says(files: list[Path]):
 
 def test_flips_mirror_both_ways(files: list[Path]):
     """Catches a mirrored axis that is not the picture's."""
-    plain = ClipDataset(files[:1], 2, 64, flips=False, reverse=False)
-    turned = ClipDataset(files[:1], 2, 64, flips=True, reverse=False)
+    plain = clips(files[:1], 2, 64, flips=False, reverse=False)
+    turned = clips(files[:1], 2, 64, flips=True, reverse=False)
     seen = set()
     for index in range(16):
         frames, mirrored = plain[index].frames, turned[index].frames
@@ -83,7 +88,7 @@ def test_small_video_is_padded_by_reflection():
 def test_bad_file_is_set_aside_once(files: list[Path], bad_videos: Path, caplog: pytest.LogCaptureFixture):
     """Catches a bad file that stops training, is silent, is tried again, or makes samples depend on history."""
     files = [*files, bad_videos / "text.mp4"]
-    one, other = (ClipDataset(files, 3, 32, worst_share=0.25) for _ in range(2))
+    one, other = (clips(files, 3, 32, worst_share=0.25) for _ in range(2))
     backwards = [other[index] for index in reversed(range(20))][::-1]
     caplog.clear()
     assert all(same(one[index], backwards[index]) for index in range(20))
@@ -94,28 +99,28 @@ def test_bad_file_is_set_aside_once(files: list[Path], bad_videos: Path, caplog:
 
 def test_too_many_bad_files_stop(files: list[Path], bad_videos: Path):
     """Catches training on the few files that are left."""
-    data = ClipDataset([files[0], bad_videos / "empty.mp4", bad_videos / "text.mp4"], 3, 32, worst_share=0.4)
-    with pytest.raises(DataError, match=r"2 of 3 files failed.*worst_share=0\.4.*\.mp4"):
+    data = clips([files[0], bad_videos / "empty.mp4", bad_videos / "text.mp4"], 3, 32, worst_share=0.4)
+    with pytest.raises(DataError, match=r"2 of 3 sequences failed.*worst_share=0\.4.*\.mp4"):
         [data[index] for index in range(20)]
 
 
 def test_file_shorter_than_a_clip_is_a_fault(files: list[Path]):
     """Catches repeated or missing frames in long-clip stages."""
     with pytest.raises(DataError, match=r"40 frames to train on, frames=41"):
-        ClipDataset(files[:1], 41, 32)[0]
-    assert frame_numbers(ClipDataset(files[:1], 40, 32, stride=9, reverse=False)[0]) == list(range(40))
+        clips(files[:1], 41, 32)[0]
+    assert frame_numbers(clips(files[:1], 40, 32, stride=9, reverse=False)[0]) == list(range(40))
 
 
 def test_held_frames_are_the_same_frames(files: list[Path]):
     """Catches a hold that changes samples, and one that grows above its size."""
-    held, fresh = ClipDataset(files, 3, 32, hold_mb=2), ClipDataset(files, 3, 32)
+    held, fresh = clips(files, 3, 32, hold_mb=2), clips(files, 3, 32)
     assert all(same(held[index], fresh[index]) for index in range(12))
     assert len(held.hold._held) == 2 and held.hold.room >= 0
 
 
 def test_dataset_survives_pickling(files: list[Path]):
     """Catches what a spawned worker cannot take along."""
-    data = ClipDataset(files, 3, 32)
+    data = clips(files, 3, 32)
     data[0]
     assert same(pickle.loads(pickle.dumps(data))[1], data[1])
 
@@ -124,16 +129,16 @@ def test_dataset_survives_pickling(files: list[Path]):
 def test_fields_are_checked(files: list[Path], field: dict):
     """Catches values that would fail later, inside a worker."""
     with pytest.raises(DataError, match=next(iter(field))):
-        ClipDataset(**{"files": files, "frames": 3, "crop": 32, **field})
+        clips(**{"files": files, "frames": 3, "crop": 32, **field})
 
 
 def test_validation_clips_stay_in_the_held_out_frames(files: list[Path]):
     """Catches validation on frames that were trained on, and clips that are all the same."""
-    clips = ValidationClips(files, frames=3, crop=32, count=6, held_out=0.25)
+    clips = ValidationClips([Sequence(file) for file in files], frames=3, crop=32, count=6, held_out=0.25)
     numbers = [frame_numbers(clips[index]) for index in range(6)]
     assert all(min(clip) >= 30 and max(clip) < 40 for clip in numbers)
     assert len({clips[index].names[0] for index in range(6)}) == 6
     whole = read_source(files[0]).rgb[numbers[0]]
     assert torch.equal(clips[0].frames[0], whole[..., 16:48, 32:64])
     with pytest.raises(DataError, match=r"10 frames held out, val_frames=11"):
-        ValidationClips(files, frames=11, crop=32, count=1, held_out=0.25)[0]
+        ValidationClips([Sequence(file) for file in files], frames=11, crop=32, count=1, held_out=0.25)[0]

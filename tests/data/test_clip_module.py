@@ -8,15 +8,17 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from data.batches import Batches
 from data.clip import Clip
 from data.errors import DataError
+from data.loader import ClipLoader
 from data.module import ClipDataModule
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 def take(module: ClipDataModule, count: int, start: int = 0) -> list[Clip]:
-    module.configure(module.frames, module.crop, module.batch, start_batch=start, batches=count)
+    module.configure(module.frames, module.crop, module.batch, start_sample=start, batches=count)
     return list(module.train_dataloader())
 
 
@@ -55,15 +57,38 @@ def test_workers_start_after_reading_in_this_process(folder: Path):
     assert same(first, take(module, 2))
 
 
-def test_continues_at_any_batch(folder: Path):
-    """Catches samples repeated or skipped after a resume, and batch sizes of earlier stages shifting later ones."""
-    whole = take(make(folder), 6)
-    module = make(folder)
-    take(module, 2)
-    module.configure(4, 16, 5)
-    take(module, 1, start=2)
-    module.configure(2, 32, 3)
-    assert same(whole[3:], take(module, 3, start=3))
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_interrupted_in_an_epoch_it_goes_on_with_what_is_left(folder: Path, workers: int):
+    """Catches samples repeated or skipped after a resume, with another number of workers too."""
+    whole = take(make(folder, batch=2), 8)
+    first = take(make(folder, batch=2, workers=workers), 3)
+    rest = take(make(folder, batch=2, workers=workers), 5, start=6)
+    assert same(whole, first + rest)
+    files = [name.split(":")[0] for clip in whole for name in clip.names]
+    assert len(set(files[:11])) == 11, "every sequence once an epoch"
+    assert files[11:] != files[:5] and len(set(files[11:])) == 5
+
+
+def test_two_processes_share_an_epoch(folder: Path):
+    """Catches ranks that draw the same samples, and global batches that depend on how many ranks there are."""
+    alone = [name for clip in take(make(folder, batch=4), 3) for name in clip.names]
+    data = make(folder, batch=2, workers=1)
+    data.setup()
+    ranks = [[c.names for c in ClipLoader(data.train_clips, Batches(0, 3, 2, rank, 2), workers=1)] for rank in range(2)]
+    together = [name for pair in zip(*ranks, strict=True) for names in pair for name in names]
+    assert together == alone
+    left = [c.names for c in ClipLoader(data.train_clips, Batches(8, 1, 2, 1, 2))]
+    assert left == ranks[1][2:], "rank 1 resumed in the middle of the epoch"
+
+
+def test_another_set_of_sequences_is_noticed_on_resume(folder: Path, caplog: pytest.LogCaptureFixture):
+    """Catches an epoch that goes on over other sequences in silence."""
+    before = make(folder).state()
+    make(folder).check_state(before)
+    assert not caplog.records
+    (folder / "05.mp4").unlink()
+    make(folder).check_state(before)
+    assert "sequences were 11 and are 10" in caplog.text
 
 
 def test_stage_changes_frames_crop_and_batch(folder: Path):
@@ -80,8 +105,8 @@ def test_every_tenth_file_is_for_validation_only(folder: Path):
     """Catches leaks between training and validation."""
     module = make(folder, val_frames=3, val_crop=24, val_clips=2)
     module.setup()
-    assert [path.name for path in module.val_clips.files] == ["09.mp4"]
-    assert "09.mp4" not in [path.name for path in module.train_clips.files] and len(module.train_clips.files) == 11
+    assert [sequence.path.name for sequence in module.val_clips.sequences] == ["09.mp4"]
+    assert "09.mp4" not in [s.path.name for s in module.train_clips.sequences] and len(module.train_clips) == 11
     clips = list(module.val_dataloader())
     assert clips[0].frames.shape == (2, 3, 3, 24, 24)
     assert same(clips, list(module.val_dataloader()))
@@ -112,7 +137,7 @@ def test_too_many_faults_in_workers_stop_training(folder: Path, bad_videos: Path
 
 
 @pytest.mark.parametrize("field", [
-    {"batch": 0}, {"batch": 5000}, {"workers": -1}, {"reader": "cv2"}, {"exclude_every": 1}, {"val_clips": 0},
+    {"batch": 0}, {"patience": 0}, {"workers": -1}, {"reader": "cv2"}, {"exclude_every": 1}, {"val_clips": 0},
 ])  # fmt: skip
 def test_module_fields_are_checked(folder: Path, field: dict):
     """Catches values that would fail later, in a stage or a worker."""

@@ -10,8 +10,9 @@ import torch
 
 from data.errors import DataError
 from data.probe import probe
-from data.readers import DecordReader, PyavReader, open_reader, within
+from data.readers import open_reader
 from data.source import read_source
+from data.video_readers import DecordReader, PyavReader, within
 
 ALL = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "odd.mkv"]
 PICKS = [[0], [3, 4, 5], [23, 11, 12, 11], [30, 2], [39, 38, 12, 13, 24]]
@@ -37,7 +38,7 @@ def test_pyav_frames_equal_a_sequential_decode(videos: Path, name: str):
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4"])
 def test_decord_frames_equal_a_sequential_decode(videos: Path, name: str):
     """Catches decord's seek giving other frames than counted, and colours other than the recorded matrix."""
-    reader = open_reader(videos / name)
+    reader = open_reader(videos / name, "decord")
     whole = swscale_frames(videos / name)
     assert isinstance(reader, DecordReader)
     assert (reader.frames, reader.width, reader.height, reader.fps, reader.matrix) == (40, 96, 64, 25.0, "bt601")
@@ -84,4 +85,4 @@ def test_untagged_height_decides_the_matrix_of_pyav_but_not_of_decord(tmp_path: 
     """Catches a recorded matrix that is not the one used: swscale takes BT.601 for everything untagged."""
     path = tmp_path / "tall.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x720:rate=5:duration=0.4", "-pix_fmt", "yuv420p", path)
-    assert (open_reader(path).matrix, open_reader(path, "pyav").matrix) == ("bt601", "bt709")
+    assert (open_reader(path, "decord").matrix, open_reader(path, "pyav").matrix) == ("bt601", "bt709")

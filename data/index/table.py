@@ -1,0 +1,163 @@
+"""IndexedSequences: millions of rows of an index that a worker opens in no time and does not hold in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute  # noqa: F401 (pa.compute)
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from data.index.schema import COLUMNS, READ_IN_TRAINING, VERSION
+from data.sequences import RawFormat, Sequence, Timing
+
+PORTION = 65_536  # rows a record batch
+KEY = b"corvid.index"
+REMEDY = "make it with: corvid data index ROOT -o FILE"
+
+
+class IndexedSequences:
+    """The sequences of an index file.
+
+    Parquet cannot be read row by row, so its columns are laid out once on each node as an Arrow file under the temporary
+    folder (`TMPDIR`; never beside the index, which may be on a shared disk) and mapped into memory: processes share the pages, and
+    only those that are looked at are there. Pickling carries the name only.
+
+    Args:
+        path: what `corvid data index` or `corvid data pack` wrote.
+
+    Raises:
+        DataError: the file is missing, no index, of another version, or empty.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        metadata = _metadata(self.path)
+        self.root = Path(metadata[b"root"].decode())
+        if not self.root.is_absolute():
+            self.root = self.path.parent / self.root
+        self._arrow = _laid_out(self.path)
+        self._open()
+
+    def _open(self) -> None:
+        reader = pa.ipc.open_file(pa.memory_map(str(self._arrow)))
+        self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        self._length = sum(len(batch) for batch in self._batches)
+        if not self._length:
+            raise DataError(f"{self.path}: an index of no sequences; {REMEDY}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "root": self.root, "_arrow": self._arrow}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> Sequence:
+        """Sequence `number`; IndexError outside."""
+        if not 0 <= number < self._length:
+            raise IndexError(f"sequence {number}: {self.path} has {self._length}")
+        batch = self._batches[number // PORTION]
+        row = {name: batch.column(i)[number % PORTION].as_py() for i, name in enumerate(batch.schema.names)}
+        return _sequence(row, self.root)
+
+    @property
+    def files(self) -> np.ndarray:
+        """int32 `(len,)`: which file each sequence comes from, counted from 0 in the order of the index."""
+        column = self._batches[0].schema.get_field_index("file")
+        return np.concatenate([batch.column(column).to_numpy() for batch in self._batches])
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole column of numbers, `(len,)`; see `data.index.schema`."""
+        return np.concatenate([batch.column(batch.schema.get_field_index(name)).to_numpy(False) for batch in self._batches])
+
+
+def is_index(path: Path | str) -> bool:
+    """Whether a file is a Parquet file that Corvid wrote as an index."""
+    try:
+        return KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such index; {REMEDY}")
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: no Parquet file, or damaged ({error}); {REMEDY}") from error
+    metadata = schema.metadata or {}
+    if KEY not in metadata or b"root" not in metadata:
+        raise DataError(f"{path}: a Parquet file, but no index; {REMEDY}")
+    if metadata[KEY] != str(VERSION).encode():
+        raise DataError(f"{path}: index version {metadata[KEY].decode()}, this program reads {VERSION}; {REMEDY}")
+    if missing := [name for name in COLUMNS.names if name not in schema.names]:
+        raise DataError(f"{path}: column {missing[0]} is missing; {REMEDY}")
+    return metadata
+
+
+def _laid_out(path: Path) -> Path:
+    """The Arrow file of an index on this node, written at first need; whole or not there."""
+    stat = path.stat()
+    known = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {VERSION}"
+    folder = Path(tempfile.gettempdir()) / f"corvid-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / f"index-{hashlib.sha256(known.encode()).hexdigest()[:16]}.arrow"
+    if target.is_file():
+        return target
+    handle, part = tempfile.mkstemp(prefix=target.stem, suffix=".part", dir=folder)
+    os.close(handle)
+    try:
+        _lay_out(path, Path(part))
+        os.replace(part, target)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot hold the index of {path} ({error}); free it, or set TMPDIR") from error
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return target
+
+
+def _lay_out(path: Path, target: Path) -> None:
+    """Rows in batches of `PORTION`, with the number of the file that each belongs to."""
+    words = [name for name in READ_IN_TRAINING if COLUMNS.field(name).type == pa.string() and name not in ("path", "source")]
+    code = pa.dictionary(pa.int32(), pa.string())
+    fields = [pa.field(name, code if name in words else COLUMNS.field(name).type) for name in READ_IN_TRAINING]
+    schema = pa.schema([*fields, pa.field("file", pa.int32())])
+    before, number = None, -1
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True, unify_dictionaries=True)
+    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+        for batch in pq.ParquetFile(path, read_dictionary=words).iter_batches(PORTION, columns=READ_IN_TRAINING):
+            paths = pa.compute.coalesce(batch.column("source"), batch.column("path"))
+            new = pa.compute.not_equal(paths[1:], paths[:-1]).to_numpy(False)
+            numbers = number + int(paths[0].as_py() != before) + np.concatenate([[0], np.cumsum(new)])
+            before, number = paths[-1].as_py(), int(numbers[-1])
+            columns = [batch.column(name) for name in READ_IN_TRAINING]
+            writer.write_batch(pa.record_batch([*columns, pa.array(numbers, pa.int32())], schema=schema))
+
+
+def _sequence(row: dict[str, Any], root: Path) -> Sequence:
+    fps = Fraction(row["fps_num"], row["fps_den"])
+    raw = RawFormat(row["width"], row["height"], row["pixel_format"]) if row["kind"] == "raw" else None
+    timing = None
+    if row["kind"] == "video" and row["pts_step"]:
+        timing = Timing(
+            row["pts_first"], row["pts_step"], tuple(row["key_frames"]), row["file_frames"], fps, row["width"], row["height"],
+            row["pixel_format"], row["matrix"], row["full_range"], row["colour_origin"], row["plain"], row["codec"],
+        )  # fmt: skip
+    part = None if row["offset"] is None else (row["offset"], row["bytes"])
+    return Sequence(root / row["path"], row["first"], row["frames"], fps, raw, part, timing, row["licence"], row["bytes"])

@@ -1,0 +1,142 @@
+"""ClipLoader: batches in order from reading processes, which are started again when they die or hang."""
+
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from data.batches import Batches
+from data.clip import Clip, join_clips
+from data.dataset import ClipDataset
+from data.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+class ClipLoader:
+    """Batches of a `ClipDataset`, the same ones whatever happens to the workers.
+
+    A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by itself, is reported with what it was
+    reading, and all workers are started again at the batch that is missing. A sequence at which this happens twice is set aside
+    as a fault.
+
+    Args:
+        clips: where samples come from.
+        batches: which samples make up which batch.
+        workers: reading processes; 0 reads in this process, where nothing can be started again.
+        patience: seconds without a batch after which a worker hangs.
+        most_restarts: starts in a row, without a batch between them, before DataError.
+        start_method: "fork", "forkserver" or "spawn".
+        prefetch: batches that each worker reads ahead.
+    """
+
+    def __init__(
+        self,
+        clips: ClipDataset,
+        batches: Batches,
+        workers: int = 0,
+        patience: float = 300,
+        most_restarts: int = 5,
+        start_method: str = "fork",
+        prefetch: int = 2,
+    ) -> None:
+        self.clips, self.batches, self.workers, self.patience = clips, batches, workers, patience
+        self.most_restarts, self.start_method, self.prefetch = most_restarts, start_method, prefetch
+        self.restarts = 0
+        self._suspects: set[int] = set()
+        self._hung: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Clip]:
+        done = in_a_row = 0
+        while done < len(self.batches):
+            had = 0
+            try:
+                for clip in self._from_workers(self.batches.after(done)):
+                    done, had, in_a_row = done + 1, had + 1, 0
+                    yield clip
+            except RuntimeError as error:
+                if not self.workers or "DataLoader worker" not in str(error):
+                    raise
+                in_a_row += 1
+                self._report(error, in_a_row)
+
+    def _from_workers(self, batches: Batches) -> Iterator[Clip]:
+        with _deaths_are_asked_for():
+            remaining = iter(self._dataloader(batches))
+        for number in range(len(batches)):
+            watch = threading.Timer(self.patience, self._end_late, [number % max(1, self.workers)])
+            watch.daemon = True
+            if self.workers:
+                watch.start()
+            try:
+                clip = next(remaining)
+            finally:
+                watch.cancel()
+            yield clip
+
+    def _dataloader(self, batches: Batches) -> DataLoader[Clip]:
+        several: dict[str, Any] = {}
+        if self.workers:
+            several = dict(prefetch_factor=self.prefetch, multiprocessing_context=self.start_method)
+        return DataLoader(
+            self.clips,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=join_clips,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=self.clips.faults.start_worker,
+            **several,
+        )
+
+    def _end_late(self, worker: int) -> None:
+        """End the worker whose turn it is; SIGKILL, as it may be stuck where a polite signal does not reach."""
+        process, _ = self.clips.faults.read_by(worker)
+        if process > 0:
+            self._hung.add(process)
+            os.kill(process, signal.SIGKILL)
+
+    def _report(self, error: RuntimeError, in_a_row: int) -> None:
+        """Say which workers were lost at what, and set aside what was being read when it happens again there."""
+        self.restarts += 1
+        lost = {int(number) for number in re.findall(r"\d+", str(error).partition("pid")[2])}
+        words = []
+        for process, number in map(self.clips.faults.read_by, range(self.workers)):
+            if process not in lost:
+                continue
+            what = str(self.clips.sequences[number].path) if number >= 0 else "no file"
+            end = f"gave nothing for {self.patience:g} s" if process in self._hung else "died"
+            words.append(f"{what}: the worker reading it (process {process}) {end}")
+            if number in self._suspects:
+                self.clips.faults.set_aside(number, f"{words[-1]}, for the second time")
+            elif number >= 0:
+                self._suspects.add(number)
+        said = "; ".join(words) or str(error)
+        log.warning("%s; the workers are started again (%d times so far)", said, self.restarts)
+        if in_a_row > self.most_restarts:
+            raise DataError(
+                f"data.workers={self.workers}: {said}, {in_a_row} times in a row; look for the out-of-memory killer, a full /dev/shm "
+                "or a disk that does not answer, or use data.workers=0"
+            ) from error
+
+
+@contextmanager
+def _deaths_are_asked_for() -> Iterator[None]:
+    """Keep torch from raising a worker's death wherever training happens to be, in the middle of a step for instance."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)

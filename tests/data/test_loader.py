@@ -1,0 +1,93 @@
+"""Workers that die or hang are started again, and training sees the same batches."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from data.batches import Batches
+from data.clip import Clip
+from data.dataset import ClipDataset
+from data.errors import DataError
+from data.loader import ClipLoader
+from data.sequences import Sequence
+
+
+class Trouble(ClipDataset):
+    """Does something bad at sequence 3, at most `times` times."""
+
+    def __init__(self, files: list[Path], folder: Path, times: int, hang: bool = False) -> None:
+        super().__init__([Sequence(file) for file in files], 2, 16, worst_share=0.5, record=folder / "faults.jsonl")
+        self.folder, self.times, self.hang = folder, times, hang
+
+    def _draw(self, sample: int, number: int) -> Clip:
+        before = len(list(self.folder.glob("trouble*")))
+        if number == 3 and before < self.times:
+            (self.folder / f"trouble{before}").touch()
+            if self.hang:
+                time.sleep(3600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._draw(sample, number)
+
+
+@pytest.fixture
+def files(videos: Path) -> list[Path]:
+    return [videos / name for name in ("h264.mp4", "hevc.mp4", "h264_open.mkv", "hevc_open.mp4")]
+
+
+def names(clips: ClipDataset, workers: int = 0, **options: float) -> list[list[str]]:
+    return [clip.names for clip in ClipLoader(clips, Batches(0, 6, 2), workers, **options)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker_is_started_again(files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int):
+    """Catches a run of weeks ended by one worker, and batches lost or doubled by the restart."""
+    undisturbed = names(Trouble(files, tmp_path, times=0))
+    clips = Trouble(files, tmp_path, times=1)
+    loader = ClipLoader(clips, Batches(0, 6, 2), workers)
+    assert [clip.names for clip in loader] == undisturbed
+    assert loader.restarts == 1 and clips.faults.count == 0
+    assert "hevc_open.mp4: the worker reading it" in caplog.text and "died" in caplog.text
+
+
+def test_a_hanging_worker_is_ended_and_started_again(files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Catches a run that stands still for ever, in decord for instance."""
+    undisturbed = names(Trouble(files, tmp_path, times=0))
+    assert names(Trouble(files, tmp_path, times=1, hang=True), workers=1, patience=3) == undisturbed
+    assert "hevc_open.mp4" in caplog.text and "gave nothing for 3 s" in caplog.text
+
+
+def test_a_sequence_that_kills_twice_is_set_aside(files: list[Path], tmp_path: Path):
+    """Catches an endless circle of restarts at a file that crashes the decoder."""
+    clips = Trouble(files, tmp_path, times=9)
+    shown = names(clips, workers=1)
+    assert len(shown) == 6 and clips.faults.count == 1 and len(list(tmp_path.glob("trouble*"))) == 2
+    assert not any("hevc_open" in name for batch in shown for name in batch)
+    (row,) = map(json.loads, (tmp_path / "faults.jsonl").read_text().splitlines())
+    assert row["path"].endswith("hevc_open.mp4") and "second time" in row["reason"]
+
+
+def test_workers_that_always_die_stop_training(files: list[Path], tmp_path: Path):
+    """Catches restarting for ever when the machine, not a file, is the cause."""
+
+    class Dying(ClipDataset):
+        def __getitem__(self, sample: int) -> Clip:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    clips = Dying([Sequence(file) for file in files], 2, 16)
+    with pytest.raises(DataError, match="workers=1.*died, 3 times in a row.*memory"):
+        names(clips, workers=1, most_restarts=2)
+
+
+def test_a_death_is_not_raised_in_the_middle_of_a_step(files: list[Path], tmp_path: Path):
+    """Catches torch's signal handler, which raises wherever the training process happens to be."""
+    loader = iter(ClipLoader(Trouble(files, tmp_path, times=0), Batches(0, 50, 2), 1))
+    next(loader)
+    (worker,) = loader.gi_frame.f_locals["self"].clips.faults._reading[:1, 0].tolist()
+    os.kill(worker, signal.SIGKILL)
+    for _ in range(20):
+        time.sleep(0.01)  # a handler of signals would raise here
+    assert len(list(loader)) == 49
