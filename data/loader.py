@@ -16,12 +16,13 @@ from data.batches import Batches
 from data.clip import Clip, join_clips
 from data.dataset import ClipDataset
 from data.errors import DataError
+from data.stream import ShardStream
 
 log = logging.getLogger(__name__)
 
 
 class ClipLoader:
-    """Batches of a `ClipDataset`, the same ones whatever happens to the workers.
+    """Batches of a `ClipDataset` or a `ShardStream`, the same ones whatever happens to the workers.
 
     A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by itself, is reported with what it was
     reading, and all workers are started again at the batch that is missing. A sequence at which this happens twice is set aside
@@ -29,7 +30,7 @@ class ClipLoader:
 
     Args:
         clips: where samples come from.
-        batches: which samples make up which batch.
+        batches: which samples make up which batch; of a stream, only how many and how large.
         workers: reading processes; 0 reads in this process, where nothing can be started again.
         patience: seconds without a batch after which a worker hangs.
         most_restarts: starts in a row, without a batch between them, before DataError.
@@ -39,7 +40,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: ClipDataset,
+        clips: ClipDataset | ShardStream,
         batches: Batches,
         workers: int = 0,
         patience: float = 300,
@@ -61,7 +62,7 @@ class ClipLoader:
         while done < len(self.batches):
             had = 0
             try:
-                for clip in self._from_workers(self.batches.after(done)):
+                for clip in self._from_workers(done):
                     done, had, in_a_row = done + 1, had + 1, 0
                     yield clip
             except RuntimeError as error:
@@ -70,10 +71,10 @@ class ClipLoader:
                 in_a_row += 1
                 self._report(error, in_a_row)
 
-    def _from_workers(self, batches: Batches) -> Iterator[Clip]:
+    def _from_workers(self, done: int) -> Iterator[Clip]:
         with _deaths_are_asked_for():
-            remaining = iter(self._dataloader(batches))
-        for number in range(len(batches)):
+            remaining = iter(self._dataloader(done))
+        for number in range(len(self.batches) - done):
             watch = threading.Timer(self.patience, self._end_late, [number % max(1, self.workers)])
             watch.daemon = True
             if self.workers:
@@ -84,13 +85,15 @@ class ClipLoader:
                 watch.cancel()
             yield clip
 
-    def _dataloader(self, batches: Batches) -> DataLoader[Clip]:
-        several: dict[str, Any] = {}
+    def _dataloader(self, done: int) -> DataLoader[Clip]:
+        """What is left behind the first `done` batches."""
+        if isinstance(self.clips, ShardStream):
+            several: dict[str, Any] = dict(dataset=self.clips.after(done), batch_size=self.batches.batch)
+        else:
+            several = dict(dataset=self.clips, batch_sampler=self.batches.after(done))
         if self.workers:
-            several = dict(prefetch_factor=self.prefetch, multiprocessing_context=self.start_method)
+            several |= dict(prefetch_factor=self.prefetch, multiprocessing_context=self.start_method)
         return DataLoader(
-            self.clips,
-            batch_sampler=batches,
             num_workers=self.workers,
             collate_fn=join_clips,
             pin_memory=torch.cuda.is_available(),

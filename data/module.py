@@ -16,8 +16,10 @@ from data.division import divided
 from data.errors import DataError
 from data.loader import ClipLoader
 from data.open import open_sequences
+from data.placing import Placing
 from data.readers import check_reader
 from data.samples import samples_for
+from data.stream import ShardStream
 from data.validation import ValidationClips
 
 ENDLESS = 1_000_000_000  # batches
@@ -50,9 +52,15 @@ class ClipDataModule(LightningDataModule):
         start_method: how workers start, "fork", "forkserver" or "spawn".
         patience: seconds without a batch after which a worker is taken to hang, and is started again.
         record: file that gets a line for every sequence that is set aside; None keeps none.
+        shards: folder or URL (s3://...) of a packed set's shards; None is where its index says.
+        stage: folder on a disk of the node, to which shards are copied first; None reads them where they are.
+        stage_gb: bytes / 1e9 that they may take there.
+        stream: read shards front to back, for object storage and slow disks; see `ShardStream`. Samples are then in another order,
+            which depends on the number of processes and workers.
+        buffer: sequences that each worker holds, encoded, to draw among when it streams.
 
     Raises:
-        DataError: a field is out of range; in `setup`, no video is found.
+        DataError: a field is out of range; in `setup`, no video is found, or shards cannot be staged.
     """
 
     def __init__(
@@ -76,10 +84,15 @@ class ClipDataModule(LightningDataModule):
         start_method: str = "fork",
         patience: float = 300,
         record: str | Path | None = None,
+        shards: str | None = None,
+        stage: str | Path | None = None,
+        stage_gb: float = 100,
+        stream: bool = False,
+        buffer: int = 128,
     ) -> None:
         super().__init__()
         check_at_least(0, workers=workers, seed=seed, hold_mb=hold_mb, exclude_every=exclude_every)
-        check_at_least(1, stride=stride, val_frames=val_frames, val_crop=val_crop, val_clips=val_clips, patience=patience)
+        check_at_least(1, stride=stride, val_frames=val_frames, val_crop=val_crop, val_clips=val_clips, patience=patience, buffer=buffer)
         check_share(worst_share=worst_share)
         check_reader(reader)
         if exclude_every == 1:
@@ -90,6 +103,9 @@ class ClipDataModule(LightningDataModule):
         self._drawing = dict(stride=stride, seed=seed, reader=reader, flips=flips, reverse=reverse, hold_mb=hold_mb)
         self._worst_share, self._record = worst_share, None if record is None else Path(record)
         self._validating = (val_frames, val_crop, val_clips)
+        self._placing = Placing(shards, stage, stage_gb)
+        self._streaming = dict(seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self._record)
+        self.streams, self._stream, self._stream_state = stream, None, None
         self.train_clips: ClipDataset | None = None
         self.val_clips: ValidationClips | None = None
         self.configure(frames, crop, batch)
@@ -104,6 +120,8 @@ class ClipDataModule(LightningDataModule):
         """
         check_at_least(1, frames=frames, crop=crop, batch=batch, batches=ENDLESS if batches is None else batches)
         check_at_least(0, start_sample=start_sample)
+        if self._stream is not None:
+            self._stream_state = self._stream.state_dict(self._batches_before(start_sample))
         self.frames, self.crop, self.batch = frames, crop, batch
         self.start_sample, self.batches = start_sample, ENDLESS if batches is None else batches
 
@@ -111,7 +129,9 @@ class ClipDataModule(LightningDataModule):
         """Find the sequences and divide them, once."""
         if self.train_clips is not None:
             return
-        train, val = divided(open_sequences(self.root), self.exclude_every or ENDLESS)
+        sequences = open_sequences(self.root)
+        self._placing.place(sequences)
+        train, val = divided(sequences, self.exclude_every or ENDLESS)
         held_out = HELD_OUT if val is train else 0.0
         self.train_clips = ClipDataset(
             train, self.frames, self.crop, held_out=held_out, worst_share=self._worst_share, record=self._record, **self._drawing
@@ -121,23 +141,41 @@ class ClipDataModule(LightningDataModule):
     def train_dataloader(self) -> ClipLoader:
         """Batches from `start_sample` on, without end unless `batches` was given; of this process, where there are several."""
         self.setup()
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, ranks = self._processes()
         batches = Batches(self.start_sample, self.batches, self.batch, rank, ranks)
-        return ClipLoader(self.train_clips.resized(self.frames, self.crop), batches, self.workers, **self._starting)
+        clips = self.train_clips.resized(self.frames, self.crop)
+        if self.streams:
+            which = dict(rank=rank, ranks=ranks, where=self._placing.where)
+            self._stream = clips = ShardStream(clips.sequences, clips.draw, self.batch, **which, **self._streaming)
+            if self._stream_state is not None:
+                self._stream.load_state_dict(self._stream_state)
+        return ClipLoader(clips, batches, self.workers, **self._starting)
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """The validation clips in order, read in this process at first and then held."""
         self.setup()
         return DataLoader(self.val_clips, batch_size=self.batch, collate_fn=join_clips)
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint should hold for `check_state` to notice that other samples would follow."""
+    def state(self, samples: int = 0) -> dict[str, Any]:
+        """What a checkpoint must hold, after so many samples of the whole training, for it to go on with the right ones."""
         self.setup()
-        return {"sequences": len(self.train_clips), "seed": self.seed}
+        stream = self._stream and self._stream.state_dict(self._batches_before(samples))
+        return {"sequences": len(self.train_clips), "seed": self.seed, "stream": stream}
 
-    def check_state(self, before: dict[str, Any]) -> None:
-        """Warn when training that was interrupted would go on with other samples than it would have had."""
+    def resume(self, before: dict[str, Any]) -> None:
+        """Take up a `state`, before the first `configure`; warn when other samples would follow than would have."""
         now = self.state()
-        changed = [f"{name} were {before[name]} and are {now[name]}" for name in now if before.get(name) != now[name]]
+        changed = [f"{name} were {before[name]} and are {now[name]}" for name in ("sequences", "seed") if before[name] != now[name]]
+        if self.streams != (before["stream"] is not None):
+            changed.append(f"data.stream was {not self.streams} and is {self.streams}")
         if changed:
             log.warning("data: %s since the checkpoint; samples of this epoch may come twice or not at all", ", ".join(changed))
+        self._stream_state = before["stream"] if self.streams else None
+
+    def _batches_before(self, sample: int) -> int:
+        """Batches of this process since `configure`, up to a sample of all processes."""
+        return (sample - self.start_sample) // (self.batch * self._processes()[1])
+
+    def _processes(self) -> tuple[int, int]:
+        """Which of how many training processes this is."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

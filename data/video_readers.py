@@ -61,8 +61,7 @@ class PyavReader:
             found = self._decode(set(wanted), seek=False)
         if found is None:
             raise DataError(f"{self.path}: a frame of {wanted} cannot be decoded; {REPAIR}")
-        top, left, height, width = window or (0, 0, self.height, self.width)
-        return frames_to_rgb([found[index] for index in wanted], self._probe.colour)[..., top : top + height, left : left + width]
+        return frames_to_rgb([found[index] for index in wanted], self._probe.colour, window)
 
     def _decode(self, wanted: set[int], seek: bool) -> dict[int, av.VideoFrame] | None:
         """The frames by number, or None when one is missing or damaged."""

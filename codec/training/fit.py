@@ -35,9 +35,9 @@ def fit(
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
-    if module.data_state:
-        data.check_state(module.data_state)
-    module.data_state = data.state()
+    if module.resumed_data:
+        data.resume(module.resumed_data)
+    module.data_state = data.state
     schedule = module.schedule
     for index, stage in enumerate(schedule.stages):
         left = schedule.start_of(index) + stage.steps - module.codec_steps

@@ -1,5 +1,6 @@
 """The Lightning module that trains a codec."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ class CodecTraining(LightningModule):
         self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
         self.log_every, self.val_qualities = log_every, tuple(val_qualities)
         self.codec_steps = self.samples = self.skipped = self.skipped_in_a_row = 0
-        self.data_state: dict[str, Any] = {}
+        self.data_state: Callable[[int], dict[str, Any]] = lambda samples: {}  # of the data, after so many samples
+        self.resumed_data: dict[str, Any] = {}
         self.processes = 1
         self.stepping = False
         self.validation_loss = float("inf")
@@ -161,14 +163,14 @@ class CodecTraining(LightningModule):
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint must hold, besides the codec, for training to go on."""
         counts = {"codec_steps": self.codec_steps, "samples": self.samples, "skipped": self.skipped}
-        return counts | {"data": self.data_state, "optimizer": self.optimizer.state_dict()}
+        return counts | {"data": self.data_state(self.samples), "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `training_state`."""
         if "samples" not in state:
             raise CodecError("resume: the checkpoint is of an earlier version; take its weights with start_weights=RUN")
         self.codec_steps, self.samples, self.skipped = state["codec_steps"], state["samples"], state["skipped"]
-        self.data_state = state["data"]
+        self.resumed_data = state["data"]
         self.optimizer.load_state_dict(state["optimizer"])
 
 

@@ -44,6 +44,7 @@ class IndexedSequences:
         self.root = Path(metadata[b"root"].decode())
         if not self.root.is_absolute():
             self.root = self.path.parent / self.root
+        self.moved: dict[str, Path] = {}  # where shards are, if not where the index says
         self._arrow = _laid_out(self.path)
         self._open()
 
@@ -55,7 +56,7 @@ class IndexedSequences:
             raise DataError(f"{self.path}: an index of no sequences; {REMEDY}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "root": self.root, "_arrow": self._arrow}
+        return {name: value for name, value in self.__dict__.items() if name != "_batches"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -73,7 +74,8 @@ class IndexedSequences:
             raise IndexError(f"sequence {number}: {self.path} has {self._length}")
         batch = self._batches[number // PORTION]
         row = {name: batch.column(i)[number % PORTION].as_py() for i, name in enumerate(batch.schema.names)}
-        return _sequence(row, self.root)
+        path = self.root / row["path"]
+        return _sequence(row, self.moved.get(str(path), path))
 
     @property
     def files(self) -> np.ndarray:
@@ -81,17 +83,20 @@ class IndexedSequences:
         column = self._batches[0].schema.get_field_index("file")
         return np.concatenate([batch.column(column).to_numpy() for batch in self._batches])
 
+    @property
+    def shards(self) -> list[Path]:
+        """The shards that the sequences lie in, in the order of the index; none for files of their own."""
+        column = self._batches[0].schema.get_field_index("path")
+        packed = self._batches[0].schema.get_field_index("offset")
+        names: dict[str, None] = {}
+        for batch in self._batches:
+            if not batch.column(packed).null_count:
+                names.update(dict.fromkeys(pa.compute.unique(batch.column(column)).to_pylist()))
+        return [self.root / name for name in names]
+
     def column(self, name: str) -> np.ndarray:
         """A whole column of numbers, `(len,)`; see `data.index.schema`."""
         return np.concatenate([batch.column(batch.schema.get_field_index(name)).to_numpy(False) for batch in self._batches])
-
-
-def is_index(path: Path | str) -> bool:
-    """Whether a file is a Parquet file that Corvid wrote as an index."""
-    try:
-        return KEY in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowInvalid):
-        return False
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
@@ -150,7 +155,7 @@ def _lay_out(path: Path, target: Path) -> None:
             writer.write_batch(pa.record_batch([*columns, pa.array(numbers, pa.int32())], schema=schema))
 
 
-def _sequence(row: dict[str, Any], root: Path) -> Sequence:
+def _sequence(row: dict[str, Any], path: Path) -> Sequence:
     fps = Fraction(row["fps_num"], row["fps_den"])
     raw = RawFormat(row["width"], row["height"], row["pixel_format"]) if row["kind"] == "raw" else None
     timing = None
@@ -160,4 +165,4 @@ def _sequence(row: dict[str, Any], root: Path) -> Sequence:
             row["pixel_format"], row["matrix"], row["full_range"], row["colour_origin"], row["plain"], row["codec"],
         )  # fmt: skip
     part = None if row["offset"] is None else (row["offset"], row["bytes"])
-    return Sequence(root / row["path"], row["first"], row["frames"], fps, raw, part, timing, row["licence"], row["bytes"])
+    return Sequence(path, row["first"], row["frames"], fps, raw, part, timing, row["licence"], row["bytes"])

@@ -41,6 +41,17 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of h264.mp4 and hevc.mp4: 120 frames 96x64 that move, with B-frames that others refer to, keyframes 60 apart."""
+    folder = tmp_path_factory.mktemp("long")
+    pictures = ["-f", "lavfi", "-i", "mandelbrot=size=96x64:rate=25", "-frames:v", "120", "-pix_fmt", "yuv420p", "-g", "60"]
+    run_ffmpeg(*pictures, "-c:v", "libx264", "-bf", "3", "-b-pyramid", "normal", "-refs", "4", folder / "h264.mp4")
+    options = "log-level=error:keyint=60:bframes=4:b-pyramid=1:open-gop=0"
+    run_ffmpeg(*pictures, "-c:v", "libx265", "-x265-params", options, folder / "hevc.mp4")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bad_videos(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """A folder of files that are no good, named after what is wrong; `missing.mp4` is not there."""
     folder = tmp_path_factory.mktemp("bad")

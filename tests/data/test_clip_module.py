@@ -84,10 +84,10 @@ def test_two_processes_share_an_epoch(folder: Path):
 def test_another_set_of_sequences_is_noticed_on_resume(folder: Path, caplog: pytest.LogCaptureFixture):
     """Catches an epoch that goes on over other sequences in silence."""
     before = make(folder).state()
-    make(folder).check_state(before)
+    make(folder).resume(before)
     assert not caplog.records
     (folder / "05.mp4").unlink()
-    make(folder).check_state(before)
+    make(folder).resume(before)
     assert "sequences were 11 and are 10" in caplog.text
 
 

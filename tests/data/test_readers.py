@@ -11,6 +11,7 @@ import torch
 from data.errors import DataError
 from data.probe import probe
 from data.readers import open_reader
+from data.sequences import Sequence, Timing
 from data.source import read_source
 from data.video_readers import DecordReader, PyavReader, within
 
@@ -86,3 +87,59 @@ def test_untagged_height_decides_the_matrix_of_pyav_but_not_of_decord(tmp_path: 
     path = tmp_path / "tall.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x720:rate=5:duration=0.4", "-pix_fmt", "yuv420p", path)
     assert (open_reader(path, "decord").matrix, open_reader(path, "pyav").matrix) == ("bt601", "bt709")
+
+
+@pytest.mark.parametrize("coded", ["h264", "hevc"])
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+def test_500_random_accesses_equal_a_sequential_decode(long_videos: Path, coded: str, reader: str):
+    """Catches a frame beside the right one, from B-frames, references that were left out, or a window off by a pixel."""
+    path = long_videos / f"{coded}.mp4"
+    opened = open_reader(path, reader)
+    exact = isinstance(opened, PyavReader)
+    whole = read_source(path).rgb if exact else torch.from_numpy(swscale_frames(path)).permute(0, 3, 1, 2)
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        count, step = int(rng.integers(1, 6)), int(rng.integers(1, 8))
+        numbers = [int(rng.integers(len(whole) - 40)) + k * step for k in range(count)]
+        top, left = int(rng.integers(0, 33)), int(rng.integers(0, 49))
+        window = (top, left, int(rng.integers(1, 65 - top)), int(rng.integers(1, 97 - left)))
+        expected = whole[numbers][..., top : top + window[2], left : left + window[3]]
+        assert torch.equal(opened.read(numbers, window), expected), (numbers, window)
+    assert exact == (reader == "pyav")
+    assert isinstance(open_reader(path, "auto"), PyavReader) == (coded == "h264")
+
+
+def test_a_sequence_counts_its_own_frames(videos: Path):
+    """Catches frames of the neighbouring scene, and sequences that reach beyond their file."""
+    whole = read_source(videos / "h264.mp4").rgb
+    part = open_reader(Sequence(videos / "h264.mp4", 10, 20))
+    assert part.frames == 20 and torch.equal(part.read([0, 19]), whole[[10, 29]])
+    with pytest.raises(DataError, match=r"0\.\.19"):
+        part.read([20])
+    with pytest.raises(DataError, match=r"h264\.mp4: frames 30\.\.49 asked for, it holds 0\.\.39"):
+        open_reader(Sequence(videos / "h264.mp4", 30, 20))
+
+
+def test_a_part_of_a_file_is_read_as_a_file(tmp_path: Path, videos: Path):
+    """Catches reading beyond a member of a shard, and frames of another member."""
+    inside = (videos / "h264.mp4").read_bytes()
+    shard = tmp_path / "shard.tar"
+    shard.write_bytes(b"before" * 100 + inside + b"behind" * 100)
+    part = open_reader(Sequence(shard, part=(600, len(inside))))
+    assert torch.equal(part.read([39, 3]), open_reader(videos / "h264.mp4").read([39, 3]))
+    with pytest.raises(DataError, match=r"shard\.tar: .* bytes, .* when it was indexed"):
+        open_reader(Sequence(shard, part=(600, 10**6)))
+
+
+def test_what_an_index_knows_is_read_without_a_probe(videos: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches files that are scanned again at every opening, and frames off by the first time."""
+    found = probe(videos / "h264.mp4")
+    step = int(found.pts[1] - found.pts[0])
+    keys = tuple(int(pts - found.pts[0]) // step for pts in found.key_pts)
+    timing = Timing(int(found.pts[0]), step, keys, 40, found.fps, 96, 64, "yuv420p", "bt601", False, "guessed", True, "h264")
+    size = (videos / "h264.mp4").stat().st_size
+    expected = open_reader(videos / "h264.mp4").read([30, 7])
+    monkeypatch.setattr("data.probe.probe", lambda *_: pytest.fail("probed"))
+    assert torch.equal(open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size)).read([30, 7]), expected)
+    with pytest.raises(DataError, match="when it was indexed; index again"):
+        open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size + 1))

@@ -3,13 +3,17 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from data.colour import Colour, planes_to_rgb
+from data.decode import frames_to_rgb
 from data.errors import DataError
+from data.sequences import Sequence
 from data.source import read_source
+from data.writer import write_video
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc_open.mp4", "odd.mkv", "mpeg2.mpg"])
@@ -57,10 +61,53 @@ def test_colour_comes_from_the_tags(tmp_path: Path, ffmpeg, tags: str, colour: C
 
 
 def test_other_formats_have_no_planes(tmp_path: Path, ffmpeg):
-    """Catches 4:4:4 or 10-bit samples read as if they were 8-bit 4:2:0."""
-    for pixels in ("yuv444p", "yuv420p10le"):
+    """Catches 4:4:4 or 10-bit samples read as if they were 8-bit 4:2:0, or left to another converter."""
+    for pixels, dtype in (("yuv444p", np.uint8), ("yuv420p10le", "<u2"), ("yuv444p10le", "<u2")):
         path = tmp_path / f"{pixels}.mkv"
-        source = f"testsrc2=size=64x48:rate=5:duration=0.4,format={pixels}"
+        source = f"testsrc2=size=62x46:rate=5:duration=0.4,format={pixels}"
         ffmpeg("-f", "lavfi", "-i", source, "-c:v", "ffv1", path)
         clip = read_source(path)
-        assert clip.planes is None and tuple(clip.rgb.shape) == (2, 3, 48, 64)
+        assert clip.planes is None and tuple(clip.rgb.shape) == (2, 3, 46, 62)
+        samples = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-"), dtype).astype(np.dtype(dtype).type).reshape(2, -1)
+        chroma = (46, 62) if "444" in pixels else (23, 31)
+        y, u, v = np.split(samples, [46 * 62, 46 * 62 + chroma[0] * chroma[1]], axis=1)
+        planes = [torch.from_numpy(p.copy()) for p in (y.reshape(2, 46, 62), u.reshape(2, *chroma), v.reshape(2, *chroma))]
+        assert torch.equal(clip.rgb, planes_to_rgb(*planes, clip.colour, 10 if "10" in pixels else 8))
+
+
+def test_a_window_of_frames_is_a_cut_of_all(videos: Path, tmp_path: Path, ffmpeg):
+    """Catches windows of formats that ffmpeg converts, and of padded lines, that are others than cut frames."""
+    ffmpeg("-i", videos / "odd.mkv", "-pix_fmt", "yuv422p", "-c:v", "ffv1", tmp_path / "odd422.mkv")
+    for path in (videos / "odd.mkv", tmp_path / "odd422.mkv"):
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))[:2]
+        colour = Colour("bt601", False, "guessed")
+        assert torch.equal(frames_to_rgb(frames, colour, (5, 7, 20, 31)), frames_to_rgb(frames, colour)[..., 5:25, 7:38])
+
+
+def test_raw_y4m_and_pictures_are_read_like_the_video(videos: Path, tmp_path: Path, ffmpeg):
+    """Catches sources of other kinds that compression and evaluation cannot take, or read as other pixels."""
+    video = read_source(videos / "h264.mp4", max_frames=6)
+    raw, y4m, folder = tmp_path / "h264_96x64_25.yuv", tmp_path / "h264.y4m", tmp_path / "pictures.1"
+    ffmpeg("-i", videos / "h264.mp4", "-frames:v", "6", "-f", "rawvideo", raw)
+    ffmpeg("-i", videos / "h264.mp4", "-frames:v", "6", y4m)
+    write_video(video.rgb, video.fps, f"{folder}/")
+    for path in (raw, y4m):
+        clip = read_source(path)
+        assert all(map(torch.equal, clip.planes, video.planes)) and torch.equal(clip.rgb, video.rgb)
+        assert (clip.fps, clip.frames, clip.width, clip.height) == (25, 6, 96, 64)
+    pictures = read_source(folder, max_frames=3, start=2)
+    assert pictures.planes is None and torch.equal(pictures.rgb, video.rgb[2:5]) and pictures.name == "pictures.1"
+
+
+def test_a_sequence_bounds_what_is_read(videos: Path):
+    """Catches frames outside a listed sequence, and fewer than it says."""
+    whole = read_source(videos / "hevc.mp4")
+    assert torch.equal(read_source(Sequence(videos / "hevc.mp4", 10, 5), start=2).rgb, whole.rgb[12:15])
+    assert torch.equal(read_source(Sequence(videos / "hevc.mp4", 10, 5), 2).rgb, whole.rgb[10:12])
+    for wrong, said in (
+        (Sequence(videos / "hevc.mp4", 38, 5), "2 frames from frame 38"),
+        (Sequence(videos / "hevc.mp4", 40), "start"),
+    ):
+        with pytest.raises(DataError, match=said):
+            read_source(wrong)
