@@ -1,16 +1,20 @@
-"""Colour: which matrix and range a source has, and 4:2:0 planes to RGB in exact integers."""
+"""Colour: which matrix and range a source has, and planes to RGB in exact integers."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from data.crops import Window
 
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb
 TAGS = {1: "bt709", 5: "bt601", 6: "bt601"}  # ITU-T H.273 MatrixCoefficients
 RGB, UNSPECIFIED = 0, 2
 FULL_RANGE = 2  # ffmpeg's AVCOL_RANGE_JPEG
 BITS = 16
+SAMPLES = {8: np.uint8, 10: np.uint16}
 
 
 @dataclass(frozen=True)
@@ -43,63 +47,79 @@ def colour_of(name: str, pixel_format: str, matrix: int, colour_range: int, heig
     return Colour("bt709" if height >= 720 else "bt601", full, "guessed")
 
 
-def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, colour: Colour) -> Tensor:
-    """4:2:0 planes to RGB: chroma bilinear at MPEG-2's siting (left column, between two lines), borders repeated.
+def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, colour: Colour, bits: int = 8, window: Window | None = None) -> Tensor:
+    """Planes to RGB; 4:2:0 chroma bilinear at MPEG-2's siting (left column, between two lines), borders repeated.
 
-    Integer arithmetic with 16 fractional bits, rounded once: the same answer everywhere. Numpy on the CPU, since
-    torch's threads gain nothing here and wait for each other when the machine is busy.
+    Integer arithmetic with 16 fractional bits or more, rounded once: the same answer everywhere.
 
     Args:
-        y: uint8 `(T, H, W)` on the CPU.
-        u, v: uint8 `(T, ceil(H/2), ceil(W/2))`.
+        y: `(T, H, W)` on the CPU, uint8, or uint16 for 10 bits.
+        u, v: of the same type; `(T, ceil(H/2), ceil(W/2))` for 4:2:0, `(T, H, W)` for 4:4:4.
         colour: matrix and range of the planes.
+        bits: 8 or 10; 10-bit samples are 0..1023.
+        window: top, left, height, width to convert; the same pixels as cutting them out of the whole.
 
     Returns:
-        uint8 `(T, 3, H, W)`, clamped to 0..255.
+        uint8 `(T, 3, H, W)` or, of a window, `(T, 3, height, width)`; clamped to 0..255.
 
     Raises:
-        ValueError: the planes' sizes do not belong together.
+        ValueError: the planes' sizes or types do not belong together, or the window leaves the picture.
 
     Source: ITU-T H.273, equations 20-35 (range) and 38-40 (matrix); BT.601 and BT.709.
     """
-    frames, height, width = y.shape
-    half = (frames, -(-height // 2), -(-width // 2))
-    if tuple(u.shape) != half or tuple(v.shape) != half:
-        raise ValueError(f"planes_to_rgb: chroma {tuple(u.shape)} and {tuple(v.shape)}, {half} expected")
-    rgb = np.empty((frames, 3, height, width), np.uint8)
-    for picture, luma, blue, red in zip(rgb, y.numpy(), u.numpy(), v.numpy(), strict=True):
-        _convert(luma, _upsampled(blue, height, width), _upsampled(red, height, width), colour, picture)
+    planes = [plane.contiguous().numpy() for plane in (y, u, v)]
+    height, width = y.shape[1:]
+    half = (-(-height // 2), -(-width // 2))
+    if u.shape != v.shape or u.shape[0] != y.shape[0] or tuple(u.shape[1:]) not in (half, (height, width)):
+        expected = f"{(y.shape[0], *half)} or {tuple(y.shape)} expected"
+        raise ValueError(f"planes_to_rgb: chroma {tuple(u.shape)} and {tuple(v.shape)}, {expected}")
+    if bits not in SAMPLES or any(plane.dtype != SAMPLES[bits] for plane in planes):
+        raise ValueError(f"planes_to_rgb: {bits} bits in {[str(plane.dtype) for plane in planes]}; 8 are uint8, 10 are uint16")
+    top, left, high, broad = window or (0, 0, height, width)
+    if min(top, left) < 0 or min(high, broad) < 1 or top + high > height or left + broad > width:
+        raise ValueError(f"planes_to_rgb: window {window} (top, left, height, width) leaves {width}x{height}")
+    rgb = np.empty((y.shape[0], 3, high, broad), np.uint8)
+    halved = tuple(u.shape[1:]) == half and half != (height, width)
+    for out, *picture in zip(rgb, *planes, strict=True):
+        picture_to_rgb(picture, half if halved else None, colour, bits, (top, left, high, broad), out)
     return torch.from_numpy(rgb)
 
 
-def _convert(y: np.ndarray, u: np.ndarray, v: np.ndarray, colour: Colour, out: np.ndarray) -> None:
-    """One frame `(H, W)` into `out` `(3, H, W)`; `u` and `v` come eight times too large and centred on zero."""
+def picture_to_rgb(
+    planes: list[np.ndarray],
+    half: tuple[int, int] | None,
+    colour: Colour,
+    bits: int,
+    window: Window,
+    out: np.ndarray,
+) -> None:
+    """One picture as `planes_to_rgb`, unchecked.
+
+    Args:
+        planes: Y, U, V `(lines, columns)`, uint8 or uint16, contiguous; columns right of the picture are not read.
+        half: lines and columns of 4:2:0 chroma, None for 4:4:4.
+        colour, bits, window: as there.
+        out: uint8 `(3, height, width)` of the window.
+    """
+    from data.colour_kernels import convert  # here: numba takes time and memory that not every process needs
+
+    convert(*planes, half or (0, 0), window, *_factors(colour, bits), out)
+
+
+@cache
+def _factors(colour: Colour, bits: int) -> tuple[tuple[np.int32, ...], tuple[np.int32, ...], np.int32]:
+    """The kernel's `luma`, `chroma` and `shift`; more bits in a sample are more fractional bits of the sums."""
     kr, kb = WEIGHTS[colour.matrix]
     kg = 1 - kr - kb
-    luma_scale, black, chroma_scale = (1.0, 0, 1.0) if colour.full_range else (255 / 219, 16, 255 / 224)
-    luma = (y.astype(np.int32) - black) * (8 * _fixed(luma_scale)) + (1 << (BITS + 2))
-    red, blue = 2 * (1 - kr) * chroma_scale, 2 * (1 - kb) * chroma_scale
-    sums = (
-        luma + v * _fixed(red),
-        luma - u * _fixed(blue * kb / kg) - v * _fixed(red * kr / kg),
-        luma + u * _fixed(blue),
-    )
-    for channel, total in zip(out, sums, strict=True):
-        channel[:] = np.clip(total >> (BITS + 3), 0, 255, out=total)
+    more = 1 << (bits - 8)
+    full = 255 * more / (256 * more - 1)
+    luma, black, chroma = (full, 0, full) if colour.full_range else (255 / 219, 16 * more, 255 / 224)
+    red, blue = 2 * (1 - kr) * chroma, 2 * (1 - kb) * chroma
+    shift = BITS + bits - 8 + 3
+    factors = (_fixed(red), _fixed(blue * kb / kg), _fixed(red * kr / kg), _fixed(blue))
+    scale = np.int32(8 * _fixed(luma))
+    return (np.int32(black), scale, np.int32(1 << (shift - 1))), (np.int32(128 * more), *factors), np.int32(shift)
 
 
 def _fixed(value: float) -> np.int32:
     return np.int32(round(value * (1 << BITS)))
-
-
-def _upsampled(chroma: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`(h, w)` uint8 to int32 `(height, width)`, eight times (chroma - 128)."""
-    c = np.pad(chroma.astype(np.int32) - 128, ((1, 1), (0, 1)), mode="edge")
-    wide = np.empty((c.shape[0], 2 * chroma.shape[1]), np.int32)
-    wide[:, 0::2] = 2 * c[:, :-1]
-    wide[:, 1::2] = c[:, :-1] + c[:, 1:]
-    middle = 3 * wide[1:-1]
-    full = np.empty((2 * chroma.shape[0], wide.shape[1]), np.int32)
-    full[0::2] = middle + wide[:-2]
-    full[1::2] = middle + wide[2:]
-    return full[:height, :width]

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.colour import Colour, planes_to_rgb
+from data.colour import SAMPLES, Colour, picture_to_rgb
+from data.crops import Window
 
 PLANAR = ("yuv420p", "yuvj420p")
+BITS = {**dict.fromkeys((*PLANAR, "yuv444p", "yuvj444p"), 8), **dict.fromkeys(("yuv420p10le", "yuv444p10le"), 10)}
 Planes = tuple[Tensor, Tensor, Tensor]
 
 
@@ -21,26 +23,45 @@ def frames_to_planes(frames: Sequence[av.VideoFrame]) -> Planes | None:
     """
     if any(frame.format.name not in PLANAR for frame in frames):
         return None
-    y, u, v = (torch.from_numpy(np.stack([_plane(frame.planes[i]) for frame in frames])) for i in range(3))
+    pictures = [[_lines(plane, 8)[:, : plane.width] for plane in frame.planes] for frame in frames]
+    y, u, v = (torch.from_numpy(np.stack(planes)) for planes in zip(*pictures, strict=True))
     return y, u, v
 
 
-def frames_to_rgb(frames: Sequence[av.VideoFrame], colour: Colour) -> Tensor:
-    """uint8 `(T, 3, H, W)`: our conversion for 8-bit 4:2:0, ffmpeg's (told the matrix and range) for other formats."""
-    planes = frames_to_planes(frames)
-    if planes is not None:
-        return planes_to_rgb(*planes, colour)
-    pictures = np.stack([_by_decoder(frame, colour) for frame in frames])
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+def frames_to_rgb(frames: Sequence[av.VideoFrame], colour: Colour, window: Window | None = None) -> Tensor:
+    """Our conversion for 8-bit and 10-bit 4:2:0 and 4:4:4, ffmpeg's (told the matrix and range) for other formats.
+
+    Args:
+        frames: at least one, all of one size.
+        colour: matrix and range of their planes.
+        window: top, left, height, width to convert, inside the picture; None is all of it.
+
+    Returns:
+        uint8 `(T, 3, H, W)`, or `(T, 3, height, width)` of the window.
+    """
+    window = window or (0, 0, frames[0].height, frames[0].width)
+    top, left, height, width = window
+    rgb = np.empty((len(frames), 3, height, width), np.uint8)
+    for frame, out in zip(frames, rgb, strict=True):
+        bits = BITS.get(frame.format.name)
+        if bits is None:
+            out[:] = _by_decoder(frame, colour)[top : top + height, left : left + width].transpose(2, 0, 1)
+        else:
+            chroma = frame.planes[1]
+            half = (chroma.height, chroma.width) if "420" in frame.format.name else None
+            picture_to_rgb([_lines(plane, bits) for plane in frame.planes], half, colour, bits, window, out)
+    return torch.from_numpy(rgb)
 
 
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    """A plane without the padding at the end of its lines, `(height, width)` uint8."""
-    lines = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
-    return lines[:, : plane.width]
+def _lines(plane: av.video.plane.VideoPlane, bits: int) -> np.ndarray:
+    """A plane with the padding at the end of its lines, `(height, width or more)`, without copying."""
+    kind = np.dtype(SAMPLES[bits])
+    columns = plane.line_size // kind.itemsize
+    return np.frombuffer(plane, kind)[: plane.height * columns].reshape(plane.height, columns)
 
 
 def _by_decoder(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
+    """`(H, W, 3)` uint8."""
     if frame.format.is_rgb:
         return frame.to_ndarray(format="rgb24")
     return frame.to_ndarray(

@@ -11,27 +11,32 @@ import av
 from av.error import FFmpegError
 from torch import Tensor
 
+from data.checks import REPAIR
 from data.colour import Colour, planes_to_rgb
 from data.decode import Planes, frames_to_planes, frames_to_rgb
 from data.errors import DataError
-from data.probe import REPAIR, Probe, probe
+from data.images import ImageReader
+from data.probe import Probe, probe
+from data.raw import RawReader
+from data.sequences import Sequence
 
+RAW_SUFFIXES = (".yuv", ".y4m")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class SourceClip:
-    """A clip as its file holds it.
+    """A clip as its source holds it.
 
     Attributes:
-        name: the file's stem.
-        path: the file.
+        name: the file's stem, or the folder's name.
+        path: the file or folder.
         fps: frames per second, exact.
         width, height: pixels.
         frames: frames read, `T`.
         planes: the source's own 8-bit 4:2:0 planes, uint8 Y `(T, H, W)`, U and V `(T, ceil(H/2), ceil(W/2))`;
             None when the source is of another format.
-        rgb: uint8 `(T, 3, H, W)`, from the planes by `planes_to_rgb`, or by the decoder when there are none.
+        rgb: uint8 `(T, 3, H, W)`, from the planes by `planes_to_rgb` where there are planes.
         colour: matrix and range of the planes.
     """
 
@@ -46,28 +51,78 @@ class SourceClip:
     colour: Colour
 
 
-def read_source(path: Path | str, max_frames: int | None = None, start: int = 0) -> SourceClip:
-    """Decode a file from its first frame with PyAV and keep frames `start` .. `start + max_frames - 1`.
+def read_source(source: Path | str | Sequence, max_frames: int | None = None, start: int = 0) -> SourceClip:
+    """Read frames `start` .. `start + max_frames - 1` of a video, raw YUV, Y4M or a folder of pictures, exactly.
 
-    Fewer frames than `max_frames` come back when the file ends before.
+    Videos are decoded from their first frame with PyAV. Fewer frames than `max_frames` come back when the source ends before.
+
+    Args:
+        source: a file or folder, or a sequence, of whose frames `start` counts; no member of a shard.
+        max_frames: None is all.
+        start: from 0.
 
     Raises:
-        DataError: the file is missing, empty, cut short, audio only, no video or damaged; `start` is behind its end;
-            `max_frames` is below 1.
+        DataError: the source is missing, empty, cut short, audio only, no video, damaged or of unknown format; `start` is
+            behind its end, or a sequence's; `max_frames` is below 1.
     """
+    sequence = source if isinstance(source, Sequence) else Sequence(Path(source))
+    path = sequence.path
     if start < 0 or (max_frames is not None and max_frames < 1):
         raise DataError(f"{path}: start={start}, max_frames={max_frames}; start at 0 or more and take 1 frame or more")
-    found = probe(path)
-    stop = None if max_frames is None else start + max_frames
-    frames = list(islice(_decoded(found), start, stop))
+    if sequence.part is not None:
+        raise DataError(f"{path}: a shard; whole clips are read from files of their own")
+    room = None if sequence.frames is None else max(0, sequence.frames - start)
+    counts = [count for count in (max_frames, room) if count is not None]
+    first, count = sequence.first + start, min(counts, default=None)
+    clip = _read(sequence, first, count)
+    if room is not None and clip.frames < count:
+        what = f"{clip.frames} frames from frame {first} on, {count} expected"
+        raise DataError(f"{path}: {what}; correct the number of frames where the sequence is listed, or {REPAIR}")
+    return clip
+
+
+def _read(sequence: Sequence, first: int, count: int | None) -> SourceClip:
+    if sequence.path.suffix.lower() in RAW_SUFFIXES or sequence.raw is not None:
+        return _read_raw(RawReader(sequence), first, count)
+    if sequence.path.is_dir():
+        return _read_pictures(ImageReader(sequence), first, count)
+    return _read_video(probe(sequence.path), first, count)
+
+
+def _read_raw(reader: RawReader, first: int, count: int | None) -> SourceClip:
+    """Of 8-bit 4:2:0 with the file's planes."""
+    numbers = _numbers(reader, first, count)
+    planes = reader.planes(numbers) if reader.pixel_format == "yuv420p" else None
+    rgb = reader.read(numbers) if planes is None else planes_to_rgb(*planes, reader.colour)
+    return _clip(reader.path, reader.rate, planes, rgb, reader.colour)
+
+
+def _read_pictures(reader: ImageReader, first: int, count: int | None) -> SourceClip:
+    return _clip(reader.path, reader.rate, None, reader.read(_numbers(reader, first, count)), reader.colour)
+
+
+def _read_video(found: Probe, first: int, count: int | None) -> SourceClip:
+    frames = list(islice(_decoded(found), first, None if count is None else first + count))
     if not frames:
-        raise DataError(f"{found.path}: no frame from start={start} on, it holds {found.frames}; start earlier, or {REPAIR}")
-    if stop is None and start + len(frames) != found.frames:
-        log.warning("%s: %d frames in the file, %d could be decoded", found.path, found.frames, start + len(frames))
+        raise DataError(f"{found.path}: no frame from start={first} on, it holds {found.frames}; start earlier, or {REPAIR}")
+    if count is None and first + len(frames) != found.frames:
+        log.warning("%s: %d frames in the file, %d could be decoded", found.path, found.frames, first + len(frames))
     planes = frames_to_planes(frames)
     rgb = frames_to_rgb(frames, found.colour) if planes is None else planes_to_rgb(*planes, found.colour)
+    return _clip(found.path, found.fps, planes, rgb, found.colour)
+
+
+def _numbers(reader: RawReader | ImageReader, first: int, count: int | None) -> range:
+    numbers = range(reader.frames)[first : None if count is None else first + count]
+    if not numbers:
+        raise DataError(f"{reader.path}: no frame from start={first} on, it holds {reader.frames}; start earlier")
+    return numbers
+
+
+def _clip(path: Path, fps: Fraction, planes: Planes | None, rgb: Tensor, colour: Colour) -> SourceClip:
     height, width = rgb.shape[-2:]
-    return SourceClip(found.path.stem, found.path, found.fps, width, height, len(frames), planes, rgb, found.colour)
+    name = path.name if path.is_dir() else path.stem
+    return SourceClip(name, path, fps, width, height, len(rgb), planes, rgb, colour)
 
 
 def _decoded(found: Probe) -> Iterator[av.VideoFrame]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from data.batches import Batches
 from data.clip import Clip
@@ -14,7 +14,7 @@ from data.errors import DataError
 from data.loader import ClipLoader
 from data.module import ClipDataModule
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def take(module: ClipDataModule, count: int, start: int = 0) -> list[Clip]:
@@ -148,8 +148,8 @@ def test_module_fields_are_checked(folder: Path, field: dict):
 @pytest.mark.parametrize("name", ["demo", "folder"])
 def test_configs_instantiate(folder: Path, name: str):
     """Catches fields that the module does not know, and OmegaConf objects reaching it."""
-    config = OmegaConf.create({"data": OmegaConf.load(CONF / f"{name}.yaml"), "seed": 3})
-    config.data.root = [str(folder)]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[f"data={name}", f"data.root=[{folder}]", "seed=3", f"run={folder}", "name=test"])
     module = instantiate(config.data)
     module.setup()
     assert type(module.root) is list and module.train_clips.seed == 3

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data.errors import DataError
 from data.images import ImageReader, numbered
+from data.readers import open_reader
 from data.sequences import Sequence
 
 
@@ -38,6 +39,7 @@ def test_pictures_are_read_in_the_order_of_their_numbers(folder: Path):
     assert frames[:, 0, 1, 1].tolist() == [80, 90, 100, 110] and frames[2, :, 0, 0].tolist() == [255, 0, 7]
     assert torch.equal(reader.read([3, 1], (0, 0, 3, 2)), frames[[3, 1], :, :3, :2])
     assert ImageReader(Sequence(folder, fps=Fraction(24))).rate == 24
+    assert torch.equal(open_reader(Sequence(folder, 1, 2)).read([1]), frames[2:3])
 
 
 def test_grey_palettes_and_jpeg_become_rgb(tmp_path: Path):
@@ -52,13 +54,11 @@ def test_grey_palettes_and_jpeg_become_rgb(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "I;16", "deep", "LA", "CMYK"])
-def test_pictures_that_would_lose_something_are_refused(folder: Path, kind: str):
+def test_pictures_that_would_lose_something_are_refused(folder: Path, ffmpeg, kind: str):
     """Catches 16 bits cut to 8 and transparency dropped without a word."""
     path = folder / "im9.png"
     if kind == "deep":
-        import cv2
-
-        cv2.imwrite(str(path), np.zeros((4, 6, 3), np.uint16))
+        ffmpeg("-f", "lavfi", "-i", "color=size=6x4", "-frames:v", "1", "-pix_fmt", "rgb48be", path)
     else:
         Image.new(kind, (6, 4)).save(path, format="JPEG" if kind == "CMYK" else "PNG")
     with pytest.raises(DataError, match="im9.png: .* pixels; make them 8-bit RGB"):

@@ -10,6 +10,7 @@ import torch
 from data.colour import Colour, planes_to_rgb
 from data.errors import DataError
 from data.raw import RawReader
+from data.readers import open_reader
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
 from data.source import read_source
 from data.yuv_names import YuvName, exact_rate, read_name
@@ -37,6 +38,7 @@ def test_frames_are_those_of_a_video_of_the_same_samples(tmp_path: Path, ffmpeg,
         assert (reader.frames, reader.fps, reader.width, reader.height, reader.matrix) == (5, 25.0, 49, 33, "bt601")
         assert torch.equal(reader.read([4, 0, 2, 2]), expected)
         assert torch.equal(reader.read([4, 0, 2, 2], (3, 5, 20, 30)), expected[..., 3:23, 5:35])
+        assert torch.equal(open_reader(Sequence(source, first=1, frames=3)).read([1]), expected[2:3])
     planes = RawReader(Sequence(path)).planes(range(5))
     assert torch.equal(planes_to_rgb(*planes, GUESSED, 10 if "10" in pixels else 8)[[4, 0, 2, 2]], expected)
 
