@@ -19,7 +19,7 @@ from codec.evaluation.measure import Measure
 from codec.report import bd_tables, write_report
 from codec.training.record import write_record
 from data.errors import DataError
-from data.files import find_videos
+from data.files import find_sequences
 
 CONF = Path(__file__).parent / "conf"
 
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> None:
     """Evaluate, write everything into `config.output`, print the table and the paths."""
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     output = Path(choice["output"])
-    clips = find_videos(choice["clips"])
+    clips = list(find_sequences(choice["clips"]))
     anchors = [load_anchor(name, choice) for name in choice["anchors"]]
     codecs = load_checkpoints(choice)
     if len(codecs) > 1 and not anchors:

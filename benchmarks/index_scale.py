@@ -63,7 +63,9 @@ def main() -> None:
         found = {name: measured(index, count, choice.draws) for name, count in runs.items()}
     for name, rows in found.items():
         seconds, mb, median, late = (max(column) for column in zip(*rows, strict=True))
-        print(f"{name}: start {seconds:.2f} s, {mb:.0f} MB; a draw {median:.3f} ms, 99 of 100 within {late:.3f} ms (the worst process)")
+        print(
+            f"{name}: start {seconds:.2f} s, {mb:.0f} MB; a draw {median:.3f} ms, 99 of 100 within {late:.3f} ms (the worst process)"
+        )
     worst = [max(row[i] for rows in found.values() for row in rows) for i in range(3)]
     report(
         {
@@ -89,7 +91,9 @@ def write_index(path: Path, sequences: int) -> None:
             count = len(rows)
             columns = {name: pa.array([word] * count) for name, word in words.items()}
             columns |= {name: pa.array(np.full(count, number), COLUMNS.field(name).type) for name, number in numbers.items()}
-            columns["path"] = pa.array([f"part_{row // 3000:05d}/{rng.integers(1 << 40):011x}_{row // 3:09d}.mp4" for row in rows])
+            columns["path"] = pa.array(
+                [f"part_{row // 3000:05d}/{rng.integers(1 << 40):011x}_{row // 3:09d}.mp4" for row in rows]
+            )
             columns["first"] = pa.array(rows % 3 * 100, pa.int32())
             columns["bytes"] = pa.array(rng.integers(1 << 20, 1 << 24, count))
             columns["mtime_ns"] = pa.array(rng.integers(1 << 60, 1 << 61, count))

@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 class ClipLoader:
     """Batches of a `ClipDataset` or a `ShardStream`, the same ones whatever happens to the workers.
 
-    A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by itself, is reported with what it was
-    reading, and all workers are started again at the batch that is missing. A sequence at which this happens twice is set aside
-    as a fault.
+    A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by itself, is reported with what it
+    was reading, and all workers are started again at the batch that is missing. A sequence at which this happens twice is set
+    aside as a fault.
 
     Args:
         clips: where samples come from.
@@ -127,8 +127,8 @@ class ClipLoader:
         log.warning("%s; the workers are started again (%d times so far)", said, self.restarts)
         if in_a_row > self.most_restarts:
             raise DataError(
-                f"data.workers={self.workers}: {said}, {in_a_row} times in a row; look for the out-of-memory killer, a full /dev/shm "
-                "or a disk that does not answer, or use data.workers=0"
+                f"data.workers={self.workers}: {said}, {in_a_row} times in a row; look for the out-of-memory killer, a full "
+                "/dev/shm or a disk that does not answer, or use data.workers=0"
             ) from error
 
 

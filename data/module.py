@@ -33,9 +33,9 @@ class ClipDataModule(LightningDataModule):
     With `exclude_every` files or more, every `exclude_every`-th one is for validation and never trained on. With
     fewer, the last tenth of every sequence's frames is. The validation clips are the same in all stages.
 
-    Samples are numbered through the whole training, and sample `i` is a function of the seed, `i`, and the stage's frames and crop;
-    neither the number of workers nor what was read before matters. Every sequence comes once in as many samples as there are
-    sequences. To continue, `configure(..., start_sample=i)`.
+    Samples are numbered through the whole training, and sample `i` is a function of the seed, `i`, and the stage's frames and
+    crop; neither the number of workers nor what was read before matters. Every sequence comes once in as many samples as there
+    are sequences. To continue, `configure(..., start_sample=i)`.
 
     Args:
         root: anything that `open_sequences` takes; None is the sample clips for training.
@@ -55,8 +55,8 @@ class ClipDataModule(LightningDataModule):
         shards: folder or URL (s3://...) of a packed set's shards; None is where its index says.
         stage: folder on a disk of the node, to which shards are copied first; None reads them where they are.
         stage_gb: bytes / 1e9 that they may take there.
-        stream: read shards front to back, for object storage and slow disks; see `ShardStream`. Samples are then in another order,
-            which depends on the number of processes and workers.
+        stream: read shards front to back, for object storage and slow disks; see `ShardStream`. Samples are then in another
+            order, which depends on the number of processes and workers.
         buffer: sequences that each worker holds, encoded, to draw among when it streams.
 
     Raises:
@@ -92,7 +92,8 @@ class ClipDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         check_at_least(0, workers=workers, seed=seed, hold_mb=hold_mb, exclude_every=exclude_every)
-        check_at_least(1, stride=stride, val_frames=val_frames, val_crop=val_crop, val_clips=val_clips, patience=patience, buffer=buffer)
+        check_at_least(1, stride=stride, patience=patience, buffer=buffer)
+        check_at_least(1, val_frames=val_frames, val_crop=val_crop, val_clips=val_clips)
         check_share(worst_share=worst_share)
         check_reader(reader)
         if exclude_every == 1:
@@ -165,7 +166,8 @@ class ClipDataModule(LightningDataModule):
     def resume(self, before: dict[str, Any]) -> None:
         """Take up a `state`, before the first `configure`; warn when other samples would follow than would have."""
         now = self.state()
-        changed = [f"{name} were {before[name]} and are {now[name]}" for name in ("sequences", "seed") if before[name] != now[name]]
+        compared = ("sequences", "seed")
+        changed = [f"{name} were {before[name]} and are {now[name]}" for name in compared if before[name] != now[name]]
         if self.streams != (before["stream"] is not None):
             changed.append(f"data.stream was {not self.streams} and is {self.streams}")
         if changed:

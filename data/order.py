@@ -6,8 +6,8 @@ import numpy as np
 class Order:
     """Sample `i` belongs to epoch `i // sequences`, in which every sequence comes once, shuffled by `[seed, epoch]`.
 
-    A pure function of its arguments: it needs no state to go on anywhere, and is the same in every process. It holds the shuffle of
-    the last epoch asked for, 4 bytes a sequence.
+    A pure function of its arguments: it needs no state to go on anywhere, and is the same in every process. It holds the shuffle
+    of the last epoch asked for, 4 bytes a sequence.
 
     Args:
         sequences: how many there are.

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from data.checks import checked_numbers
 from data.crops import Window
 from data.errors import DataError
 from data.probe import Probe, known
@@ -75,17 +76,15 @@ class SpanReader:
         self.frames = whole.frames - self.first if sequence.frames is None else sequence.frames
         if self.first < 0 or self.frames < 1 or self.first + self.frames > whole.frames:
             raise DataError(
-                f"{sequence.path}: frames {self.first}..{self.first + self.frames - 1} asked for, it holds 0..{whole.frames - 1}; "
-                "correct first and frames, or index again"
+                f"{sequence.path}: frames {self.first}..{self.first + self.frames - 1} asked for, it holds "
+                f"0..{whole.frames - 1}; correct first and frames, or index again"
             )
         self.path, self._whole = sequence.path, whole
         self.fps, self.width, self.height, self.matrix = whole.fps, whole.width, whole.height, whole.matrix
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
-        wanted = [int(index) for index in indices]
-        if not wanted or min(wanted) < 0 or max(wanted) >= self.frames:
-            raise DataError(f"{self.path}: frames {wanted} asked for, the sequence holds 0..{self.frames - 1}")
+        wanted = checked_numbers(indices, self.frames, self.path)
         return self._whole.read([self.first + index for index in wanted], window)
 
 

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import av
@@ -11,7 +10,7 @@ import torch
 from av.error import FFmpegError
 from torch import Tensor
 
-from data.checks import REPAIR
+from data.checks import REPAIR, checked_numbers
 from data.crops import Window
 from data.decode import frames_to_rgb
 from data.errors import DataError
@@ -36,7 +35,7 @@ class DecordReader:
 
     def read(self, indices: Sequence[int], window: Window | None = None) -> Tensor:
         """See `Reader`; fails after a minute where decord would wait forever."""
-        wanted = _checked(indices, self.frames, self.path)
+        wanted = checked_numbers(indices, self.frames, self.path)
         batch = within(PATIENCE, lambda: self._video.get_batch(wanted).asnumpy(), f"{self.path}: decord")
         if batch.shape[1:] != (self.height, self.width, 3):
             size = f"{batch.shape[2]}x{batch.shape[1]}"
@@ -55,7 +54,7 @@ class PyavReader:
 
     def read(self, indices: Sequence[int], window: Window | None = None) -> Tensor:
         """See `Reader`; seeks to the keyframe before the first frame, or decodes from the start if that fails."""
-        wanted = _checked(indices, self.frames, self.path)
+        wanted = checked_numbers(indices, self.frames, self.path)
         found = self._decode(set(wanted), seek=True)
         if found is None:
             found = self._decode(set(wanted), seek=False)
@@ -129,10 +128,3 @@ def open_decord(found: Probe) -> DecordReader | None:
 
     video = within(PATIENCE, lambda: decord.VideoReader(str(found.path), num_threads=1), f"{found.path}: decord")
     return DecordReader(found, video) if len(video) == found.frames else None
-
-
-def _checked(indices: Sequence[int], frames: int, path: Path) -> list[int]:
-    wanted = [int(index) for index in indices]
-    if not wanted or min(wanted) < 0 or max(wanted) >= frames:
-        raise DataError(f"{path}: frames {wanted} asked for, it holds 0..{frames - 1}")
-    return wanted

@@ -16,7 +16,10 @@ from codec.evaluation.bd_rate import MEAN, Comparison, compare
 from codec.evaluation.measure import Measure
 from codec.evaluation.provenance import provenance
 from codec.evaluation.rd import Point, RDResult, save, write_json
+from data.sequences import Sequence as VideoSequence
 from data.source import SourceClip, read_source
+
+Clip = str | Path | VideoSequence
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Evaluation:
 def evaluate(
     codecs: Sequence[Coder],
     anchors: Sequence[Coder],
-    clips: Sequence[Path],
+    clips: Sequence[Clip],
     output: Path,
     measure: Measure,
     frames: int | None = None,
@@ -40,7 +43,7 @@ def evaluate(
     Args:
         codecs: what is compared; without any, the anchors after the first are compared with the first.
         anchors: what they are compared with.
-        clips: video files.
+        clips: files, or sequences of them.
         output: folder, made when it is not there. Coded files go to `streams/<codec>/`. `rd.json` is written after
             every clip, so an evaluation that breaks leaves the clips it has finished.
         measure: the metrics.
@@ -57,8 +60,8 @@ def evaluate(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         runs = sum(len(coder.tunes) * len(coder.qualities) for coder in coders)
         task = progress.add_task("evaluating", total=len(clips) * runs)
-        for path in clips:
-            source = read_source(path, max_frames=frames)
+        for clip in clips:
+            source = read_source(clip, max_frames=frames)
             result.conditions["clips"][source.name] = clip_conditions(source)
             for coder, tune, quality in passes(coders):
                 progress.update(task, description=f"{source.name}: {coder.name} {quality}")
@@ -130,15 +133,20 @@ def clip_conditions(source: SourceClip) -> dict[str, Any]:
         "frames": source.frames,
         "fps": str(source.fps),
         "colour": f"{colour.matrix} {'full' if colour.full_range else 'limited'} range, {colour.origin}",
-        "read": "4:2:0 planes, converted to RGB by corvid" if source.planes else "RGB from the video decoder",
+        "read": "4:2:0 planes, converted to RGB by corvid" if source.planes else "RGB from the source or its decoder",
     }
 
 
-def refuse_twins(coders: Sequence[Coder], clips: Sequence[Path]) -> None:
+def refuse_twins(coders: Sequence[Coder], clips: Sequence[Clip]) -> None:
     """Names are keys in the results, so they must differ."""
     if not coders or not clips:
         raise CodecError("evaluation: no codec or no clip; name a checkpoint or anchors, and clips")
-    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", [path.stem for path in clips])):
+    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", [path_of(clip).stem for clip in clips])):
         twins = [name for name, count in Counter([*names, MEAN]).items() if count > 1]
         if twins:
             raise CodecError(f"evaluation: {what} share the name {', '.join(twins)}; rename one ({MEAN} is taken)")
+
+
+def path_of(clip: Clip) -> Path:
+    """Where a clip is."""
+    return clip.path if isinstance(clip, VideoSequence) else Path(clip)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401 (pa.compute)
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from data.errors import DataError
@@ -28,8 +28,8 @@ class IndexedSequences:
     """The sequences of an index file.
 
     Parquet cannot be read row by row, so its columns are laid out once on each node as an Arrow file under the temporary
-    folder (`TMPDIR`; never beside the index, which may be on a shared disk) and mapped into memory: processes share the pages, and
-    only those that are looked at are there. Pickling carries the name only.
+    folder (`TMPDIR`; never beside the index, which may be on a shared disk) and mapped into memory: processes share the pages,
+    and only those that are looked at are there. Pickling carries the name only.
 
     Args:
         path: what `corvid data index` or `corvid data pack` wrote.
