@@ -1,9 +1,9 @@
 """What a worker needs to start on an index of two million sequences, and to draw a sample besides decoding it.
 
-A synthetic index is written. Processes import everything and wait; then all of them at once open the index, divide it into training and
-validation, and draw. Start is until the first sample; memory is resident, over what the same process had before. First one process
-alone that must lay the index out on this node ("cold"), then one that finds it laid out, then 2 ranks x 4 workers.
-Decoding is left out by a reader that gives black frames.
+A synthetic index is written. Processes import everything and wait; then all of them at once open the index, divide it into
+training and validation, and draw. Start is until the first sample; memory is resident, over what the same process had
+before. First one process alone that must lay the index out on this node ("cold"), then one that finds it laid out, then
+2 ranks x 4 workers. Decoding is left out by a reader that gives black frames.
 
     python benchmarks/index_scale.py [--sequences 2000000] [--draws 5000] [--json FILE]
 """
@@ -63,9 +63,8 @@ def main() -> None:
         found = {name: measured(index, count, choice.draws) for name, count in runs.items()}
     for name, rows in found.items():
         seconds, mb, median, late = (max(column) for column in zip(*rows, strict=True))
-        print(
-            f"{name}: start {seconds:.2f} s, {mb:.0f} MB; a draw {median:.3f} ms, 99 of 100 within {late:.3f} ms (the worst process)"
-        )
+        drawing = f"a draw {median:.3f} ms, 99 of 100 within {late:.3f} ms"
+        print(f"{name}, the worst process: start {seconds:.2f} s, {mb:.0f} MB; {drawing}")
     worst = [max(row[i] for rows in found.values() for row in rows) for i in range(3)]
     report(
         {

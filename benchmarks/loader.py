@@ -1,9 +1,9 @@
 """Random 7-frame clips at 448x256 from sources with a keyframe every 250 frames: our loader against decord opening each file.
 
 Sources are real clips, encoded by x264; they are indexed and packed by the `corvid data` commands. The peer opens a file with
-`decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole frames as uint8 RGB, as ours do. One process, the same files and
-as many clips for all three, rounds interleaved, medians. Then the demo codec trains on the unpacked index with one worker, and its waits
-for data and the worker's CPU time are measured.
+`decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole frames as uint8 RGB, as ours do. One process, the same
+files and as many clips for all three, rounds interleaved, medians. Then the demo codec trains on the unpacked index with one
+worker, and its waits for data and the worker's CPU time are measured.
 
     python benchmarks/loader.py [--clips 20] [--rounds 5] [--steps 40] [--sources VIDEO ...] [--json FILE]
 """
@@ -63,7 +63,7 @@ def prepared(folder: Path, sources: list[str | None]) -> tuple[list[Path], Path,
         encode(folder / "videos" / f"{n}.mp4", WIDTH, HEIGHT, LENGTH, ["-g", "250"], sources[n % len(sources)], start)
         for n, start in enumerate(spread)
     ]
-    keep_all = ["--near-static", "0", "--duplicates", "-1"]  # what they show does not matter here
+    keep_all = ["--static", "0", "--black", "0", "--duplicates", "-1"]  # what they show does not matter here
     corvid("index", folder / "videos", "-o", folder / "index.parquet", *keep_all)
     corvid("pack", folder / "index.parquet", folder / "packed")
     return files, folder / "index.parquet", folder / "packed" / "index.parquet"

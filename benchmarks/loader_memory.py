@@ -46,12 +46,10 @@ def main() -> None:
     warm = ours[int(len(ours) * WARM) :]
     tenth = max(1, len(warm) // 10)
     start, end = warm[:tenth].mean(0), warm[-tenth:].mean(0)
-    print(
-        f"ours: {choice.clips} clips in {seconds:.0f} s, MB of each worker after warm-up {start.round()}, at the end {end.round()}"
-    )
-    print(
-        f"decord readers that stay open: {peer[len(peer) // 10]:.0f} MB after a tenth, {peer[-1]:.0f} MB after {choice.peer} clips"
-    )
+    each = f"MB of each worker after warm-up {start.round()}, at the end {end.round()}"
+    print(f"ours: {choice.clips} clips in {seconds:.0f} s, {each}")
+    ends = f"{peer[len(peer) // 10]:.0f} MB after a tenth, {peer[-1]:.0f} MB after {choice.peer} clips"
+    print(f"decord readers that stay open: {ends}")
     report(
         {
             "rss_growth_percent": round(100 * float((end / start).max() - 1), 1),

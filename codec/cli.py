@@ -1,4 +1,4 @@
-"""The `corvid` command: compress, decompress, info, complexity."""
+"""The `corvid` command: compress, decompress, info, complexity, data."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from codec.report.complexity import complexity_json, complexity_tables, conditio
 from codec.stream import compress, decompress
 from codec.stream.container import read_stream
 from codec.stream.models import find_model, remember_model
+from data.cli import add_data_commands
 from data.errors import DataError
 from data.source import read_source
 from data.writer import write_video
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     add.add_argument("--json", default=None, help="also write the numbers to this file; as json=FILE")
     add.set_defaults(run=run_complexity)
+    add_data_commands(commands)
     return parser
 
 

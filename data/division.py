@@ -29,17 +29,20 @@ class Chosen:
 
 
 def divided(sequences: Sequences, every: int) -> tuple[Chosen, Chosen]:
-    """Sequences to train on and to validate on: those of every `every`-th file, so that no file is on both sides.
+    """Sequences to train on and to validate on: those of one file in `every`, so that no file is on both sides.
+
+    Of a list, every `every`-th file; with fewer files than that, all are on both sides. Of an index, files are chosen by
+    their names, so that a file keeps its side when others come or go, and when the set is packed; where none is chosen,
+    all are on both sides.
 
     Args:
         sequences: in the order of their files.
-        every: 2 or more; with fewer files than that, all are in both.
+        every: 2 or more.
     """
-    files = sequences.files if hasattr(sequences, "files") else _numbered(sequences)
-    if files[-1] + 1 < every:
+    held = sequences.lots % every == 0 if hasattr(sequences, "lots") else _numbered(sequences) % every == every - 1
+    if not held.any() or held.all():
         everything = Chosen(sequences, np.arange(len(sequences)))
         return everything, everything
-    held = files % every == every - 1
     return Chosen(sequences, np.flatnonzero(~held)), Chosen(sequences, np.flatnonzero(held))
 
 

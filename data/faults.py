@@ -31,13 +31,13 @@ class Faults:
 
     def __init__(self, sequences: Sequences, worst_share: float, record: Path | None = None) -> None:
         self.sequences, self.worst_share, self.record = sequences, worst_share, record
-        self._failed = torch.zeros(len(sequences), dtype=torch.bool).share_memory_()
+        self.failed = torch.zeros(len(sequences), dtype=torch.bool).share_memory_()
         self._reading = torch.full((MOST_WORKERS, 2), -1, dtype=torch.int64).share_memory_()  # process, sequence
 
     @property
     def count(self) -> int:
         """Sequences set aside so far, in all workers."""
-        return int(self._failed.sum())
+        return int(self.failed.sum())
 
     def first_good(self, first: int, make: Callable[[int], T]) -> T:
         """`make(number)` of sequence `first`, or of the next in the list that does not raise DataError.
@@ -47,21 +47,21 @@ class Faults:
         """
         for step in range(len(self.sequences)):
             number = (first + step) % len(self.sequences)
-            if self._failed[number]:
+            if self.failed[number]:
                 continue
-            self._note(number)
+            self.note(number)
             try:
                 return make(number)
             except DataError as error:
                 self.set_aside(number, str(error))
             finally:
-                self._note(-1)
+                self.note(-1)
         label = self.sequences[0].label
         raise DataError(f"all {len(self.sequences)} sequences failed, {label} too; give readable videos as data.root")
 
     def set_aside(self, number: int, reason: str) -> None:
         """Never draw sequence `number` again; DataError when too many have failed."""
-        self._failed[number] = True
+        self.failed[number] = True
         sequence = self.sequences[number]
         if self.record is not None:
             row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.part}
@@ -80,10 +80,10 @@ class Faults:
         """A reading process takes one thread, and leaves Ctrl-C to the training process, which ends its workers itself."""
         torch.set_num_threads(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._note(-1)
+        self.note(-1)
 
-    def _note(self, number: int) -> None:
-        """Leave word of what is being read, for the case that this process does not come back from it."""
+    def note(self, number: int) -> None:
+        """Leave word of which sequence is being read, -1 for none, for the case that this process does not come back."""
         worker = get_worker_info()
         if worker is not None:
             self._reading[worker.id] = torch.tensor([os.getpid(), number])

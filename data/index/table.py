@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -78,10 +79,9 @@ class IndexedSequences:
         return _sequence(row, self.moved.get(str(path), path))
 
     @property
-    def files(self) -> np.ndarray:
-        """int32 `(len,)`: which file each sequence comes from, counted from 0 in the order of the index."""
-        column = self._batches[0].schema.get_field_index("file")
-        return np.concatenate([batch.column(column).to_numpy() for batch in self._batches])
+    def lots(self) -> np.ndarray:
+        """uint32 `(len,)`: a number that depends on the name of the file that a sequence comes from, packed or not."""
+        return self.column("lot")
 
     @property
     def shards(self) -> list[Path]:
@@ -95,7 +95,7 @@ class IndexedSequences:
         return [self.root / name for name in names]
 
     def column(self, name: str) -> np.ndarray:
-        """A whole column of numbers, `(len,)`; see `data.index.schema`."""
+        """A whole column of numbers, `(len,)`."""
         return np.concatenate([batch.column(batch.schema.get_field_index(name)).to_numpy(False) for batch in self._batches])
 
 
@@ -138,21 +138,21 @@ def _laid_out(path: Path) -> Path:
 
 
 def _lay_out(path: Path, target: Path) -> None:
-    """Rows in batches of `PORTION`, with the number of the file that each belongs to."""
+    """Rows in batches of `PORTION`, with their lots."""
     words = [name for name in READ_IN_TRAINING if COLUMNS.field(name).type == pa.string() and name not in ("path", "source")]
-    code = pa.dictionary(pa.int32(), pa.string())
-    fields = [pa.field(name, code if name in words else COLUMNS.field(name).type) for name in READ_IN_TRAINING]
-    schema = pa.schema([*fields, pa.field("file", pa.int32())])
-    before, number = None, -1
-    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True, unify_dictionaries=True)
-    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-        for batch in pq.ParquetFile(path, read_dictionary=words).iter_batches(PORTION, columns=READ_IN_TRAINING):
+    others = [name for name in READ_IN_TRAINING if name not in words]
+    coded = pq.read_table(path, columns=words, read_dictionary=words).unify_dictionaries().combine_chunks()
+    schema = pa.schema([*(COLUMNS.field(name) for name in others), *coded.schema, pa.field("lot", pa.uint32())])
+    done = 0
+    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in pq.ParquetFile(path).iter_batches(PORTION, columns=others):
             paths = pa.compute.coalesce(batch.column("source"), batch.column("path"))
-            new = pa.compute.not_equal(paths[1:], paths[:-1]).to_numpy(False)
-            numbers = number + int(paths[0].as_py() != before) + np.concatenate([[0], np.cumsum(new)])
-            before, number = paths[-1].as_py(), int(numbers[-1])
-            columns = [batch.column(name) for name in READ_IN_TRAINING]
-            writer.write_batch(pa.record_batch([*columns, pa.array(numbers, pa.int32())], schema=schema))
+            new = np.concatenate([[True], pa.compute.not_equal(paths[1:], paths[:-1]).to_numpy(False)])
+            lots = np.array([crc32(name.encode()) for name in paths.filter(pa.array(new)).to_pylist()], np.uint32)
+            told = [column.chunk(0) for column in coded.slice(done, len(batch)).columns]
+            done += len(batch)
+            columns = [batch.column(name) for name in others]
+            writer.write_batch(pa.record_batch([*columns, *told, pa.array(lots[np.cumsum(new) - 1])], schema=schema))
 
 
 def _sequence(row: dict[str, Any], path: Path) -> Sequence:

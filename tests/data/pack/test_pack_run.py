@@ -1,9 +1,12 @@
 """Packing a folder of shards: what is in them, and what happens when it is interrupted or sources are bad."""
 
 import csv
+import errno
 import io
 import json
+import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +16,14 @@ import pytest
 import torch
 import webdataset
 import xxhash
+from pebble import ProcessExpired
 
 from data.errors import DataError
 from data.index.table import IndexedSequences
 from data.pack import run
 from data.pack.member import Packed
-from data.pack.plan import PackOptions, Plan, Row
+from data.pack.options import PackOptions
+from data.pack.plan import Plan, Row
 from data.pack.run import pack
 from data.probe import probe
 from data.readers import open_reader
@@ -176,10 +181,10 @@ def test_low_quality_is_rejected(tmp_path: Path, index_of):
 def test_parts_merge(tmp_path: Path, index_of):
     """Catches members lost or doubled between parts, and an index of some parts taken for the whole."""
     plan, out = Plan(index_of(*GOOD), PackOptions(longest=15)), tmp_path / "out"
-    for part in (2, 0):
+    for part in (3, 1):
         summary = pack(plan, out, (part, 3), workers=0)
         assert summary.missing and summary.index is None and not (out / "index.parquet").exists()
-    summary = pack(plan, out, (1, 3), workers=0)
+    summary = pack(plan, out, (2, 3), workers=0)
     assert summary.missing == 0 and len(IndexedSequences(summary.index)) == len(plan)
     pack(plan, tmp_path / "one", workers=0)
     assert members_bytes(out) == members_bytes(tmp_path / "one")
@@ -219,3 +224,37 @@ def test_short_members(tmp_path: Path, index_of, row_of):
     assert all(sequence.fps == 25 for sequence in sequences)
     assert all(len(open_reader(sequence).read([0])) == 1 for sequence in sequences)
     assert probe(sequences[0].path, sequences[0].part).frames == sequences[0].frames
+
+
+def test_varying_frame_rates_become_constant(tmp_path: Path, ffmpeg, index_in):
+    """Catches frames dropped or doubled to make times even."""
+    varying = ["-vf", "setpts='if(gt(N,10),PTS*1.5+7,PTS)'", "-fps_mode", "vfr"]
+    scene = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"]
+    ffmpeg(*scene, *varying, "-c:v", "libx264", "-pix_fmt", "yuv420p", tmp_path / "a.mkv")
+    [packed] = IndexedSequences(pack(Plan(index_in(tmp_path, "a.mkv"), LOSSLESS), tmp_path / "out", workers=0).index)
+    assert len(set(np.diff(probe(tmp_path / "a.mkv").pts).tolist())) > 1 and packed.timing.pts_step
+    assert torch.equal(open_reader(packed).read(range(25)), read_source(tmp_path / "a.mkv").rgb)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(TimeoutError(), "took more than 380 s"), (ProcessExpired("", 9), "died .exit code")]
+)
+def test_lost_processes_are_rejections(tmp_path: Path, index_of, error: Exception, reason: str):
+    """Catches one file that hangs or crashes its process and ends the whole job."""
+    [member] = Plan(index_of("h264.mp4"), PackOptions()).members(range(1))
+    future: Future[Packed] = Future()
+    future.set_exception(error)
+    path, first, frames, said = run._outcome(member, future)
+    assert (path, first, frames) == ("h264.mp4", 0, 40) and re.search(rf"h264\.mp4: .*{reason}", said)
+
+
+def test_full_disk_stops_at_once(tmp_path: Path, index_of, monkeypatch: pytest.MonkeyPatch):
+    """Catches a full disk taken for two million bad files."""
+
+    def full(*arguments: object) -> Packed:
+        raise OSError(errno.ENOSPC, "No space left on device", "scratch")
+
+    monkeypatch.setattr(run, "pack_member", full)
+    with pytest.raises(DataError, match="scratch: No space left on device; make room"):
+        pack(Plan(index_of(*GOOD), PackOptions()), tmp_path / "out", workers=0)
+    assert not (tmp_path / "out" / "rejected.csv").exists()

@@ -1,0 +1,1 @@
+"""The `corvid data` commands, a module each."""

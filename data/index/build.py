@@ -1,0 +1,166 @@
+"""Building an index: scan what is new, drop duplicates and test pictures, write it with its report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.errors import DataError
+from data.index.counts import counts_of
+from data.index.duplicates import duplicates
+from data.index.exclude import check_places, excluded_pictures, matches
+from data.index.options import IndexOptions
+from data.index.pool import scan_all
+from data.index.report import write_report
+from data.index.scan import Scan
+from data.index.schema import COLUMNS
+from data.index.source import Source, Stamp, find_sources, stamp_of
+from data.index.store import DROPPED, Journal, Stored, read_index, table_of, write_index
+
+COPY, NEAR, EXCLUDED = "duplicate", "near duplicate", "in a test set"
+AFTERWARDS = (COPY, NEAR, EXCLUDED)  # reasons that depend on other files, judged anew each time
+log = logging.getLogger(__name__)
+
+
+def build_index(
+    where: str | Path, output: Path, options: IndexOptions, part: tuple[int, int] | None = None, workers: int = 1
+) -> Stored:
+    """Index a collection, or bring its index up to date.
+
+    Files of unchanged size and time are taken from the index that is there, and from the journal of an interrupted run beside it.
+
+    Args:
+        where: as for `find_sources`.
+        output: the .parquet file; its folder must exist.
+        options: what is wanted.
+        part: (3, 64) indexes the third of 64 parts.
+        workers: processes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: nothing is found, `output` is the index of another collection, or a file cannot be written.
+    """
+    check_places(options.exclude)
+    root, sources = find_sources(where, part)
+    heading = {"root": str(root), "scan": asdict(options.scan), "part": part}
+    before = _before(output, str(root), options, part)
+    journal = Journal(output.with_suffix(".journal"), heading)
+    try:
+        todo, kept = _todo(sources, before, journal)
+        log.info("%s: %d files, %d of them known", where, len(sources), len(sources) - len(todo))
+        scan_all(todo, options.scan, workers, journal.add)
+        names = {source.name for source in sources}
+        fresh = [scan for name, scan in journal.done.items() if name in names and name not in kept]
+        rows, dropped = _joined(before, kept, fresh)
+        stored = finish(Stored(str(root), options, part, str(where), rows, dropped), output)
+    except BaseException:
+        journal.close()
+        raise
+    journal.close(remove=True)
+    return stored
+
+
+def finish(stored: Stored, output: Path) -> Stored:
+    """Drop duplicates and test pictures among all rows, then write the index and its report.
+
+    Args:
+        stored: rows before or after an earlier `finish`: what that dropped is judged anew.
+        output: the .parquet file.
+    """
+    afterwards = pc.is_in(stored.dropped["reason"], pa.array(AFTERWARDS))
+    back = stored.dropped.filter(afterwards).select(COLUMNS.names).cast(COLUMNS)
+    rows = pa.concat_tables([stored.rows, back]).sort_by([("path", "ascending"), ("first", "ascending")]).combine_chunks()
+    dropped = [stored.dropped.filter(pc.invert(afterwards))]
+    if stored.options.exclude and len(rows):
+        found, details = matches(rows, excluded_pictures(stored.options.exclude), stored.options.exclude_bits)
+        dropped.append(_with_words(rows, found, EXCLUDED, details, "it must not be trained on"))
+        rows = rows.filter(pa.array(~found)).combine_chunks()
+    if len(rows):
+        instead, apart = duplicates(rows, stored.options.duplicates)
+        for reason, gone in ((COPY, (instead >= 0) & (apart < 0)), (NEAR, (instead >= 0) & (apart >= 0))):
+            dropped.append(_with_words(rows, gone, reason, _kept_instead(rows, gone, instead, apart), "none is needed"))
+        rows = rows.filter(pa.array(instead < 0))
+    whole = pa.concat_tables(dropped).sort_by([("path", "ascending"), ("first", "ascending")])
+    result = Stored(stored.root, stored.options, stored.part, stored.where, rows, whole)
+    write_index(output, result, counts_of(result))
+    write_report(result, output)
+    return result
+
+
+def _before(output: Path, root: str, options: IndexOptions, part: tuple[int, int] | None) -> Stored | None:
+    """The index that is there, if its rows can be kept."""
+    if not output.exists():
+        return None
+    found = read_index(output)
+    if (found.root, found.part) != (root, part):
+        what = f"of {found.root}" + (f", part {found.part[0]} of {found.part[1]}" if found.part else "")
+        raise DataError(f"{output}: is an index {what}; give another output, or remove it")
+    if found.options.scan != options.scan:
+        log.warning("%s: was made with other options; all files are scanned again", output)
+        return None
+    return found
+
+
+def _todo(sources: list[Source], before: Stored | None, journal: Journal) -> tuple[list[Source], set[str]]:
+    """Sources to scan, and names of those whose rows are kept from `before`."""
+    known: dict[str, Stamp] = {}
+    for table in () if before is None else (before.rows, before.dropped):
+        columns = (table[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
+        known.update((name, Stamp(size, time)) for name, size, time in zip(*columns, strict=True))
+    gone = known.keys() - {source.name for source in sources}
+    if gone:
+        log.warning("%d files of the index are gone and their sequences dropped, %s among them", len(gone), min(gone))
+    todo, kept = [], set()
+    for source in sources:
+        stamp = _stamp(source)
+        noted = journal.done.get(source.name)
+        if known.get(source.name) == stamp:
+            kept.add(source.name)
+        elif noted is None or noted.stamp != stamp:
+            todo.append(source)
+    return todo, kept
+
+
+def _stamp(source: Source) -> Stamp | None:
+    try:
+        return stamp_of(source.sequence.path)
+    except DataError:  # it is scanned, and rejected with this reason
+        return None
+
+
+def _joined(before: Stored | None, kept: set[str], fresh: Iterable[Scan]) -> tuple[pa.Table, pa.Table]:
+    """Rows and dropped rows, those from before and the new ones."""
+    scans = list(fresh)
+    rows = [table_of((row for scan in scans for row in scan.rows), COLUMNS)]
+    dropped = [table_of((row for scan in scans for row in scan.dropped), DROPPED)]
+    if before is not None:
+        names = pa.array(sorted(kept), pa.string())
+        rows.append(before.rows.filter(pc.is_in(before.rows["path"], names)).replace_schema_metadata(None))
+        dropped.append(before.dropped.filter(pc.is_in(before.dropped["path"], names)).replace_schema_metadata(None))
+    return pa.concat_tables(rows), pa.concat_tables(dropped)
+
+
+def _with_words(rows: pa.Table, chosen: np.ndarray, reason: str, details: list[str], remedy: str) -> pa.Table:
+    """The chosen rows as dropped ones."""
+    table = rows.filter(pa.array(chosen))
+    words = {"reason": [reason] * len(table), "detail": details, "remedy": [remedy] * len(table)}
+    for name, values in words.items():
+        table = table.append_column(name, pa.array(values, pa.string()))
+    return table.cast(DROPPED)
+
+
+def _kept_instead(rows: pa.Table, gone: np.ndarray, instead: np.ndarray, apart: np.ndarray) -> list[str]:
+    numbers = np.flatnonzero(gone)
+    better = rows.take(pa.array(instead[numbers])).select(["path", "first"]).to_pylist()
+    return [
+        f"of {row['path']} from frame {row['first']}" + (f", {apart[number]:.1f} bits of 64 apart" if apart[number] >= 0 else "")
+        for number, row in zip(numbers, better, strict=True)
+    ]

@@ -1,0 +1,140 @@
+"""Small pictures of every frame of a source, and every sign that one is damaged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import av.logging
+import cv2
+import numpy as np
+import xxhash
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
+
+from data.checks import REPAIR
+from data.errors import DataError
+from data.probe import Probe
+from data.readers import Reader
+
+SIDE = 160  # pixels of the longer side
+PORTION = 8  # frames that a reader decodes at once
+STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
+log = logging.getLogger(__name__)
+
+
+def video_pictures(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
+    """Every frame of a video by one sequential decode that takes nothing for granted.
+
+    Damage is what raises, what ffmpeg logs as an error or worse, what the decoder marks as corrupt, and a frame that is promised
+    but does not come; frames before the first that can be decoded may be missing (a file cut out of another). Decoders of HEVC
+    take nearly any bits for a picture and say nothing, so such a file is decoded twice, see `_rows_agree`.
+
+    Yields:
+        Number of the frame, and uint8 BGR `(h, w, 3)`, at most `SIDE` pixels long.
+
+    Raises:
+        DataError: a frame is damaged, missing or of another size than the first.
+    """
+    numbers = None if found.pts is None else {int(pts): number for number, pts in enumerate(found.pts)}
+    size, shrink = shrunk(found.width, found.height), VideoReformatter()
+    twice = found.codec == "hevc"
+    digests: list[int] = []
+    last = None
+    for count, frame in enumerate(_frames(found)):
+        if (frame.width, frame.height) != (found.width, found.height):
+            raise DataError(f"{found.path}: frame {count} changes the size to {frame.width}x{frame.height}; cut the file there")
+        if twice:
+            digests.append(_digest(frame))
+        number = count if numbers is None else numbers.get(frame.pts)
+        if number is None:
+            continue  # hidden by an edit list
+        if last is not None and number != last + 1:
+            raise DataError(f"{found.path}: frame {last + 1} of {found.frames} cannot be decoded; {REPAIR}")
+        last = number
+        small = shrink.reformat(frame, *size, format="bgr24", interpolation="AREA")
+        yield number, small.to_ndarray()
+    stop = 0 if last is None else last + 1
+    if not stop or (numbers is not None and stop != found.frames):
+        raise DataError(f"{found.path}: frames from {stop} on, of {found.frames}, cannot be decoded; {REPAIR}")
+    if twice and not _rows_agree(found, digests):
+        raise DataError(f"{found.path}: damaged, two ways of decoding it give different pictures; {REPAIR}")
+
+
+def reader_pictures(reader: Reader) -> Iterator[tuple[int, np.ndarray]]:
+    """As `video_pictures`, of raw video or a folder of pictures."""
+    size = shrunk(reader.width, reader.height)
+    for first in range(0, reader.frames, PORTION):
+        numbers = range(first, min(first + PORTION, reader.frames))
+        for number, picture in zip(numbers, reader.read(numbers).permute(0, 2, 3, 1).numpy(), strict=True):
+            yield number, cv2.resize(picture[..., ::-1], size, interpolation=cv2.INTER_AREA)
+
+
+def shrunk(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the small pictures."""
+    scale = min(1.0, SIDE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _frames(found: Probe) -> Iterator[av.VideoFrame]:
+    """All frames of one thread's decode; DataError at the first sign of damage."""
+    count = 0
+    try:
+        with _errors() as errors, found.opened() as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = STRICT
+            del errors[:]  # of opening: about other streams, or repeated by decoding
+            for packet in container.demux(stream):
+                for frame in packet.decode():
+                    if errors or frame.is_corrupt:
+                        break
+                    yield frame
+                    count += 1
+                else:
+                    if not errors and not packet.is_corrupt:
+                        continue
+                said = f" ({errors[0][2].strip()})" if errors else ""
+                raise DataError(f"{found.path}: damaged near frame {count}{said}; {REPAIR}")
+    except (FFmpegError, OSError) as error:
+        raise DataError(f"{found.path}: cannot be decoded near frame {count} ({error.strerror or error}); {REPAIR}") from error
+
+
+def _rows_agree(found: Probe, digests: list[int]) -> bool:
+    """Whether decoding row by row gives the same pictures.
+
+    One thread goes on from a row of blocks to the next wherever its bits end; several threads begin every row where the slice's
+    header says (wavefronts, which x265 writes unless told not to). Wrong bits rarely end where they should, and the two differ.
+    Logging is off: ffmpeg's threads would wait for Python's.
+    """
+    place = -1
+    try:
+        with found.opened() as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count, stream.codec_context.thread_type = 2, "SLICE"
+            stream.codec_context.options = STRICT
+            for place, frame in enumerate(container.decode(stream)):
+                if place >= len(digests) or _digest(frame) != digests[place]:
+                    return False
+    except (FFmpegError, OSError) as error:
+        log.debug("%s: row by row: %s", found.path, error)
+        return False
+    return place + 1 == len(digests)
+
+
+def _digest(frame: av.VideoFrame) -> int:
+    return xxhash.xxh3_64_intdigest(memoryview(frame.planes[0]))
+
+
+@contextmanager
+def _errors() -> Iterator[list[tuple[int, str, str]]]:
+    """ffmpeg's messages of this thread, errors and worse."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(True) as messages:
+            yield messages
+    finally:
+        av.logging.set_level(before)

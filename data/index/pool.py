@@ -1,0 +1,105 @@
+"""Scanning many files at once, so that one that crashes or hangs a decoder costs itself only."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+
+from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
+
+from data.checks import REPAIR
+from data.errors import DataError
+from data.index.options import ScanOptions
+from data.index.scan import Scan, rejected, scan
+from data.index.source import Source, Stamp, stamp_of
+
+AHEAD = 4  # files handed out for each worker
+TASKS = 500  # files after which a worker is replaced, against leaks in libraries
+SECONDS, SECONDS_PER_MB = 120.0, 10.0  # a file may take; 4K HEVC takes 1.5 s/MB on one core
+log = logging.getLogger(__name__)
+
+
+def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Callable[[Scan], None]) -> None:
+    """Scan files in processes of their own, in any order; a bar shows how far it is.
+
+    Args:
+        sources: what to scan.
+        options: of `scan`.
+        workers: processes.
+        keep: called with every answer as it comes.
+    """
+    todo = iter(sources)
+    pending: dict[Future[Scan], Source] = {}
+    context = multiprocessing.get_context("fork")  # nothing but the answer is shared; spawn would import all that the command did
+    with ProcessPool(workers, max_tasks=TASKS, context=context) as pool, _Bar(len(sources)) as bar:
+        try:
+            while True:
+                for source in _some(todo, AHEAD * workers - len(pending)):
+                    pending[pool.schedule(scan, [source, options], timeout=_patience(source))] = source
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    answer = _answer(future, pending.pop(future))
+                    keep(answer)
+                    bar.count(answer)
+        except BaseException:
+            pool.stop()
+            raise
+
+
+def _answer(future: Future[Scan], source: Source) -> Scan:
+    """What a worker found, or why there is nothing."""
+    path = source.sequence.path
+    try:
+        return future.result()
+    except TimeoutError:
+        message = f"{path}: the decoder did not finish in {_patience(source):.0f} s; {REPAIR}"
+    except ProcessExpired as error:
+        message = f"{path}: the decoder crashed (exit code {error.exitcode}); {REPAIR}"
+    except Exception as error:  # whatever a library raises for one file must not end the run; the row in the report says it
+        log.warning("%s: %s: %s", path, type(error).__name__, error)
+        message = f"{path}: failed with {type(error).__name__}: {str(error).replace('; ', ', ')}; {REPAIR}, or report this"
+    return rejected(source, _stamp(source), message)
+
+
+def _some(todo: Iterable[Source], count: int) -> Iterable[Source]:
+    return (source for _, source in zip(range(count), todo, strict=False))
+
+
+def _patience(source: Source) -> float:
+    return SECONDS + SECONDS_PER_MB * _stamp(source).bytes / 1e6
+
+
+def _stamp(source: Source) -> Stamp:
+    try:
+        return stamp_of(source.sequence.path)
+    except DataError:  # the scan says so too
+        return Stamp(0, 0)
+
+
+class _Bar:
+    """A progress bar with sequences, hours, and files that were rejected."""
+
+    def __init__(self, total: int) -> None:
+        self._bar = tqdm(total=total, desc="index", unit="file", disable=None, smoothing=0.05)
+        self._sequences = self._rejected = 0
+        self._hours = 0.0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def count(self, scan: Scan) -> None:
+        """One more file."""
+        self._sequences += len(scan.rows)
+        self._hours += sum(row["frames"] * row["fps_den"] / row["fps_num"] for row in scan.rows) / 3600
+        self._rejected += not scan.rows
+        self._bar.set_postfix_str(
+            f"{self._sequences} sequences, {self._hours:.1f} h, {self._rejected} files rejected", refresh=False
+        )
+        self._bar.update()

@@ -1,0 +1,151 @@
+"""Scanning: what is in one file, found by decoding all of it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data.errors import DataError
+from data.index.analysis import Analyser, Analysis
+from data.index.hashing import hashed_frames, phash
+from data.index.matroska import check_clusters
+from data.index.options import ScanOptions
+from data.index.pictures import reader_pictures, video_pictures
+from data.index.pieces import Piece, pieces
+from data.index.source import Source, Stamp, content_of, printable, stamp_of
+from data.probe import Probe, probe
+from data.readers import Reader, open_reader
+
+UNREADABLE = "unreadable"
+DETAILS = {
+    "short": "{frames} frames between cuts, at least {min_frames} are wanted",
+    "black": "mean luma {luma:.1f}, black is below {black:g}",
+    "near-static": "neighbouring frames differ by {motion:.3f}, near-static is below {static:g}",
+}
+REMEDIES = {"short": "lower --min-frames", "black": "lower --black", "near-static": "lower --static"}
+Row = dict[str, Any]  # see `data.index.schema`
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a file gives.
+
+    Attributes:
+        name: of the source.
+        stamp: of the file when it was read.
+        rows: of the index.
+        dropped: rows that are not wanted, with `reason`, `detail` and `remedy`; a file that cannot be used is one of 0 frames.
+    """
+
+    name: str
+    stamp: Stamp
+    rows: list[Row] = field(default_factory=list)
+    dropped: list[Row] = field(default_factory=list)
+
+
+def scan(source: Source, options: ScanOptions) -> Scan:
+    """Decode a source, cut it, look at it, hash it. Raises nothing for a bad file: that is its answer."""
+    cv2.setNumThreads(1)
+    stamp = Stamp(0, 0)
+    try:
+        stamp = stamp_of(source.sequence.path)
+        if printable(str(source.sequence.path)) != str(source.sequence.path):
+            raise DataError(f"{source.sequence.path}: its name is not UTF-8, an index cannot hold it; rename it")
+        return _scan(source, stamp, options)
+    except DataError as error:
+        return rejected(source, stamp, str(error))
+
+
+def rejected(source: Source, stamp: Stamp, message: str) -> Scan:
+    """The answer for a file that cannot be used; a DataError's message ends in its remedy."""
+    detail, _, remedy = printable(message.removeprefix(f"{source.sequence.path}: ")).rpartition("; ")
+    row = _dropped(UNREADABLE, detail or remedy, remedy if detail else "", first=0, frames=0)
+    return Scan(source.name, stamp, [], [row | {"path": source.name, "bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns}])
+
+
+def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
+    path = source.sequence.path
+    opened: Probe | Reader = probe(path) if source.kind == "video" else open_reader(source.sequence)
+    if source.kind == "video":
+        check_clusters(path)
+    pictures = video_pictures(opened) if isinstance(opened, Probe) else reader_pictures(opened)
+    analyser, start, frames = Analyser(options.cut), None, 0
+    for number, picture in pictures:
+        start = number if start is None else start
+        analyser.add(picture)
+        frames = number + 1
+    common, keys = _common(source, opened, frames)
+    common |= {"bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns, "content": content_of(path)}
+    common["licence"] = source.sequence.licence or options.licence
+    if stamp_of(path) != stamp:
+        raise DataError(f"{path}: was changed while it was read; index again when nothing writes to it")
+    found, result = analyser.finish(), Scan(source.name, stamp)
+    for piece in _wanted(source, found, options, start, frames):
+        row = common | _row(piece, found, start, keys, opened.fps)
+        if piece.reason:
+            words = {**vars(options), "frames": row["frames"], "luma": piece.luma, "motion": piece.motion}
+            result.dropped.append(row | _dropped(piece.reason, DETAILS[piece.reason].format(**words), REMEDIES[piece.reason]))
+        else:
+            result.rows.append(row)
+    return result
+
+
+def _wanted(source: Source, found: Analysis, options: ScanOptions, start: int, frames: int) -> Iterator[Piece]:
+    """Pieces of the spans that are asked for; DataError when a span is not in the file."""
+    for first, count in source.spans or ((0, None),):
+        stop = frames if count is None else first + count
+        if stop > frames or first >= stop:
+            what = f"frames {first}..{stop - 1} are listed, it holds 0..{frames - 1}"
+            raise DataError(f"{source.sequence.path}: {what}; correct the manifest")
+        if stop > start:
+            yield from pieces(found, options, (max(first - start, 0), stop - start))
+
+
+def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, list[int]]:
+    """Columns that all rows of a file share, and the numbers of its keyframes."""
+    row = {"path": source.name, "source": None, "kind": source.kind, "offset": None, "file_frames": frames}
+    row |= {"width": opened.width, "height": opened.height, "codec": "", "plain": False, "pts_first": 0, "pts_step": 0}
+    fps = Fraction(opened.fps if isinstance(opened, Probe) else opened.rate).limit_denominator(1_000_000)
+    row |= {"fps_num": fps.numerator, "fps_den": fps.denominator}
+    colour, keys = opened.colour, []
+    row |= {"matrix": colour.matrix, "full_range": colour.full_range, "colour_origin": colour.origin}
+    if not isinstance(opened, Probe):
+        return row | {"pixel_format": getattr(opened, "pixel_format", "rgb24")}, keys
+    row |= {"codec": opened.codec, "pixel_format": opened.pixel_format, "plain": opened.plain}
+    if opened.pts is not None and (timing := _timing(opened)):
+        row["pts_first"], row["pts_step"], keys = timing
+    return row, keys
+
+
+def _timing(found: Probe) -> tuple[int, int, list[int]] | None:
+    """First time, step and keyframe numbers of a video of constant frame rate; None of another."""
+    steps = np.unique(np.diff(found.pts))
+    step = int(steps[0]) if len(steps) else 1
+    if len(steps) > 1 or step >= 1 << 31 or not len(found.key_pts):
+        return None
+    numbers, rests = np.divmod(found.key_pts - found.pts[0], step)
+    return None if rests.any() else (int(found.pts[0]), step, numbers.tolist())
+
+
+def _row(piece: Piece, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
+    """Columns of one sequence; `start` is the number of the first frame that was analysed."""
+    first, stop = start + piece.first, start + piece.stop
+    before = [key for key in keys if key <= first][-1:]
+    places = hashed_frames(piece.stop - piece.first, float(fps))
+    return {
+        "first": first,
+        "frames": stop - first,
+        "key_frames": before + [key for key in keys if first < key < stop],
+        "hashes": [] if piece.reason else [phash(found.thumbs[piece.first + place]) for place in places],
+        "motion": piece.motion,
+        "luma": piece.luma,
+    }
+
+
+def _dropped(reason: str, detail: str, remedy: str, **more: Any) -> Row:
+    return {"reason": reason, "detail": detail, "remedy": remedy, **more}

@@ -1,0 +1,223 @@
+"""Staging: shards are copied to a disk of the node before they are read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.checks import REPAIR
+from data.errors import DataError
+from data.storage import opened_anywhere
+
+MARKER = "corvid-stage-"
+PORTION = 2**24  # bytes copied at once
+log = logging.getLogger(__name__)
+_in_use: dict[Path, int] = {}  # descriptors of the sets' folders, locked while this process runs
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard, its bytes, and where its copy goes; the copy's name says which version of the shard it is."""
+
+    place: str
+    size: int
+    target: Path
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(self.target.name + ".part")
+
+
+def stage_shards(files: Sequence[str | Path], folder: Path | str, limit_gb: float) -> dict[str, Path]:
+    """Copy shards to a disk of this node, or go on doing so; several processes of a node may call it at once and share the work.
+
+    A copy is kept for later runs; it is renamed when it is whole, and one that was interrupted is continued. Copies of other sets
+    are removed when their room is needed and no process uses them. Locks are on the files themselves, by the kernel, so
+    nothing is left of a process that dies.
+
+    Args:
+        files: paths, or URLs that fsspec knows (s3://...). The first of them are staged, as many as fit.
+        folder: on a disk of the node; the copies go to a folder in it named after where the files are.
+        limit_gb: bytes / 1e9 that all that is staged in `folder` may take.
+
+    Returns:
+        Where the staged ones are; what is not in it did not fit, which is warned of, and is read from where it is.
+
+    Raises:
+        DataError: a file is missing or changes, the folder cannot be written or the disk is full.
+    """
+    places = [str(file) for file in files]
+    own = Path(folder) / (
+        MARKER + hashlib.sha256("\n".join(sorted({_parent(place) for place in places})).encode()).hexdigest()[:12]
+    )
+    try:
+        _use(own)
+        shards = [_described(place, own) for place in places]
+        fitting = shards[: _make_room(shards, own, limit_gb * 1e9)]
+        _copy_all(fitting, own)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free it, or lower data.stage_gb" if full else "check data.stage"
+        raise DataError(f"{own}: {'the disk is full' if full else error}; {remedy}") from error
+    if len(fitting) < len(shards):
+        need = sum(shard.size for shard in shards) / 1e9
+        log.warning("%s: %d of %d shards staged (%.1f GB in all, limit %g GB); the others are read from where they are",
+                    own, len(fitting), len(shards), need, limit_gb)  # fmt: skip
+    return {shard.place: shard.target for shard in fitting}
+
+
+def _parent(place: str) -> str:
+    return place.rpartition("/")[0] if "://" in place else str(Path(place).resolve().parent)
+
+
+def _described(place: str, own: Path) -> _Shard:
+    try:
+        if "://" in place:
+            import fsspec
+
+            system, path = fsspec.core.url_to_fs(place)
+            found = system.info(path)
+            size, version = found["size"], [found.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created")]
+        else:
+            stat = os.stat(place)
+            size, version = stat.st_size, [stat.st_mtime_ns]
+    except Exception as error:  # every storage raises its own kinds
+        raise DataError(f"{place}: cannot be staged ({error or type(error).__name__}); check the path and the storage") from error
+    known = hashlib.sha256(f"{place} {size} {version}".encode()).hexdigest()[:12]
+    name = place.rpartition("/")[2]
+    return _Shard(place, size, own / f"{Path(name).stem}-{known}{Path(name).suffix}")
+
+
+def _use(own: Path) -> None:
+    """Make a set's folder and mark it as used until this process and its workers end."""
+    own.mkdir(parents=True, exist_ok=True)
+    if own not in _in_use:
+        handle = os.open(own, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        _in_use[own] = handle
+        own.mkdir(exist_ok=True)  # it may have been removed while we waited
+    os.utime(own)
+
+
+def _make_room(shards: list[_Shard], own: Path, limit: float) -> int:
+    """How many of the shards can be staged, after removing what is in the way and nobody's."""
+    for shard in shards:
+        stem, suffix = shard.target.stem.rpartition("-")[0], shard.target.suffix
+        for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {shard.target, shard.part}:
+            old.unlink(missing_ok=True)  # another version of it
+    need = sum(shard.size for shard in shards)
+    others = [path for path in own.parent.glob(MARKER + "*") if path.is_dir() and path != own]
+    for other in sorted(others, key=lambda path: path.stat().st_mtime):
+        if need <= _room(shards, own, limit):
+            break
+        _evict(other)
+    room, count = _room(shards, own, limit), 0
+    while count < len(shards) and shards[count].size <= room:
+        room -= shards[count].size
+        count += 1
+    return count
+
+
+def _room(shards: list[_Shard], own: Path, limit: float) -> float:
+    """Bytes that these shards may take, of the limit and of the disk."""
+    ours = _size(path for shard in shards for path in (shard.target, shard.part))
+    every = _size(path for path in own.parent.glob(MARKER + "*/*"))
+    return min(limit - (every - ours), shutil.disk_usage(own).free + ours)
+
+
+def _size(files: Iterable[Path]) -> int:
+    size = 0
+    for file in files:
+        with suppress(FileNotFoundError):  # not yet there, or renamed or removed by another process meanwhile
+            size += file.stat().st_size
+    return size
+
+
+def _evict(other: Path) -> None:
+    """Remove another set unless a process uses it."""
+    handle = os.open(other, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(other, ignore_errors=True)
+        log.info("%s: removed to make room", other)
+    except BlockingIOError:
+        log.info("%s: in use, kept", other)
+    finally:
+        os.close(handle)
+
+
+def _copy_all(shards: list[_Shard], own: Path) -> None:
+    """Copy what no other process is copying, then wait for those."""
+    missing = [shard for shard in shards if not _is_whole(shard)]
+    with tqdm(
+        total=sum(shard.size for shard in missing), desc=f"stage to {own.parent}", unit="B", unit_scale=True, disable=None
+    ) as bar:
+        for wait in (False, True):
+            for shard in missing:
+                while not _is_whole(shard):
+                    with _locked(shard.part, wait) as handle:
+                        if handle is not None:
+                            _copy(shard, handle, bar)
+                        elif not wait:
+                            break
+        bar.update(bar.total - bar.n)
+
+
+def _is_whole(shard: _Shard) -> bool:
+    return shard.target.is_file() and shard.target.stat().st_size == shard.size
+
+
+@contextmanager
+def _locked(part: Path, wait: bool) -> Iterator[int | None]:
+    """The part, open and locked; None when another process has it, or had it and has renamed it."""
+    handle, mine = os.open(part, os.O_RDWR | os.O_CREAT, 0o644), False
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with suppress(FileNotFoundError):
+                mine = os.path.samestat(os.fstat(handle), part.stat())
+        yield handle if mine else None
+    finally:
+        os.close(handle)
+
+
+def _copy(shard: _Shard, handle: int, bar: tqdm) -> None:
+    """Continue a locked part, its last portion once more, as a machine that stopped may not have written it; then rename it."""
+    if _is_whole(shard):  # by another process, after we looked
+        shard.part.unlink()
+        return
+    done = min(shard.size, max(0, os.fstat(handle).st_size - PORTION))
+    os.ftruncate(handle, done)
+    os.lseek(handle, done, os.SEEK_SET)
+    bar.update(done)
+    try:
+        with opened_anywhere(shard.place) as source:
+            source.seek(done)
+            while done < shard.size and (data := source.read(PORTION)):
+                done += _written(handle, data)
+                bar.update(len(data))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(f"{shard.place}: cannot be read ({error}); check the storage") from error
+    if done != shard.size:
+        raise DataError(f"{shard.place}: {done} bytes read, {shard.size} expected; is it being written? {REPAIR}")
+    os.fsync(handle)
+    os.replace(shard.part, shard.target)
+
+
+def _written(handle: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+    return len(data)

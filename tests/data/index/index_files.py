@@ -1,0 +1,22 @@
+"""What the fixtures' files hold, and short ways to scan one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from data.index.options import ScanOptions
+from data.index.scan import Scan, scan
+from data.index.source import Source, find_sources
+
+CUT = (30, 60, 90, 120)  # where `cut.mp4` changes: moving, zoom, black, cells, still
+CELLS_AT, STILL_AT = 90, 120
+
+
+def scanned(path: Path, **options: object) -> Scan:
+    """The answer for one file."""
+    return scan(source_of(path), replace(ScanOptions(), **options))
+
+
+def source_of(path: Path) -> Source:
+    """One file as a source."""
+    (source,) = find_sources(path)[1]
+    return source
