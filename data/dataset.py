@@ -97,9 +97,7 @@ class ClipDataset(Dataset[Clip]):
         """A random clip of one sequence as a `Clip` of batch 1; DataError when it is too short or cannot be read."""
         usable = first_held_out(reader.frames, self.held_out)
         if usable < self.frames:
-            raise DataError(
-                f"{sequence.path}: {usable} frames to train on, frames={self.frames}; lower it or give longer videos"
-            )
+            raise DataError(f"{sequence.path}: {usable} frames to train on, frames={self.frames}; lower it or give longer videos")
         stride = int(rng.integers(1, max(1, min(self.stride, (usable - 1) // max(1, self.frames - 1))) + 1))
         start = int(rng.integers(usable - (self.frames - 1) * stride))
         numbers = [start + stride * step for step in range(self.frames)]

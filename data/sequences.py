@@ -60,6 +60,7 @@ class Sequence:
         timing: what an index knows.
         licence: of the source, "" when unknown.
         bytes: of the file or the part when it was indexed; None when it was not.
+        source: of a part, the file that it was made from, for logs.
     """
 
     path: Path
@@ -71,12 +72,15 @@ class Sequence:
     timing: Timing | None = None
     licence: str = ""
     bytes: int | None = None
+    source: str = ""
 
     @property
     def label(self) -> str:
-        """A short name for logs: the file's, with the member's offset in a shard."""
+        """A short name for logs: the file's; of a part, also where it is in its shard."""
         name = "/".join(self.path.parts[-2:]) if self.path.suffix == "" else self.path.name
-        return name if self.part is None else f"{name}@{self.part[0]}"
+        if self.part is None:
+            return name
+        return f"{Path(self.source).name}@{name}+{self.part[0]}" if self.source else f"{name}+{self.part[0]}"
 
 
 class Sequences(Protocol):

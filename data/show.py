@@ -20,8 +20,8 @@ PAPER, INK, FAINT, RULE = "#fbfaf7", "#1d1d1b", "#6d6a63", "#d9d5cb"
 def contact_sheet(clips: list[Clip], title: str, licences: Sequence[str] = ()) -> Image.Image:
     """One row a clip, frames from left to right, each with its number; under it the clip's name, step, rate, matrix and licence.
 
-    Frames are shown pixel by pixel where a row of them fits, smaller where it does not; small ones are enlarged by a whole factor,
-    and the heading says so.
+    Frames are shown pixel by pixel where a row of them fits, smaller where it does not; small ones are enlarged by a whole
+    factor. The heading says so.
 
     Args:
         clips: at least one, of any batch sizes; uint8 on the CPU.

@@ -165,4 +165,4 @@ def _sequence(row: dict[str, Any], path: Path) -> Sequence:
             row["pixel_format"], row["matrix"], row["full_range"], row["colour_origin"], row["plain"], row["codec"],
         )  # fmt: skip
     part = None if row["offset"] is None else (row["offset"], row["bytes"])
-    return Sequence(path, row["first"], row["frames"], fps, raw, part, timing, row["licence"], row["bytes"])
+    return Sequence(path, row["first"], row["frames"], fps, raw, part, timing, row["licence"], row["bytes"], row["source"] or "")

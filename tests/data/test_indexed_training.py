@@ -103,7 +103,7 @@ def test_staged_shards_are_read_from_the_node(made: Path, tmp_path: Path):
     data.setup()
     for shard in IndexedSequences(root).shards:
         shard.unlink()
-    assert [name.split("@")[1] for name in names(take(data, 3))] == [name.split("@")[1] for name in expected]
+    assert [name.split("+")[1] for name in names(take(data, 3))] == [name.split("+")[1] for name in expected]
     with pytest.raises(DataError, match="stage: only for sets made by corvid data pack"):
         module(made / "index.parquet", stage=tmp_path / "ssd").setup()
 

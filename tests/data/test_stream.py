@@ -166,7 +166,7 @@ def test_faults_are_left_out(tmp_path: Path, tiny: list[Sequence], caplog: pytes
     clips = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     whole = batches(clips, 42)
     assert {name.partition("/")[0] for [name] in whole[:21]} == {str(n) for n in range(24)} - {"6", "22", "23"}
-    assert clips.faults.count == 3 and "2.tar@4: cannot be decoded" in caplog.text and "gone.tar" in caplog.text
+    assert clips.faults.count == 3 and "2.tar+4: cannot be decoded" in caplog.text and "gone.tar" in caplog.text
     first = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     begun = batches(first, 16)
     second = stream_of(tiny, batch=1, where=where, worst_share=0.2)
