@@ -106,6 +106,12 @@ def picture_to_rgb(
     convert(*planes, half or (0, 0), window, *_factors(colour, bits), out)
 
 
+def compile_kernels() -> None:
+    """Compile now what the first 8-bit picture needs, about a second's work."""
+    grey = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    planes_to_rgb(grey, grey[:, :1, :1], grey[:, :1, :1], Colour("bt601", False, "guessed"))
+
+
 @cache
 def _factors(colour: Colour, bits: int) -> tuple[tuple[np.int32, ...], tuple[np.int32, ...], np.int32]:
     """The kernel's `luma`, `chroma` and `shift`; more bits in a sample are more fractional bits of the sums."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from data.colour import SAMPLES, Colour, picture_to_rgb
 from data.crops import Window
 
+STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}  # of a decoder: raise, conceal nothing
 PLANAR = ("yuv420p", "yuvj420p")
 BITS = {**dict.fromkeys((*PLANAR, "yuv444p", "yuvj444p"), 8), **dict.fromkeys(("yuv420p10le", "yuv444p10le"), 10)}
 Planes = tuple[Tensor, Tensor, Tensor]

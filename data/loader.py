@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from data.batches import Batches
 from data.clip import Clip, join_clips
+from data.colour import compile_kernels
 from data.dataset import ClipDataset
 from data.errors import DataError
 from data.stream import ShardStream
@@ -72,6 +73,8 @@ class ClipLoader:
                 self._report(error, in_a_row)
 
     def _from_workers(self, done: int) -> Iterator[Clip]:
+        if self.workers and self.start_method == "fork":
+            compile_kernels()  # once, for all workers
         with _deaths_are_asked_for():
             remaining = iter(self._dataloader(done))
         for number in range(len(self.batches) - done):

@@ -16,6 +16,7 @@ from data.errors import DataError
 from data.part import opened
 from data.sequences import Sequence
 
+UNTIMED = ("avi",)  # says no times of B-frames; what is made up for them is out of order
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 
@@ -119,7 +120,7 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
     if not fps:
         raise DataError(f"{path}: says no frame rate; remux it with one (ffmpeg -r RATE -i IN -c copy OUT.mkv)")
     times = [packet.pts for packet in shown]
-    timed = None not in times and len(set(times)) == len(times)
+    timed = None not in times and len(set(times)) == len(times) and container.format.name not in UNTIMED
     plain = timed and len(shown) == len(packets) and container.format.name in SEEKABLE and not _has_leading(packets)
     colorspace = int(getattr(context, "colorspace", 2))
     return Probe(

@@ -47,9 +47,9 @@ def open_reader(source: Path | str | Sequence, reader: str = "auto") -> Reader:
     Open it in the process that reads it: decord must not be carried across a fork.
 
     "decord" reads with decord, which counts frames wrongly after a seek in open GOPs, behind edit lists and in MPEG program
-    streams (field notes 3.15); such files, and parts of shards, go to "pyav", which is exact everywhere, uses `data.colour` and
-    holds less memory. "auto" takes decord, but PyAV where it was measured faster (benchmarks/decoders.py): for H.264, of
-    which it leaves out frames that no other needs.
+    streams (field notes 3.15), and cannot open AV1. Such files, and parts of shards, go to "pyav", which is exact everywhere,
+    uses `data.colour` and holds less memory. "auto" takes decord, but PyAV where it was measured faster
+    (benchmarks/decoders.py): for H.264, of which it leaves out frames that no other needs.
 
     Raises:
         DataError: `reader` is unknown; the source is missing, empty, cut short, audio only, no video, or not what its index says.
@@ -103,9 +103,10 @@ def _open_whole(sequence: Sequence, reader: str) -> Reader:
         if video is not None:
             return video
         if reader == "decord":
-            log.info("%s: decord may count its frames wrongly; read with pyav", found.path)
+            log.info("%s: decord may get its frames wrong; read with pyav", found.path)
     return PyavReader(found)
 
 
 def _decord_can(found: Probe) -> bool:
-    return found.plain and found.part is None
+    """Whether decord finds the right frames, in the colours that swscale gives them."""
+    return found.plain and found.part is None and found.height % 2 == 0 and "10" not in found.pixel_format

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.checks import REPAIR
 from data.colour import Colour, planes_to_rgb
-from data.decode import Planes, frames_to_planes, frames_to_rgb
+from data.decode import STRICT, Planes, frames_to_planes, frames_to_rgb
 from data.errors import DataError
 from data.images import ImageReader
 from data.probe import Probe, probe
@@ -130,6 +130,7 @@ def _decoded(found: Probe) -> Iterator[av.VideoFrame]:
     number, size = 0, None
     try:
         with av.open(str(found.path)) as container:
+            container.streams.video[0].codec_context.options = STRICT
             for number, frame in enumerate(container.decode(video=0)):
                 size = size or (frame.width, frame.height)
                 if frame.is_corrupt:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.checks import REPAIR, checked_numbers
 from data.crops import Window
-from data.decode import frames_to_rgb
+from data.decode import STRICT, frames_to_rgb
 from data.errors import DataError
 from data.probe import Probe
 
@@ -70,13 +70,15 @@ class PyavReader:
         try:
             with self._probe.opened() as container:
                 stream = container.streams.video[0]
-                stream.codec_context.thread_count = 1
+                stream.codec_context.thread_count, stream.codec_context.options = 1, STRICT
                 before = [] if numbers is None else keys[keys <= min(numbers)]
                 if seek and len(before):
                     container.seek(int(before[-1]), stream=stream)
                 for count, frame in enumerate(_frames(container, stream, numbers)):
                     index = count if numbers is None else numbers.get(frame.pts)
-                    if index in wanted and not frame.is_corrupt:
+                    if frame.is_corrupt and not (len(before) and frame.pts < before[-1]):
+                        return None  # what follows it may be predicted from it
+                    if index in wanted:
                         found[index] = frame
                     if len(found) == len(wanted):
                         return found
@@ -123,8 +125,12 @@ def within(seconds: float, work: Callable[[], T], what: str) -> T:
 
 
 def open_decord(found: Probe) -> DecordReader | None:
-    """A decord reader, or None when decord counts other frames than the file holds."""
+    """A decord reader, or None when decord cannot open the file, or counts other frames than it holds."""
     import decord
 
-    video = within(PATIENCE, lambda: decord.VideoReader(str(found.path), num_threads=1), f"{found.path}: decord")
+    try:
+        video = within(PATIENCE, lambda: decord.VideoReader(str(found.path), num_threads=1), f"{found.path}: decord")
+    except DataError as error:
+        log.info("%s", error)
+        return None
     return DecordReader(found, video) if len(video) == found.frames else None

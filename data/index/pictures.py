@@ -15,13 +15,13 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from data.checks import REPAIR
+from data.decode import STRICT
 from data.errors import DataError
 from data.probe import Probe
 from data.readers import Reader
 
 SIDE = 160  # pixels of the longer side
 PORTION = 8  # frames that a reader decodes at once
-STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 log = logging.getLogger(__name__)
 
 

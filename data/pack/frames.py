@@ -14,7 +14,7 @@ from av.video.reformatter import Interpolation
 
 from data.checks import REPAIR
 from data.colour import Colour
-from data.decode import PLANAR
+from data.decode import PLANAR, STRICT
 from data.errors import DataError
 from data.images import ImageReader
 from data.probe import Probe, probe
@@ -162,7 +162,7 @@ def _wanted(found: Probe, first: int, frames: int, seek: bool) -> Iterator[av.Vi
     wanted = range(first, first + frames) if found.pts is None else found.pts[first : first + frames].tolist()
     with found.opened() as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_count, stream.codec_context.options = 1, STRICT
         before = found.key_pts[found.key_pts <= wanted[0]] if seek else []
         if len(before):
             container.seek(int(before[-1]), stream=stream)
