@@ -134,6 +134,7 @@ def _laid_out(path: Path) -> Path:
         raise DataError(f"{folder}: cannot hold the index of {path} ({error}); free it, or set TMPDIR") from error
     finally:
         Path(part).unlink(missing_ok=True)
+        pa.default_memory_pool().release_unused()
     return target
 
 

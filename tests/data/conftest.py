@@ -34,6 +34,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_ffmpeg(*PICTURES, *X265[:-1], X265[-1] + "0", folder / "hevc.mp4")
     run_ffmpeg(*PICTURES, *X265[:-1], X265[-1] + "1", folder / "hevc_open.mp4")
     run_ffmpeg(*PICTURES, "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-f", "mpeg", folder / "mpeg2.mpg")
+    run_ffmpeg(*PICTURES, *X264, "-g", "12", folder / "b_frames.avi")
+    run_ffmpeg(*PICTURES, "-c:v", "libsvtav1", "-preset", "12", "-g", "12", "-pix_fmt", "yuv420p", folder / "av1.mkv")
     run_ffmpeg("-ss", "0.7", "-i", folder / "h264.mp4", "-c", "copy", folder / "edited.mp4")
     odd = ["-vf", "crop=45:33:3:5:exact=1", "-pix_fmt", "yuv420p", "-c:v", "ffv1"]
     run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=30000/1001:duration=0.3", *odd, folder / "odd.mkv")
