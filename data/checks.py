@@ -29,7 +29,8 @@ def checked_file(path: Path, size: int | None = None, exact: bool = True) -> os.
     try:
         stat = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
+        said = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path}: {said}; check the path") from error
     if not S_ISREG(stat.st_mode):
         raise DataError(f"{path}: no file; check the path")
     if stat.st_size == 0:

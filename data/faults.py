@@ -1,5 +1,6 @@
 """Faults: sequences that fail in training are set aside, counted, recorded, and replaced by others."""
 
+import errno
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from av.error import FFmpegError
 from torch.utils.data import get_worker_info
 
 from data.errors import DataError
@@ -17,6 +19,9 @@ from data.sequences import Sequences
 
 T = TypeVar("T")
 MOST_WORKERS = 1024
+MOST_IN_A_ROW = 100  # failures of a process without a success between them
+WAITS = (1.0, 5.0, 25.0)  # seconds before another try
+PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +37,7 @@ class Faults:
     def __init__(self, sequences: Sequences, worst_share: float, record: Path | None = None) -> None:
         self.sequences, self.worst_share, self.record = sequences, worst_share, record
         self.failed = torch.zeros(len(sequences), dtype=torch.bool).share_memory_()
+        self._in_a_row = 0
         self._reading = torch.full((MOST_WORKERS, 2), -1, dtype=torch.int64).share_memory_()  # process, sequence
 
     @property
@@ -40,10 +46,10 @@ class Faults:
         return int(self.failed.sum())
 
     def first_good(self, first: int, make: Callable[[int], T]) -> T:
-        """`make(number)` of sequence `first`, or of the next in the list that does not raise DataError.
+        """`make(number)` of sequence `first`, or of the next in the list that does not fail.
 
         Raises:
-            DataError: more than `worst_share` of the sequences have failed.
+            DataError: more than `worst_share` of the sequences have failed, or very many one after the other.
         """
         for step in range(len(self.sequences)):
             number = (first + step) % len(self.sequences)
@@ -51,17 +57,22 @@ class Faults:
                 continue
             self.note(number)
             try:
-                return make(number)
-            except DataError as error:
-                self.set_aside(number, str(error))
+                made = self._patiently(number, make)
+                self._in_a_row = 0
+                return made
+            except Exception as error:  # damaged files make libraries raise many kinds
+                own = isinstance(error, DataError)
+                said = str(error) if own else f"{self.sequences[number].path}: {type(error).__name__}: {error}"
+                self.set_aside(number, said)
             finally:
                 self.note(-1)
         label = self.sequences[0].label
         raise DataError(f"all {len(self.sequences)} sequences failed, {label} too; give readable videos as data.root")
 
     def set_aside(self, number: int, reason: str) -> None:
-        """Never draw sequence `number` again; DataError when too many have failed."""
+        """Never draw sequence `number` again; DataError when too many have failed, or very many one after the other."""
         self.failed[number] = True
+        self._in_a_row += 1
         sequence = self.sequences[number]
         if self.record is not None:
             row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.part}
@@ -69,7 +80,22 @@ class Faults:
         share = f"{self.count} of {len(self.sequences)} sequences"
         if self.count > self.worst_share * len(self.sequences):
             raise DataError(f"{share} failed, more than data.worst_share={self.worst_share:g}; the last: {reason}")
+        if self._in_a_row > MOST_IN_A_ROW:
+            raise DataError(f"{self._in_a_row} sequences failed one after the other; is the storage there? The last: {reason}")
         log.warning("set aside %s (%s so far)", reason, share)
+
+    def _patiently(self, number: int, make: Callable[[int], T]) -> T:
+        """`make(number)`, tried again where the storage, not the file, seems to be the cause."""
+        for wait in WAITS:
+            try:
+                return make(number)
+            except Exception as error:
+                cause = error if isinstance(error, OSError) else error.__cause__
+                if not isinstance(cause, OSError) or isinstance(cause, FFmpegError) or cause.errno not in PASSING:
+                    raise  # ffmpeg calls some damaged files an I/O error
+                log.warning("%s; tried again in %g s", error, wait)
+                time.sleep(wait)
+        return make(number)
 
     def read_by(self, worker: int) -> tuple[int, int]:
         """Process id of a worker and the number of the sequence that it is reading, -1 for none."""
@@ -89,10 +115,13 @@ class Faults:
             self._reading[worker.id] = torch.tensor([os.getpid(), number])
 
     def _append(self, row: dict[str, object]) -> None:
-        """One write of one line, so that lines of several processes do not mix; no lock."""
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        """One write of one line, so that lines of this node's processes do not mix; no lock."""
         try:
-            os.write(handle, (json.dumps(row) + "\n").encode())
-        finally:
-            os.close(handle)
+            self.record.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, (json.dumps(row) + "\n").encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            log.warning("%s: cannot be written (%s); what is set aside is only logged", self.record, error.strerror)

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class ClipLoader:
         self.restarts = 0
         self._suspects: set[int] = set()
         self._hung: set[int] = set()
+        self._processes: list[int] = []  # of the workers, in their order
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -61,13 +62,14 @@ class ClipLoader:
     def __iter__(self) -> Iterator[Clip]:
         done = in_a_row = 0
         while done < len(self.batches):
-            had = 0
             try:
                 for clip in self._from_workers(done):
-                    done, had, in_a_row = done + 1, had + 1, 0
+                    done, in_a_row = done + 1, 0
                     yield clip
+            except DataError as error:
+                raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None  # without the worker's traceback
             except RuntimeError as error:
-                if not self.workers or "DataLoader worker" not in str(error):
+                if "DataLoader worker (pid" not in str(error):
                     raise
                 in_a_row += 1
                 self._report(error, in_a_row)
@@ -77,6 +79,7 @@ class ClipLoader:
             compile_kernels()  # once, for all workers
         with _deaths_are_asked_for():
             remaining = iter(self._dataloader(done))
+        self._processes = [worker.pid for worker in getattr(remaining, "_workers", [])]
         for number in range(len(self.batches) - done):
             watch = threading.Timer(self.patience, self._end_late, [number % max(1, self.workers)])
             watch.daemon = True
@@ -106,19 +109,20 @@ class ClipLoader:
 
     def _end_late(self, worker: int) -> None:
         """End the worker whose turn it is; SIGKILL, as it may be stuck where a polite signal does not reach."""
-        process, _ = self.clips.faults.read_by(worker)
-        if process > 0:
-            self._hung.add(process)
-            os.kill(process, signal.SIGKILL)
+        self._hung.add(self._processes[worker])
+        with suppress(ProcessLookupError):
+            os.kill(self._processes[worker], signal.SIGKILL)
 
     def _report(self, error: RuntimeError, in_a_row: int) -> None:
         """Say which workers were lost at what, and set aside what was being read when it happens again there."""
         self.restarts += 1
         lost = {int(number) for number in re.findall(r"\d+", str(error).partition("pid")[2])}
         words = []
-        for process, number in map(self.clips.faults.read_by, range(self.workers)):
+        for worker, process in enumerate(self._processes):
             if process not in lost:
                 continue
+            noted, number = self.clips.faults.read_by(worker)
+            number = number if noted == process else -1
             what = str(self.clips.sequences[number].path) if number >= 0 else "no file"
             end = f"gave nothing for {self.patience:g} s" if process in self._hung else "died"
             words.append(f"{what}: the worker reading it (process {process}) {end}")

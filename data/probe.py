@@ -140,7 +140,8 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
 
 def _check_whole(path: Path, stream: av.VideoStream, packets: list[av.Packet]) -> None:
     """Refuse a file whose header opens but whose pictures are missing or cut."""
-    if not packets or not stream.codec_context.pix_fmt or not stream.codec_context.width:
+    context = stream.codec_context
+    if context is None or not packets or not context.pix_fmt or not context.width:
         raise DataError(f"{path}: holds a header but no picture that can be decoded (cut short?); {REPAIR}")
     if any(packet.is_corrupt for packet in packets):
         raise DataError(f"{path}: cut short, {len(packets)} of {stream.frames or 'its'} frames are there; {REPAIR}")

@@ -14,7 +14,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from data.checks import check_at_least, check_share
@@ -29,7 +28,6 @@ from data.storage import ShardFiles
 from data.stream_order import Consumer, StreamOrder, shard_starts, taken_after
 from data.video_readers import PyavReader
 
-NEVER = np.iinfo(np.int32).max
 Make = Callable[[Sequence, Reader, np.random.Generator], Clip]
 log = logging.getLogger(__name__)
 
@@ -39,7 +37,8 @@ class ShardStream(IterableDataset[Clip]):
 
     Each of `ranks * workers` processes reads its own part of every epoch's shards in the order of the shards' bytes, and draws
     out of a buffer (see `StreamOrder`). An index made by `corvid data pack` says where each member is, so that a resumed stream
-    goes there without reading what was had before. A member that fails is set aside with a warning, and the next one comes.
+    goes there without reading what was had before. A member that fails is set aside with a warning, and the next in
+    the index takes its place.
 
     Args:
         sequences: of an index of shards: rows of one shard stand together, in the order of their offsets.
@@ -83,18 +82,13 @@ class ShardStream(IterableDataset[Clip]):
         self.workers, self.where, self.open_bytes = workers, where or {}, open_bytes or open_member
         self.order = StreamOrder(shard_starts(sequences), seed, buffer)
         self.faults = Faults(sequences, worst_share, record)
-        self._failed_in = torch.full((len(sequences),), NEVER, dtype=torch.int32).share_memory_()  # epoch
         self._taken, self._turn = [0] * max(1, workers), 0
 
     def state_dict(self, batches: int) -> dict[str, Any]:
-        """Where this rank's stream stands when so many batches have been had of it since it was made or resumed.
-
-        "failed" says which sequences failed, with the epoch; that of several ranks may be put together.
-        """
+        """Where every rank's stream stands when so many batches have been had of it since it was made or resumed."""
         taken, turn = taken_after(self._taken, self._turn, batches, self.batch)
-        failed = {int(row): int(self._failed_in[row]) for row in torch.nonzero(self._failed_in < NEVER)}
         size = {"ranks": self.ranks, "workers": len(taken), "buffer": self.order.buffer, "sequences": len(self.sequences)}
-        return {"taken": taken, "turn": turn, "seed": self.seed, "failed": failed, **size}
+        return {"taken": taken, "turn": turn, "seed": self.seed, **size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`: exactly, where ranks, workers, seed and buffer are the same; a difference is warned of.
@@ -116,14 +110,6 @@ class ShardStream(IterableDataset[Clip]):
         if (state["ranks"], state["workers"]) != (self.ranks, now["workers"]):
             each = sum(self._taken) * state["ranks"] // (self.ranks * now["workers"])
             self._taken, self._turn = [each] * now["workers"], 0
-        for row, epoch in ((int(row), epoch) for row, epoch in state["failed"].items()):
-            self._failed_in[row] = epoch
-            if not self._set_aside(row):
-                self.faults.set_aside(row, f"{self.sequences[row].label}: failed before the run was resumed")
-
-    def _set_aside(self, row: int) -> bool:
-        """Whether a row failed, in whatever epoch, or ended its worker."""
-        return bool(self.faults.failed[row])
 
     def after(self, batches: int) -> ShardStream:
         """This stream behind so many of its batches."""
@@ -143,51 +129,38 @@ class ShardStream(IterableDataset[Clip]):
         with ShardFiles(self.sequences, self.where) as shards:
             for epoch in count():
                 rows = self.order.share(epoch, consumer)
-                good = int((self._failed_in.numpy()[rows] > epoch).sum())
-                if self.faults.count == len(self.sequences):
-                    raise DataError(f"all {len(self.sequences)} sequences failed; give readable shards as data.root")
-                if left >= good:
-                    left -= good
+                if left >= len(rows):
+                    left -= len(rows)
                 else:
                     yield from self._epoch(epoch, consumer, rows, left, shards)
                     left = 0
 
     def _epoch(self, epoch: int, consumer: Consumer, rows: np.ndarray, skip: int, shards: ShardFiles) -> Iterator[Clip]:
         """What one consumer gives of one epoch behind its first `skip` samples, of which nothing is read."""
-        failed = self._failed_in.numpy()
         held: dict[int, bytes | DataError] = {}
         waiting: set[int] = set()
-        for entering, place in self.order.draws(len(rows), epoch, consumer):
+        for drawn, (entering, place) in enumerate(self.order.draws(len(rows), epoch, consumer)):
             waiting.update(entering)
-            good = failed[rows[place]] > epoch
-            if skip or not good:
-                skip -= bool(skip and good)
+            if drawn < skip:
                 waiting.discard(place)
-                held.pop(place, None)
                 continue
-            held.update((other, shards.read(int(rows[other]))) for other in sorted(waiting) if failed[rows[other]] > epoch)
+            held.update((int(rows[other]), shards.read(int(rows[other]))) for other in sorted(waiting))
             waiting.clear()
-            clip = self._clip(int(rows[place]), held.pop(place), epoch)
-            if clip is not None:
-                yield clip
+            yield self._clip(int(rows[place]), held, epoch, shards)
 
-    def _clip(self, row: int, data: bytes | DataError, epoch: int) -> Clip | None:
-        """The clip of a row, or None when it fails, which is noted."""
-        sequence = self.sequences[row]
-        if self._set_aside(row):
-            self._failed_in[row] = epoch
-            return None
-        self.faults.note(row)
-        try:
+    def _clip(self, row: int, held: dict[int, bytes | DataError], epoch: int, shards: ShardFiles) -> Clip:
+        """The clip of a row, or of the next in the index that does not fail, so that each draw gives one."""
+        own = held.pop(row)
+
+        def make(number: int) -> Clip:
+            data = own if number == row else held.get(number) or shards.read(number)
             if isinstance(data, DataError):
                 raise data
-            return self.make(sequence, self.open_bytes(sequence, data), np.random.default_rng([self.seed, epoch, row]))
-        except DataError as error:
-            self._failed_in[row] = epoch
-            self.faults.set_aside(row, str(error))
-            return None
-        finally:
-            self.faults.note(-1)
+            sequence = self.sequences[number]
+            rng = np.random.default_rng([self.seed, epoch, row, number])
+            return self.make(sequence, self.open_bytes(sequence, data), rng)
+
+        return self.faults.first_good(row, make)
 
 
 @dataclass(frozen=True, eq=False)

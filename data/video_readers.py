@@ -76,8 +76,11 @@ class PyavReader:
                     container.seek(int(before[-1]), stream=stream)
                 for count, frame in enumerate(_frames(container, stream, numbers)):
                     index = count if numbers is None else numbers.get(frame.pts)
-                    if frame.is_corrupt and not (len(before) and frame.pts < before[-1]):
+                    if frame.is_corrupt and not (len(before) and frame.pts is not None and frame.pts < before[-1]):
                         return None  # what follows it may be predicted from it
+                    if (frame.width, frame.height) != (self.width, self.height):
+                        size = f"{frame.width}x{frame.height}"
+                        raise DataError(f"{self.path}: changes its size to {size}, from {self.width}x{self.height}; cut there")
                     if index in wanted:
                         found[index] = frame
                     if len(found) == len(wanted):
@@ -120,7 +123,8 @@ def within(seconds: float, work: Callable[[], T], what: str) -> T:
     if thread.is_alive():
         raise DataError(f"{what} did not answer in {seconds:g} s; use data.reader=pyav, or {REPAIR}")
     if failure:
-        raise DataError(f"{what} failed ({str(failure[0]).splitlines()[0]}); {REPAIR}") from failure[0]
+        said = str(failure[0]).partition("\n")[0] or type(failure[0]).__name__
+        raise DataError(f"{what} failed ({said}); {REPAIR}") from failure[0]
     return answer[0]
 
 

@@ -1,9 +1,11 @@
 """Random clips, each a function of the seed and its number."""
 
+import errno
 import logging
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from data.clip import Clip
 from data.crops import crop_at
 from data.dataset import ClipDataset
 from data.errors import DataError
+from data.readers import open_reader
 from data.sequences import Sequence
 from data.source import read_source
 from data.validation import ValidationClips
@@ -142,3 +145,53 @@ def test_validation_clips_stay_in_the_held_out_frames(files: list[Path]):
     assert torch.equal(clips[0].frames[0], whole[..., 16:48, 32:64])
     with pytest.raises(DataError, match=r"10 frames held out, val_frames=11"):
         ValidationClips([Sequence(file) for file in files], frames=11, crop=32, count=1, held_out=0.25)[0]
+
+
+def test_damaged_files_never_stop_training(tmp_path: Path, files: list[Path]):
+    """Catches errors of other kinds than ours out of the libraries that read, wherever bytes are wrong."""
+    rng = np.random.default_rng(0)
+    damaged = []
+    for number in range(40):
+        content = bytearray(files[number % len(files)].read_bytes())
+        for place in rng.integers(len(content), size=int(rng.integers(1, 300))):
+            content[place] = rng.integers(256)
+        damaged.append(tmp_path / f"{number}.mp4")
+        damaged[-1].write_bytes(content)
+    data = clips([*damaged, *files], 2, 16, worst_share=1.0, reader="pyav")
+    assert all(data[index].frames.shape == (1, 2, 3, 16, 16) for index in range(60))
+    assert data.faults.count > 10
+
+
+def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
+    """Catches pixels read from outside of a picture that is smaller than the first."""
+    parts = []
+    for size in ("96x64", "48x32"):
+        parts.append(tmp_path / f"{size}.mpg")
+        ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=0.6", "-c:v", "mpeg2video", "-f", "mpeg", parts[-1])
+    (tmp_path / "both.mpg").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(DataError, match="changes its size|cannot be decoded"):
+        reader = open_reader(tmp_path / "both.mpg")
+        reader.read(range(reader.frames))
+
+
+def test_storage_that_is_gone_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches hundreds of thousands of files set aside because a disk is not there."""
+    monkeypatch.setattr("data.faults.MOST_IN_A_ROW", 10)
+    with pytest.raises(DataError, match="11 sequences failed one after the other; is the storage there"):
+        clips([tmp_path / f"{number}.mp4" for number in range(5000)], 2, 16)[0]
+
+
+def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pytest.MonkeyPatch):
+    """Catches good files set aside for a network that failed for a moment."""
+    monkeypatch.setattr("data.faults.WAITS", (0.0, 0.0))
+    data = clips(files, 2, 16)
+    read, left = data.hold.open, [2]
+
+    def fails(sequence: Sequence):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EIO, "not now")
+        return read(sequence)
+
+    monkeypatch.setattr(data.hold, "open", fails)
+    assert data[0].names == clips(files, 2, 16)[0].names and data.faults.count == 0

@@ -157,7 +157,7 @@ def test_nothing_is_read_of_what_was_had(tiny: list[Sequence], monkeypatch: pyte
     assert len(opened) == 2 and len(reads) <= 4
 
 
-def test_faults_are_left_out(tmp_path: Path, tiny: list[Sequence], caplog: pytest.LogCaptureFixture):
+def test_faults_are_replaced(tmp_path: Path, tiny: list[Sequence], caplog: pytest.LogCaptureFixture):
     """Catches a bad member that stops the stream, is not heard of, costs its neighbours, or shifts a resume."""
     content = bytearray(tiny[6].path.read_bytes())
     content[4:8] = b"bad!"
@@ -165,7 +165,7 @@ def test_faults_are_left_out(tmp_path: Path, tiny: list[Sequence], caplog: pytes
     where = {tiny[6].path: str(tmp_path / "2.tar"), tiny[22].path: str(tmp_path / "gone.tar")}
     clips = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     whole = batches(clips, 42)
-    assert {name.partition("/")[0] for [name] in whole[:21]} == {str(n) for n in range(24)} - {"6", "22", "23"}
+    assert {name.partition("/")[0] for [name] in whole[:24]} == {str(n) for n in range(24)} - {"6", "22", "23"}
     assert clips.faults.count == 3 and "2.tar+4: cannot be decoded" in caplog.text and "gone.tar" in caplog.text
     first = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     begun = batches(first, 16)
@@ -176,15 +176,34 @@ def test_faults_are_left_out(tmp_path: Path, tiny: list[Sequence], caplog: pytes
         batches(stream_of(tiny, batch=1, where=where, worst_share=0.1), 24)
 
 
-def test_what_ends_its_worker_is_left_out(tiny: list[Sequence]):
-    """Catches a member at which workers hang, set aside by the loader, read again by the stream."""
+def test_what_ends_its_worker_is_replaced(tiny: list[Sequence]):
+    """Catches a member at which workers hang, set aside by the loader, read again by the stream, and places that shift."""
     clips = stream_of(tiny, batch=1)
     whole = batches(stream_of(tiny, batch=1), 24)
     had = batches(clips, 5)
     bad = whole[9][0].partition("/")[0]
     clips.faults.set_aside(int(bad), "hung twice")
-    rest = batches(clips.after(5), 18)
-    assert had + rest == [names for names in whole if names[0].partition("/")[0] != bad]
+    rest = batches(clips.after(5), 19)
+    shown = had + rest
+    assert shown[:9] + shown[10:] == whole[:9] + whole[10:]
+    assert rest[4][0].partition("/")[0] == str((int(bad) + 1) % 24)
+
+
+def test_faults_of_another_rank_do_not_shift_a_resume(tmp_path: Path, tiny: list[Sequence]):
+    """Catches a state that must know what failed in every rank, when only one of them writes it."""
+    content = bytearray(tiny[6].path.read_bytes())
+    content[4:8] = b"bad!"
+    (tmp_path / "2.tar").write_bytes(content)
+    where = {tiny[6].path: str(tmp_path / "2.tar")}
+    state = None
+    for rank in range(2):
+        whole = batches(stream_of(tiny, batch=1, rank=rank, ranks=2, where=where, worst_share=0.2), 18)
+        first = stream_of(tiny, batch=1, rank=rank, ranks=2, where=where, worst_share=0.2)
+        begun = batches(first, 7)
+        state = state or first.state_dict(7)
+        second = stream_of(tiny, batch=1, rank=rank, ranks=2, where=where, worst_share=0.2)
+        second.load_state_dict(state)
+        assert begun + batches(second, 11) == whole
 
 
 def test_urls_are_read(tiny: list[Sequence]):
