@@ -1,27 +1,13 @@
-"""The `corvid` command: compress, decompress, info, complexity, data."""
+"""The `corvid` command: compress, decompress, info, complexity, data. Each imports what it needs when it runs."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from tqdm import tqdm
-
-from codec.allocator import keep_freed_memory
-from codec.checkpoint import codec_of, load_codec, model_hash, read_checkpoint
 from codec.errors import CodecError
-from codec.evaluation.complexity import header_line
-from codec.evaluation.complexity_job import job_of
-from codec.quality import check_quality
-from codec.report.complexity import complexity_json, complexity_tables, conditions
-from codec.stream import compress, decompress
-from codec.stream.container import read_stream
-from codec.stream.models import find_model, remember_model
 from data.cli import add_data_commands
 from data.errors import DataError
-from data.source import read_source
-from data.writer import write_video
 
 _COMPLEXITY = """Measure a codec: words as for train.py describe it (codec=demo motion=implicit width=96; untrained), or
 checkpoint=FILE_OR_RUN. Others: size=WxH (1280x720), clip=VIDEO (a synthetic one that moves), quality=32, threads=N,
@@ -31,16 +17,26 @@ repeats=3 (timed runs), json=FILE. The last line printed is the header of the co
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
     choice = _parser().parse_args(arguments)
-    keep_freed_memory()
     try:
         choice.run(choice)
     except (CodecError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def run_compress(choice: argparse.Namespace) -> None:
     """A video to a .cvd file."""
+    from codec.allocator import keep_freed_memory
+    from codec.checkpoint import codec_of, model_hash, read_checkpoint
+    from codec.quality import check_quality
+    from codec.stream import compress
+    from codec.stream.models import remember_model
+    from data.source import read_source
+
+    keep_freed_memory()
     check_quality(choice.quality)
     check_output(choice.output)
     content = read_checkpoint(choice.checkpoint)
@@ -59,6 +55,14 @@ def run_compress(choice: argparse.Namespace) -> None:
 
 def run_decompress(choice: argparse.Namespace) -> None:
     """A .cvd file to a video, an array, or a folder of pictures."""
+    from codec.allocator import keep_freed_memory
+    from codec.checkpoint import load_codec
+    from codec.stream import decompress
+    from codec.stream.container import read_stream
+    from codec.stream.models import find_model
+    from data.writer import write_video
+
+    keep_freed_memory()
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
     with _Bar("decompress", header.frames) as bar:
@@ -71,6 +75,8 @@ def run_decompress(choice: argparse.Namespace) -> None:
 
 def run_info(choice: argparse.Namespace) -> None:
     """What a .cvd file's header says."""
+    from codec.stream.container import read_stream
+
     header, payloads = read_stream(choice.input)
     for name, value in vars(header).items():
         print(f"{name:13} {value}")
@@ -81,6 +87,14 @@ def run_info(choice: argparse.Namespace) -> None:
 
 def run_complexity(choice: argparse.Namespace) -> None:
     """Parameters, operations and time by part of a codec."""
+    from rich.console import Console
+
+    from codec.allocator import keep_freed_memory
+    from codec.evaluation.complexity import header_line
+    from codec.evaluation.complexity_job import job_of
+    from codec.report.complexity import complexity_json, complexity_tables, conditions
+
+    keep_freed_memory()
     job = job_of([*choice.settings, *([f"json={choice.json}"] if choice.json else [])])
     if job.json and not Path(job.json).resolve().parent.is_dir():
         raise CodecError(f"json={job.json}: its folder does not exist; give another name")
@@ -106,6 +120,8 @@ class _Bar:
     """A progress bar that takes (done, in all)."""
 
     def __init__(self, title: str, total: int) -> None:
+        from tqdm import tqdm
+
         self._bar = tqdm(total=total, desc=title, unit="frame", leave=False, disable=None)
 
     def __enter__(self) -> "_Bar":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from data.files import Files
 from data.sequences import Sequence, Sequences
 
 
@@ -48,5 +49,7 @@ def divided(sequences: Sequences, every: int) -> tuple[Chosen, Chosen]:
 
 def _numbered(sequences: Sequences) -> np.ndarray:
     """For each sequence the number of its file, from 0 in order of appearance."""
+    if isinstance(sequences, Files):
+        return np.arange(len(sequences), dtype=np.int32)
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(sequence.path, len(numbers)) for sequence in sequences], np.int32)

@@ -19,6 +19,7 @@ from data.sequences import Sequences
 
 T = TypeVar("T")
 MOST_WORKERS = 1024
+FEW = 1000  # sequences; of less, a share says little
 MOST_IN_A_ROW = 100  # failures of a process without a success between them
 WAITS = (1.0, 5.0, 25.0)  # seconds before another try
 PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -30,7 +31,7 @@ class Faults:
 
     Args:
         sequences: all of them.
-        worst_share: 0..1, the share of them that may fail.
+        worst_share: 0..1, the share that may fail, of those that this process and its workers have drawn.
         record: a file to which a line of JSON is appended for each: path, frames, reason, time; None keeps no record.
     """
 
@@ -38,7 +39,7 @@ class Faults:
         self.sequences, self.worst_share, self.record = sequences, worst_share, record
         self.failed = torch.zeros(len(sequences), dtype=torch.bool).share_memory_()
         self._in_a_row = 0
-        self._reading = torch.full((MOST_WORKERS, 2), -1, dtype=torch.int64).share_memory_()  # process, sequence
+        self._reading = torch.tensor([-1, -1, 0]).repeat(MOST_WORKERS, 1).share_memory_()  # process, sequence, how many so far
 
     @property
     def count(self) -> int:
@@ -77,8 +78,9 @@ class Faults:
         if self.record is not None:
             row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.part}
             self._append(row | {"reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
-        share = f"{self.count} of {len(self.sequences)} sequences"
-        if self.count > self.worst_share * len(self.sequences):
+        of = min(len(self.sequences), max(FEW, int(self._reading[:, 2].sum())))
+        share = f"{self.count} of {of} sequences"
+        if self.count > self.worst_share * of:
             raise DataError(f"{share} failed, more than data.worst_share={self.worst_share:g}; the last: {reason}")
         if self._in_a_row > MOST_IN_A_ROW:
             raise DataError(f"{self._in_a_row} sequences failed one after the other; is the storage there? The last: {reason}")
@@ -99,7 +101,7 @@ class Faults:
 
     def read_by(self, worker: int) -> tuple[int, int]:
         """Process id of a worker and the number of the sequence that it is reading, -1 for none."""
-        process, number = self._reading[worker].tolist()
+        process, number, _ = self._reading[worker].tolist()
         return process, number
 
     def start_worker(self, worker: int) -> None:
@@ -110,9 +112,9 @@ class Faults:
 
     def note(self, number: int) -> None:
         """Leave word of which sequence is being read, -1 for none, for the case that this process does not come back."""
-        worker = get_worker_info()
-        if worker is not None:
-            self._reading[worker.id] = torch.tensor([os.getpid(), number])
+        info = get_worker_info()
+        worker = 0 if info is None else info.id
+        self._reading[worker] = torch.tensor([os.getpid(), number, int(self._reading[worker, 2]) + (number >= 0)])
 
     def _append(self, row: dict[str, object]) -> None:
         """One write of one line, so that lines of this node's processes do not mix; no lock."""

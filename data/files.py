@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from data.errors import DataError
+from data.index import KEY
 from data.manifest import SUFFIXES as MANIFESTS
 from data.manifest import Manifest
 from data.raw import stated_format
@@ -21,7 +22,6 @@ from data.vimeo import Septuplets
 
 VIMEO = {"vimeo90k": "train", "vimeo90k-test": "test"}
 NAMED = re.compile(rf"({'|'.join((*VIMEO, *TESTSETS))}):(.+)")
-INDEX_KEY = b"corvid.index"
 Places = str | Path | Iterable[str | Path]
 log = logging.getLogger(__name__)
 
@@ -74,14 +74,14 @@ def find_videos(where: Places) -> list[Path]:
 
 
 def is_index(path: Path | str) -> bool:
-    """Whether a file is an index: Parquet with `INDEX_KEY` in its schema's metadata."""
+    """Whether a file is an index: Parquet with `KEY` in its schema's metadata."""
     if Path(path).suffix.lower() != ".parquet" or not os.path.isfile(path):
         return False
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        return INDEX_KEY in (pyarrow.parquet.read_schema(path).metadata or {})
+        return KEY in (pyarrow.parquet.read_schema(path).metadata or {})
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: no Parquet file that can be read ({str(error).splitlines()[0]}); write it again") from error
 

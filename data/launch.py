@@ -53,14 +53,20 @@ def run_parts(
     """
     check_at_least(1, at_once=at_once)
     executor = _executor(launcher, Path(folder), at_once, slurm)
+    return _answers(_ended(executor, function, arguments_by_part, launcher, at_once))
+
+
+def _ended(
+    executor: submitit.Executor, function: Callable[..., T], parts: Sequence[tuple[Any, ...]], launcher: str, at_once: int
+) -> list[submitit.Job[T]]:
+    """A job a part, all of them done; when we are interrupted, so are they."""
     jobs: list[submitit.Job[T]] = []
-    bar = tqdm(total=len(arguments_by_part), desc=f"{launcher} parts", unit="part", disable=None)
     try:
-        with bar:
+        with tqdm(total=len(parts), desc=f"{launcher} parts", unit="part", disable=None) as bar:
             if launcher == "slurm":
-                jobs += _submitted(executor, function, arguments_by_part)
+                jobs += _submitted(executor, function, parts)
             else:
-                for arguments in arguments_by_part:
+                for arguments in parts:
                     _wait(jobs, at_once - 1, bar)
                     jobs.append(executor.submit(function, *arguments))
             _wait(jobs, 0, bar)
@@ -69,7 +75,7 @@ def run_parts(
             if not job.done():
                 job.cancel()
         raise
-    return _answers(jobs)
+    return jobs
 
 
 def _said(error: BaseException) -> str:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class ClipDataModule(LightningDataModule):
     """Random clips to train on, fixed clips to validate on; batches are `Clip`, uint8.
 
-    With `exclude_every` files or more, every `exclude_every`-th one is for validation and never trained on. With
+    With `exclude_every` files or more, one in `exclude_every` is for validation and never trained on (see `divided`). With
     fewer, the last tenth of every sequence's frames is. The validation clips are the same in all stages.
 
     Samples are numbered through the whole training, and sample `i` is a function of the seed, `i`, and the stage's frames and
@@ -104,7 +104,7 @@ class ClipDataModule(LightningDataModule):
         self._drawing = dict(stride=stride, seed=seed, reader=reader, flips=flips, reverse=reverse, hold_mb=hold_mb)
         self._worst_share, self._record = worst_share, None if record is None else Path(record)
         self._validating = (val_frames, val_crop, val_clips)
-        self._placing = Placing(shards, stage, stage_gb)
+        self._placing = Placing(shards, stage, stage_gb, stream)
         self._streaming = dict(seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self._record)
         self.streams, self._stream, self._stream_state = stream, None, None
         self.train_clips: ClipDataset | None = None

@@ -14,7 +14,7 @@ from data.checks import REPAIR, checked_file
 from data.colour import Colour, colour_of
 from data.errors import DataError
 from data.part import opened
-from data.sequences import Sequence
+from data.sequences import Sequence, Timing
 
 UNTIMED = ("avi",)  # says no times of B-frames; what is made up for them is out of order
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -77,10 +77,15 @@ def known(sequence: Sequence) -> Probe:
     Raises:
         DataError: the file is missing or of another size than it was; as `probe`.
     """
-    timing, part = sequence.timing, sequence.part
-    if timing is None:
+    part = sequence.part
+    if sequence.timing is None:
         return probe(sequence.path, part)
     checked_file(sequence.path, sequence.bytes if part is None else sum(part), exact=part is None)
+    return told(sequence, sequence.timing)
+
+
+def told(sequence: Sequence, timing: Timing) -> Probe:
+    """A sequence's file as its index tells, of which nothing is looked at."""
     return Probe(
         path=sequence.path,
         frames=timing.frames,
@@ -93,7 +98,7 @@ def known(sequence: Sequence) -> Probe:
         key_pts=timing.pts_first + timing.pts_step * np.array(timing.key_frames, dtype=np.int64),
         codec=timing.codec,
         plain=timing.plain,
-        part=part,
+        part=sequence.part,
     )
 
 

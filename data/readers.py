@@ -15,6 +15,7 @@ from data.sequences import Sequence
 from data.video_readers import PyavReader, open_decord
 
 READERS = ("auto", "decord", "pyav")
+PYAV_IS_BETTER = ("h264", "hevc")
 log = logging.getLogger(__name__)
 
 
@@ -48,8 +49,9 @@ def open_reader(source: Path | str | Sequence, reader: str = "auto") -> Reader:
 
     "decord" reads with decord, which counts frames wrongly after a seek in open GOPs, behind edit lists and in MPEG program
     streams (field notes 3.15), and cannot open AV1. Such files, and parts of shards, go to "pyav", which is exact everywhere,
-    uses `data.colour` and holds less memory. "auto" takes decord, but PyAV where it was measured faster
-    (benchmarks/decoders.py): for H.264, of which it leaves out frames that no other needs.
+    uses `data.colour` and refuses damaged frames of which decord makes pictures. "auto" takes decord, but PyAV for H.264
+    and HEVC, where it was measured to be faster as well (benchmarks/decoders.py): of H.264 it leaves out frames that no other
+    needs.
 
     Raises:
         DataError: `reader` is unknown; the source is missing, empty, cut short, audio only, no video, or not what its index says.
@@ -98,7 +100,7 @@ def _open_whole(sequence: Sequence, reader: str) -> Reader:
 
         return ImageReader(sequence)
     found = known(sequence)
-    if reader == "decord" or (reader == "auto" and found.codec != "h264"):
+    if reader == "decord" or (reader == "auto" and found.codec not in PYAV_IS_BETTER):
         video = open_decord(found) if _decord_can(found) else None
         if video is not None:
             return video

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from data.checks import REPAIR
 from data.errors import DataError
+from data.in_use import alone_in, use
 from data.storage import opened_anywhere
 
 MARKER = "corvid-stage-"
 PORTION = 2**24  # bytes copied at once
 log = logging.getLogger(__name__)
-_in_use: dict[Path, int] = {}  # descriptors of the sets' folders, locked while this process runs
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def stage_shards(files: Sequence[str | Path], folder: Path | str, limit_gb: floa
         MARKER + hashlib.sha256("\n".join(sorted({_parent(place) for place in places})).encode()).hexdigest()[:12]
     )
     try:
-        _use(own)
         shards = [_described(place, own) for place in places]
+        _remove_old(shards, own)
+        use(own)
         fitting = shards[: _make_room(shards, own, limit_gb * 1e9)]
         _copy_all(fitting, own)
     except OSError as error:
@@ -98,26 +99,23 @@ def _described(place: str, own: Path) -> _Shard:
     return _Shard(place, size, own / f"{Path(name).stem}-{known}{Path(name).suffix}")
 
 
-def _use(own: Path) -> None:
-    """Make a set's folder and mark it as used until this process and its workers end."""
-    own.mkdir(parents=True, exist_ok=True)
-    if own not in _in_use:
-        handle = os.open(own, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        _in_use[own] = handle
-        own.mkdir(exist_ok=True)  # it may have been removed while we waited
-    os.utime(own)
+def _remove_old(shards: list[_Shard], own: Path) -> None:
+    """Remove copies of other versions of these shards unless a process uses the set."""
+    with alone_in(own) as alone:
+        for shard in shards:
+            stem, suffix = shard.target.stem.rpartition("-")[0], shard.target.suffix
+            for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {shard.target, shard.part}:
+                if alone:
+                    old.unlink()
+                else:
+                    log.info("%s: of another version of %s; in use, kept", old, shard.place)
 
 
 def _make_room(shards: list[_Shard], own: Path, limit: float) -> int:
     """How many of the shards can be staged, after removing what is in the way and nobody's."""
-    for shard in shards:
-        stem, suffix = shard.target.stem.rpartition("-")[0], shard.target.suffix
-        for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {shard.target, shard.part}:
-            old.unlink(missing_ok=True)  # another version of it
     need = sum(shard.size for shard in shards)
     others = [path for path in own.parent.glob(MARKER + "*") if path.is_dir() and path != own]
-    for other in sorted(others, key=lambda path: path.stat().st_mtime):
+    for other in sorted(others, key=_last_used):
         if need <= _room(shards, own, limit):
             break
         _evict(other)
@@ -143,17 +141,20 @@ def _size(files: Iterable[Path]) -> int:
     return size
 
 
+def _last_used(folder: Path) -> float:
+    with suppress(FileNotFoundError):  # removed by another process meanwhile
+        return folder.stat().st_mtime
+    return 0.0
+
+
 def _evict(other: Path) -> None:
     """Remove another set unless a process uses it."""
-    handle = os.open(other, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(other, ignore_errors=True)
-        log.info("%s: removed to make room", other)
-    except BlockingIOError:
-        log.info("%s: in use, kept", other)
-    finally:
-        os.close(handle)
+    with alone_in(other) as alone:
+        if alone:
+            shutil.rmtree(other, ignore_errors=True)
+            log.info("%s: removed to make room", other)
+        else:
+            log.info("%s: in use, kept", other)
 
 
 def _copy_all(shards: list[_Shard], own: Path) -> None:

@@ -18,10 +18,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from data.checks import check_at_least, check_share
 from data.clip import Clip
-from data.colour import Colour
 from data.errors import DataError
 from data.faults import Faults
-from data.probe import Probe
+from data.probe import Probe, told
 from data.readers import Reader, SpanReader
 from data.sequences import Sequence, Sequences
 from data.storage import ShardFiles
@@ -178,12 +177,6 @@ def open_member(sequence: Sequence, data: bytes) -> Reader:
     timing = sequence.timing
     if timing is None:
         raise DataError(f"{sequence.label}: its frame rate varies; pack it without --copy to stream it")
-    found = _InMemory(
-        sequence.path, timing.frames, timing.fps, timing.width, timing.height, timing.pixel_format,
-        Colour(timing.matrix, timing.full_range, timing.colour_origin),
-        timing.pts_first + timing.pts_step * np.arange(timing.frames, dtype=np.int64),
-        timing.pts_first + timing.pts_step * np.array(timing.key_frames, dtype=np.int64),
-        timing.codec, timing.plain, sequence.part, data,
-    )  # fmt: skip
+    found = _InMemory(**vars(told(sequence, timing)), data=data)
     whole = PyavReader(found)
     return whole if not sequence.first and sequence.frames in (None, whole.frames) else SpanReader(whole, sequence)

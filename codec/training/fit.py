@@ -35,6 +35,7 @@ def fit(
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
+    data.setup()  # before anything is said of stages: it may take long, or fail
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state

@@ -20,7 +20,8 @@ without black and near-static stretches, damaged files and duplicates. Train on 
 
 Beside it come FILE.report.html (counts, histograms, every rejected file with its reason), FILE.rejected.csv and
 FILE.dropped.parquet. Run the same command again after files came or went, or after an interruption: only what is new is
-decoded. An interrupted run is kept in FILE.journal until then."""
+decoded, and what failed for a reason that may pass (a timeout, a crash, the storage). An interrupted run is kept in FILE.journal
+until then."""
 _EXAMPLES = """examples:
   corvid data index videos/ -o videos.parquet
   corvid data index list.csv -o videos.parquet --exclude uvg:/data/uvg --exclude mcl-jcv:/data/mcl-jcv
@@ -36,12 +37,17 @@ def add_index(commands: argparse._SubParsersAction) -> None:
     add = commands.add_parser(
         "index", help="find out what is in a collection of videos", description=_INDEX, epilog=_EXAMPLES, formatter_class=raw
     )
-    scan, whole = ScanOptions(), IndexOptions()
     add.add_argument("root", help="a folder, file, glob, manifest (.csv, .parquet), or named set like vimeo90k:FOLDER")
     add.add_argument("-o", "--output", type=Path, default=Path("index.parquet"), help="the .parquet file; default %(default)s")
     add.add_argument("--workers", type=int, default=None, help="processes; default: one a core of this machine")
     add.add_argument("--licence", default="", help="of all files that no manifest states one for")
-    cut = add.add_argument_group("what is kept")
+    _add_kept(add.add_argument_group("what is kept"))
+    _add_nodes(add.add_argument_group("many nodes"))
+    add.set_defaults(run=run_index)
+
+
+def _add_kept(cut: argparse._ArgumentGroup) -> None:
+    scan, whole = ScanOptions(), IndexOptions()
     cut.add_argument("--min-frames", type=int, default=scan.min_frames, help="of a sequence; default %(default)s")
     cut.add_argument(
         "--black", type=float, default=scan.black, help="drop stretches of mean luma below; 0..255, default %(default)s"
@@ -65,13 +71,14 @@ def add_index(commands: argparse._SubParsersAction) -> None:
         "--exclude-bits", type=int, default=whole.exclude_bits, metavar="BITS",
         help="of 64 by which a frame may differ from a test frame to be the same; default %(default)s",
     )  # fmt: skip
-    many = add.add_argument_group("many nodes")
-    many.add_argument("--part", type=_part, default=None, metavar="K/N", help="index one part only, to be merged")
+
+
+def _add_nodes(many: argparse._ArgumentGroup) -> None:
+    many.add_argument("--part", type=part_of, default=None, metavar="K/N", help="index one part only, to be merged")
     many.add_argument("--launcher", choices=("local", "slurm"), default=None, help="run all parts through submitit, then merge")
     many.add_argument("--parts", type=int, default=8, help="with --launcher; default %(default)s")
     many.add_argument("--at-once", type=int, default=None, help="parts that run at a time; default: 1 local, all on slurm")
     many.add_argument("--slurm", nargs="+", default=[], metavar="NAME=VALUE", help="submitit's options: partition=cpu time=720")
-    add.set_defaults(run=run_index)
 
 
 def add_merge(commands: argparse._SubParsersAction) -> None:
@@ -178,7 +185,8 @@ def slurm_options(words: list[str]) -> dict[str, str | int]:
     return found
 
 
-def _part(text: str) -> tuple[int, int]:
+def part_of(text: str) -> tuple[int, int]:
+    """`"3/64"` to `(3, 64)`; argparse's error for other words."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no part; give 1/64 to 64/64, for instance")

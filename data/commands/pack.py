@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.commands.index import _part, slurm_options, workers_of
+from data.commands.index import part_of, slurm_options, workers_of
 from data.errors import DataError
 from data.pack.options import PackOptions
 
@@ -50,7 +50,7 @@ def add_pack(commands: argparse._SubParsersAction) -> None:
     how.add_argument("--shard-mb", type=int, default=usual.shard_mb, help="MiB after which a shard ends; default %(default)s")
     how.add_argument("--seed", type=int, default=usual.seed, help="of the order of sources; default %(default)s")
     many = add.add_argument_group("many nodes")
-    many.add_argument("--part", type=_part, default=None, metavar="K/N", help="pack one part only")
+    many.add_argument("--part", type=part_of, default=None, metavar="K/N", help="pack one part only")
     many.add_argument("--launcher", choices=("local", "slurm"), default=None, help="run all parts through submitit")
     many.add_argument("--parts", type=int, default=8, help="with --launcher; default %(default)s")
     many.add_argument("--at-once", type=int, default=None, help="parts that run at a time; default: 1 local, all on slurm")

@@ -50,7 +50,7 @@ def build_index(
     """
     check_places(options.exclude)
     root, sources = find_sources(where, part)
-    heading = {"root": str(root), "scan": asdict(options.scan), "part": part}
+    heading = {"root": str(root), "scan": asdict(options.scan), "part": list(part) if part else None}  # as JSON gives it back
     before = _before(output, str(root), options, part)
     journal = Journal(output.with_suffix(".journal"), heading)
     try:
@@ -111,10 +111,10 @@ def _before(output: Path, root: str, options: IndexOptions, part: tuple[int, int
 
 def _todo(sources: list[Source], before: Stored | None, journal: Journal) -> tuple[list[Source], set[str]]:
     """Sources to scan, and names of those whose rows are kept from `before`."""
-    known: dict[str, Stamp] = {}
+    known: dict[str, Stamp | None] = {}
     for table in () if before is None else (before.rows, before.dropped):
         columns = (table[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
-        known.update((name, Stamp(size, time)) for name, size, time in zip(*columns, strict=True))
+        known.update((name, None if size is None else Stamp(size, time)) for name, size, time in zip(*columns, strict=True))
     gone = known.keys() - {source.name for source in sources}
     if gone:
         log.warning("%d files of the index are gone and their sequences dropped, %s among them", len(gone), min(gone))
@@ -122,10 +122,13 @@ def _todo(sources: list[Source], before: Stored | None, journal: Journal) -> tup
     for source in sources:
         stamp = _stamp(source)
         noted = journal.done.get(source.name)
-        if known.get(source.name) == stamp:
+        if stamp is not None and known.get(source.name) == stamp:
             kept.add(source.name)
-        elif noted is None or noted.stamp != stamp:
+        elif stamp is None or noted is None or noted.stamp != stamp:
             todo.append(source)
+    again = sum(source.name in known and known[source.name] is None for source in todo)
+    if again:
+        log.info("%d files are scanned again: what they were rejected for may have passed", again)
     return todo, kept
 
 

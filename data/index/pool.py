@@ -14,7 +14,7 @@ from data.checks import REPAIR
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
-from data.index.source import Source, Stamp, stamp_of
+from data.index.source import Source, stamp_of
 
 AHEAD = 4  # files handed out for each worker
 TASKS = 500  # files after which a worker is replaced, against leaks in libraries
@@ -51,7 +51,7 @@ def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Ca
 
 
 def _answer(future: Future[Scan], source: Source) -> Scan:
-    """What a worker found, or why there is nothing."""
+    """What a worker found, or why there is nothing: a busy node or too little memory may be to blame, so that has no stamp."""
     path = source.sequence.path
     try:
         return future.result()
@@ -62,7 +62,7 @@ def _answer(future: Future[Scan], source: Source) -> Scan:
     except Exception as error:  # whatever a library raises for one file must not end the run; the row in the report says it
         log.warning("%s: %s: %s", path, type(error).__name__, error)
         message = f"{path}: failed with {type(error).__name__}: {str(error).replace('; ', ', ')}; {REPAIR}, or report this"
-    return rejected(source, _stamp(source), message)
+    return rejected(source, None, message)
 
 
 def _some(todo: Iterable[Source], count: int) -> Iterable[Source]:
@@ -70,14 +70,10 @@ def _some(todo: Iterable[Source], count: int) -> Iterable[Source]:
 
 
 def _patience(source: Source) -> float:
-    return SECONDS + SECONDS_PER_MB * _stamp(source).bytes / 1e6
-
-
-def _stamp(source: Source) -> Stamp:
     try:
-        return stamp_of(source.sequence.path)
+        return SECONDS + SECONDS_PER_MB * stamp_of(source.sequence.path).bytes / 1e6
     except DataError:  # the scan says so too
-        return Stamp(0, 0)
+        return SECONDS
 
 
 class _Bar:

@@ -6,6 +6,7 @@ import csv
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jinja2
 import pyarrow as pa
@@ -112,10 +113,10 @@ def _value(columns: tuple[str, ...], row: dict[str, Any]) -> str:
 
 
 class _replacing:
-    """The name of a file to write, which takes its place when it is whole."""
+    """A name of its own for a file to write, which takes the place of `path` when it is whole."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self._path, self._part = path, path.with_name(f".{path.name}.{uuid4().hex}.part")
 
     def __enter__(self) -> Path:
         return self._part

@@ -37,13 +37,13 @@ class Scan:
 
     Attributes:
         name: of the source.
-        stamp: of the file when it was read.
+        stamp: of the file when it was read; None when what was wrong may pass, so that it is to be scanned again.
         rows: of the index.
         dropped: rows that are not wanted, with `reason`, `detail` and `remedy`; a file that cannot be used is one of 0 frames.
     """
 
     name: str
-    stamp: Stamp
+    stamp: Stamp | None
     rows: list[Row] = field(default_factory=list)
     dropped: list[Row] = field(default_factory=list)
 
@@ -51,21 +51,38 @@ class Scan:
 def scan(source: Source, options: ScanOptions) -> Scan:
     """Decode a source, cut it, look at it, hash it. Raises nothing for a bad file: that is its answer."""
     cv2.setNumThreads(1)
-    stamp = Stamp(0, 0)
+    stamp = None
     try:
         stamp = stamp_of(source.sequence.path)
         if printable(str(source.sequence.path)) != str(source.sequence.path):
             raise DataError(f"{source.sequence.path}: its name is not UTF-8, an index cannot hold it; rename it")
         return _scan(source, stamp, options)
     except DataError as error:
-        return rejected(source, stamp, str(error))
+        return rejected(source, None if may_pass(error, source) else stamp, str(error))
 
 
-def rejected(source: Source, stamp: Stamp, message: str) -> Scan:
-    """The answer for a file that cannot be used; a DataError's message ends in its remedy."""
+def may_pass(error: BaseException, source: Source) -> bool:
+    """Whether a failure may be one of the machine and not of the file: no memory, or a storage that does not answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):  # Pillow's own have no number
+            return True
+        cause = cause.__cause__
+    path = source.sequence.path
+    try:
+        if path.is_file() or path.is_dir():
+            content_of(path)  # ffmpeg takes an error of the storage for the end of the file
+    except (DataError, OSError):
+        return True
+    return False
+
+
+def rejected(source: Source, stamp: Stamp | None, message: str) -> Scan:
+    """The answer for a file that cannot be used, `stamp` as in `Scan`; a DataError's message ends in its remedy."""
     detail, _, remedy = printable(message.removeprefix(f"{source.sequence.path}: ")).rpartition("; ")
     row = _dropped(UNREADABLE, detail or remedy, remedy if detail else "", first=0, frames=0)
-    return Scan(source.name, stamp, [], [row | {"path": source.name, "bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns}])
+    seen = {} if stamp is None else {"bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns}
+    return Scan(source.name, stamp, [], [row | {"path": source.name} | seen])
 
 
 def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:

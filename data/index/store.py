@@ -156,7 +156,8 @@ class Journal:
                     log.warning("%s: an interrupted run with other options; begun anew", self.path)
                     return False
                 if number:
-                    scan = Scan(value["name"], Stamp(**value["stamp"]), value["rows"], value["dropped"])
+                    stamp = None if value["stamp"] is None else Stamp(**value["stamp"])
+                    scan = Scan(value["name"], stamp, value["rows"], value["dropped"])
                     self.done[scan.name] = scan
         os.truncate(self.path, good)
         return good > 0

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from data.errors import DataError
+from data.index import KEY
 from data.index.schema import COLUMNS, READ_IN_TRAINING, VERSION
 from data.sequences import RawFormat, Sequence, Timing
 
 PORTION = 65_536  # rows a record batch
-KEY = b"corvid.index"
 REMEDY = "make it with: corvid data index ROOT -o FILE"
 
 
@@ -61,6 +62,7 @@ class IndexedSequences:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._arrow = _laid_out(self.path)  # again, should someone have cleaned up
         self._open()
 
     def __len__(self) -> int:
@@ -121,19 +123,19 @@ def _laid_out(path: Path) -> Path:
     stat = path.stat()
     known = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {VERSION}"
     folder = Path(tempfile.gettempdir()) / f"corvid-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"index-{hashlib.sha256(known.encode()).hexdigest()[:16]}.arrow"
     if target.is_file():
         return target
-    handle, part = tempfile.mkstemp(prefix=target.stem, suffix=".part", dir=folder)
-    os.close(handle)
+    part = folder / f"{target.stem}-{os.getpid()}.part"
     try:
-        _lay_out(path, Path(part))
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _lay_out(path, part)
         os.replace(part, target)
     except OSError as error:
         raise DataError(f"{folder}: cannot hold the index of {path} ({error}); free it, or set TMPDIR") from error
     finally:
-        Path(part).unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         pa.default_memory_pool().release_unused()
     return target
 

@@ -195,3 +195,12 @@ def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pyte
 
     monkeypatch.setattr(data.hold, "open", fails)
     assert data[0].names == clips(files, 2, 16)[0].names and data.faults.count == 0
+
+
+def test_the_share_is_of_what_was_drawn(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch):
+    """Catches a set of millions of which half is bad, trained on for days before a share of all has failed."""
+    monkeypatch.setattr("data.faults.FEW", 20)
+    data = clips([files[0] if number % 2 else tmp_path / f"{number}.mp4" for number in range(2000)], 2, 16, worst_share=0.3)
+    with pytest.raises(DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"):
+        [data[index] for index in range(200)]
+    assert data.faults.count < 60

@@ -130,3 +130,13 @@ def test_a_file_keeps_its_side_when_it_is_packed(made: Path):
         held = set(data.val_clips.sequences.numbers.tolist())
         sides[root] = {int(lot): number in held for number, lot in enumerate(lots)}
     assert sides["index.parquet"] == sides["packed/index.parquet"] and len(set(sides["index.parquet"].values())) == 2
+
+
+def test_a_missing_shard_is_told_at_the_start(made: Path, tmp_path: Path):
+    """Catches a run that begins, and ends when the first sample of the missing shard is drawn."""
+    shutil.copytree(made / "packed", tmp_path / "packed")
+    next((tmp_path / "packed").glob("*.tar")).unlink()
+    with pytest.raises(DataError, match=r"\.tar: no such shard, 1 of 1 are missing; copy them there, pack again"):
+        module(tmp_path / "packed" / "index.parquet").setup()
+    with pytest.raises(DataError, match="data.stream: only for sets made by corvid data pack"):
+        module(made / "index.parquet", stream=True).setup()

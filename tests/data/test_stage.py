@@ -1,6 +1,7 @@
 """Staging shards to a node's disk: bounded, resumable, shared by processes."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from data import stage
+from data import in_use, stage
 from data.errors import DataError
 from data.stage import MARKER, stage_shards
 
@@ -30,6 +31,11 @@ def shards(tmp_path: Path) -> list[Path]:
 
 def same(staged: dict[str, Path]) -> bool:
     return all(Path(place).read_bytes() == copy.read_bytes() for place, copy in staged.items())
+
+
+def end_run(staged: dict[str, Path]) -> None:
+    """Give up the lock on a set, as the end of its process does."""
+    os.close(in_use._held.pop(next(iter(staged.values())).parent))
 
 
 def test_copies_are_whole_and_kept(tmp_path: Path, shards: list[Path]):
@@ -75,8 +81,57 @@ def test_changed_shard_is_copied_again(tmp_path: Path, shards: list[Path]):
     """Catches an old copy read for a new shard, and old copies that stay for ever."""
     before = stage_shards(shards, tmp_path / "node", 1)
     shards[1].write_bytes(np.random.default_rng(9).bytes(SIZE))
+    end_run(before)
     after = stage_shards(shards, tmp_path / "node", 1)
     assert same(after) and not before[str(shards[1])].exists() and before[str(shards[0])] == after[str(shards[0])]
+
+
+def test_old_copies_that_a_job_reads_stay(tmp_path: Path, shards: list[Path]):
+    """Catches a shard taken from under a running job by another that stages a newer version of it."""
+    before = stage_shards(shards, tmp_path / "node", 1)
+    shards[1].write_bytes(np.random.default_rng(9).bytes(SIZE))
+    other = multiprocessing.get_context("spawn").Process(target=_stage, args=(shards, tmp_path / "node"))
+    other.start()
+    other.join(60)
+    assert other.exitcode == 0 and before[str(shards[1])].exists()
+    after = stage_shards(shards, tmp_path / "node", 1)
+    assert same(after) and after[str(shards[1])] != before[str(shards[1])]
+
+
+def test_a_set_removed_while_we_wait_is_locked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches a lock on a folder that is gone: the next process that needs room would remove a set in use."""
+    own, lock = tmp_path / f"{MARKER}own", fcntl.flock
+    gone = []
+
+    def evicted_meanwhile(handle: int, how: int) -> None:
+        if len(gone) < 2:
+            own.rmdir()
+            if gone:
+                own.mkdir()  # by a third process
+            gone.append(handle)
+        lock(handle, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", evicted_meanwhile)
+        in_use.use(own)
+    assert len(gone) == 2
+    stage._evict(own)
+    assert own.exists()
+
+
+def test_a_set_made_anew_is_not_removed_for_its_old_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches two processes that make room, of which the slower removes what a third has begun to use."""
+    own, lock = tmp_path / f"{MARKER}own", fcntl.flock
+    own.mkdir()
+
+    def replaced_meanwhile(handle: int, how: int) -> None:
+        own.rename(tmp_path / "removed")
+        own.mkdir()
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", replaced_meanwhile)
+    stage._evict(own)
+    assert own.exists()
 
 
 def test_other_sets_make_room(tmp_path: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch):
@@ -89,7 +144,7 @@ def test_other_sets_make_room(tmp_path: Path, shards: list[Path], monkeypatch: p
     for folder in (old, used):
         folder.mkdir()
         (folder / "a.tar").write_bytes(bytes(SIZE))
-    stage._use(used)
+    in_use.use(used)
     stage_shards(shards[:1], node, 3 * SIZE / GB)
     assert old.exists() and used.exists()
     staged = stage_shards(shards, node, 4.5 * SIZE / GB)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from data.index import build, pool
+from data.index.options import ScanOptions
+
 MOVING = "testsrc2=size=128x72:rate=25"
 ZOOM = "mandelbrot=size=128x72:rate=25"
 CELLS = "life=size=128x72:rate=25:mold=10:ratio=0.3:death_color=#402010:life_color=#80ffff:seed=3"
@@ -39,3 +42,18 @@ def collection(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., b
 def own(tmp_path: Path, collection: Path) -> Path:
     """A copy of the collection that a test may change."""
     return Path(shutil.copytree(collection, tmp_path / "videos"))
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are scanned; all is done in this process, and no report is drawn."""
+    names: list[str] = []
+
+    def scan_here(sources: list, options: ScanOptions, workers: int, keep: Callable) -> None:
+        for source in sources:
+            names.append(source.name)
+            keep(pool.scan(source, options))
+
+    monkeypatch.setattr(build, "scan_all", scan_here)
+    monkeypatch.setattr(build, "write_report", lambda stored, output: None)
+    return names

@@ -1,6 +1,5 @@
-"""Whole indexes: what is kept, brought up to date, divided and merged."""
+"""Whole indexes: what is kept, divided and merged."""
 
-import json
 import os
 import shutil
 import time
@@ -9,43 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from index_files import kept, left_out
 
 from data.errors import DataError
-from data.index import build, pool
+from data.index import pool
 from data.index.build import build_index
 from data.index.exclude import excluded_pictures, matches
 from data.index.merge import merge_parts, part_path
 from data.index.options import IndexOptions, ScanOptions
 from data.index.scan import Scan, scan
 from data.index.source import Source
-from data.index.store import Stored, dropped_path, read_index
+from data.index.store import dropped_path, read_index
 from data.index.table import IndexedSequences
 
 PLAIN = IndexOptions()
-ZOOMS = ["sub/zoom_copy.mp4", "zoom.mp4", "zoom_small.mkv"]
-
-
-def kept(stored: Stored) -> list[tuple[str, int]]:
-    return [(row["path"], row["first"]) for row in stored.rows.select(["path", "first"]).to_pylist()]
-
-
-def left_out(stored: Stored) -> list[tuple[str, str]]:
-    return [(row["path"], row["reason"]) for row in stored.dropped.select(["path", "reason"]).to_pylist()]
-
-
-@pytest.fixture
-def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are scanned; all is done in this process, and no report is drawn."""
-    names: list[str] = []
-
-    def scan_here(sources: list, options: ScanOptions, workers: int, keep: Callable) -> None:
-        for source in sources:
-            names.append(source.name)
-            keep(pool.scan(source, options))
-
-    monkeypatch.setattr(build, "scan_all", scan_here)
-    monkeypatch.setattr(build, "write_report", lambda stored, output: None)
-    return names
 
 
 def test_index_of_a_collection(own: Path, tmp_path: Path):
@@ -66,22 +42,6 @@ def test_index_of_a_collection(own: Path, tmp_path: Path):
     assert not (tmp_path / "index.journal").exists()
 
 
-def test_unchanged_files_are_not_scanned_again(own: Path, tmp_path: Path, scans: list[str], caplog: pytest.LogCaptureFixture):
-    """Catches rejected files forgotten, changes missed, what is gone kept, and copies that do not come back."""
-    build_index(own, tmp_path / "index.parquet", PLAIN)
-    assert sorted(scans) == ["bad.mp4", "cut.mp4", *ZOOMS]
-    scans.clear()
-    first = build_index(own, tmp_path / "index.parquet", PLAIN)
-    assert scans == []
-    (own / "sub" / "zoom_copy.mp4").unlink()
-    os.utime(own / "cut.mp4", (1, 1))
-    shutil.copy(own / "zoom_small.mkv", own / "new.mkv")
-    again = build_index(own, tmp_path / "index.parquet", PLAIN)
-    assert sorted(scans) == ["cut.mp4", "new.mkv"] and "1 files of the index are gone" in caplog.text
-    assert kept(again) == [*kept(first)[:3], ("zoom.mp4", 0)]
-    assert [path for path, reason in left_out(again) if "duplicate" in reason] == ["new.mkv", "zoom_small.mkv"]
-
-
 def test_other_options_scan_again_and_other_roots_are_refused(own: Path, tmp_path: Path, scans: list[str]):
     """Catches sequences of two kinds in one index, and one collection's index overwritten by another's."""
     output = tmp_path / "index.parquet"
@@ -93,32 +53,6 @@ def test_other_options_scan_again_and_other_roots_are_refused(own: Path, tmp_pat
     assert len(scans) == 5
     with pytest.raises(DataError, match="is an index of .*videos; give another output"):
         build_index(own / "sub", output, PLAIN)
-
-
-def test_an_interrupted_run_goes_on(own: Path, tmp_path: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch):
-    """Catches work that is lost with the process, and a torn last line that ends or poisons the next run."""
-    output, journal = tmp_path / "index.parquet", tmp_path / "index.journal"
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(build, "finish", stop)
-        with pytest.raises(KeyboardInterrupt):
-            build_index(own, output, PLAIN)
-    lines = journal.read_text().splitlines(keepends=True)
-    assert len(lines) == 6 and not output.exists()
-    journal.write_text("".join(lines[:4]) + lines[4][:50])
-    done = [json.loads(line)["name"] for line in lines[1:4]]
-    scans.clear()
-    resumed = build_index(own, output, PLAIN)
-    assert sorted([*scans, *done]) == ["bad.mp4", "cut.mp4", *ZOOMS] and not journal.exists()
-    assert resumed.rows.equals(build_index(own, tmp_path / "other.parquet", PLAIN).rows)
-    journal.write_text("".join(lines[:3]))
-    scans.clear()
-    os.rename(output, tmp_path / "old.parquet")
-    build_index(own, output, replace(PLAIN, scan=ScanOptions(min_frames=9)))
-    assert len(scans) == 5  # the journal was of other options
 
 
 def test_parts_make_the_whole(own: Path, tmp_path: Path, scans: list[str]):
@@ -189,6 +123,9 @@ def test_a_crash_or_a_hang_costs_one_file(own: Path, tmp_path: Path, monkeypatch
     details = dict(zip(stored.dropped["path"].to_pylist(), stored.dropped["detail"].to_pylist(), strict=True))
     assert "crashed (exit code 11)" in details["zoom.mp4"] and "did not finish in 4 s" in details["cut.mp4"]
     assert "MemoryError: no room" in details["bad.mp4"] and kept(stored) == [("sub/zoom_copy.mp4", 0)]
+    monkeypatch.setattr(pool, "scan", scan)
+    again, whole = (build_index(own, tmp_path / name, PLAIN, workers=2) for name in ("index.parquet", "whole.parquet"))
+    assert again.rows.equals(whole.rows) and left_out(again) == left_out(whole)
 
 
 def test_nothing_left_is_an_index_all_the_same(own: Path, tmp_path: Path):

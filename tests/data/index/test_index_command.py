@@ -9,6 +9,7 @@ import pytest
 from data.cli import add_data_commands
 from data.commands.index import slurm_options
 from data.errors import DataError
+from data.index.report import _replacing
 from data.index.store import read_index
 from data.launch import run_parts
 
@@ -34,6 +35,15 @@ def test_index_command_says_what_there_is(collection: Path, tmp_path: Path, caps
         rows = list(csv.DictReader(file))
     assert {row["reason"] for row in rows} == {"unreadable", "black", "near-static", "duplicate", "near duplicate"}
     assert all(row["detail"] and row["remedy"] for row in rows)
+
+
+def test_reports_written_at_once_do_not_mix(tmp_path: Path):
+    """Catches two runs of one output that write into one temporary file, or of which the slower finds it gone."""
+    page = tmp_path / "i.report.html"
+    with _replacing(page) as one, _replacing(page) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert page.read_text() == "one" and list(tmp_path.iterdir()) == [page]
 
 
 def test_parts_through_submitit_are_merged(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
