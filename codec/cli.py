@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{choice.again if 'again' in choice else ''}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -90,6 +90,8 @@ def _executor(launcher: str, folder: Path, at_once: int, slurm: dict[str, Any]) 
         raise DataError(f"launcher={launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
     try:
         import submitit
+
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look when SLURM keeps no accounts
     except ImportError as error:
         raise DataError("launcher: submitit is not installed; run pip install 'corvid[cluster]'") from error
     try:

@@ -34,7 +34,7 @@ def contact_sheet(clips: list[Clip], title: str, licences: Sequence[str] = ()) -
     strips = [_strip(row, licence, side) for row, licence in zip(rows, licences, strict=True)]
     width = max(strip.width for strip in strips)
     scale = side[0] / rows[0].frames.shape[-1]
-    scaled = [] if scale == 1 else [f"shown at {scale:.3g} of their size"]
+    scaled = [] if scale == 1 else [f"shown at {scale:.3g} times their size"]
     sheets = [_heading([*title.splitlines(), *scaled], width), *strips]
     sheet = Image.new("RGB", (width + 2 * MARGIN, sum(part.height for part in sheets) + 2 * MARGIN), PAPER)
     top = MARGIN

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _INDEX = """Decode every file once and write one Parquet file with a row a sequence: where its frames are, cut at scene cuts,
 without black and near-static stretches, damaged files and duplicates. Train on it with data.root=FILE.
 
-Beside it come FILE.report.html (counts, histograms, every rejected file with its reason), FILE.rejected.csv and
-FILE.dropped.parquet. Run the same command again after files came or went, or after an interruption: only what is new is
-decoded, and what failed for a reason that may pass (a timeout, a crash, the storage). An interrupted run is kept in FILE.journal
-until then."""
+Beside videos.parquet come videos.report.html (counts, histograms, every rejected file with its reason), videos.rejected.csv
+and videos.dropped.parquet. Run the same command again after files came or went, or after an interruption: only what is new is
+decoded, and what failed for a reason that may pass (a timeout, a crash, the storage). An interrupted run is kept in
+videos.journal until then."""
 _EXAMPLES = """examples:
   corvid data index videos/ -o videos.parquet
   corvid data index list.csv -o videos.parquet --exclude uvg:/data/uvg --exclude mcl-jcv:/data/mcl-jcv
@@ -43,7 +43,7 @@ def add_index(commands: argparse._SubParsersAction) -> None:
     add.add_argument("--licence", default="", help="of all files that no manifest states one for")
     _add_kept(add.add_argument_group("what is kept"))
     _add_nodes(add.add_argument_group("many nodes"))
-    add.set_defaults(run=run_index)
+    add.set_defaults(run=run_index, again="; run the same command again, it goes on")
 
 
 def _add_kept(cut: argparse._ArgumentGroup) -> None:
@@ -159,6 +159,8 @@ def report(stored: Stored, output: Path) -> None:
         print(f"  left out: {times} {reason}")
     page, listing = report_paths(output)
     print(f"  report: {page}\n  all that was left out: {listing}")
+    if not counts["sequences"]:
+        raise DataError(f"{output}: no sequence is left to train on; {listing} says why")
 
 
 def check_output(path: Path) -> None:

@@ -55,7 +55,7 @@ def add_pack(commands: argparse._SubParsersAction) -> None:
     many.add_argument("--parts", type=int, default=8, help="with --launcher; default %(default)s")
     many.add_argument("--at-once", type=int, default=None, help="parts that run at a time; default: 1 local, all on slurm")
     many.add_argument("--slurm", nargs="+", default=[], metavar="NAME=VALUE", help="submitit's options: partition=cpu time=720")
-    add.set_defaults(run=run_pack)
+    add.set_defaults(run=run_pack, again="; run the same command again, it goes on")
 
 
 def run_pack(choice: argparse.Namespace) -> None:

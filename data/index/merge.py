@@ -11,7 +11,7 @@ import pyarrow as pa
 from data.errors import DataError
 from data.index.build import finish
 from data.index.exclude import check_places
-from data.index.store import Stored, read_index
+from data.index.store import BESIDE, Stored, read_index
 
 
 def part_path(output: Path, part: tuple[int, int]) -> Path:
@@ -25,12 +25,13 @@ def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = 
 
     Args:
         output: the .parquet file.
-        parts: all of them, in any order.
+        parts: all of them, in any order; the `.dropped.parquet` beside each, which a glob finds too, is left out.
         exclude: test sets besides those that the parts were made with.
 
     Raises:
         DataError: a part is missing, given twice or damaged, or parts are of other roots or options.
     """
+    parts = [part for part in parts if not part.name.endswith(BESIDE)]
     if not parts:
         raise DataError(f"{output}: no parts to merge; give the files that corvid data index --part wrote")
     check_places(exclude)

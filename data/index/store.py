@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError
+from data.index import KEY
 from data.index.options import IndexOptions
 from data.index.scan import Row, Scan
 from data.index.schema import COLUMNS, VERSION
 from data.index.source import Stamp
 
-KEY = b"corvid.index"
 WORDS = [pa.field(name, pa.string()) for name in ("reason", "detail", "remedy")]
 DROPPED = pa.schema([*(field.with_nullable(True) for field in COLUMNS), *WORDS])
+BESIDE = ".dropped.parquet"  # the suffix of what was left out
 GROUP = 65_536  # rows of a row group
 AGAIN = "remove it and run the command again"
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Stored:
 
 def dropped_path(index: Path) -> Path:
     """The file beside an index that holds what was left out."""
-    return index.with_suffix(".dropped.parquet")
+    return index.with_suffix(BESIDE)
 
 
 def table_of(rows: Iterable[Row], schema: pa.Schema = COLUMNS) -> pa.Table:

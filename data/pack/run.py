@@ -73,6 +73,9 @@ def pack(plan: Plan, out: Path, part: tuple[int, int] = (1, 1), workers: int | N
     kind = f"shard-{part[0]:04d}of{part[1]:04d}" if part[1] > 1 else "shard"
     try:
         out.mkdir(parents=True, exist_ok=True)
+        ours = ("records", "index.parquet", "rejected.csv", "logs")
+        if strange := [path for path in out.iterdir() if path.name not in ours and ".tar" not in path.name]:
+            raise DataError(f"{out}: holds {strange[0].name}, which corvid data pack did not write; give a folder of its own")
         for left in out.glob(f".{kind}-??????.tar.part"):
             left.unlink()
         gaps, number = _gaps(plan, out, plan.part(*part), kind)

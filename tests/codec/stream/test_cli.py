@@ -77,3 +77,16 @@ def test_another_codec_is_refused(video: Path, checkpoint: Path, tmp_path: Path,
     with pytest.raises(SystemExit):
         main(["decompress", str(tmp_path / "a.cvd"), str(tmp_path / "o.npy"), "--checkpoint", str(tmp_path / "other.ckpt")])
     assert "written by the codec" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Catches a page of traceback for something that loses nothing."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data.index.build.build_index", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "index", str(tmp_path), "-o", str(tmp_path / "i.parquet")])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted; run the same command again, it goes on\n"

@@ -53,8 +53,15 @@ def test_parts_through_submitit_are_merged(collection: Path, tmp_path: Path, cap
     stored = read_index(tmp_path / "i.parquet")
     assert stored.part is None and len(stored.rows) + len(stored.dropped) == 9
     assert "in a test set" in stored.dropped["reason"].to_pylist()
-    corvid("merge", tmp_path / "j.parquet", *sorted(tmp_path.glob("i.part-*-of-02.parquet")))
+    corvid("merge", tmp_path / "j.parquet", *sorted(tmp_path.glob("i.part-*.parquet")))  # as the help says
     assert "in a test set" not in read_index(tmp_path / "j.parquet").dropped["reason"].to_pylist()
+
+
+def test_an_index_of_nothing_fails(tmp_path: Path):
+    """Catches a script that goes on to pack and train when nothing could be read."""
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match=r"i\.parquet: no sequence is left.*i\.rejected\.csv says why"):
+        corvid("index", tmp_path / "text.mp4", "-o", tmp_path / "i.parquet", "--workers", 1)
 
 
 def test_parts_that_fail_are_all_named(tmp_path: Path):

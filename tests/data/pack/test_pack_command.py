@@ -52,3 +52,14 @@ def test_an_array_packs_every_part(tmp_path: Path, index_of, monkeypatch: pytest
     choice.run(choice)
     assert "4 members, 0 of them rejected" in capsys.readouterr().out
     assert (tmp_path / "out" / "index.parquet").is_file()
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path, index_of):
+    """Catches shards written among the videos that they are made of."""
+    from data.pack.plan import Plan
+    from data.pack.run import pack
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "video.mp4").touch()
+    with pytest.raises(DataError, match=r"out: holds video\.mp4, which corvid data pack did not write; give a folder"):
+        pack(Plan(index_of("h264.mp4"), PackOptions()), tmp_path / "out", workers=0)
