@@ -91,9 +91,8 @@ def write_index(path: Path, sequences: int) -> None:
             count = len(rows)
             columns = {name: pa.array([word] * count) for name, word in words.items()}
             columns |= {name: pa.array(np.full(count, number), COLUMNS.field(name).type) for name, number in numbers.items()}
-            columns["path"] = pa.array(
-                [f"part_{row // 3000:05d}/{rng.integers(1 << 40):011x}_{row // 3:09d}.mp4" for row in rows]
-            )
+            files = [f"part_{file // 1000:05d}/{file * 2654435761 % 2**40:010x}_{file:09d}.mp4" for file in (rows // 3).tolist()]
+            columns["path"] = pa.array(files)
             columns["first"] = pa.array(rows % 3 * 100, pa.int32())
             columns["bytes"] = pa.array(rng.integers(1 << 20, 1 << 24, count))
             columns["mtime_ns"] = pa.array(rng.integers(1 << 60, 1 << 61, count))
