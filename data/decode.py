@@ -1,8 +1,10 @@
 """From PyAV's decoded frames to planes and to RGB."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import av
+import av.logging
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,21 @@ STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}  # of a dec
 PLANAR = ("yuv420p", "yuvj420p")
 BITS = {**dict.fromkeys((*PLANAR, "yuv444p", "yuvj444p"), 8), **dict.fromkeys(("yuv420p10le", "yuv444p10le"), 10)}
 Planes = tuple[Tensor, Tensor, Tensor]
+
+
+@contextmanager
+def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
+    """ffmpeg's messages of this thread inside the `with`, errors and worse: of damage that it conceals, they are the only sign.
+
+    A decoder must be told `thread_count = 1`, or its messages are other threads'.
+    """
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(True) as messages:
+            yield messages
+    finally:
+        av.logging.set_level(before)
 
 
 def frames_to_planes(frames: Sequence[av.VideoFrame]) -> Planes | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.checks import REPAIR
 from data.colour import Colour, planes_to_rgb
-from data.decode import STRICT, Planes, frames_to_planes, frames_to_rgb
+from data.decode import STRICT, Planes, decoder_errors, frames_to_planes, frames_to_rgb
 from data.errors import DataError
 from data.images import ImageReader
 from data.probe import Probe, probe
@@ -129,12 +129,15 @@ def _decoded(found: Probe) -> Iterator[av.VideoFrame]:
     """Every frame in the order of showing; DataError at the first that is damaged or of another size."""
     number, size = 0, None
     try:
-        with av.open(str(found.path)) as container:
-            container.streams.video[0].codec_context.options = STRICT
+        with decoder_errors() as errors, av.open(str(found.path)) as container:
+            context = container.streams.video[0].codec_context
+            context.thread_count, context.options = 1, STRICT
+            del errors[:]  # of opening: about other streams, or repeated by decoding
             for number, frame in enumerate(container.decode(video=0)):
                 size = size or (frame.width, frame.height)
-                if frame.is_corrupt:
-                    raise DataError(f"{found.path}: frame {number} is damaged; {REPAIR}")
+                if frame.is_corrupt or errors:
+                    said = f" ({errors[0][2].strip()})" if errors else ""
+                    raise DataError(f"{found.path}: damaged near frame {number}{said}; {REPAIR}")
                 if (frame.width, frame.height) != size:
                     raise DataError(f"{found.path}: frame {number} changes the size to {frame.width}x{frame.height}; cut there")
                 yield frame

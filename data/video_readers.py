@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.checks import REPAIR, checked_numbers
 from data.crops import Window
-from data.decode import STRICT, frames_to_rgb
+from data.decode import STRICT, decoder_errors, frames_to_rgb
 from data.errors import DataError
 from data.probe import Probe
 
@@ -68,13 +68,17 @@ class PyavReader:
         numbers = None if pts is None else {int(pts[index]): index for index in wanted}
         found: dict[int, av.VideoFrame] = {}
         try:
-            with self._probe.opened() as container:
+            with decoder_errors() as errors, self._probe.opened() as container:
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count, stream.codec_context.options = 1, STRICT
                 before = [] if numbers is None else keys[keys <= min(numbers)]
                 if seek and len(before):
                     container.seek(int(before[-1]), stream=stream)
+                del errors[:]  # of opening: about other streams, or repeated by decoding
                 for count, frame in enumerate(_frames(container, stream, numbers)):
+                    if errors and (self._probe.plain or not seek):  # behind a seek into an open GOP they are usual
+                        log.debug("%s: %s", self.path, errors[0][2].strip())
+                        return None
                     index = count if numbers is None else numbers.get(frame.pts)
                     if frame.is_corrupt and not (len(before) and frame.pts is not None and frame.pts < before[-1]):
                         return None  # what follows it may be predicted from it

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import av
-import av.logging
 import cv2
 import numpy as np
 import xxhash
@@ -15,7 +13,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from data.checks import REPAIR
-from data.decode import STRICT
+from data.decode import STRICT, decoder_errors
 from data.errors import DataError
 from data.probe import Probe
 from data.readers import Reader
@@ -82,7 +80,7 @@ def _frames(found: Probe) -> Iterator[av.VideoFrame]:
     """All frames of one thread's decode; DataError at the first sign of damage."""
     count = 0
     try:
-        with _errors() as errors, found.opened() as container:
+        with decoder_errors() as errors, found.opened() as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = STRICT
@@ -126,15 +124,3 @@ def _rows_agree(found: Probe, digests: list[int]) -> bool:
 
 def _digest(frame: av.VideoFrame) -> int:
     return xxhash.xxh3_64_intdigest(memoryview(frame.planes[0]))
-
-
-@contextmanager
-def _errors() -> Iterator[list[tuple[int, str, str]]]:
-    """ffmpeg's messages of this thread, errors and worse."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture(True) as messages:
-            yield messages
-    finally:
-        av.logging.set_level(before)
