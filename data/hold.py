@@ -9,7 +9,7 @@ from data.crops import Window
 from data.readers import Reader, open_reader
 from data.sequences import Sequence
 
-PORTION = 16  # frames decoded at once
+PORTION = 64  # frames decoded at once; each portion is decoded from the keyframe before it
 
 
 class HeldReader:
