@@ -1,21 +1,25 @@
 """Random 7-frame clips at 448x256 from sources with a keyframe every 250 frames: our loader against decord opening each file.
 
 Sources are real clips, encoded by x264; they are indexed and packed by the `corvid data` commands. The peer opens a file with
-`decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole frames as uint8 RGB, as ours do. One process, the same
-files and as many clips for all three, rounds interleaved, medians. Then the demo codec trains on the unpacked index with one
-worker, and its waits for data and the worker's CPU time are measured.
+`decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole frames as uint8 RGB, as ours do. As many processes as a
+loader would have workers here read at once, since decord alone uses a second core that a worker does not have; one process by
+itself is measured too. The same files and as many clips for all three, rounds interleaved, medians. Then the demo codec trains on
+the unpacked index with one worker, and its waits for data and the worker's CPU time are measured.
 
     python benchmarks/loader.py [--clips 20] [--rounds 5] [--steps 40] [--sources VIDEO ...] [--json FILE]
 """
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +46,8 @@ WARM = 5  # steps
 def main() -> None:
     """Measure, print, and write JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=20, help="of each way in a round")
+    parser.add_argument("--clips", type=int, default=20, help="of each way, process and round")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="that read at once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="of training")
     parser.add_argument("--sources", nargs="*", default=[None], help="videos; the sample clip bigbuckbunny by default")
@@ -75,46 +80,60 @@ def corvid(*words: str | Path) -> None:
 
 
 def rates(files: list[Path], index: Path, packed: Path, choice: argparse.Namespace) -> dict[str, float]:
-    """Frames a second of the three ways."""
-    import decord
+    """Frames a second of the three ways, all processes together and one alone."""
+    ways = {"decord": (decord_clips, files), "unpacked": (our_clips, index), "packed": (our_clips, packed)}
+    seeds = count(1)
+    with ProcessPoolExecutor(choice.processes, multiprocessing.get_context("spawn")) as pool:
 
-    lengths = {file: len(decord.VideoReader(str(file))) for file in files}
-    unpacked_set, packed_set = IndexedSequences(index), IndexedSequences(packed)
-    rng = np.random.default_rng(0)
+        def speed(name: str, processes: int) -> float:
+            """Frames a second of `processes` at once, each with as many clips."""
+            read, source = ways[name]
+            begun = time.perf_counter()
+            jobs = [pool.submit(read, source, choice.clips, next(seeds)) for _ in range(processes)]
+            for job in jobs:
+                job.result()
+            return processes * choice.clips * FRAMES / (time.perf_counter() - begun)
 
-    def numbers(frames: int) -> list[int]:
-        start = int(rng.integers(frames - FRAMES + 1))
-        return list(range(start, start + FRAMES))
-
-    def peer() -> None:
-        file = files[rng.integers(len(files))]
-        decord.VideoReader(str(file), num_threads=1).get_batch(numbers(lengths[file])).asnumpy()
-
-    def ours(sequences: IndexedSequences) -> Callable[[], None]:
-        def read() -> None:
-            reader = open_reader(sequences[int(rng.integers(len(sequences)))])
-            reader.read(numbers(reader.frames))
-
-        return read
-
-    ways = {"decord": peer, "unpacked": ours(unpacked_set), "packed": ours(packed_set)}
-    rounds = [{name: speed(way, choice.clips) for name, way in ways.items()} for _ in range(choice.rounds + 1)][1:]
-    middle = {name: statistics.median(each[name] for each in rounds) for name in ways}
-    for name, value in middle.items():
-        print(f"{name}: {value:.0f} frames/s (rounds {', '.join(f'{each[name]:.0f}' for each in rounds)})")
+        together, alone = (
+            [{name: speed(name, processes) for name in ways} for _ in range(choice.rounds + 1)][1:]
+            for processes in (choice.processes, 1)
+        )
+    for name in ways:
+        told = ", ".join(f"{each[name]:.0f}" for each in together)
+        single = statistics.median(each[name] for each in alone)
+        print(f"{name}: frames/s in rounds of {choice.processes} processes {told}; alone {single:.0f}")
     return {
-        "packed_speedup": round(statistics.median(each["packed"] / each["decord"] for each in rounds), 2),
-        "unpacked_speedup": round(statistics.median(each["unpacked"] / each["decord"] for each in rounds), 2),
-        "decord_frames_a_second": round(middle["decord"], 1),
+        "packed_speedup": ratio(together, "packed"),
+        "unpacked_speedup": ratio(together, "unpacked"),
+        "packed_speedup_of_one_process": ratio(alone, "packed"),
+        "unpacked_speedup_of_one_process": ratio(alone, "unpacked"),
+        "decord_frames_a_second": round(statistics.median(each["decord"] for each in together), 1),
     }
 
 
-def speed(read: Callable[[], None], clips: int) -> float:
-    """Frames a second over `clips` clips."""
-    begun = time.perf_counter()
+def ratio(rounds: list[dict[str, float]], name: str) -> float:
+    """Median over rounds of a way's speed over decord's."""
+    return round(statistics.median(each[name] / each["decord"] for each in rounds), 2)
+
+
+def decord_clips(files: list[Path], clips: int, seed: int) -> None:
+    """Random clips, each from a reader that is opened for it."""
+    import decord
+
+    rng = np.random.default_rng(seed)
     for _ in range(clips):
-        read()
-    return clips * FRAMES / (time.perf_counter() - begun)
+        start = int(rng.integers(LENGTH - FRAMES + 1))
+        video = decord.VideoReader(str(files[rng.integers(len(files))]), num_threads=1)
+        video.get_batch(list(range(start, start + FRAMES))).asnumpy()
+
+
+def our_clips(index: Path, clips: int, seed: int) -> None:
+    """Random clips of random sequences of an index, each opened anew."""
+    sequences, rng = IndexedSequences(index), np.random.default_rng(seed)
+    for _ in range(clips):
+        reader = open_reader(sequences[int(rng.integers(len(sequences)))])
+        start = int(rng.integers(reader.frames - FRAMES + 1))
+        reader.read(list(range(start, start + FRAMES)))
 
 
 def training(index: Path, steps: int) -> dict[str, float]:
