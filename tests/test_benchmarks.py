@@ -14,6 +14,9 @@ from codec.entropy.exact import Exact
 from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
 from codec.video import VideoCodec
+from data.dataset import ClipDataset
+from data.errors import DataError
+from data.index.table import IndexedSequences
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -110,3 +113,28 @@ def test_variants_start_alike_and_keep_their_dead_zones(symbols: ModuleType):
     for variant in variants.values():
         assert torch.equal(variant.entropy.dead_zone.width.moved, entropy.dead_zone.width.moved)
         assert not torch.equal(variant.entropy.base.moved, entropy.base.moved)
+
+
+def test_the_synthetic_index_is_an_index(benchmarks: None, tmp_path: Path):
+    """Catches a benchmark of two million sequences that training would refuse, and draws that fail."""
+    import index_scale
+
+    index_scale.write_index(tmp_path / "index.parquet", 100)
+    sequences = IndexedSequences(tmp_path / "index.parquet")
+    assert len(sequences) == 100 and sequences[4].first == 100 and sequences[3].path == sequences[5].path
+    clips = ClipDataset(sequences, frames=7, crop=256)
+    clips.hold.open = index_scale.BlackReader
+    assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.faults.count == 0
+
+
+def test_ways_of_the_loader_benchmark_read(benchmarks: None, tmp_path: Path):
+    """Catches a way that is fast because it reads nothing."""
+    import index_scale
+    import loader
+    from parts.sources import encode
+
+    file = encode(tmp_path / "a.mp4", 64, 48, loader.LENGTH, ["-g", "250"])
+    loader.decord_clips([file], 1, 1)
+    index_scale.write_index(tmp_path / "index.parquet", 3)
+    with pytest.raises(DataError, match="no such file"):
+        loader.our_clips(tmp_path / "index.parquet", 1, 1)
