@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ from data.dataset import ClipDataset
 from data.errors import DataError
 from data.stream import ShardStream
 
+DYING = 1.0  # seconds until a process that was killed counts as dead
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +89,12 @@ class ClipLoader:
                 watch.start()
             try:
                 clip = next(remaining)
+            except (OSError, EOFError) as error:  # a batch that waits is fetched from its worker, which may be gone by then
+                time.sleep(DYING)
+                lost = [str(worker.pid) for worker in getattr(remaining, "_workers", []) if not worker.is_alive()]
+                if not lost:
+                    raise
+                raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(lost)}) died with a batch") from error
             finally:
                 watch.cancel()
             yield clip

@@ -127,3 +127,33 @@ def test_the_reason_comes_without_a_traceback(files: list[Path]):
     with pytest.raises(DataError) as error:
         names(clips, workers=1)
     assert "Traceback" not in str(error.value) and "worst_share" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_batch_that_went_with_its_worker_is_made_again(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches the broken connection to a worker that died with a finished batch, which is no RuntimeError."""
+    clips = Trouble(files, tmp_path, times=0)
+    loader = ClipLoader(clips, Batches(0, 6, 2), 1)
+    dataloader, broken = loader._dataloader, []
+
+    class Iterator:
+        def __init__(self, real: object) -> None:
+            self.real, self._workers = real, real._workers
+
+        def __next__(self) -> Clip:
+            clip = next(self.real)
+            if not broken and clip.names == undisturbed[2]:
+                broken.append(clip)
+                os.kill(self._workers[0].pid, signal.SIGKILL)
+                raise ConnectionResetError("the worker is gone")
+            return clip
+
+    class Loader:
+        def __init__(self, done: int) -> None:
+            self.done = done
+
+        def __iter__(self) -> Iterator:
+            return Iterator(iter(dataloader(self.done)))
+
+    undisturbed = names(Trouble(files, tmp_path, times=0))
+    monkeypatch.setattr(loader, "_dataloader", Loader)
+    assert [clip.names for clip in loader] == undisturbed and loader.restarts == 1 and broken
