@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from data.batches import Batches
-from data.checks import check_at_least, check_share
+from data.checks import check_at_least
 from data.clip import Clip, join_clips
 from data.dataset import ClipDataset
 from data.division import divided
@@ -17,7 +17,6 @@ from data.errors import DataError
 from data.loader import ClipLoader
 from data.open import open_sequences
 from data.placing import Placing
-from data.readers import check_reader
 from data.samples import samples_for
 from data.stream import ShardStream
 from data.validation import ValidationClips
@@ -60,7 +59,8 @@ class ClipDataModule(LightningDataModule):
         buffer: sequences that each worker holds, encoded, to draw among when it streams.
 
     Raises:
-        DataError: a field is out of range; in `setup`, no video is found, or shards cannot be staged.
+        DataError: a field is out of range (some are looked at in `setup`); in `setup`, no video is found, or shards cannot be
+            staged.
     """
 
     def __init__(
@@ -91,22 +91,19 @@ class ClipDataModule(LightningDataModule):
         buffer: int = 128,
     ) -> None:
         super().__init__()
-        check_at_least(0, workers=workers, seed=seed, hold_mb=hold_mb, exclude_every=exclude_every)
-        check_at_least(1, stride=stride, patience=patience, buffer=buffer)
-        check_at_least(1, val_frames=val_frames, val_crop=val_crop, val_clips=val_clips)
-        check_share(worst_share=worst_share)
-        check_reader(reader)
+        check_at_least(0, workers=workers, exclude_every=exclude_every)
+        check_at_least(1, patience=patience, buffer=buffer)
         if exclude_every == 1:
             raise DataError("exclude_every=1 leaves no file to train on; give 0, or 2 or more")
         self.root = samples_for("train") if root is None else root
         self.workers, self.exclude_every, self.seed = workers, exclude_every, seed
         self._starting = dict(start_method=start_method, patience=patience)
         self._drawing = dict(stride=stride, seed=seed, reader=reader, flips=flips, reverse=reverse, hold_mb=hold_mb)
-        self._worst_share, self._record = worst_share, None if record is None else Path(record)
+        self._worst_share, self.record = worst_share, None if record is None else Path(record)
         self._validating = (val_frames, val_crop, val_clips)
         self._placing = Placing(shards, stage, stage_gb, stream)
-        self._streaming = dict(seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self._record)
-        self.streams, self._stream, self._stream_state = stream, None, None
+        self._streaming = dict(seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self.record)
+        self.streams, self._stream, self._stream_state, self._loader = stream, None, None, None
         self.train_clips: ClipDataset | None = None
         self.val_clips: ValidationClips | None = None
         self.configure(frames, crop, batch)
@@ -135,7 +132,7 @@ class ClipDataModule(LightningDataModule):
         train, val = divided(sequences, self.exclude_every or ENDLESS)
         held_out = HELD_OUT if val is train else 0.0
         self.train_clips = ClipDataset(
-            train, self.frames, self.crop, held_out=held_out, worst_share=self._worst_share, record=self._record, **self._drawing
+            train, self.frames, self.crop, held_out=held_out, worst_share=self._worst_share, record=self.record, **self._drawing
         )
         self.val_clips = ValidationClips(val, *self._validating, held_out=held_out, worst_share=self._worst_share)
 
@@ -150,12 +147,21 @@ class ClipDataModule(LightningDataModule):
             self._stream = clips = ShardStream(clips.sequences, clips.draw, self.batch, **which, **self._streaming)
             if self._stream_state is not None:
                 self._stream.load_state_dict(self._stream_state)
-        return ClipLoader(clips, batches, self.workers, **self._starting)
+        self._loader = ClipLoader(clips, batches, self.workers, **self._starting)
+        return self._loader
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """The validation clips in order, read in this process at first and then held."""
         self.setup()
         return DataLoader(self.val_clips, batch_size=self.batch, collate_fn=join_clips)
+
+    @property
+    def trouble(self) -> str:
+        """What has gone wrong with files and, in this stage, with workers, in a line; "" when nothing has."""
+        if self._loader is None:
+            return ""
+        counts = {"sequences set aside": self._loader.clips.faults.count, "restarts of the workers": self._loader.restarts}
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
     def state(self, samples: int = 0) -> dict[str, Any]:
         """What a checkpoint must hold, after so many samples of the whole training, for it to go on with the right ones."""

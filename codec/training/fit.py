@@ -64,6 +64,8 @@ def fit(
             enable_model_summary=False,
             **trainer,
         ).fit(module, data)
+        if data.trouble:
+            print(f"data: {data.trouble}; the warnings say which, and data.record={data.record}")
         keep.save(module, f"stage_{stage.name}.ckpt")
         warn_of_sums(module.codec)
 

@@ -20,6 +20,7 @@ from data.index.options import IndexOptions
 from data.index.scan import Row, Scan
 from data.index.schema import COLUMNS, VERSION
 from data.index.source import Stamp
+from data.index.table import check_index
 
 WORDS = [pa.field(name, pa.string()) for name in ("reason", "detail", "remedy")]
 DROPPED = pa.schema([*(field.with_nullable(True) for field in COLUMNS), *WORDS])
@@ -165,15 +166,11 @@ class Journal:
 
 
 def _read(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; make it with: corvid data index ROOT -o FILE")
+    check_index(path)
     try:
-        table = pq.read_table(path)
+        return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: no Parquet file, or damaged ({error}); {AGAIN}") from error
-    if (table.schema.metadata or {}).get(KEY) != str(VERSION).encode():
-        raise DataError(f"{path}: no index of version {VERSION}; {AGAIN}")
-    return table
+        raise DataError(f"{path}: damaged ({error}); {AGAIN}") from error
 
 
 def _umask() -> int:

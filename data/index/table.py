@@ -42,7 +42,7 @@ class IndexedSequences:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        metadata = _metadata(self.path)
+        metadata = check_index(self.path)
         self.root = Path(metadata[b"root"].decode())
         if not self.root.is_absolute():
             self.root = self.path.parent / self.root
@@ -101,9 +101,10 @@ class IndexedSequences:
         return np.concatenate([batch.column(batch.schema.get_field_index(name)).to_numpy(False) for batch in self._batches])
 
 
-def _metadata(path: Path) -> dict[bytes, bytes]:
+def check_index(path: Path) -> dict[bytes, bytes]:
+    """The metadata of an index; DataError when the file is missing, no index, damaged or of another version."""
     if not path.is_file():
-        raise DataError(f"{path}: no such index; {REMEDY}")
+        raise DataError(f"{path}: no such file; {REMEDY}")
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:

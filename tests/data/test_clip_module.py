@@ -125,7 +125,7 @@ def test_faults_in_workers_are_counted_here(folder: Path, bad_videos: Path):
     shutil.copy(bad_videos / "text.mp4", folder / "02.mp4")
     module = make(folder, workers=2)
     take(module, 12)
-    assert module.train_clips.faults.count == 1
+    assert module.train_clips.faults.count == 1 and module.trouble == "1 sequences set aside"
 
 
 def test_too_many_faults_in_workers_stop_training(folder: Path, bad_videos: Path):

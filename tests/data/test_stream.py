@@ -12,9 +12,7 @@ from torch.utils.data import DataLoader
 from data import storage
 from data.clip import Clip, join_clips
 from data.errors import DataError
-from data.probe import probe
-from data.readers import Reader, open_reader
-from data.sequences import Sequence, Timing
+from data.sequences import Sequence
 from data.stream import ShardStream
 from data.stream_order import Consumer, StreamOrder, taken_after
 
@@ -226,31 +224,3 @@ def test_wrong_use_is_told(tiny: list[Sequence], videos: Path):
         stream_of([Sequence(videos / "h264.mp4")])
     with pytest.raises(DataError, match="sequences=24; give 25 or more"):
         stream_of(tiny, 5, ranks=5)
-
-
-def first_frames(sequence: Sequence, reader: Reader, rng: np.random.Generator) -> Clip:
-    return Clip(reader.read([0, reader.frames - 1])[None], [sequence.label], [reader.fps])
-
-
-def test_real_members(tmp_path: Path, videos: Path):
-    """Catches members in memory read otherwise than the same members in their shard."""
-    shard, sequences = tmp_path / "a.tar", []
-    names = ("h264.mp4", "hevc.mp4")
-    shard.write_bytes(b"front" + b"".join((videos / name).read_bytes() for name in names))
-    offset = 5
-    for name, first, frames in zip(names, (0, 10), (40, 20), strict=True):
-        length = (videos / name).stat().st_size
-        found = probe(shard, (offset, length))
-        step = int(found.pts[1] - found.pts[0])
-        keys = tuple(((found.key_pts - found.pts[0]) // step).tolist())
-        colour = found.colour
-        timing = Timing(
-            int(found.pts[0]), step, keys, found.frames, found.fps, found.width, found.height, found.pixel_format,
-            colour.matrix, colour.full_range, colour.origin, found.plain, found.codec,
-        )  # fmt: skip
-        sequences.append(Sequence(shard, first, frames, part=(offset, length), timing=timing))
-        offset += length
-    clips = {clip.names[0]: clip for clip in islice(ShardStream(sequences, first_frames, 1), 2)}
-    for sequence in sequences:
-        expected = open_reader(sequence, "pyav").read([0, sequence.frames - 1])
-        assert torch.equal(clips[sequence.label].frames[0], expected)

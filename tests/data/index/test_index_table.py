@@ -83,7 +83,7 @@ def test_a_new_index_of_the_same_name_is_read_anew(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    (None, "no such index"), (b"PAR1 no", "damaged"), ("plain", "no index"), ("version", "version 99"), ("none", "no sequences"),
+    (None, "no such file"), (b"PAR1 no", "damaged"), ("plain", "no index"), ("version", "version 99"), ("none", "no sequences"),
     ("column", "column path is missing"),
 ])  # fmt: skip
 def test_other_files_are_refused(tmp_path: Path, content: bytes | str | None, said: str):

@@ -1,12 +1,9 @@
 """Packing a folder of shards: what is in them, and what happens when it is interrupted or sources are bad."""
 
 import csv
-import errno
 import io
 import json
-import re
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import pytest
 import torch
 import webdataset
 import xxhash
-from pebble import ProcessExpired
 
 from data.errors import DataError
 from data.index.table import IndexedSequences
@@ -234,27 +230,3 @@ def test_varying_frame_rates_become_constant(tmp_path: Path, ffmpeg, index_in):
     [packed] = IndexedSequences(pack(Plan(index_in(tmp_path, "a.mkv"), LOSSLESS), tmp_path / "out", workers=0).index)
     assert len(set(np.diff(probe(tmp_path / "a.mkv").pts).tolist())) > 1 and packed.timing.pts_step
     assert torch.equal(open_reader(packed).read(range(25)), read_source(tmp_path / "a.mkv").rgb)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"), [(TimeoutError(), "took more than 380 s"), (ProcessExpired("", 9), "died .exit code")]
-)
-def test_lost_processes_are_rejections(tmp_path: Path, index_of, error: Exception, reason: str):
-    """Catches one file that hangs or crashes its process and ends the whole job."""
-    [member] = Plan(index_of("h264.mp4"), PackOptions()).members(range(1))
-    future: Future[Packed] = Future()
-    future.set_exception(error)
-    path, first, frames, said = run._outcome(member, future)
-    assert (path, first, frames) == ("h264.mp4", 0, 40) and re.search(rf"h264\.mp4: .*{reason}", said)
-
-
-def test_full_disk_stops_at_once(tmp_path: Path, index_of, monkeypatch: pytest.MonkeyPatch):
-    """Catches a full disk taken for two million bad files."""
-
-    def full(*arguments: object) -> Packed:
-        raise OSError(errno.ENOSPC, "No space left on device", "scratch")
-
-    monkeypatch.setattr(run, "pack_member", full)
-    with pytest.raises(DataError, match="scratch: No space left on device; make room"):
-        pack(Plan(index_of(*GOOD), PackOptions()), tmp_path / "out", workers=0)
-    assert not (tmp_path / "out" / "rejected.csv").exists()
