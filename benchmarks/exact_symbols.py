@@ -30,6 +30,7 @@ from parts.floating import floating
 from torch import Tensor
 
 from codec.checkpoint import load_codec
+from codec.device import default_device
 from codec.entropy.channel import Channel, ReadChannel, WriteChannel
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
@@ -148,7 +149,7 @@ def shaken(codec: VideoCodec) -> VideoCodec:
 
 def spread_settings() -> list[Setting]:
     """Eight settings; of any two choices all four combinations occur (an orthogonal array of strength 2)."""
-    other = "cuda" if torch.cuda.is_available() else "cpu"
+    other = default_device().type
     rows = [(k & 1, k >> 1 & 1, k >> 2) for k in range(8)]
     return [
         Setting(1 + a, not b, bool(c), ("fp32", "bf16")[a ^ b], bool(a ^ c), bool(b ^ c), ("cpu", other)[a ^ b ^ c])

@@ -10,9 +10,7 @@ untrained where no checkpoint is given. A real clip, enlarged; runs interleaved,
 import argparse
 import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from parts.figures import report
 from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
+from codec.device import accelerators, count_waits, default_device, device_name, seconds_of
 from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.freeze import freeze
 from codec.layers.frames import pad_frames
@@ -91,15 +90,16 @@ def main() -> int:
     choice = parser.parse_args()
     if choice.repeats < 5:
         parser.error(f"--repeats: {choice.repeats} given; at least 5")
-    if not torch.cuda.is_available():
+    if not accelerators():
         print("no GPU")
         return NO_GPU
-    rgb = read_source(find_videos(choice.clip)[0], choice.repeats + 2).rgb.cuda().float() / 255
-    codec = (load_codec(choice.checkpoint) if choice.checkpoint else our_codec("corvid_s")).cuda()
+    device = default_device()
+    rgb = read_source(find_videos(choice.clip)[0], choice.repeats + 2).rgb.to(device).float() / 255
+    codec = (load_codec(choice.checkpoint) if choice.checkpoint else our_codec("corvid_s")).to(device)
     peer = ssf2020(4).eval()
     peer.update(force=True)
-    peer = peer.cuda()
-    print(f"{torch.cuda.get_device_name()}, {len(rgb) - 2} predicted frames of {choice.clip}, quality {choice.quality}")
+    peer = peer.to(device)
+    print(f"{device_name(device)}, {len(rgb) - 2} predicted frames of {choice.clip}, quality {choice.quality}")
     figures = {}
     for name, size in SIZES.items():
         frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(0, 1)
@@ -130,30 +130,14 @@ def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, la
 
 def waits(coder: OurCoder, frame: Tensor) -> int:
     """How often the processor waits for the device while `frame` is coded, until the payload is wanted: 0 is right."""
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            coder.codec.code_frame(frame, coder.sender, coder.size, coder.quality, WriteChannel())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in said)
+    return count_waits(lambda: coder.codec.code_frame(frame, coder.sender, coder.size, coder.quality, WriteChannel()))
 
 
 def timed(coder: OurCoder | PeerCoder, frame: Tensor) -> tuple[float, float]:
     """Seconds to encode `frame` `(1, 3, H, W)` and to decode it."""
-    encoding, coded = seconds_of(lambda: coder.encode(frame))
-    decoding, _ = seconds_of(lambda: coder.decode(coded))
+    encoding, coded = seconds_of(lambda: coder.encode(frame), frame.device)
+    decoding, _ = seconds_of(lambda: coder.decode(coded), frame.device)
     return encoding, decoding
-
-
-def seconds_of(work: Callable[[], Any]) -> tuple[float, Any]:
-    """What `work` takes, all that it starts on the device included, and what it gives."""
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    result = work()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start, result
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from codec.errors import CodecError
+from codec.files import new_version
 from codec.layers.weights import check_weights
 from codec.video import VideoCodec
 
@@ -41,21 +42,25 @@ def without_weights(config: dict[str, Any]) -> dict[str, Any]:
     return values | ({"weights": None} if "weights" in values else {})
 
 
-def save_checkpoint(path: Path, codec: VideoCodec, training: dict[str, Any] | None = None) -> None:
+def save_checkpoint(
+    path: Path, codec: VideoCodec, training: dict[str, Any] | None = None, weights: dict[str, Tensor] | None = None
+) -> None:
     """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
 
     Args:
         path: file to write.
         codec: made by `build_codec`; its weights and config are stored.
         training: what training needs to continue (tensors and plain values), or None for weights alone.
+        weights: stored as the codec's in place of its own, for example their moving average.
 
     Raises:
         CodecError: the codec is frozen: its weights are rounded, those of its streams are not.
+        WriteError: the disk is full, or does not take the file for another reason.
     """
     if codec.frozen:
         raise CodecError(f"{path}: the codec is frozen to {codec.frozen.precision}; save the one that it was made from")
-    content = {"format": _FORMAT, "codec_config": codec.config, "codec": codec.state_dict(), "training": training}
-    _write(path, content)
+    stored = codec.state_dict() if weights is None else weights
+    _write(path, {"format": _FORMAT, "codec_config": codec.config, "codec": stored, "training": training})
 
 
 def save_codec_file(path: Path, content: dict[str, Any]) -> None:
@@ -64,19 +69,36 @@ def save_codec_file(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with new_version(path, _size(content)) as file:
+        torch.save(content, file)
+
+
+def _size(content: Any) -> int:
+    """Bytes of the tensors in nested dictionaries and lists, each counted once."""
+    found: dict[int, int] = {}
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            found[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return sum(found.values())
 
 
 def read_checkpoint(where: str | Path) -> dict[str, Any]:
     """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on the CPU.
 
     Raises:
-        CodecError: there is none, or it is not one of ours.
+        CodecError: there is none, it is not one of ours, or it is damaged: cut off, or changed on the disk.
     """
     path = checkpoint_file(where)
     try:
+        with zipfile.ZipFile(path) as file:
+            if damaged := file.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""The `corvid` command: compress, decompress, info, complexity, data. Each imports what it needs when it runs."""
+"""The `corvid` command: code videos, measure, check, reproduce, prepare data. Each imports what it needs when it runs."""
 
 import argparse
 import json
@@ -108,6 +108,57 @@ def run_complexity(choice: argparse.Namespace) -> None:
     print(header_line(found))
 
 
+def run_doctor(choice: argparse.Namespace) -> None:
+    """Check this node before a long run; exit code 1 when something would fail."""
+    from rich.console import Console
+
+    from codec.doctor import examine, report_json, report_table
+    from codec.doctor.plan import plan_of
+
+    if choice.json and not choice.json.resolve().parent.is_dir():
+        raise CodecError(f"--json {choice.json}: its folder does not exist; give another name")
+    console = Console()
+    with console.status("") as status:
+        items = []
+        for item in examine(plan_of(choice.run_folder, choice.data, choice.workers)):
+            items.append(item)
+            status.update(f"{item.name}: {item.state}")
+    console.print(report_table(items))
+    report = report_json(items)
+    if choice.json:
+        choice.json.write_text(json.dumps(report, indent=2) + "\n")
+        console.print(str(choice.json), highlight=False, soft_wrap=True)
+    warnings = sum(item.state == "warning" for item in items)
+    said = f"{report['failing']} of {len(items)} failing" if report["failing"] else "nothing fails: ready for a long run"
+    print(f"{said}; {warnings} warnings")
+    sys.exit(1 if report["failing"] else 0)
+
+
+def run_reproduce(choice: argparse.Namespace) -> None:
+    """Train a run's config again and compare; exit code 1 when figures are further apart than the tolerance."""
+    from rich.console import Console
+
+    from codec.training import reproduce as ours
+    from codec.training.signals import TRY_AGAIN, Stopped
+
+    folder = choice.output or choice.of / "reproduction"
+    console = Console()
+    for line in ours.changes(choice.of):
+        console.print(f"changed since: {line}", highlight=False, soft_wrap=True)
+    try:
+        ours.reproduce(choice.of, folder)
+    except Stopped:
+        sys.exit(TRY_AGAIN)
+    figures = ours.compare_figures(choice.of, folder, choice.tolerance)
+    console.print(ours.figures_table(figures))
+    print(ours.compare_weights(choice.of, folder))
+    if command := ours.evaluation_command(choice.of, folder):
+        print(f"its evaluation again: {command}")
+    far = [figure.name for figure in figures if not figure.holds]
+    print(f"not reproduced: {', '.join(far)}" if far else f"reproduced: every figure within {choice.tolerance:.1%}")
+    sys.exit(1 if far else 0)
+
+
 def check_output(path: Path) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path.suffix != ".cvd":
@@ -157,6 +208,19 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     add.add_argument("--json", default=None, help="also write the numbers to this file; as json=FILE")
     add.set_defaults(run=run_complexity)
+    add = commands.add_parser("doctor", help="check this node before a long run")
+    add.add_argument("--data", default=None, metavar="PATH", help="also read a sample of it; as data.root (default: the run's)")
+    add.add_argument("--run", dest="run_folder", type=Path, default=Path("runs"), metavar="DIR", help="the run's folder")
+    add.add_argument("--workers", type=int, default=None, help="reading processes (default: the run's, else 2)")
+    add.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the findings to this file")
+    add.set_defaults(run=run_doctor)
+    add = commands.add_parser("reproduce", help="train a run's config again and compare the figures")
+    add.add_argument("of", type=Path, metavar="RUN", help="the folder of a finished run")
+    add.add_argument("-o", "--output", type=Path, default=None, metavar="DIR", help="where to train; default RUN/reproduction")
+    add.add_argument(
+        "--tolerance", type=float, default=0.02, help="share by which figures may differ (0.02: 2 %%, PSNR 0.1 dB); default 0.02"
+    )
+    add.set_defaults(run=run_reproduce, again="; the same command goes on")
     add_data_commands(commands)
     return parser
 

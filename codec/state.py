@@ -15,6 +15,7 @@ class ReferenceState:
         symbols: `(B, C, h, w)` the last predicted frame's transmitted latent, or None after an intra frame.
         motion: `(B, M, h, w)` the last predicted frame's transmitted motion, or None.
         prediction: `(B, 3, H, W)` what the frame was predicted to be, or None after an intra frame.
+        estimate: as `Context.estimate`, or None.
     """
 
     frame: Tensor
@@ -22,6 +23,7 @@ class ReferenceState:
     symbols: Tensor | None = None
     motion: Tensor | None = None
     prediction: Tensor | None = None
+    estimate: Tensor | None = None
 
     def detach(self) -> "ReferenceState":
         """The same values without a history."""
@@ -38,6 +40,8 @@ class Context:
         motion: what was transmitted, for the next state, or None.
         copied: `(B, 3, H, W)` the last frame, moved and otherwise untouched, or None.
         moving: `(B, 1, h, w)` 1 where what was copied comes from elsewhere, 0 where it stood still; or None.
+        estimate: `(B, 3, H, W)` the last frame moved as it was estimated, before the estimate was coded; of networks that learn
+            to estimate, where no stream is made.
     """
 
     prediction: Tensor
@@ -45,3 +49,4 @@ class Context:
     motion: Tensor | None = None
     copied: Tensor | None = None
     moving: Tensor | None = None
+    estimate: Tensor | None = None

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
@@ -26,13 +28,19 @@ class CodedClip:
         frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
         bits: by component, `(B, T)` each.
         predictions: `(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their place.
+        estimates: as predictions, by the motion as it was estimated, not as it was coded; None where no network estimates.
         intra: which of the T frames are intra.
+        first: index of the first of the frames in its clip.
+        state: what the last frame left, for the frames after it; None where nothing can follow.
     """
 
     frames: Tensor
     bits: dict[str, Tensor]
     predictions: Tensor
     intra: tuple[bool, ...]
+    first: int = 0
+    state: ReferenceState | None = None
+    estimates: Tensor | None = None
 
     @property
     def total_bits(self) -> Tensor:
@@ -98,14 +106,26 @@ class VideoCodec(nn.Module):
         """Whether all entropy networks are: a stream then decodes on every machine."""
         return all(module.exact for module in self.modules() if isinstance(module, EntropyNetwork))
 
-    def forward(self, frames: Tensor, quality: Tensor, hard: bool = False, intra_period: int = -1) -> CodedClip:
-        """Code a clip through an estimating channel, as training and quick validation do.
+    def forward(
+        self,
+        frames: Tensor,
+        quality: Tensor,
+        hard: bool = False,
+        intra_period: int = -1,
+        before: CodedClip | None = None,
+        noise: ClipNoise | None = None,
+        checkpointing: bool = False,
+    ) -> CodedClip:
+        """Code a clip, or the next frames of one, through an estimating channel, as training and quick validation do.
 
         Args:
             frames: `(B, T, 3, H, W)` RGB in 0..1.
             quality: `(B,)` integer indices 0..63.
             hard: round symbols and table choices as a stream would.
             intra_period: frames from one intra frame to the next; -1: only the first is intra.
+            before: what coding the frames before gave; `frames` follow them. Gradients flow into its state.
+            noise: of the training proxy; None: from torch's global generator.
+            checkpointing: compute each frame's activations again in the backward pass instead of keeping them.
 
         Returns:
             Reconstructions and bits.
@@ -119,19 +139,38 @@ class VideoCodec(nn.Module):
                 f"{tuple(quality.shape)} came"
             )
         check_qualities(quality)
-        channel = EstimateChannel(hard)
-        state, outputs, predictions, bits, kinds = None, [], [], {}, []
+        size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
+        state, outputs, predictions, estimates, bits, kinds = before and before.state, [], [], [], {}, []
         for t in range(frames.shape[1]):
-            intra = is_intra(t, intra_period)
-            state = self.code_frame(frames[:, t], None if intra else state, frames.shape[-2:], quality, channel)
-            outputs.append(self.output(state, frames.shape[-2:]))
-            predictions.append(outputs[-1] if intra else self.picture(state.prediction, frames.shape[-2:]))
+            intra = is_intra(first + t, intra_period)
+            given = (frames[:, t], None if intra else state, size, quality, hard, noise, first + t)
+            state, spent = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
+            outputs.append(self.output(state, size))
+            predictions.append(outputs[-1] if intra else self.picture(state.prediction, size))
+            if intra or state.estimate is not None:
+                estimates.append(outputs[-1] if intra else self.picture(state.estimate, size))
             kinds.append(intra)
-            for component, value in channel.take_bits().items():
+            for component, value in spent.items():
                 bits.setdefault(component, {})[t] = value
         zero = torch.zeros(len(frames), device=frames.device)
         by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
-        return CodedClip(torch.stack(outputs, 1), by_frame, torch.stack(predictions, 1), tuple(kinds))
+        estimated = torch.stack(estimates, 1) if len(estimates) == len(outputs) else None
+        coded, predicted = torch.stack(outputs, 1), torch.stack(predictions, 1)
+        return CodedClip(coded, by_frame, predicted, tuple(kinds), first, state, estimated)
+
+    def _estimate(
+        self,
+        frame: Tensor,
+        state: ReferenceState | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        hard: bool,
+        noise: ClipNoise | None,
+        number: int,
+    ) -> tuple[ReferenceState, dict[str, Tensor]]:
+        """One frame and its bits by component; the same again when it is computed again."""
+        channel = EstimateChannel(hard, noise and noise.frame(number))
+        return self.code_frame(frame, state, size, quality, channel), channel.take_bits()
 
     def code_frame(
         self,
@@ -174,7 +213,7 @@ class VideoCodec(nn.Module):
         size = (state.frame.shape[-2] // stride, state.frame.shape[-1] // stride)
         latent = self.entropy.transmit("residual", latent, size, quality, channel, state.symbols)
         reconstruction, features = self.residual.synthesise(latent, context, quality)
-        return ReferenceState(reconstruction, features, latent, context.motion, context.prediction)
+        return ReferenceState(reconstruction, features, latent, context.motion, context.prediction, context.estimate)
 
     def output(self, state: ReferenceState, size: tuple[int, int]) -> Tensor:
         """The picture in a state: RGB `(B, 3, H, W)` float32, cropped to the original size."""

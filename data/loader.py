@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from data.batches import Batches
@@ -39,6 +38,7 @@ class ClipLoader:
         most_restarts: starts in a row, without a batch between them, before DataError.
         start_method: "fork", "forkserver" or "spawn".
         prefetch: batches that each worker reads ahead.
+        pin_memory: batches come in page-locked memory, from which a GPU takes them faster.
     """
 
     def __init__(
@@ -50,9 +50,11 @@ class ClipLoader:
         most_restarts: int = 5,
         start_method: str = "fork",
         prefetch: int = 2,
+        pin_memory: bool = False,
     ) -> None:
         self.clips, self.batches, self.workers, self.patience = clips, batches, workers, patience
         self.most_restarts, self.start_method, self.prefetch = most_restarts, start_method, prefetch
+        self.pin_memory = pin_memory
         self.restarts = 0
         self._suspects: set[int] = set()
         self._hung: set[int] = set()
@@ -110,7 +112,7 @@ class ClipLoader:
         return DataLoader(
             num_workers=self.workers,
             collate_fn=join_clips,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pin_memory,
             worker_init_fn=self.clips.faults.start_worker,
             **several,
         )

@@ -147,7 +147,7 @@ class ClipDataModule(LightningDataModule):
             self._stream = clips = ShardStream(clips.sequences, clips.draw, self.batch, **which, **self._streaming)
             if self._stream_state is not None:
                 self._stream.load_state_dict(self._stream_state)
-        self._loader = ClipLoader(clips, batches, self.workers, **self._starting)
+        self._loader = ClipLoader(clips, batches, self.workers, pin_memory=self._on_accelerator(), **self._starting)
         return self._loader
 
     def val_dataloader(self) -> DataLoader[Clip]:
@@ -183,6 +183,10 @@ class ClipDataModule(LightningDataModule):
     def _batches_before(self, sample: int) -> int:
         """Batches of this process since `configure`, up to a sample of all processes."""
         return (sample - self.start_sample) // (self.batch * self._processes()[1])
+
+    def _on_accelerator(self) -> bool:
+        """Whether batches go to another memory than the processor's."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type not in ("cpu", "mps")
 
     def _processes(self) -> tuple[int, int]:
         """Which of how many training processes this is."""

@@ -1,11 +1,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.utils import instantiate
+from literature import SMALL_CODECS
 from omegaconf import OmegaConf
-from small_codec import CONF, composed
+from small_codec import CONF, build, composed
+from training_module import clip, without_trainer
 
 from codec.losses.rate_distortion import RateDistortionLoss
+from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 from codec.video import VideoCodec
 
@@ -23,8 +27,33 @@ def test_every_choice_composes_and_builds(choice: str, tmp_path: Path):
     config = composed(choice, f"data.root={tmp_path}" if choice == "data=folder" else "wandb=disabled")
     assert isinstance(instantiate(config["codec"]), VideoCodec)
     assert isinstance(instantiate(config["loss"]), RateDistortionLoss)
-    assert Schedule(config["schedule"]["stages"]).steps > 0
+    assert Schedule(config["schedule"]["stages"], config["schedule"]["scale"]).steps > 0
     instantiate(config["data"])
+
+
+@pytest.mark.parametrize("schedule, networks", [("cascade", ()), ("dvc", SMALL_CODECS["dvc"]), ("ssf", SMALL_CODECS["ssf"])])
+def test_every_stage_of_a_recipe_takes_a_step(schedule: str, networks: tuple[str, ...]):
+    """Catches a late stage that freezes what is not there, weighs what the codec does not give, or does not run at all."""
+    stages = [stage | {"crop": 64, "batch": 1} for stage in composed(f"schedule={schedule}")["schedule"]["stages"]]
+    frames = {"cascade_16": 9, "cascade_24": 9, "cascade_32": 9}
+    made = without_trainer(CodecTraining(build(*networks).train(), RateDistortionLoss(), Schedule(stages)))
+    for index, stage in enumerate(made.schedule.stages):
+        made.codec_steps = made.schedule.start_of(index)
+        made.begin_stage(index)
+        before = [p.clone() for p in made._trained]
+        made.training_step(clip(1, frames.get(stage.name, stage.frames)), 0)
+        assert made.skipped == 0
+        assert any(not torch.equal(a, b) for a, b in zip(before, made._trained, strict=True)), stage.name
+
+
+def test_the_cascade_grows_as_its_source_says():
+    """Catches frames, crops or rates of the recipe that were changed by mistake."""
+    stages = Schedule(composed("schedule=cascade")["schedule"]["stages"]).stages
+    assert [stage.frames for stage in stages] == [2, 3, 6, 8, 16, 24, 32]
+    assert [stage.update for stage in stages] == ["frame"] * 3 + ["clip"] * 4
+    assert all(stage.checkpointing for stage in stages if stage.frames > 8)
+    levels = [[0.52, 1.33, 0.83][level] for level in (0, 1, 0, 2, 0, 2, 0, 2)]
+    assert all(stage.frame_weights == (levels if stage.frames >= 8 else None) for stage in stages)
 
 
 def test_no_group_is_forgotten():

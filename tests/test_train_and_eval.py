@@ -1,7 +1,12 @@
 import json
+import logging
+import re
+import runpy
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +14,12 @@ import torch
 from small_codec import FPS, moving_clip
 
 from codec.checkpoint import load_codec, model_hash
+from codec.training.folder import identity, read_config
+from codec.training.run import train
 from data.writer import write_video
 
 ROOT = Path(__file__).parents[1]
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 STAGES = (
     "[{name: one, steps: 3, frames: 2, crop: 64, batch: 2, lr: 1e-3, lr_end: 1e-3, validate_every: 3},"
     " {name: two, steps: 5, frames: 3, crop: 64, batch: 1, lr: 1e-3, lr_end: 1e-4, validate_every: 3, loss: {lpips: 10}}]"
@@ -34,7 +42,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(clips: Path, run: Path) -> list[str]:
+def settings(clips: Path | str, run: Path | str) -> list[str]:
     """A training run of seconds."""
     data = ["data=folder", f"data.root={clips}", "data.workers=1", "data.val_frames=2", "data.val_crop=64"]
     small = ["width=16", "training.log_every=1", "training.val_qualities=[10,50]", "checkpoint_every=1", "name=smoke"]
@@ -60,20 +68,34 @@ def test_a_run_folder_holds_everything(run: Path):
     assert {"val/loss", "val/bpp_q10", "val/psnr_q50", "val/lpips_q10"} <= {key for row in rows for key in row}
 
 
-def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(clips: Path, run: Path, tmp_path: Path):
+def test_a_killed_run_goes_on_by_the_same_command_and_ends_as_an_undisturbed_one(clips: Path, run: Path, tmp_path: Path):
     """Catches lost optimizer state, repeated or skipped clips, and other noise after a kill in the middle of a stage."""
     folder = tmp_path / "cut"
-    command = [sys.executable, "train.py", *settings(clips, folder), "wandb=disabled"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    arguments = [*settings(clips, folder), "wandb=disabled"]
+    with subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, **SILENT) as process:
         while not steps(folder) >= {5}:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.05)
         process.kill()
-    assert 3 < torch.load(folder / "last.ckpt", weights_only=True)["training"]["codec_steps"] < 8
-    assert "trained 8 steps" in script("train.py", f"resume={folder}")
-    undisturbed = torch.load(run / "last.ckpt", weights_only=True)["codec"]
-    resumed = torch.load(folder / "last.ckpt", weights_only=True)["codec"]
-    assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+    said = script("train.py", *arguments)
+    assert re.search(rf"continues {folder} at step [4-7], stage 2/2 two, ", said) and "trained 8 steps" in said
+    undisturbed, resumed = (torch.load(each / "last.ckpt", weights_only=True) for each in (run, folder))
+    assert all(torch.equal(value, resumed["codec"][name]) for name, value in undisturbed["codec"].items())
+    assert training_rows(folder) == training_rows(run)
+
+
+def test_a_finished_run_has_nothing_to_do(run: Path, capsys: pytest.CaptureFixture):
+    """Catches a command that, given once more, trains again or fails: a cluster may requeue what is done."""
+    kept = (run / "last.ckpt").stat().st_mtime_ns
+    assert train(run, read_config(run)) is None
+    assert "finished, after 8 steps; nothing to do" in capsys.readouterr().out
+    assert (run / "last.ckpt").stat().st_mtime_ns == kept and len(json.loads((run / "record.json").read_text())) == 1
+
+
+def training_rows(folder: Path) -> list[tuple[int, float]]:
+    """Step and loss of what a run has logged of training."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
 
 
 def steps(folder: Path) -> set[int]:
@@ -82,18 +104,51 @@ def steps(folder: Path) -> set[int]:
     return {json.loads(line)["step"] for line in file.read_text().splitlines()} if file.is_file() else set()
 
 
-def test_mistakes_are_one_line(clips: Path, run: Path, tmp_path: Path):
+@pytest.fixture
+def quiet_logging() -> Iterator[None]:
+    """Hydra's handlers write to the stdout of the test that made them."""
+    before = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = before
+
+
+def test_mistakes_are_one_line(
+    clips: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, quiet_logging: None
+):
     """Catches tracebacks for what a user can put right, and a run that overwrites another."""
+    monkeypatch.chdir(ROOT)
     for arguments, said in [
-        ([f"resume={tmp_path}"], "no config.yaml and last.ckpt"),
-        ([f"resume={run}", "seed=3"], "would change the run"),
-        (settings(clips, run), "holds a run already"),
+        ([f"resume={tmp_path}"], "config.yaml does not exist"),
+        ([f"resume={run}", "seed=3", "data.workers=0"], "seed would change what comes out"),
+        ([*settings(clips, run), "seed=3"], "another config: seed was 0, is 3"),
         ([*settings(clips, tmp_path / "odd"), "motion.block=12"], "motion.block: 12 given"),
-        ([*settings(clips, tmp_path / "two"), "motion=implicit", f"start_weights={run}"], "the weights are another codec's"),
+        (["data=folder"], "data.root has no value"),
         (settings(tmp_path / "nothing", tmp_path / "new"), "nothing"),
     ]:
-        out = script("train.py", *arguments, fails=True)
-        assert f"{said}" in out and "Traceback" not in out
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        out = capsys.readouterr().err
+        assert ended.value.code == 2 and said in out and "Traceback" not in out
+
+
+def test_the_same_command_finds_its_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, quiet_logging: None
+):
+    """Catches a folder that depends on when, or with how many workers, a command is given; resume= that takes nothing else."""
+    monkeypatch.chdir(run.parent)
+    own = run.parent / "base" / identity(read_config(run))
+    own.mkdir(parents=True)
+    for name in ("config.yaml", "record.json", "last.ckpt"):
+        shutil.copy(run / name, own)
+    root = read_config(run)["data"]["root"]
+    for arguments in (
+        ["-m", *settings(root, "base"), "wandb=disabled", "data.workers=0"],
+        [f"resume={run}", "data.workers=0", "wandb=disabled", "trainer=default"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        assert "finished, after 8 steps" in capsys.readouterr().out
 
 
 def test_the_trained_codec_is_evaluated_against_hevc(clips: Path, run: Path, tmp_path: Path):

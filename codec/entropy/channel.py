@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from codec.entropy.coder import PayloadReader, PayloadWriter
+from codec.entropy.noise import FrameNoise
 from codec.entropy.symbols import SymbolModel
 from codec.layers.compressai import quantize_ste
 
@@ -39,13 +40,14 @@ class EstimateChannel(Channel):
         hard: round as a `WriteChannel` would and count what the coder would spend; else a training proxy: bits of the
             latent with uniform noise, values rounded with a straight-through gradient. Where the stream has no symbol the
             value is the mean here too, but the proxy counts its bits: that tells networks to expect what they leave out.
+        noise: where the proxy's noise comes from; None: torch's global generator.
 
     Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
     reconstruction).
     """
 
-    def __init__(self, hard: bool = False) -> None:
-        self.hard = hard
+    def __init__(self, hard: bool = False, noise: FrameNoise | None = None) -> None:
+        self.hard, self.noise = hard, noise
         self.bits: dict[str, Tensor] = {}
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
@@ -61,7 +63,8 @@ class EstimateChannel(Channel):
         if self.hard:
             rows = model.rows
             return torch.where(rows >= 0, model.tables.bits_of(rounded, rows.clamp(min=0)), 0)
-        return model.bits(centred + torch.rand_like(centred) - 0.5)
+        noise = self.noise.like(centred) if self.noise else torch.rand_like(centred)
+        return model.bits(centred + noise - 0.5)
 
     def take_bits(self) -> dict[str, Tensor]:
         """The bits since the last call, by component."""

@@ -8,13 +8,13 @@ Source: Ballé, Johnston and Minnen, *Integer networks for data compression with
 divisions are powers of two here.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 
 import torch
 from torch import Tensor, nn
 
+from codec.device import exact_arithmetic
 from codec.entropy.kernels import compand, mapped
 from codec.errors import CodecError
 from codec.layers.gain import KNOTS, QualityTable
@@ -58,14 +58,13 @@ def bounded(values: Tensor, low: float = -LARGEST) -> Tensor:
 
 
 def exactly(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compute a module's `forward` in plain float32 where the module rounds: without autocast, and without cuDNN, whose
-    choice of kernel is not ours."""
+    """Compute a module's `forward` in plain float32 where the module rounds (`exact_arithmetic`)."""
 
     @wraps(forward)
     def computed(self: Exact, first: Tensor, *others: Tensor) -> Tensor:
         if not self.rounds:
             return forward(self, first, *others)
-        with torch.autocast(first.device.type, enabled=False), _without_cudnn(first.is_cuda):
+        with exact_arithmetic(first.device):
             return forward(self, first, *others)
 
     return computed
@@ -199,16 +198,6 @@ def freeze_exact(codec: nn.Module) -> None:
     for name, module in codec.named_modules():
         if isinstance(module, ExactConv):
             module.freeze(name)
-
-
-@contextmanager
-def _without_cudnn(cuda: bool) -> Iterator[None]:
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = before and not cuda
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before
 
 
 def _root(values: Tensor) -> Tensor:

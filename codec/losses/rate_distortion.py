@@ -20,7 +20,8 @@ class LossTerms:
 
 
 class RateDistortionLoss(nn.Module):
-    """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS + prediction · 255² · MSE of the prediction)`, averaged.
+    """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS + prediction · 255² · MSE of the prediction)`, averaged; `estimate`
+    weighs the motion estimate as `prediction` the prediction.
 
     Lambda is log-interpolated over quality. As losses differ by two orders of magnitude between quality 0 and 63, each
     sample is divided by `lambda ** balance`, relative to the middle of the range, so that all qualities are heard.
@@ -29,10 +30,13 @@ class RateDistortionLoss(nn.Module):
         lambda_low, lambda_high: lambda at quality 0 and 63.
         mse, lpips: weights of the distortions. One unit of LPIPS counts as much as an MSE of `lpips` in 255² units.
         prediction: weight of the squared error of what the motion network predicted, in the same units as `mse`.
+        estimate: the same of what its motion, not yet coded, would predict; for networks that learn to estimate motion.
         lpips_net: `alex` or `vgg`.
         lpips_backbone: see `codec.metrics.lpips`; None searches.
         balance: 0 leaves samples as they are, 1 makes distortions equal.
-        frame_weights: weights of the distortion of frames, repeated over the clip; None: all equal.
+        frame_weights: weights of the distortion by frame of the clip, repeated; None: all equal. DCVC's hierarchical quality
+            is `[0.52, 1.33, 0.52, 0.83, 0.52, 0.83, 0.52, 0.83]`: its levels 0, 1, 2 at frames 0 1 0 2 0 2 0 2, counted from
+            the intra frame.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class RateDistortionLoss(nn.Module):
         mse: float = 1.0,
         lpips: float = 0.0,
         prediction: float = 0.0,
+        estimate: float = 0.0,
         lpips_net: str = "alex",
         lpips_backbone: str | None = None,
         balance: float = 0.5,
@@ -51,35 +56,39 @@ class RateDistortionLoss(nn.Module):
         if not 0 < lambda_low <= lambda_high:
             raise CodecError(f"loss.lambda_low, lambda_high: {lambda_low}, {lambda_high}; expected 0 < low <= high")
         self.lambda_low, self.lambda_high, self.balance = lambda_low, lambda_high, balance
-        self.frame_weights = frame_weights or [1.0]
-        self.start, self.backbone = {"mse": mse, "lpips": lpips, "prediction": prediction}, (lpips_net, lpips_backbone)
+        self.start = {"mse": mse, "lpips": lpips, "prediction": prediction, "estimate": estimate}
+        self.backbone = (lpips_net, lpips_backbone)
+        self.start_frame_weights = frame_weights or [1.0]
         self.perceptual = None
         self.weigh()
 
-    def weigh(self, **weights: float) -> None:
-        """Set the weights of the distortions; those not given are as they were at the start.
+    def weigh(self, frame_weights: list[float] | None = None, **weights: float) -> None:
+        """Set the weights of frames and of the distortions; those not given are as they were at the start.
 
         Raises:
             CodecError: an unknown term, a negative weight, or all zero; LPIPS wanted and its backbone not found.
         """
+        self.frame_weights = frame_weights or self.start_frame_weights
         values = self.start | weights
         if unknown := set(values) - set(self.start):
             raise CodecError(f"loss: unknown terms {sorted(unknown)}; known are {sorted(self.start)}")
         if min(values.values()) < 0 or not any(values.values()):
             raise CodecError(f"loss: weights {values}; expected at least 0, one of them above")
-        self.mse, self.lpips, self.prediction = values["mse"], values["lpips"], values["prediction"]
+        self.mse, self.lpips, self.prediction, self.estimate = (values[name] for name in self.start)
         if self.lpips and self.perceptual is None:
             self.perceptual = load_lpips(*self.backbone)
 
     def forward(self, frames: Tensor, coded: CodedClip, quality: Tensor) -> LossTerms:
-        """Loss of `coded` against `frames` `(B, T, 3, H, W)` in 0..1, coded at `quality` `(B,)`."""
+        """Loss of `coded` against `frames` `(B, T, 3, H, W)` in 0..1, coded at `quality` `(B,)`; a mean over frames."""
         batch, length = frames.shape[:2]
-        weights = torch.tensor([self.frame_weights[t % len(self.frame_weights)] for t in range(length)]).to(frames)
+        weights = torch.tensor([self._weight(coded.first + t) for t in range(length)]).to(frames)
         mse = (frames - coded.frames).square().mean((2, 3, 4))
         distortion = self.mse * 255**2 * mse
         psnr = -10 * mse.clamp(min=1e-10).log10()
         intra = torch.tensor(coded.intra, device=frames.device)
-        terms = {"bpp": coded.bpp.mean(), "psnr": psnr.mean(), "psnr_intra": psnr[:, intra].mean()}
+        terms = {"bpp": coded.bpp.mean(), "psnr": psnr.mean()}
+        if any(coded.intra):
+            terms["psnr_intra"] = psnr[:, intra].mean()
         if not all(coded.intra):
             terms["psnr_predicted"] = psnr[:, ~intra].mean()
         if self.lpips:
@@ -88,8 +97,9 @@ class RateDistortionLoss(nn.Module):
             distortion = distortion + self.lpips * lpips
             terms["lpips"] = lpips.mean()
         if self.prediction:
-            missed = (frames - coded.predictions).square().mean((2, 3, 4)) * ~intra
-            distortion = distortion + self.prediction * 255**2 * missed
+            distortion = distortion + self.prediction * _missed(frames, coded.predictions, intra)
+        if self.estimate and coded.estimates is not None:
+            distortion = distortion + self.estimate * _missed(frames, coded.estimates, intra)
         lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
         middle = (self.lambda_low * self.lambda_high) ** 0.5
         loss = coded.bpp.mean(1) + lambdas * (distortion * weights).mean(1)
@@ -97,3 +107,12 @@ class RateDistortionLoss(nn.Module):
         pixels = frames.shape[-1] * frames.shape[-2]
         terms |= {f"bpp_{name}": value.mean() / pixels for name, value in coded.bits.items()}
         return LossTerms(loss, {"loss": loss.detach()} | {name: value.detach() for name, value in terms.items()})
+
+    def _weight(self, frame: int) -> float:
+        """Of the distortion of a frame, counted from the clip's first."""
+        return self.frame_weights[frame % len(self.frame_weights)]
+
+
+def _missed(frames: Tensor, pictures: Tensor, intra: Tensor) -> Tensor:
+    """`(B, T)` squared error in 255² units, none for intra frames."""
+    return 255**2 * (frames - pictures).square().mean((2, 3, 4)) * ~intra

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
+from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.layers.flow import PyramidFlow
@@ -97,12 +97,14 @@ class OpticalFlowMotion(MotionNetwork):
         self.compensation = MotionCompensation(refinement)
 
     def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        latent = None
+        latent = estimate = None
         if channel.sends:
-            latent = self.steps.divide(self.analysis(self.flow(frame, state.frame)), quality)
+            flow = self.flow(frame, state.frame)
+            latent = self.steps.divide(self.analysis(flow), quality)
+            estimate = warp(state.frame, flow.float()) if isinstance(channel, EstimateChannel) else None
         size = (state.frame.shape[-2] // STRIDE, state.frame.shape[-1] // STRIDE)
         sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        return Context(self.predict(sent, state.frame, quality), state.features, motion=sent)
+        return Context(self.predict(sent, state.frame, quality), state.features, motion=sent, estimate=estimate)
 
     def predict(self, latent: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """`reference` `(B, 3, H, W)` moved as the transmitted latent says, and refined."""

@@ -1,9 +1,8 @@
-"""Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands."""
+"""Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands, and looks at what each stage did."""
 
 import copy
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -11,11 +10,16 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from codec.checkpoint import read_checkpoint
 from codec.entropy.exact import freeze_exact
 from codec.errors import CodecError
+from codec.training.boundary import drop_stage_if_worse, stage_line
 from codec.training.keep import KeepCheckpoints
+from codec.training.meter import SpeedMeter
 from codec.training.module import CodecTraining
+from codec.training.processes import count_processes, strategy_and_plugins
+from codec.training.signals import StopOnSignal
+from codec.training.stage import Stage
+from codec.training.validation import Validation
 from codec.video import VideoCodec
 from data.module import ClipDataModule
 
@@ -30,52 +34,88 @@ def fit(
         data: is told each stage's frames, crop, batch and first sample.
         keep: writes the checkpoints.
         loggers: get the same numbers.
-        trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, precision.
+        trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, num_nodes, precision.
+
+    Raises:
+        CodecError: a stage's batch cannot be shared among the processes, or training cannot go on.
+        Stopped: a signal asked for it; a checkpoint was written.
     """
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
-    warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
+    _quieten()
+    processes, stages = count_processes(trainer), module.schedule.stages
+    for stage in stages:
+        check_batch(stage, processes)
     data.setup()  # before anything is said of stages: it may take long, or fail
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state
-    schedule = module.schedule
-    for index, stage in enumerate(schedule.stages):
-        left = schedule.start_of(index) + stage.steps - module.codec_steps
-        if left <= 0:
-            continue
-        module.begin_stage(index)
-        if left == stage.steps:
-            keep.begin_stage()
-        data.configure(stage.frames, stage.crop, stage.batch, start_sample=module.samples, batches=left)
-        print(
-            f"stage {index + 1}/{len(schedule.stages)} {stage.name}: {left} steps of {stage.batch} clips, "
-            f"{stage.frames} frames of {stage.crop}×{stage.crop}"
-        )
-        Trainer(
-            max_epochs=1,
-            limit_train_batches=left,
-            val_check_interval=_interval(left, stage.validate_every),
-            logger=loggers,
-            callbacks=[keep, _Bar(refresh_rate=10)],
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            log_every_n_steps=1,
-            enable_model_summary=False,
-            **trainer,
-        ).fit(module, data)
-        if data.trouble:
-            print(f"data: {data.trouble}; the warnings say which, and data.record={data.record}")
-        keep.save(module, f"stage_{stage.name}.ckpt")
-        warn_of_sums(module.codec)
+    with StopOnSignal() as stop:
+        module.stop_wanted = lambda: stop.wanted
+        for index in range(module.stages_done, len(stages)):
+            left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
+            _begin_stage(module, keep, index, new=left == stages[index].steps)
+            if left:
+                _fit_stage(module, data, keep, stop, loggers, trainer, left, processes)
+            _end_stage(module, keep, index)
 
 
-def resume(module: CodecTraining, keep: KeepCheckpoints, folder: Path) -> None:
-    """Take up the weights, the optimizer and the step of a run's `last.ckpt`."""
-    content = read_checkpoint(folder / "last.ckpt")
-    module.codec.load_state_dict(content["codec"])
-    module.restore(content["training"])
-    keep.begin_stage(content["training"]["best"])
+def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: bool) -> None:
+    module.begin_stage(index)
+    if new:
+        keep.begin_stage()
+        module.before = {}
+        if module.stage.rollback is not None:
+            keep.save(module, f"before_{module.stage.name}.ckpt")
+
+
+def _fit_stage(
+    module: CodecTraining,
+    data: ClipDataModule,
+    keep: KeepCheckpoints,
+    stop: StopOnSignal,
+    loggers: list[Logger],
+    trainer: dict[str, Any],
+    left: int,
+    processes: int,
+) -> None:
+    """One stage, or what is left of it."""
+    stage, given = module.stage, trainer | strategy_and_plugins(processes)
+    data.configure(stage.frames, stage.crop, stage.batch // processes, start_sample=module.samples, batches=left)
+    text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
+    module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
+    meter = SpeedMeter(data.workers)
+    Trainer(
+        max_epochs=1,
+        limit_train_batches=left,
+        limit_val_batches=0,
+        logger=loggers,
+        callbacks=[Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10), stop],
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        **given | ({"precision": stage.precision} if stage.precision else {}),
+    ).fit(module, data)
+    if data.trouble:
+        text = f"data: {data.trouble}; the warnings say which, and data.record={data.record}"
+        module.events.say("data", text, module.codec_steps)
+
+
+def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None:
+    """Say what the stage did, drop it if it did harm, keep a checkpoint of it."""
+    stage = module.stage
+    module.events.say("stage end", stage_line(stage.name, module.before, module.figures), module.codec_steps, stage=stage.name)
+    drop_stage_if_worse(module, keep)
+    module.stages_done = index + 1
+    keep.save(module, f"stage_{stage.name}.ckpt")
+    keep.save_last(module)
+    warn_of_sums(module.best_codec)
+
+
+class _Bar(TQDMProgressBar):
+    """A progress bar without the loggers' version."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
 @rank_zero_only
@@ -87,13 +127,18 @@ def warn_of_sums(codec: VideoCodec) -> None:
         print(f"warning: this checkpoint cannot code streams: {error}")
 
 
-def _interval(steps: int, wanted: int) -> int:
-    """An interval near `wanted` that ends close to the last of `steps`."""
-    return steps // max(1, round(steps / wanted))
+def check_batch(stage: Stage, processes: int) -> None:
+    """Raise CodecError unless a stage's batch is a whole number of clips for each process and each part."""
+    if stage.batch % (processes * stage.accumulate):
+        raise CodecError(
+            f"schedule stage {stage.name!r}: batch {stage.batch} is of all processes together and cannot be divided by "
+            f"{processes} processes x {stage.accumulate} (accumulate); choose a multiple"
+        )
 
 
-class _Bar(TQDMProgressBar):
-    """A progress bar without the loggers' version."""
-
-    def get_metrics(self, *args: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+def _quieten() -> None:
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
+    warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
+    warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # Validation reads it
+    warnings.filterwarnings("ignore", "The `srun` command is available")  # processes are started without it

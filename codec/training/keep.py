@@ -1,52 +1,147 @@
-"""Which checkpoints a run keeps."""
+"""Which checkpoints a run keeps, and which one it continues from."""
 
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
-from codec.checkpoint import save_checkpoint
+from codec.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from codec.errors import CodecError
+from codec.files import WriteError, sync_folder
 from codec.training.module import CodecTraining
+
+NEXT, LAST = "next.ckpt", "last.ckpt"
+log = logging.getLogger(__name__)
 
 
 class KeepCheckpoints(Callback):
-    """`last.ckpt` every so many steps and at the end, `best.ckpt` when validation improves, one at the end of a stage.
+    """`last.ckpt` every so many steps, `best.ckpt` when validation improves, others when told to.
 
     All of them hold everything needed to rebuild the codec and to continue. What is best is asked anew in every stage,
-    as losses of different stages do not compare.
+    as losses of different stages do not compare. Of several processes the first writes.
 
     Args:
         folder: of the run.
         every: steps from one `last.ckpt` to the next.
+        keep_last: so many of them are kept: `last.ckpt`, `last-1.ckpt` from before it, and so on.
     """
 
-    def __init__(self, folder: Path, every: int = 200) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int = 200, keep_last: int = 3) -> None:
+        if keep_last < 1 or every < 1:
+            raise CodecError(f"checkpoint_every={every}, keep_last={keep_last}: at least 1 expected")
+        self.folder, self.every, self.keep_last = folder, every, keep_last
         self.best = float("inf")
+        self.last_step: int | None = None  # that `last.ckpt` is of
 
     def begin_stage(self, best: float = float("inf")) -> None:
         """Forget the best loss; on resume, take up what it was."""
         self.best = best
 
+    def take_up(self, module: CodecTraining, content: dict[str, Any]) -> None:
+        """Take up the weights, the optimizer and the step of what `read_checkpoint` gave.
+
+        Raises:
+            CodecError: the weights are not this codec's.
+        """
+        load_weights(module.codec, content["codec"], f"{self.folder}")  # says what does not fit
+        module.restore(content["codec"], content["training"])
+        self.begin_stage(content["training"]["best"])
+        self.last_step = module.codec_steps
+
+    @rank_zero_only
     def save(self, module: CodecTraining, name: str) -> None:
-        """Write `name` into the run's folder."""
+        """Write `name` into the run's folder; a new `last.ckpt` leaves those before it numbered.
+
+        Raises:
+            WriteError: the disk is full, or does not take it for another reason; earlier checkpoints are still there.
+        """
         training = module.training_state() | {"best": self.best}
-        save_checkpoint(self.folder / name, module.codec, training)
+        path = self.folder / (NEXT if name == LAST else name)
+        save_checkpoint(path, module.codec, training, module.weights_to_keep())
+        if name == LAST:
+            settle(self.folder, self.keep_last)
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
-        if module.codec_steps % self.every == 0 and trainer.is_global_zero:
-            self.save(module, "last.ckpt")
+    def save_last(self, module: CodecTraining) -> None:
+        """Write `last.ckpt`; errors are those of `save`."""
+        self.save(module, LAST)
+        self.last_step = module.codec_steps
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if module.validation_loss < self.best and trainer.is_global_zero:
+    def validated(self, module: CodecTraining) -> None:
+        """Keep the best; to be called after every validation, and before the step's `last.ckpt` is written."""
+        if module.validation_loss < self.best:
             self.best = module.validation_loss
             self.save(module, "best.ckpt")
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.save(module, "last.ckpt")
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+        if module.codec_steps % self.every == 0:
+            self.save_last(module)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        if trainer.is_global_zero and module.codec_steps and not module.stepping:
-            self.save(module, "last.ckpt")
-            print(f"\nstopped after step {module.codec_steps}; continue with: python train.py resume={self.folder}")
+        unsaved = module.codec_steps not in (0, self.last_step) and not module.stepping
+        if unsaved and not isinstance(exception, WriteError):
+            try:
+                self.save_last(module)
+            except WriteError as error:  # the first exception says why training stopped
+                log.warning("%s", error)
+        if self.last_step is not None and trainer.is_global_zero:
+            print(f"\nstopped; the same command, or python train.py resume={self.folder}, continues from step {self.last_step}")
+
+
+def settle(folder: Path, keep_last: int) -> None:
+    """Make a complete `next.ckpt` the last one: older ones move on by a number, those beyond `keep_last` go."""
+    if not (folder / NEXT).is_file():
+        return
+    for path in reversed(_numbered(folder)):
+        number = _number(path)
+        if number + 1 >= keep_last:
+            path.unlink()
+        else:
+            os.replace(path, folder / f"last-{number + 1}.ckpt")
+    if (folder / LAST).is_file() and keep_last > 1:
+        os.replace(folder / LAST, folder / "last-1.ckpt")
+    os.replace(folder / NEXT, folder / LAST)
+    sync_folder(folder)
+
+
+def find_newest(folder: Path) -> dict[str, Any] | None:
+    """The content of a run's newest complete checkpoint, None where it has none yet.
+
+    A damaged one is warned of and renamed to `NAME.broken`, and the one before it is taken.
+
+    Raises:
+        CodecError: there are some, and all are damaged.
+    """
+    candidates = [path for path in (folder / NEXT, folder / LAST, *_numbered(folder)) if path.is_file()]
+    for path in candidates:
+        try:
+            content = read_checkpoint(path)
+            if not content["training"]:
+                raise CodecError(f"checkpoint {path}: holds weights alone, training cannot go on from them")
+            return content
+        except CodecError as error:
+            log.warning("%s. It is kept as %s.broken, and the one before it is looked at", error, path.name)
+            _set_aside(path)
+    if candidates:
+        names = ", ".join(path.name for path in candidates)
+        raise CodecError(
+            f"{folder}: none of {names} can be read (they are kept as *.broken); start a new run in another folder, "
+            "with init_from= one of its other checkpoints"
+        )
+    return None
+
+
+@rank_zero_only
+def _set_aside(path: Path) -> None:
+    os.replace(path, path.with_name(f"{path.name}.broken"))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Earlier last checkpoints, newest first."""
+    return sorted((path for path in folder.glob("last-*.ckpt") if path.stem[5:].isdigit()), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem[5:])

@@ -1,5 +1,6 @@
 """The Lightning module that trains a codec."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,29 +12,45 @@ from codec.entropy.density import solve_bounds
 from codec.entropy.exact import set_rounding
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.quality import QUALITIES
+from codec.training.average import WeightAverage
+from codec.training.compiled import compile_networks
+from codec.training.draws import draw
+from codec.training.events import Events
+from codec.training.groups import check_rates, parameter_groups, set_rates, thaw
+from codec.training.means import TermMeans
+from codec.training.processes import gather, mean_gradients, same_weights
 from codec.training.schedule import Schedule
+from codec.training.stage import Stage
+from codec.training.tasks import task_named
+from codec.training.watch import BitsWatch
 from codec.video import VideoCodec
 from data.clip import Clip
 
 SOLVE_EVERY = 50
+_COUNTS = ("codec_steps", "samples", "skipped", "skipped_in_a_row", "stages_done", "figures", "before")
 
 
 class CodecTraining(LightningModule):
-    """Trains all parameters of a codec with one optimizer, by manual optimisation, over the stages of a schedule.
+    """Trains a codec's parameters with one optimizer, by manual optimisation, over the stages of a schedule.
 
-    Everything random in a step follows from `seed` and the number of the step, so a resumed run goes on as it would have.
+    Everything random in a step follows from `seed`, the number of the step and the numbers of its samples, so a resumed run
+    goes on as it would have, and processes that share a batch do what one alone would do.
 
     Args:
         codec: what is trained.
         loss: rate, distortion and perception.
         schedule: stages; the module asks it for the learning rate of each step.
+        task: `codec`, or `motion`, `residual`, `entropy`: these networks alone.
         seed: of qualities and quantisation noise.
         clip_gradient: largest norm of the gradient.
         weight_decay: of AdamW.
-        most_skipped: so many steps in a row with a non-finite loss or gradient end the run.
+        ema: decay of the weights' moving average, which is validated, kept and exported; 0: the weights themselves are.
+        most_skipped: so many updates in a row with a non-finite loss or gradient end the run.
         log_every: steps from one logged mean to the next.
         val_qualities: qualities at which validation codes every clip.
+        bits_range, bits_jump: see `BitsWatch`.
+        compile: fuse networks with `torch.compile`, see `compile_networks`.
+        events: where to say what happens.
     """
 
     def __init__(
@@ -41,139 +58,202 @@ class CodecTraining(LightningModule):
         codec: VideoCodec,
         loss: RateDistortionLoss,
         schedule: Schedule,
+        task: str = "codec",
         seed: int = 0,
         clip_gradient: float = 1.0,
         weight_decay: float = 0.0,
+        ema: float = 0.0,
         most_skipped: int = 20,
         log_every: int = 10,
         val_qualities: tuple[int, ...] = (4, 22, 41, 59),
+        bits_range: dict[str, list[float]] | None = None,
+        bits_jump: float = 4.0,
+        compile: bool = False,
+        events: Events | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.codec, self.loss, self.schedule = codec, loss, schedule
+        self.codec, self.loss, self.schedule, self.task = codec, loss, schedule, task_named(task)
         self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
-        self.log_every, self.val_qualities = log_every, tuple(val_qualities)
+        self.log_every, self.val_qualities, self.events = log_every, tuple(val_qualities), events or Events()
         self.codec_steps = self.samples = self.skipped = self.skipped_in_a_row = 0
+        self.stepping = False  # True while weights and counters disagree: what is saved then would repeat a step
         self.data_state: Callable[[int], dict[str, Any]] = lambda samples: {}  # of the data, after so many samples
         self.resumed_data: dict[str, Any] = {}
-        self.processes = 1
-        self.stepping = False
-        self.validation_loss = float("inf")
-        self.optimizer = torch.optim.AdamW(codec.parameters(), lr=1e-4, weight_decay=weight_decay, fused=True)
-        self._never_trained = {name for name, p in codec.named_parameters() if not p.requires_grad}
-        self._sums: dict[str, list[Tensor]] = {}
-        self._validation: list[dict[str, Any]] = []
+        self.gauges: list[Callable[[], dict[str, float]]] = []  # asked for numbers at every logged row
+        self.stop_wanted: Callable[[], str] = lambda: ""  # name of a signal that came
+        self.stopping = False
+        self.figures: dict[str, float] = {}  # of the last validation
+        self.before: dict[str, float] = {}  # of the validation at the stage's start
+        self.stages_done = 0  # of which the end was seen to, too
+        self.optimizer = torch.optim.AdamW(parameter_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True)
+        self.average = WeightAverage(codec, ema) if ema else None
+        self.watch = BitsWatch(bits_range, bits_jump)
+        self._means = TermMeans()
+        if compile:
+            compile_networks(codec)
+        wanted = self.task.trains(codec)
+        self._never_trained = {name for name, p in codec.named_parameters() if not p.requires_grad or name not in wanted}
         for index in reversed(range(len(schedule.stages))):
             self.begin_stage(index)  # what a late stage lacks is said now, not after days
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the next step belongs to; at its end, still that stage until `begin_stage`."""
+        return self.schedule.stages[self.stage_index]
+
+    @property
+    def step_of_stage(self) -> int:
+        """Steps since the stage's start."""
+        return self.codec_steps - self.schedule.start_of(self.stage_index)
+
+    @property
+    def validation_loss(self) -> float:
+        """Of the last validation."""
+        return self.figures.get("val/loss", float("inf"))
+
+    @property
+    def best_codec(self) -> VideoCodec:
+        """The codec with the weights that are validated and kept."""
+        return self.average.codec if self.average else self.codec
+
+    def weights_to_keep(self) -> dict[str, Tensor]:
+        """State dict of `best_codec`."""
+        return self.best_codec.state_dict()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
 
     def on_fit_start(self) -> None:
-        self.processes = self.trainer.world_size
+        same_weights(self.codec)
 
     def begin_stage(self, index: int) -> None:
-        """Freeze, thaw, weigh and round as stage `index` says; what the codec itself holds frozen stays so.
+        """Freeze, thaw, weigh and round as stage `index` says; what codec or task hold frozen stays so.
 
         Raises:
-            CodecError: the stage freezes a part that the codec does not have.
+            CodecError: the stage names a part that the codec does not have, or trains nothing.
         """
-        stage = self.schedule.stages[index]
-        for part in stage.frozen:
-            if not any(name == part or name.startswith(part + ".") for name, _ in self.codec.named_modules()):
-                raise CodecError(f"schedule stage {stage.name!r}: frozen names {part!r}, which the codec does not have")
-        for name, parameter in self.codec.named_parameters():
-            frozen = name in self._never_trained or any(name.startswith(part + ".") for part in stage.frozen)
-            parameter.requires_grad_(not frozen)
-        self.loss.weigh(**stage.loss)
+        self.stage_index = index
+        stage = self.stage
+        check_rates(self.optimizer.param_groups, stage)
+        self._trained = thaw(self.codec, stage, self._never_trained)
+        self.loss.weigh(stage.frame_weights, **stage.loss)
+        self.watch.forget()
         set_rounding(self.codec, stage.rounding)
 
     def training_step(self, clip: Clip, index: int) -> None:
         torch.manual_seed(self.seed * 1_000_003 + self.codec_steps)
-        frames = clip.frames.float() / 255
-        quality = torch.randint(0, QUALITIES, (len(frames),)).to(self.device)
-        result = self.loss(frames, self.codec(frames, quality), quality)
-        self._update(result.loss, clip.names)
-        self.codec_steps += 1
-        self.samples += len(frames) * self.processes
-        if self.codec_steps % SOLVE_EVERY == 0 or self.codec_steps == self.schedule.steps:
-            solve_bounds(self.codec)
-        self.stepping = False
-        self._log_training(result.terms)
-
-    def _update(self, loss: Tensor, names: list[str]) -> None:
-        """Step, unless loss or gradient is not finite: that is counted, said, and after too many in a row fatal."""
-        stage_index, stage = self.schedule.at(self.codec_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage.rate(self.codec_steps - self.schedule.start_of(stage_index))
+        stage, frames = self.stage, clip.frames.float() / 255
+        quality, noise = draw(self.seed, self.samples + self.global_rank * len(frames), len(frames), self.device)
+        set_rates(self.optimizer.param_groups, stage, self.step_of_stage)
         self.optimizer.zero_grad()
-        finite = bool(torch.isfinite(loss))
-        if finite:
-            self.manual_backward(loss)
-            finite = bool(torch.isfinite(torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.clip_gradient)))
-        if finite:
-            self.stepping = True  # until the step is counted: what is saved in between would repeat it
+        trouble, part, by_frame = "", len(frames) // stage.accumulate, stage.update == "frame"
+        for some in (slice(start, start + part) for start in range(0, len(frames), part)):
+            how = {"noise": noise[some], "checkpointing": stage.checkpointing}
+            for piece in self.task.pieces(self.codec, frames[some], quality[some], stage.segment, **how):
+                result = self.loss(piece.frames, piece.coded, quality[some])
+                trouble = trouble or self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
+                if not trouble:
+                    self._means.note(self.task.named(result.terms), piece.coded)
+                if by_frame and not self._update(trouble, clip.names):
+                    break  # what follows a bad frame would be bad
+        if not by_frame:
+            self._update(trouble, clip.names)
+        self.codec_steps += 1
+        self.samples += stage.batch
+        self._solve_bounds()
+        self.stepping = False
+        self._log_training(self.task.named(result.terms))
+
+    def _backward(self, loss: Tensor, share: float) -> str:
+        """What is wrong with the loss, or "" once its gradient is there."""
+        if not math.isfinite(float(loss.detach())):
+            return "loss"
+        if loss.requires_grad:  # not where all that it depends on is frozen
+            self.manual_backward(loss * share)
+        return ""
+
+    def _update(self, trouble: str, names: list[str]) -> bool:
+        """Step, unless loss or gradient is not finite: that is counted, said, and after too many in a row fatal."""
+        bad, stops = mean_gradients(self._trained, [float(bool(trouble)), float(bool(self.stop_wanted()))])
+        self.stopping = stops > 0
+        if not bad and torch.isfinite(torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)):
+            self.stepping = True
             self.optimizers().step()
+            self._means.settle(True)
+            self.optimizer.zero_grad()
             self.skipped_in_a_row = 0
-            return
+            if self.average:
+                self.average.update(self.codec)
+            return True
+        self.optimizer.zero_grad()
+        self._means.settle(False)
+        self._skip(trouble or ("" if bad else "gradient"), names)
+        return False
+
+    def _skip(self, trouble: str, names: list[str]) -> None:
         self.skipped += 1
         self.skipped_in_a_row += 1
-        self.print(f"step {self.codec_steps}: loss or gradient not finite, skipped ({self.skipped} so far): {', '.join(names)}")
+        told = [(what, clips) for what, clips in gather((trouble, names)) if what]
+        clips = [name for _, some in told for name in some]
+        what = " and ".join(dict.fromkeys(what for what, _ in told))
+        text = f"step {self.codec_steps}: {what} not finite, skipped ({self.skipped} so far): {', '.join(clips)}"
+        self.events.say("skipped", text, self.codec_steps, what=what, clips=clips)
         if self.skipped_in_a_row >= self.most_skipped:
             raise CodecError(
-                f"training: {self.skipped_in_a_row} steps in a row were not finite (most_skipped); the last batch was "
-                f"{', '.join(names)}. Lower the learning rate, or resume from an earlier checkpoint"
+                f"training: {self.skipped_in_a_row} updates in a row were not finite (training.most_skipped); the last batch was "
+                f"{', '.join(clips)}. Lower the learning rate, or start from an earlier checkpoint with init_from"
             )
 
+    def _solve_bounds(self) -> None:
+        """At fixed steps, so that a resumed run goes on as it would have."""
+        if self.codec_steps % SOLVE_EVERY == 0 or self.codec_steps == self.schedule.steps:
+            solve_bounds(self.codec)
+            if self.average:
+                solve_bounds(self.average.codec)
+
     def _log_training(self, terms: dict[str, Tensor]) -> None:
-        for name, value in terms.items():
-            self._sums.setdefault(name, []).append(value)
-        shown = {name: terms[name] for name in ("bpp", "psnr", "loss")}
+        shown = {name: terms[name] for name in (*self.task.metrics, "loss") if name in terms}
         self.log_dict(shown, prog_bar=True, logger=False)
-        if self.codec_steps % self.log_every == 0:
-            index, stage = self.schedule.at(self.codec_steps - 1)
-            means = {f"train/{name}": torch.stack(values).mean().item() for name, values in self._sums.items()}
-            extra = {"stage": index, "lr": self.optimizer.param_groups[0]["lr"], "skipped": self.skipped}
-            self._write(means | extra)
-            self._sums = {}
+        if self.codec_steps % self.log_every:
+            return
+        means = self._means.take()
+        row = {f"train/{name}": value for name, value in means.items()}
+        row |= {"stage": self.stage_index, "lr": self.optimizer.param_groups[0]["lr"], "skipped": self.skipped}
+        for gauge in self.gauges:
+            row |= gauge()
+        self.write(row)
+        for text in self.watch.look(means):
+            self.events.say("bits", f"warning: step {self.codec_steps}: {text}; docs/failures.md says more", self.codec_steps)
 
-    def validation_step(self, clip: Clip, index: int) -> None:
-        frames = clip.frames.float() / 255
-        for quality in self.val_qualities:
-            index = torch.full((len(frames),), quality, device=self.device)
-            with torch.autocast(self.device.type, enabled=False):  # as streams are coded
-                terms = self.loss(frames, self.codec(frames, index, hard=True), index).terms
-            self._validation.append(terms | {"quality": quality, "clips": len(frames)})
-
-    def on_validation_epoch_end(self) -> None:
-        metrics: dict[str, Any] = {}
-        for quality in self.val_qualities:
-            rows = [row for row in self._validation if row["quality"] == quality]
-            for name in ("bpp", "psnr", "lpips"):
-                if name in rows[0]:
-                    metrics[f"val/{name}_q{quality:02}"] = _mean(rows, name)
-        self.validation_loss = _mean(self._validation, "loss")
-        self._validation = []
-        self._write(metrics | {"val/loss": self.validation_loss})
-
-    def _write(self, metrics: dict[str, float]) -> None:
+    def write(self, numbers: dict[str, float]) -> None:
+        """Give numbers of this step to all loggers."""
         for logger in self.loggers:
-            logger.log_metrics(metrics, step=self.codec_steps)
+            logger.log_metrics(numbers, step=self.codec_steps)
 
     def training_state(self) -> dict[str, Any]:
-        """What a checkpoint must hold, besides the codec, for training to go on."""
-        counts = {"codec_steps": self.codec_steps, "samples": self.samples, "skipped": self.skipped}
-        return counts | {"data": self.data_state(self.samples), "optimizer": self.optimizer.state_dict()}
+        """What a checkpoint must hold, besides the weights to keep, for training to go on."""
+        state = {name: getattr(self, name) for name in _COUNTS} | {"stage": self.stage.name}
+        if self.average:
+            state |= {"weights": self.codec.state_dict(), "average": self.average.state()}
+        return state | {"data": self.data_state(self.samples), "optimizer": self.optimizer.state_dict()}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a `training_state`."""
-        if "samples" not in state:
-            raise CodecError("resume: the checkpoint is of an earlier version; take its weights with start_weights=RUN")
-        self.codec_steps, self.samples, self.skipped = state["codec_steps"], state["samples"], state["skipped"]
+    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up what a checkpoint held: the weights that were kept, and a `training_state`.
+
+        Raises:
+            CodecError: the checkpoint is of an earlier version, or of a run with other settings.
+        """
+        if "figures" not in state:
+            raise CodecError("resume: the checkpoint is of an earlier version; take its weights with init_from=RUN")
+        self.load(weights, state)
+        for name in _COUNTS:
+            setattr(self, name, state[name])
         self.resumed_data = state["data"]
+
+    def load(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up weights, their average and the optimizer, but no counts."""
+        self.codec.load_state_dict(state.get("weights", weights))
+        if self.average:
+            self.average.restore(weights, state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _mean(rows: list[dict[str, Any]], name: str) -> float:
-    """Mean over clips of what batches, which may differ in size, gave."""
-    return sum(float(row[name]) * row["clips"] for row in rows) / sum(row["clips"] for row in rows)

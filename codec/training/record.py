@@ -1,21 +1,36 @@
 """What a run folder says about itself: versions, commit, command."""
 
 import json
+import logging
 import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pytorch_lightning.utilities import rank_zero_only
+
+from codec.files import write_text
+
 _PACKAGES = ["torch", "pytorch-lightning", "hydra-core", "compressai", "decord", "lpips", "wandb", "numpy"]
 
 
-def write_record(folder: Path) -> None:
-    """Append how the run was started to `record.json`: a list, an entry a start (a resume adds one)."""
+log = logging.getLogger(__name__)
+
+
+@rank_zero_only
+def write_record(folder: Path, step: int = 0) -> None:
+    """Append how the run was started to `record.json`: a list, an entry a start. A resume, from `step`, adds one.
+
+    Warns where the source is not that of the first start.
+    """
     path = folder / "record.json"
     entries = json.loads(path.read_text()) if path.is_file() else []
-    entries.append({"command": [Path(sys.argv[0]).name, *sys.argv[1:]], "commit": git_commit(), "versions": versions()})
-    path.write_text(json.dumps(entries, indent=2) + "\n")
+    command, commit = [Path(sys.argv[0]).name, *sys.argv[1:]], git_commit()
+    entries.append({"command": command, "step": step, "commit": commit, "versions": versions()})
+    write_text(path, json.dumps(entries, indent=2) + "\n")
+    if commit != entries[0]["commit"]:
+        log.warning("%s: started with commit %s, goes on with %s; results may differ", folder, entries[0]["commit"], commit)
 
 
 def versions() -> dict[str, str]:

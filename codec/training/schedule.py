@@ -1,55 +1,11 @@
 """A schedule: stages that follow each other, as data."""
 
-import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from codec.errors import CodecError
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a schedule. Steps are codec steps: updates of the codec's weights.
-
-    Attributes:
-        name: for logs and the checkpoint at its end, `stage_NAME.ckpt`.
-        steps: codec steps.
-        frames, crop, batch: frames a clip, pixels a side, clips a step.
-        lr, lr_end: learning rate at the start and, along a cosine, at the end.
-        warmup: steps over which the rate rises from zero first.
-        validate_every: steps from one validation to the next.
-        loss: weights of the distortion terms, for example `{mse: 1, lpips: 50}`; a term not named keeps its config's weight.
-        frozen: parts of the codec that stay as they are, for example `[intra, motion.entropy]`.
-        rounding: exact entropy networks compute in whole numbers, as streams are coded, with straight-through gradients.
-            Without it they compute in floating point. What validation says is always of whole numbers.
-    """
-
-    name: str
-    steps: int
-    frames: int
-    crop: int
-    batch: int
-    lr: float
-    lr_end: float
-    warmup: int = 0
-    validate_every: int = 1000
-    loss: dict[str, float] = field(default_factory=dict)
-    frozen: list[str] = field(default_factory=list)
-    rounding: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "frames", "crop", "batch", "validate_every"):
-            if getattr(self, name) < 1:
-                raise CodecError(f"schedule stage {self.name!r}: {name} is {getattr(self, name)}; at least 1 expected")
-        if not 0 <= self.lr_end <= self.lr:
-            raise CodecError(f"schedule stage {self.name!r}: lr {self.lr}, lr_end {self.lr_end}; expected 0 <= lr_end <= lr")
-
-    def rate(self, step: int) -> float:
-        """Learning rate at `step`, counted from the stage's start."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        share = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr_end + (self.lr - self.lr_end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+from codec.training.stage import Stage
 
 
 class Schedule:
@@ -57,15 +13,19 @@ class Schedule:
 
     Args:
         stages: dictionaries with the fields of `Stage`.
+        scale: multiplies the steps of every stage, warm-up and validation with them: 0.01 is a quick look at a long recipe.
 
     Raises:
         CodecError: no stages, an unknown or missing field, a name used twice, or a value out of range.
     """
 
-    def __init__(self, stages: list[dict[str, Any]]) -> None:
-        if not stages:
+    def __init__(self, stages: list[dict[str, Any]], scale: float = 1.0) -> None:
+        if not isinstance(stages, list) or not stages:
             raise CodecError("schedule.stages: empty; give at least one stage")
-        self.stages = [_stage(values, i) for i, values in enumerate(stages)]
+        if not scale > 0:
+            raise CodecError(f"schedule.scale: {scale} given; expected a number above 0, for example 0.01")
+        scaled = _scaler(scale)
+        self.stages = [_stage(values, i, scaled) for i, values in enumerate(stages)]
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise CodecError(f"schedule.stages: names {names} are not all different; rename one")
@@ -86,12 +46,23 @@ class Schedule:
                 return index, stage
         return len(self.stages) - 1, self.stages[-1]
 
+    def where(self, step: int) -> str:
+        """What a person calls codec step `step`, for example "stage 2/3 chains, step 40 of 240"."""
+        index, stage = self.at(step)
+        return f"stage {index + 1}/{len(self.stages)} {stage.name}, step {step - self.start_of(index)} of {stage.steps}"
 
-def _stage(values: dict[str, Any], index: int) -> Stage:
+
+def _scaler(scale: float) -> Callable[[int], int]:
+    return lambda steps: max(1, round(steps * scale)) if steps else 0
+
+
+def _stage(values: dict[str, Any], index: int, scaled: Callable[[int], int]) -> Stage:
+    if not isinstance(values, dict):
+        raise CodecError(f"schedule.stages[{index}]: {values!r} given; fields such as name, steps and lr expected")
     known = {f.name for f in fields(Stage)}
     if unknown := set(values) - known:
         raise CodecError(f"schedule.stages[{index}]: unknown fields {sorted(unknown)}; known are {sorted(known)}")
     try:
-        return Stage(**values)
+        return Stage(**values).scaled(scaled)
     except TypeError as error:
         raise CodecError(f"schedule.stages[{index}]: {error}") from error

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,6 +90,16 @@ def test_another_set_of_sequences_is_noticed_on_resume(folder: Path, caplog: pyt
     (folder / "05.mp4").unlink()
     make(folder).resume(before)
     assert "sequences were 11 and are 10" in caplog.text
+
+
+@pytest.mark.parametrize("device, pinned", [("cpu", False), ("meta", True)])
+def test_batches_for_another_memory_are_page_locked(folder: Path, device: str, pinned: bool):
+    """Catches slow copies to a GPU, and page-locked memory that a training on the CPU has no use for."""
+    module = make(folder)
+    assert not module.train_dataloader().pin_memory
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+    assert module.train_dataloader().pin_memory is pinned
 
 
 def test_stage_changes_frames_crop_and_batch(folder: Path):

@@ -12,6 +12,7 @@ from codec.entropy.exact import (
     Exact,
     ExactConv,
     ExactTable,
+    bounded,
     exact_product,
     freeze_exact,
     set_rounding,
@@ -82,6 +83,35 @@ def test_a_layer_is_integer_arithmetic(kernel: int):
     taps = nn.functional.conv2d(values.long(), whole.long(), padding=kernel // 2, groups=layer.groups)
     sums = taps + (bias * 8192).long()[:, None, None]
     assert torch.equal(layer(values), (sums.double() / 512).round().float())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_what_is_multiplied_fits_tf32_and_bfloat16(kernel: int):
+    """Catches operands that a kernel which shortens them would change: seven bits, where they keep eight or eleven."""
+    layer = ExactConv(40, 40, kernel).eval()
+    layer.weight.mul_(torch.logspace(-6, 3, 40).view(-1, 1, 1, 1))
+    for operand in (layer.rounded()[0], bounded(torch.arange(-300.0, 300).round())):
+        assert torch.equal(operand.bfloat16().float(), operand)
+        assert torch.equal((operand.view(torch.int32) >> 13 << 13).view(torch.float32), operand)
+
+
+@torch.inference_mode()
+def test_exact_networks_compute_in_plain_float32(monkeypatch: pytest.MonkeyPatch):
+    """Catches a layer that runs with TF32 or autocast because the training around it does."""
+    seen = []
+    original = ExactConv.sums
+
+    def watched(layer: ExactConv, values: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
+        return original(layer, values)
+
+    monkeypatch.setattr(ExactConv, "sums", watched)
+    for kind in (TwoStep, Hyperprior):
+        network = shaken(kind(6))
+        with settings(1, True, True, "high"):
+            network.transmit("a", torch.randn(1, 6, 9, 11), (9, 11), torch.tensor([29]), WriteChannel())
+    assert len(seen) > 10 and set(seen) == {("highest", False)}
 
 
 def test_rounding_weights_twice_is_rounding_them_once():

@@ -70,3 +70,30 @@ def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():
     )
     assert float(got.loss) == pytest.approx(2 / 3 * 2 * 127.5**2, rel=1e-4)
     assert got.terms["psnr_intra"] > 90 and float(got.terms["psnr_predicted"]) == pytest.approx(28.13, abs=0.01)
+
+
+HIERARCHY = [0.52, 1.33, 0.52, 0.83, 0.52, 0.83, 0.52, 0.83]
+
+
+@pytest.mark.parametrize("length, first", [(9, 0), (8, 3), (1, 17)])
+def test_hierarchical_weights_meet_their_frames(length: int, first: int):
+    """Catches weights off by the frames before: in pieces of a clip they would begin anew at every cut (DCVC #31)."""
+    levels, index = [0.52, 1.33, 0.83], [0, 1, 0, 2, 0, 2, 0, 2]
+    loss = RateDistortionLoss(1.0, 1.0, balance=0.0, frame_weights=HIERARCHY)
+    frames = torch.full((1, length, 3, 32, 32), 0.5)
+    for t in range(length):
+        bad = frames.clone()
+        bad[:, t] += 1 / 255
+        clip = coded_clip(bad, torch.zeros(1, length))
+        clip.first = first
+        expected = levels[index[(first + t) % 8]] / length
+        assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(expected, rel=1e-3), t
+
+
+def test_the_motion_estimate_is_weighed_as_the_prediction():
+    """Catches a stage that trains motion by a term that is not there."""
+    frames = torch.full((1, 2, 3, 32, 32), 0.5)
+    clip = coded_clip(frames, torch.zeros(1, 2))
+    clip.estimates = frames + 3 / 255
+    loss = RateDistortionLoss(1.0, 1.0, mse=0.0, estimate=2.0, balance=0.0)
+    assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(2 * 9 / 2, rel=1e-3)

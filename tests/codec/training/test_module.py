@@ -1,7 +1,8 @@
 import pytest
 import torch
 from literature import SMALL_CODECS
-from small_codec import build, moving_clip
+from small_codec import build
+from training_module import STAGE, clip, module
 
 from codec.entropy.exact import Exact
 from codec.errors import CodecError
@@ -9,32 +10,26 @@ from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.fit import warn_of_sums
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
-from data.clip import Clip
-
-STAGE = {"name": "a", "steps": 10, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4}
 
 
-def module(*overrides: str, **stage: object) -> CodecTraining:
-    """A module that can step without a trainer."""
-    made = CodecTraining(build(*overrides).train(), RateDistortionLoss(), Schedule([STAGE | stage]), most_skipped=3)
-    made.manual_backward = lambda loss: loss.backward()
-    made.optimizers = lambda: made.optimizer
-    made.log_dict = lambda *args, **kwargs: None
-    made._write = lambda metrics: None
-    made.print = lambda *args: None
-    return made
-
-
-def clip() -> Clip:
-    """Two samples of two frames."""
-    return Clip(moving_clip(2, 64, 64)[None].repeat(2, 1, 1, 1, 1), ["one", "two"], [25.0, 25.0])
-
-
-def test_every_parameter_is_in_the_optimizer_once():
-    """Catches parameters that nobody trains (CompressAI #16) or that are stepped twice."""
-    made = module()
-    held = [id(p) for group in made.optimizer.param_groups for p in group["params"]]
+@pytest.mark.parametrize("networks", [(), *SMALL_CODECS.values()], ids=["corvid", *SMALL_CODECS])
+def test_every_parameter_is_in_one_named_group(networks: tuple[str, ...]):
+    """Catches parameters that nobody trains (CompressAI #16), or that are stepped twice, and groups that cannot be named."""
+    made = module(*networks)
+    groups = {group["name"]: group["params"] for group in made.optimizer.param_groups}
+    held = [id(p) for params in groups.values() for p in params]
     assert sorted(held) == sorted(id(p) for p in made.codec.parameters())
+    assert set(groups) <= {"intra", "motion", "residual", "entropy"} and len(groups) == len(made.optimizer.param_groups)
+
+
+def test_a_stage_slows_a_part_down():
+    """Catches factors that reach the wrong part or none, and misspelt ones."""
+    made = module(lr_of={"motion": 0.1})
+    made.training_step(clip(), 0)
+    rates = {group["name"]: group["lr"] for group in made.optimizer.param_groups}
+    assert rates["motion"] == pytest.approx(0.1 * rates["residual"]) and rates["intra"] == rates["residual"]
+    with pytest.raises(CodecError, match="lr_of names .'motoin'"):
+        module(lr_of={"motoin": 0.1})
 
 
 def test_steps_lower_the_loss():
@@ -44,7 +39,7 @@ def test_steps_lower_the_loss():
     made._log_training = lambda terms: losses.append(float(terms["loss"]))
     for _ in range(10):
         made.training_step(clip(), 0)
-        made.codec_steps = 0  # the same qualities and noise
+        made.codec_steps = made.samples = 0  # the same qualities and noise
     assert losses[-1] < losses[0]
 
 
@@ -59,16 +54,55 @@ def test_a_step_depends_on_nothing_but_its_number():
         assert torch.equal(a, b)
 
 
-def test_non_finite_steps_are_skipped_counted_and_finally_fatal():
+def test_non_finite_steps_are_skipped_counted_and_finally_fatal(capsys: pytest.CaptureFixture):
     """Catches a NaN that reaches the weights, silent skipping, and a run that skips for ever."""
     made = module()
     before = [p.clone() for p in made.codec.parameters()]
-    bad = torch.tensor(float("nan"), requires_grad=True)
-    made._update(bad, ["a.mp4"])
-    made._update(bad, ["a.mp4"])
+    bad = clip()
+    bad.frames = bad.frames.float()
+    bad.frames[1, 1, 0, 5, 5] = float("nan")
+    made.training_step(bad, 0)
+    made.training_step(bad, 1)
     assert made.skipped == 2 and all(torch.equal(a, b) for a, b in zip(before, made.codec.parameters(), strict=True))
-    with pytest.raises(CodecError, match="3 steps in a row .* a.mp4"):
-        made._update(bad, ["a.mp4"])
+    assert "step 0: loss not finite, skipped (1 so far): one, two" in capsys.readouterr().out
+    with pytest.raises(CodecError, match="3 updates in a row .* one, two"):
+        made.training_step(bad, 2)
+
+
+def test_an_exploding_gradient_is_skipped_and_the_next_step_is_taken(capsys: pytest.CaptureFixture):
+    """Catches an infinite gradient behind a finite loss, and a counter that is never set back."""
+    made = module()
+    before = [p.clone() for p in made.codec.parameters()]
+    kept = made.manual_backward
+
+    def explode(loss: torch.Tensor) -> None:
+        kept(loss)
+        next(made.codec.parameters()).grad.fill_(float("inf"))
+
+    made.manual_backward = explode
+    made.training_step(clip(), 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, made.codec.parameters(), strict=True))
+    assert "gradient not finite" in capsys.readouterr().out and made.skipped_in_a_row == 1
+    made.manual_backward = kept
+    made.training_step(clip(), 1)
+    assert (made.skipped, made.skipped_in_a_row) == (1, 0)
+    assert not all(torch.equal(a, b) for a, b in zip(before, made.codec.parameters(), strict=True))
+
+
+def test_a_large_gradient_is_clipped():
+    """Catches clipping that is configured and not done."""
+    made = module()
+    norms = []
+
+    def look() -> None:
+        given = [p.grad.flatten() for p in made.codec.parameters() if p.grad is not None]
+        norms.append(float(torch.cat(given).norm()))
+
+    made.optimizer.step = look
+    kept = made.manual_backward
+    made.manual_backward = lambda loss: kept(1e6 * loss)
+    made.training_step(clip(), 0)
+    assert norms[0] == pytest.approx(1.0, rel=1e-3)
 
 
 def test_frozen_parts_stay_as_they_are():

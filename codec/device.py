@@ -1,0 +1,146 @@
+"""What the project asks of accelerators. The one file that names CUDA in code; without a device all of it works on the CPU."""
+
+import os
+import resource
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PEAK_SIDE = {"cpu": 768, "cuda": 8192}  # of matrices large enough to reach the peak
+PEAK_SECONDS = 0.15
+
+
+def accelerators() -> list[str]:
+    """Names of the GPUs that torch can use, in their order; none: []."""
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+def driver() -> dict[str, str]:
+    """GPUs and driver as `nvidia-smi` tells them, and versions that torch was built with; "" where there is none."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        said = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout.strip().splitlines()
+    except (OSError, subprocess.SubprocessError):
+        said = []
+    found = [line.rsplit(", ", 1) for line in said if ", " in line]  # or a sentence
+    nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available() and torch.cuda.is_available()
+    return {
+        "gpus": ", ".join(name for name, _ in found),
+        "driver": found[0][1] if found else "",
+        "runtime": torch.version.cuda or "",
+        "cudnn": str(torch.backends.cudnn.version() or ""),
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if nccl else "",
+    }
+
+
+def default_device() -> torch.device:
+    """The first GPU, or the CPU where torch can use none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """For people: the GPU's name, or "CPU"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until `device` has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    """What `work` takes, all that it starts on `device` included, and what it gives."""
+    synchronise(device)
+    start = time.perf_counter()
+    result = work()
+    synchronise(device)
+    return time.perf_counter() - start, result
+
+
+def count_waits(work: Callable[[], Any]) -> int:
+    """How often the processor waits for a GPU in `work`."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in said)
+
+
+def set_tf32(on: bool) -> None:
+    """Let float32 products and convolutions on CUDA round what they multiply to 11 bits, or not; `exact_arithmetic` never does.
+
+    CPUs are left alone: some would take bfloat16 then, and a run must end with the same weights on any of them.
+    """
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high" if on else "highest")
+        torch.backends.cudnn.allow_tf32 = on
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """Plain float32: no autocast, no TF32, and on a GPU no cuDNN, whose choice of kernel is not ours."""
+    cudnn, products = torch.backends.cudnn.enabled, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.enabled = cudnn and device.type == "cpu"
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.enabled = cudnn
+        torch.set_float32_matmul_precision(products)
+
+
+def reset_memory_peak(device: torch.device) -> None:
+    """Begin to look for the peak anew, where the device can; a CPU's process keeps its own since it started."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory_peak(device: torch.device) -> int:
+    """Bytes of tensors on a GPU at the most; on a CPU, of this process (without its data workers)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # getrusage would count what the parent held when it was forked
+    rows = [line.split() for line in status.read_text().splitlines()] if status.is_file() else []
+    own = [int(row[1]) for row in rows if row and row[0] == "VmHWM:"]
+    return 1024 * (own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def memory_total(device: torch.device) -> int:
+    """Bytes that `device` has; on a CPU, the machine or the group of processes that this one is held in."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    total, limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), Path("/sys/fs/cgroup/memory.max")
+    said = limit.read_text().strip() if limit.is_file() else "max"
+    return min(total, int(said)) if said.isdigit() else total
+
+
+def measure_peak(device: torch.device, precisions: Sequence[torch.dtype]) -> float:
+    """Operations a second (two a multiply-accumulate) of `device`: the best of large matrix products in `precisions`.
+
+    It takes a quarter of a second for each of them, draws nothing from torch's global generators, and keeps no memory.
+    """
+    side = PEAK_SIDE.get(device.type, PEAK_SIDE["cpu"])
+    values = torch.rand(2, side, side, device=device, generator=torch.Generator(device).manual_seed(0))
+    fastest = min(_seconds_of_product(*values.to(precision), device) for precision in precisions)
+    return 2 * side**3 / fastest
+
+
+@torch.no_grad()
+def _seconds_of_product(first: torch.Tensor, second: torch.Tensor, device: torch.device) -> float:
+    torch.mm(first, second)
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < PEAK_SECONDS:
+        taken.append(seconds_of(lambda: torch.mm(first, second), device)[0])
+    return min(taken)

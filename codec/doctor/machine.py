@@ -1,0 +1,62 @@
+"""Checks of what the node allows a process: open files, cores, memory."""
+
+import os
+import resource
+from pathlib import Path
+
+from codec.doctor.finding import Finding, failing, ok, warning
+from codec.doctor.plan import Plan
+
+FILES, FILES_PER_WORKER = 256, 64  # a tensor that waits between two processes is an open file
+MANY_FILES = 4096
+MEMORY_GB, WORKER_GB = 2.0, 0.4  # of a training process on the CPU side, and of a worker (docs/data.md)
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+OPEN_FILES = "ulimit -n 65536 before the run (in the job script); where that is refused, limits.conf or LimitNOFILE"
+CORES = "lower data.workers, or ask for more cores (--cpus-per-task: a core each for workers and training process)"
+MEMORY = "ask for more memory (--mem), end other processes, or lower data.workers, data.hold_mb or the batch"
+
+
+def check_open_files(plan: Plan) -> Finding:
+    """The limit of open files, against what workers and shards take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return ok("no limit")
+    need = FILES + FILES_PER_WORKER * plan.workers
+    found = f"{soft} (at most {hard if hard != resource.RLIM_INFINITY else 'any number'}), {need} needed"
+    if soft < need:
+        return failing(found, OPEN_FILES)
+    return warning(found, OPEN_FILES) if soft < MANY_FILES else ok(found)
+
+
+def check_cores(plan: Plan) -> Finding:
+    """A core for each worker and each training process, of those that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    need = plan.processes * (plan.workers + 1)
+    found = f"{cores} cores for {plan.processes} × (training process + {plan.workers} workers)"
+    return ok(found) if need <= cores else warning(found, CORES)
+
+
+def check_memory(plan: Plan) -> Finding:
+    """Memory that is free, of the node or of the group of processes (container, job) that this one belongs to."""
+    free = free_memory()
+    if free is None:
+        return warning("this system does not say how much is free", "look yourself: 2 GB and 0.4 GB a worker are the least")
+    need = plan.processes * (MEMORY_GB + plan.workers * (WORKER_GB + plan.hold_mb * 2**20 / 1e9 + 3 * plan.batch_mb / 1e3))
+    found = f"{free:.1f} GB free, {need:.1f} GB for training and workers"
+    if free < need:
+        return failing(found, MEMORY)
+    return warning(found, MEMORY) if free < 1.5 * need else ok(found)
+
+
+def free_memory() -> float | None:
+    """GB that can be had; None where the system does not say."""
+    if not MEMINFO.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    free = [int(lines["MemAvailable"].split()[0]) * 1024]
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.is_file() and limit.read_text().strip() != "max":
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return min(free) / 1e9

@@ -1,0 +1,75 @@
+"""What the run will ask of the node."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from codec.errors import CodecError
+
+DATA = ("root", "shards", "reader", "exclude_every", "start_method")  # what decides whether a sample can be read
+DEVICES = ("auto", -1, "-1")  # of Lightning's Trainer: as many as there are
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, as far as a node must be able to carry it.
+
+    Attributes:
+        folder: where the run's files are, or will be.
+        data: what it trains on, as arguments of `ClipDataModule`; None is not looked at.
+        workers: reading processes of each training process.
+        processes: training processes of this node.
+        batch_mb: MB of the largest batch of any stage, uint8, of one process.
+        hold_mb: MiB of decoded frames in the memory of each worker.
+        stages: of the schedule; a checkpoint is kept of each.
+        wandb: as in the config, "auto", "online", "offline" or "disabled".
+    """
+
+    folder: Path
+    data: dict[str, Any] | None = None
+    workers: int = 2
+    processes: int = 1
+    batch_mb: float = 8 * 7 * 3 * 256 * 256 / 1e6
+    hold_mb: int = 0
+    stages: int = 3
+    wandb: str = "auto"
+
+
+def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -> Plan:
+    """The plan of a run folder by its `config.yaml`, else of an ordinary run there; `data` and `workers` stand above it.
+
+    Raises:
+        CodecError: its config.yaml cannot be read or is not of a run.
+    """
+    asked = (("data", data and {"root": data}), ("workers", workers))
+    given = {name: value for name, value in asked if value is not None}
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return Plan(folder, **given)
+    try:
+        config = yaml.safe_load(file.read_text())
+        stages, devices = config["schedule"]["stages"], config["trainer"]["devices"]
+        processes = 1 if devices in DEVICES else len(devices) if isinstance(devices, list) else int(devices)
+        largest = max(stage["batch"] * stage["frames"] * stage["crop"] ** 2 for stage in stages)
+        known = dict(
+            data={name: config["data"][name] for name in DATA if name in config["data"]},
+            workers=config["data"]["workers"],
+            processes=processes,
+            batch_mb=3 * largest / processes / 1e6,
+            hold_mb=config["data"]["hold_mb"],
+            stages=len(stages),
+            wandb=config["wandb"],
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"{file}: not the config of a run ({type(error).__name__}: {error}); give another --run") from error
+    return Plan(folder, **known | given)
+
+
+def existing(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that exists: what is made in it will be on the same disk."""
+    folder = folder.resolve()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

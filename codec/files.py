@@ -1,0 +1,99 @@
+"""Files that are either whole or not there: written beside their place, flushed to the disk, then renamed."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from codec.errors import CodecError
+
+PART = ".part"
+_TORCH_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream")  # what torch.save says when a disk fails
+
+
+class WriteError(CodecError):
+    """A file could not be written; what was there before still is."""
+
+
+@contextmanager
+def new_version(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+    """A file to write; at the end of the `with` it replaces `path`, on the disk too. On an error `path` stays as it was.
+
+    Args:
+        path: the file; its folder exists.
+        size: bytes that are about to be written, for the message.
+
+    Raises:
+        WriteError: the disk is full, or does not take it for another reason.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if reason := _reason(error):
+            raise WriteError(_message(path, reason, size)) from error
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file at once; errors are those of `new_version`."""
+    content = text.encode()
+    with new_version(path, len(content)) as file:
+        file.write(content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file; errors are those of `new_version`, and may leave a part of the line."""
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise WriteError(_message(path, _reason(error), len(line))) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's names to the disk, where its file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what processes that died had not finished; nobody else may be writing there."""
+    for part in folder.glob(f"*{PART}"):
+        part.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Why the disk did not take it; "" where something else went wrong. torch hides the system's error behind its own."""
+    found, seen = "", error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return "the disk is full" if seen.errno in (errno.ENOSPC, errno.EDQUOT) else str(seen.strerror or seen)
+        if isinstance(seen, RuntimeError) and any(name in str(seen) for name in _TORCH_WRITERS):
+            found = "the disk did not take it, it may be full"
+        seen = seen.__cause__ or seen.__context__
+    return found
+
+
+def _message(path: Path, reason: str, size: int) -> str:
+    free = "unknown"
+    with suppress(OSError):
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f}"
+    return (
+        f"{path}: not written, {reason} ({size / 1e6:.1f} MB needed, {free} MB free); what was kept earlier is still there. "
+        "Free space and give the same command again"
+    )

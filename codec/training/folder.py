@@ -1,0 +1,129 @@
+"""A run's folder: which one a config has, whether it may continue there, and that only one process does."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+
+from codec.errors import CodecError
+from codec.files import remove_parts, write_text
+
+# Fields, and all below them, that change where, how fast and how visibly a run goes, but not what comes out.
+_FREE = (
+    *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer"),
+    *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
+    *(f"data.{name}" for name in ("workers", "hold_mb", "patience", "record", "start_method", "shards", "stage", "stage_gb")),
+)
+_NOT_FREE = ("trainer.precision",)
+_SHOWN = 8
+log = logging.getLogger(__name__)
+
+
+def is_free(name: str) -> bool:
+    """Whether the field of that dotted name may change while a run goes on: it does not change what comes out."""
+    return name not in _NOT_FREE and any(name == free or name.startswith(free + ".") for free in _FREE)
+
+
+def identity(config: dict[str, Any]) -> str:
+    """8 hexadecimal digits that name a resolved config by the fields that change what comes out."""
+    return hashlib.sha256(json.dumps(_fixed(config), sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`FIELD was OLD, is NEW` of every field that changes what comes out and differs, outer ones first; None is as absent."""
+    old, new = _fixed(before), _fixed(now)
+    names = sorted({*old, *new}, key=lambda name: (name.count("."), name))
+    return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names if old.get(name) != new.get(name)]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config that the run in `folder` was started with.
+
+    Raises:
+        CodecError: no config.yaml there.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise CodecError(f"{path} does not exist; give the folder of a run")
+    return OmegaConf.to_container(OmegaConf.load(path))
+
+
+def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config with `folder` as its run, also in the name of the data's record, where that lies in the run."""
+    data, old = config["data"], f"{config['run']}/"
+    if str(data.get("record") or "").startswith(old):
+        data = data | {"record": str(folder / data["record"].removeprefix(old))}
+    return config | {"run": str(folder), "data": data}
+
+
+@rank_zero_only
+def check_same_run(folder: Path, config: dict[str, Any]) -> None:
+    """Raise CodecError where `folder` holds checkpoints of a run with another config."""
+    if not (folder / "config.yaml").is_file():
+        raise CodecError(f"{folder}: holds checkpoints but no config.yaml; choose another folder with run=")
+    if changed := differences(read_config(folder), config):
+        shown = "; ".join(changed[:_SHOWN]) + (f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
+        raise CodecError(
+            f"{folder}: holds a run with another config: {shown}. Choose another folder with run= (init_from={folder} takes "
+            f"its weights), or continue it as it was with resume={folder}"
+        )
+
+
+@rank_zero_only
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write a new run's config."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder and keep others out while this process, the first of its run, trains in it.
+
+    The lock is the kernel's: it ends with the process however that ends, and its children do not inherit it.
+
+    Raises:
+        CodecError: another process trains there, or the folder cannot be made.
+    """
+    if rank_zero_only.rank:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise CodecError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with run=") from error
+    with lock:
+        _take(lock, folder)
+        remove_parts(folder)
+        yield
+
+
+def _take(lock: Any, folder: Path) -> None:
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        lock.seek(0)
+        raise CodecError(f"{folder}: {lock.read().strip()} trains there already; wait for it, or end it") from None
+    except OSError as error:
+        log.warning("%s: its file system has no locks (%s); start one process there at a time", folder, error.strerror)
+        return
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {platform.node()}\n")
+    lock.flush()
+
+
+def _fixed(config: Any, name: str = "") -> dict[str, Any]:
+    """Values by dotted name, without None and without what is free."""
+    if isinstance(config, dict | list) and config:
+        items = config.items() if isinstance(config, dict) else enumerate(config)
+        return {key: value for part, below in items for key, value in _fixed(below, f"{name}.{part}".lstrip(".")).items()}
+    return {} if config is None or is_free(name) else {name: config}

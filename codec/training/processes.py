@@ -1,0 +1,156 @@
+"""Several processes, one a device: how they start, and what they say to each other."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor, distributed, multiprocessing, nn
+
+from codec.errors import CodecError
+from codec.training.signals import ASK_TO_STOP
+
+
+class GradientMean(DDPStrategy):
+    """Lightning's DDP without its wrapper: the training module averages gradients itself, once an update.
+
+    The wrapper averages in every backward pass, and a parameter that only some passes reach comes out wrong; a step here may
+    have many passes. A codec's gradients are tens of megabytes, so that one exchange an update costs little.
+    """
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def _register_ddp_hooks(self) -> None:
+        pass
+
+
+def strategy_and_plugins(processes: int) -> dict[str, Any]:
+    """Arguments of `Trainer` for so many processes."""
+    strategy = {"strategy": GradientMean()} if processes > 1 else {}
+    return strategy if are_started_outside() else strategy | {"plugins": [LightningEnvironment()]}
+
+
+def is_first() -> bool:
+    """Whether this is the first of all processes, or the only one."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter], flags: list[float]) -> list[float]:
+    """Average gradients over all processes, in place, and add up flags, in one exchange.
+
+    A gradient that only some processes have is averaged with zeros; one that none has stays None.
+
+    Args:
+        parameters: the same ones in every process.
+        flags: numbers of this process.
+
+    Returns:
+        The sums of the flags.
+    """
+    if not distributed.is_initialized():
+        return flags
+    parameters = list(parameters)
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    there = [float(p.grad is not None) for p in parameters]
+    extra = torch.tensor([*there, *flags], device=parts[0].device)
+    flat = torch.cat([*(part.flatten().float() for part in parts), extra])
+    distributed.all_reduce(flat)
+    sums = flat[-len(extra) :].tolist()
+    flat /= distributed.get_world_size()
+    for parameter, part, had in zip(parameters, flat.split([p.numel() for p in parts] + [len(extra)]), sums, strict=False):
+        parameter.grad = part.view_as(parameter).to(parameter.dtype) if had else None
+    return sums[len(parameters) :]
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of a tensor over all processes."""
+    if distributed.is_initialized():
+        distributed.all_reduce(values)
+        values = values / distributed.get_world_size()
+    return values
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's value, in all of them."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    gather(None)
+
+
+def same_weights(module: nn.Module) -> None:
+    """Give all processes the first one's weights."""
+    if distributed.is_initialized():
+        for value in (*module.parameters(), *module.buffers()):
+            distributed.broadcast(value.data, 0)
+
+
+def count_processes(trainer: dict[str, Any]) -> int:
+    """Processes of a run, of the `trainer` part of its config.
+
+    Raises:
+        CodecError: `devices` or `num_nodes` is not a number that can be counted before training starts.
+    """
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    devices = len(devices) if isinstance(devices, list) else devices
+    if not all(isinstance(n, int) and n >= 1 for n in (devices, nodes)):
+        raise CodecError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: numbers expected, at least 1")
+    return devices * nodes
+
+
+def are_started_outside() -> bool:
+    """Whether srun or torchrun has started this run's processes, each of which then runs the whole command."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+
+
+def run_in_processes(count: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Run a function in `count` new processes of this node; when one fails, the others are ended.
+
+    Args:
+        count: of processes on this node.
+        function: importable, as are its arguments; its exceptions are raised here with their own class where they can be pickled.
+        arguments: of the function.
+    """
+    port = os.environ.get("MASTER_PORT") or str(_free_port())
+    context = multiprocessing.start_processes(
+        _start, (count, port, function, arguments), nprocs=count, join=False, start_method="spawn"
+    )
+    before = {number: signal.signal(number, lambda number, frame: _pass_on(context, number)) for number in ASK_TO_STOP}
+    try:
+        while not context.join(grace_period=60):
+            pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(rank: int, count: int, port: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_PORT": port}
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    rank_zero_only.rank = int(os.environ.get("NODE_RANK", 0)) * count + rank  # before there is a Trainer to say so
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    function(*arguments)
+
+
+def _pass_on(context: Any, number: int) -> None:
+    for process in context.processes:
+        if process.is_alive():
+            os.kill(process.pid, number)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

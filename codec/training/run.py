@@ -1,0 +1,108 @@
+"""One run: from a config and a folder to a trained codec, from the start or from where the folder's run stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning import seed_everything
+from pytorch_lightning.utilities import rank_zero_only
+
+from codec.checkpoint import build_codec, without_weights
+from codec.training.events import Events
+from codec.training.fit import fit
+from codec.training.folder import alone_in, check_same_run, moved_to, write_config
+from codec.training.initial import init_from
+from codec.training.keep import KeepCheckpoints, find_newest, settle
+from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
+from codec.training.module import CodecTraining
+from codec.training.record import write_record
+from codec.training.schedule import Schedule
+
+ROWS = ("metrics.jsonl", "events.jsonl")
+
+
+def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
+    """Train what `config` describes, into `folder`, or go on with it there.
+
+    Args:
+        folder: made where it does not exist; may hold a run with the same config, except for fields that `is_free` names.
+        config: resolved, plain; as conf/train.yaml.
+
+    Returns:
+        What was trained; None where the folder's run is finished.
+
+    Raises:
+        CodecError: the folder holds another run or one that another process trains, or training cannot go on.
+    """
+    config = moved_to(folder, config)
+    with alone_in(folder):
+        return train_from_here(folder, config) if _has_work(folder, config) else None
+
+
+def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
+    """Train in a folder that this process, or the one that started it, has to itself."""
+    seed_everything(config["seed"], verbose=False)
+    found = find_newest(folder)
+    data = instantiate(config["data"])
+    codec = build_codec(without_weights(config["codec"]) if found else config["codec"])
+    if config.get("init_from") and not found:
+        _say(init_from(codec, config["init_from"]))
+    schedule, events = Schedule(**config["schedule"]), Events(folder / "events.jsonl")
+    module = CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
+    module.codec.to(memory_format=torch.channels_last)
+    keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
+    if found:
+        keep.take_up(module, found)
+    data.setup()  # before wandb hears of a run that has no data
+    tracking = wandb_logger(folder, config["name"], config["wandb"], config)
+    loggers = [logger for logger in (JsonLinesLogger(folder / "metrics.jsonl"), tracking) if logger]
+    failed = True
+    try:
+        fit(module, data, keep, loggers, config["trainer"])
+        failed = False
+    finally:
+        if tracking:
+            tracking.finish(failed)
+    _say(f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}")
+    return module
+
+
+def _has_work(folder: Path, config: dict[str, Any]) -> bool:
+    """Get the folder ready and say what is going to happen; False where its run is finished."""
+    settle(folder, config.get("keep_last", 3))
+    found = find_newest(folder)
+    if found or any(folder.glob("*.ckpt")):
+        check_same_run(folder, config)
+    if not found:
+        _begin(folder, config)
+        return True
+    schedule, state = Schedule(**config["schedule"]), found["training"]
+    step = state["codec_steps"]
+    if state.get("stages_done", 0) >= len(schedule.stages):
+        _say(f"{folder}: finished, after {step} steps; nothing to do")
+        return False
+    _say(f"continues {folder} at step {step}, {schedule.where(step)}")
+    _forget_after(folder, step)
+    write_record(folder, step)
+    return True
+
+
+@rank_zero_only
+def _begin(folder: Path, config: dict[str, Any]) -> None:
+    started = (folder / "config.yaml").is_file()
+    _say(f"begins again in {folder}, where no checkpoint is yet" if started else f"new run in {folder}")
+    write_config(folder, config)
+    (folder / "record.json").unlink(missing_ok=True)
+    _forget_after(folder, -1)
+    write_record(folder)
+
+
+def _forget_after(folder: Path, step: int) -> None:
+    for name in ROWS:
+        forget_after(folder / name, step)
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,51 @@
+"""SIGTERM and SIGUSR1, which clusters send before a job's time is up: the step is finished, a checkpoint kept, the run left."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
+TRY_AGAIN = 75  # exit status (EX_TEMPFAIL): the same command goes on
+
+
+class Stopped(BaseException):
+    """Training was asked to stop and did, at the end of a step. Whoever starts runs exits with `TRY_AGAIN`."""
+
+
+class StopOnSignal(Callback):
+    """Remembers that a signal came, and ends training after the step in which the processes have told each other.
+
+    To be used around training: `with StopOnSignal() as stop`. The training module asks for `wanted` at every step and sets its
+    `stopping` in all processes alike.
+
+    Attributes:
+        wanted: name of the signal that came, or "".
+    """
+
+    def __init__(self) -> None:
+        self.wanted = ""
+
+    def __enter__(self) -> "StopOnSignal":
+        self._before = {number: signal.getsignal(number) for number in ASK_TO_STOP}
+        self._listen()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._listen()  # again in every stage: Lightning takes SIGTERM for itself
+
+    def _listen(self) -> None:
+        for number in ASK_TO_STOP:
+            signal.signal(number, self._note)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+        if module.stopping:
+            raise Stopped  # KeepCheckpoints saves on the way out
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.wanted = signal.Signals(number).name

@@ -1,0 +1,142 @@
+"""What is trained: the whole codec, or one kind of its networks alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codec.entropy.channel import EstimateChannel
+from codec.entropy.network import EntropyNetwork
+from codec.entropy.noise import ClipNoise
+from codec.errors import CodecError
+from codec.layers.frames import pad_frames
+from codec.video import CodedClip, VideoCodec
+
+
+@dataclass
+class Coded:
+    """What a task made of some frames of a clip.
+
+    Attributes:
+        frames: `(B, T, 3, H, W)` what `coded` is to be compared with.
+        coded: reconstructions, or predictions in their place, and bits.
+        share: of the step's loss, 0..1.
+    """
+
+    frames: Tensor
+    coded: CodedClip
+    share: float
+
+
+class CodecTask:
+    """Trains everything; the others leave out what they do not train, or run it as it is."""
+
+    metrics = ("bpp", "psnr")
+
+    def trains(self, codec: VideoCodec) -> set[str]:
+        """Names of the parameters that are trained."""
+        return {name for name, _ in codec.named_parameters()}
+
+    def pieces(self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any) -> Iterator[Coded]:
+        """Code clips a piece after the other; gradients end where pieces do, and a consumer may update weights in between.
+
+        Args:
+            codec: with the networks.
+            frames: `(B, T, 3, H, W)` RGB in 0..1.
+            quality: `(B,)` indices 0..63.
+            segment: frames of a piece.
+            how: arguments of `VideoCodec.forward`: `hard`, `noise`, `checkpointing`.
+        """
+        before = None
+        for start in range(0, frames.shape[1], segment):
+            part = frames[:, start : start + segment]
+            coded = codec(part, quality, before=before, **how)
+            yield Coded(part, coded, part.shape[1] / frames.shape[1])
+            before = coded
+            before.state = coded.state.detach()
+
+    def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Terms of the loss under the names by which the task logs them."""
+        return terms
+
+
+class MotionTask(CodecTask):
+    """Trains the motion network alone to predict each frame from the last one as the intra coder codes it; what predictions
+    leave is not coded."""
+
+    metrics = ("warp_psnr", "bpp_motion")
+
+    def trains(self, codec: VideoCodec) -> set[str]:
+        names = _below(codec, ("motion",))
+        if not names:
+            raise CodecError("task=motion: this codec's motion network has nothing to train; choose another, as motion=searched")
+        return names
+
+    def pieces(self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any) -> Iterator[Coded]:
+        if frames.shape[1] < 2:
+            raise CodecError("task=motion: clips of 1 frame; a prediction needs 2 or more (frames of the stage)")
+        for start in range(1, frames.shape[1], segment):
+            last = min(start + segment, frames.shape[1])
+            found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
+            seen = torch.stack([prediction for prediction, _ in found], 1)
+            none = {"motion": torch.zeros(len(frames), device=frames.device)}  # of networks that transmit nothing
+            bits = {name: torch.stack([(spent or none)[name] for _, spent in found], 1) for name in found[0][1] or none}
+            coded = CodedClip(seen, bits, seen, (False,) * len(found), first=start)
+            yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
+
+    def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        new = {"psnr": "warp_psnr", "psnr_predicted": "warp_psnr", "lpips": "warp_lpips", "bpp": "bpp_motion"}
+        return {new.get(name, name): value for name, value in terms.items() if name in (*new, "loss")}
+
+
+class ResidualTask(CodecTask):
+    """Trains the residual network; motion and entropy networks and the intra coder run as they are."""
+
+    metrics = ("bpp_residual", "psnr_predicted")
+
+    def trains(self, codec: VideoCodec) -> set[str]:
+        return _below(codec, ("residual",))
+
+
+class EntropyTask(CodecTask):
+    """Trains every entropy network; transforms and motion run as they are, so that pictures stay and bits fall."""
+
+    metrics = ("bpp", "bpp_residual")
+
+    def trains(self, codec: VideoCodec) -> set[str]:
+        return _below(codec, tuple(name for name, module in codec.named_modules() if isinstance(module, EntropyNetwork)))
+
+
+TASKS = {"codec": CodecTask, "motion": MotionTask, "residual": ResidualTask, "entropy": EntropyTask}
+
+
+def task_named(name: str) -> CodecTask:
+    """The task of `TASKS` with that name; CodecError for another."""
+    if name not in TASKS:
+        raise CodecError(f"task: {name!r} given; choose from {', '.join(TASKS)}")
+    return TASKS[name]()
+
+
+def _below(codec: VideoCodec, parts: tuple[str, ...]) -> set[str]:
+    """Names of the parameters of some parts."""
+    return {name for name, _ in codec.named_parameters() if any(name.startswith(part + ".") for part in parts)}
+
+
+def _predicted(
+    codec: VideoCodec,
+    frames: Tensor,
+    t: int,
+    quality: Tensor,
+    hard: bool = False,
+    noise: ClipNoise | None = None,
+    checkpointing: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Frame `t` as the motion network predicts it from the intra-coded frame before, and the bits of that."""
+    size = frames.shape[-2:]
+    with torch.no_grad():
+        state = codec.code_frame(frames[:, t - 1], None, size, quality, EstimateChannel(hard, noise and noise.frame(t - 1)))
+    channel = EstimateChannel(hard, noise and noise.frame(t))
+    frame = pad_frames(codec.colours.from_rgb(frames[:, t].float()), codec.block)
+    return codec.picture(codec.motion(frame, state, quality, channel).prediction, size), channel.take_bits()

@@ -1,0 +1,106 @@
+"""Validation: every clip at several qualities, coded as streams are, between two steps of training."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from tqdm import tqdm
+
+from codec.training.keep import KeepCheckpoints
+from codec.training.module import CodecTraining
+from codec.training.processes import gather, is_first
+from data.clip import Clip
+from data.module import ClipDataModule
+
+_Row = tuple[int, int, dict[str, float]]  # quality, clips, terms
+
+
+class Validation(Callback):
+    """Validates at a stage's start, at fixed steps of it and at its end, wherever the run was interrupted.
+
+    Args:
+        data: has the validation clips; each process takes some of them.
+        keep: is told, to keep the best.
+        busy: what to do it in, for measuring.
+    """
+
+    def __init__(
+        self, data: ClipDataModule, keep: KeepCheckpoints, busy: Callable[[], AbstractContextManager] = nullcontext
+    ) -> None:
+        self.data, self.keep, self.busy = data, keep, busy
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if module.before:
+            return  # resumed in the middle of the stage
+        last = module.schedule.stages[module.stage_index - 1]
+        alike = (last.loss, last.frame_weights) == (module.stage.loss, module.stage.frame_weights)
+        if not (module.stage_index and module.figures and alike):
+            self._validate(module)
+        if not module.codec_steps:
+            module.write(module.figures)
+        module.before = dict(module.figures)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+        if module.stage.validates_after(module.step_of_stage):
+            self._validate(module)
+            with trainer.profiler.profile("logging"):
+                module.write(module.figures)
+            with trainer.profiler.profile("checkpoints"):
+                self.keep.validated(module)
+
+    def _validate(self, module: CodecTraining) -> None:
+        with self.busy():
+            module.figures = validate(module, self.data.val_dataloader())
+
+
+@torch.no_grad()
+def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]:
+    """Code clips with the weights that would be kept, at every one of `val_qualities`.
+
+    Args:
+        module: gives codec, loss, task and qualities.
+        batches: this process's clips.
+
+    Returns:
+        `val/loss`, means of `val/bpp`, `val/psnr` and each component's `val/bpp_...` over qualities, and
+        `val/bpp_qNN`, `val/psnr_qNN` (`val/lpips_qNN`); over the clips of all processes.
+    """
+    codec = module.best_codec
+    was_training = codec.training
+    codec.eval()
+    rows = []
+    for clip in tqdm(batches, desc="validation", leave=False, disable=None if is_first() else True):
+        frames = clip.frames.to(module.device).float() / 255
+        for quality in module.val_qualities:
+            given = torch.full((len(frames),), quality, device=module.device)
+            with torch.autocast(module.device.type, enabled=False):  # as streams are coded
+                rows.append((quality, len(frames), _terms(module, frames, given)))
+    codec.train(was_training)
+    return _figures([row for some in gather(rows) for row in some])
+
+
+def _terms(module: CodecTraining, frames: Tensor, quality: Tensor) -> dict[str, float]:
+    piece = next(module.task.pieces(module.best_codec, frames, quality, frames.shape[1], hard=True))
+    terms = module.loss(piece.frames, piece.coded, quality).terms
+    return {name: float(value) for name, value in module.task.named(terms).items()}
+
+
+def _figures(rows: list[_Row]) -> dict[str, float]:
+    """Means of rows, which may stand for different numbers of clips."""
+    found = {}
+    for name in rows[0][2]:
+        if name == "loss" or name.startswith(("bpp", "psnr", "warp_psnr", "lpips", "warp_lpips")):
+            found[f"val/{name}"] = _mean(rows, name)
+    for quality in dict.fromkeys(quality for quality, _, _ in sorted(rows, key=lambda row: row[0])):
+        at = [row for row in rows if row[0] == quality]
+        for name in ("bpp", "psnr", "lpips", "bpp_motion", "warp_psnr"):
+            if name in at[0][2] and (name != "bpp_motion" or "warp_psnr" in at[0][2]):
+                found[f"val/{name}_q{quality:02}"] = _mean(at, name)
+    return found
+
+
+def _mean(rows: list[_Row], name: str) -> float:
+    return sum(clips * terms[name] for _, clips, terms in rows) / sum(clips for _, clips, _ in rows)

@@ -1,0 +1,104 @@
+"""Whole schedules, in process: boundaries, rollback, signals, resumed runs."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_codec import FPS, composed, moving_clip
+
+from codec.checkpoint import load_codec, read_checkpoint
+from codec.training.module import CodecTraining
+from codec.training.run import train
+from codec.training.signals import Stopped
+from data.writer import write_video
+
+STAGE = {"steps": 3, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4, "validate_every": 2}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short video."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_video(moving_clip(20, 80, 96), FPS, folder / "clip.mp4")
+    return folder
+
+
+def config(clips: Path, *stages: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """Of a training of a few steps."""
+    data = ["data=folder", f"data.root={clips}", "data.workers=0", "data.val_frames=2", "data.val_crop=64", "data.val_clips=2"]
+    made = composed("width=16", "wandb=disabled", "training.val_qualities=[30]", "training.log_every=1", *data)
+    made["schedule"] = {"stages": [STAGE | {"name": f"s{k}"} | stage for k, stage in enumerate(stages)]}
+    made["training"] |= training
+    return made
+
+
+def rows(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file in a run."""
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def validated(folder: Path) -> list[int]:
+    """Steps at which there was a validation."""
+    return [row["step"] for row in rows(folder) if "val/loss" in row]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two stages."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, config(clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True}))
+    return folder
+
+
+def test_a_boundary_is_told_and_kept(undisturbed: Path):
+    """Catches a stage whose effect nobody sees (DCVC #97), and checkpoints that do not know their stage."""
+    (first, second) = [row["text"] for row in rows(undisturbed, "events.jsonl") if row["kind"] == "stage end"]
+    assert first.startswith("stage s0: loss ") and "PSNR" in first and "dB; bpp " in first and "(intra" in first
+    assert "LPIPS" in second and second.count(" -> ") >= 6
+    states = [read_checkpoint(undisturbed / f"stage_s{k}.ckpt")["training"] for k in range(2)]
+    assert [(s["stage"], s["codec_steps"], s["stages_done"]) for s in states] == [("s0", 3, 1), ("s1", 6, 2)]
+    assert validated(undisturbed) == [0, 2, 3, 5, 6]
+    assert load_codec(undisturbed)
+
+
+@pytest.mark.parametrize("step, number", [(2, signal.SIGTERM), (4, signal.SIGUSR1)])
+def test_a_stopped_run_ends_as_an_undisturbed_one(
+    clips: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, number: int
+):
+    """Catches signals that lose a step or end a run at once, validations that move, and weights that differ after it goes on."""
+    settings = config(clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True})
+    plain = CodecTraining.training_step
+
+    def signalled(self: CodecTraining, *arguments: Any) -> None:
+        if self.codec_steps == step:
+            os.kill(os.getpid(), number)
+        plain(self, *arguments)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(CodecTraining, "training_step", signalled)
+        with pytest.raises(Stopped):
+            train(tmp_path, settings)
+    assert read_checkpoint(tmp_path / "last.ckpt")["training"]["codec_steps"] == step + 1 and signal.getsignal(number) == before
+    train(tmp_path, settings)
+    assert validated(tmp_path) == validated(undisturbed)
+    for name in ("last.ckpt", "best.ckpt"):
+        one, other = (read_checkpoint(folder / name) for folder in (tmp_path, undisturbed))
+        for weights in ((one["codec"], other["codec"]), (one["training"]["weights"], other["training"]["weights"])):
+            assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_a_stage_that_does_harm_is_dropped(clips: Path, tmp_path: Path):
+    """Catches a rollback that keeps the bad weights, loses count, or throws away what went wrong."""
+    harm = {"lr": 0.5, "lr_end": 0.5, "rollback": 0.01}
+    made = train(tmp_path, config(clips, {}, harm, {"steps": 1, "lr": 0, "lr_end": 0}))
+    for part in (lambda content: content["codec"], lambda content: content["training"]["weights"]):
+        good, back = (part(read_checkpoint(tmp_path / f"stage_s{k}.ckpt")) for k in range(2))
+        assert all(torch.equal(value, back[name]) for name, value in good.items())
+    assert made.codec_steps == 7 and (tmp_path / "dropped_s1.ckpt").is_file()
+    (text,) = [row["text"] for row in rows(tmp_path, "events.jsonl") if row["kind"] == "rollback"]
+    assert "by more than rollback: 0.01; back to the weights from before it" in text

@@ -1,0 +1,94 @@
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec.errors import CodecError
+from codec.training.folder import alone_in, check_same_run, differences, identity, is_free, moved_to, read_config, write_config
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """A small resolved config; a change names its field with __ for dots."""
+    made = {
+        "run": "runs/a", "seed": 0, "wandb": "auto", "init_from": None, "trainer": {"devices": 1, "precision": "bf16-mixed"},
+        "data": {"root": "clips", "workers": 2, "record": "runs/a/set_aside.jsonl"}, "schedule": {"stages": [{"steps": 3}]},
+    }  # fmt: skip
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        where = made
+        for part in path:
+            where = where[part]
+        where[last] = value
+    return made
+
+
+FREE = {"run": "b", "wandb": "offline", "trainer__devices": 4, "data__workers": 0, "data__record": None, "keep_last": 9}
+FIXED = {"seed": 1, "data__root": "others", "trainer__precision": "32-true", "schedule__stages": [{"steps": 4}], "init_from": "x"}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_changes_no_result_changes_no_folder(name: str):
+    """Catches a run that is begun anew because it got more workers or is tracked elsewhere."""
+    other = config(**{name: FREE[name]})
+    assert identity(other) == identity(config()) and not differences(config(), other) and is_free(name.replace("__", "."))
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_changes_the_result_changes_the_folder(name: str):
+    """Catches two runs of a sweep in one folder, and a run that goes on as another."""
+    other = config(**{name: FIXED[name]})
+    assert identity(other) != identity(config()) and len(differences(config(), other)) == 1
+
+
+def test_a_new_field_without_value_changes_nothing():
+    """Catches runs that a later version cannot continue because it knows a field more."""
+    assert identity(config(loss=None)) == identity(config()) and len(identity(config())) == 8
+
+
+def test_another_config_is_named_by_its_fields(tmp_path: Path):
+    """Catches a run that goes on with other settings, and a message that leaves one searching for them."""
+    write_config(tmp_path, config())
+    assert read_config(tmp_path) == config()
+    check_same_run(tmp_path, config(data__workers=7))
+    with pytest.raises(CodecError, match=r"seed was 0, is 3; schedule.stages.0.steps was 3, is 4. .*init_from=.*resume="):
+        check_same_run(tmp_path, config(seed=3, schedule__stages=[{"steps": 4}]))
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(CodecError, match="no config.yaml"):
+        check_same_run(tmp_path, config())
+
+
+def test_a_moved_run_writes_where_it_is(tmp_path: Path):
+    """Catches a moved or repeated run that writes into the folder of the first."""
+    moved = moved_to(tmp_path, config())
+    assert moved["run"] == str(tmp_path) and moved["data"]["record"] == str(tmp_path / "set_aside.jsonl")
+    assert moved_to(tmp_path, config(data__record="/elsewhere"))["data"]["record"] == "/elsewhere"
+    assert moved_to(tmp_path, config(data__record=None))["data"]["record"] is None
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path):
+    """Catches checkpoints of two processes that replace each other, and a lock that outlives a killed process."""
+    reading, writing = os.pipe()
+    other = os.fork()
+    if not other:
+        with alone_in(tmp_path):
+            os.write(writing, b"alone")
+            signal.pause()
+    try:
+        os.read(reading, 5)
+        with pytest.raises(CodecError, match=f"process {other} on .* trains there already"), alone_in(tmp_path):
+            pass
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+    (tmp_path / "last.ckpt.7.part").write_text("")
+    with alone_in(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
+    """Catches a traceback for a mistyped run=."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CodecError, match="cannot be written to .* another folder with run="), alone_in(tmp_path / "file" / "run"):
+        pass

@@ -1,0 +1,167 @@
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import codec.files
+from codec.checkpoint import read_checkpoint
+from codec.errors import CodecError
+from codec.files import WriteError
+from codec.training.keep import KeepCheckpoints, find_newest, settle
+
+TRAINER = SimpleNamespace(is_global_zero=True)
+
+
+class Tiny(nn.Linear):
+    """What a checkpoint needs of a codec."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.config, self.frozen = {"width": 2}, None
+
+
+class TinyTraining:
+    """What checkpoints need of a training module."""
+
+    def __init__(self, step: int = 0) -> None:
+        self.codec, self.codec_steps, self.stepping, self.validation_loss = Tiny(), step, False, 1.0
+        self.average: dict[str, torch.Tensor] | None = None
+
+    def weights_to_keep(self) -> dict[str, torch.Tensor]:
+        return self.average or self.codec.state_dict()
+
+    def training_state(self) -> dict[str, Any]:
+        return {"codec_steps": self.codec_steps}
+
+    def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        self.codec_steps = state["codec_steps"]
+
+
+def run_to(folder: Path, steps: int, **settings: int) -> KeepCheckpoints:
+    """Checkpoints of a run after so many steps, written every step."""
+    keep = KeepCheckpoints(folder, every=1, **settings)
+    for step in range(1, steps + 1):
+        keep.on_train_batch_end(TRAINER, TinyTraining(step), None, None, step)
+    return keep
+
+
+def steps_in(folder: Path) -> dict[str, int]:
+    return {path.name: read_checkpoint(path)["training"]["codec_steps"] for path in sorted(folder.glob("*.ckpt"))}
+
+
+def test_the_last_ones_are_kept(tmp_path: Path):
+    """Catches one checkpoint too few, one too many, and numbers that do not follow the steps."""
+    run_to(tmp_path, 5, keep_last=3)
+    assert steps_in(tmp_path) == {"last.ckpt": 5, "last-1.ckpt": 4, "last-2.ckpt": 3}
+    keep = KeepCheckpoints(tmp_path, keep_last=1)
+    keep.save_last(TinyTraining(6))
+    assert steps_in(tmp_path) == {"last.ckpt": 6}
+
+
+@pytest.mark.parametrize("stop_at", range(1, 5))
+def test_a_kill_while_they_are_renamed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int):
+    """Catches a moment at which neither the new checkpoint nor the one before it has a name that is looked for."""
+    run_to(tmp_path, 3)
+    real, calls = os.replace, []
+
+    def killed(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == stop_at:
+            raise SystemExit
+        real(*arguments)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SystemExit):
+        KeepCheckpoints(tmp_path).save_last(TinyTraining(4))
+    monkeypatch.setattr(os, "replace", real)
+    newest = 3 if stop_at == 1 else 4
+    assert find_newest(tmp_path)["training"]["codec_steps"] == newest
+    settle(tmp_path, 3)
+    assert steps_in(tmp_path)["last.ckpt"] == newest and find_newest(tmp_path)["training"]["codec_steps"] == newest
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Catches a run that cannot go on after a crash of the machine, or goes on with weights that a disk changed."""
+    run_to(tmp_path, 3)
+    last, before = tmp_path / "last.ckpt", tmp_path / "last-1.ckpt"
+    os.truncate(last, last.stat().st_size // 2)
+    weights = read_checkpoint(before)["codec"]["weight"].numpy().tobytes()
+    flipped = before.read_bytes().replace(weights, weights[:-1] + bytes([weights[-1] ^ 1]))
+    before.write_bytes(flipped)
+    with caplog.at_level(logging.WARNING):
+        assert find_newest(tmp_path)["training"]["codec_steps"] == 1
+    assert "last.ckpt: not a readable checkpoint" in caplog.text and "wrong checksum" in caplog.text
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt.broken", "last-1.ckpt.broken", "last-2.ckpt"}
+    (tmp_path / "last-2.ckpt").write_bytes(b"")
+    with pytest.raises(CodecError, match="none of last-2.ckpt can be read .* init_from"):
+        find_newest(tmp_path)
+
+
+def test_a_folder_without_checkpoints_has_none(tmp_path: Path):
+    """Catches an error where a run was killed before its first checkpoint."""
+    assert find_newest(tmp_path) is None
+
+
+def test_the_best_is_kept_and_remembered(tmp_path: Path):
+    """Catches a best.ckpt that is overwritten by a worse one, after a resume too."""
+    keep, module = KeepCheckpoints(tmp_path), TinyTraining(1)
+    keep.validated(module)
+    keep.save_last(module)
+    again = KeepCheckpoints(tmp_path)
+    again.take_up(TinyTraining(), find_newest(tmp_path))
+    worse = TinyTraining(2)
+    worse.validation_loss = 1.5
+    again.validated(worse)
+    assert steps_in(tmp_path)["best.ckpt"] == 1
+
+
+def test_weights_to_keep_are_what_is_exported(tmp_path: Path):
+    """Catches a checkpoint that exports raw weights where their average was validated."""
+    module = TinyTraining(1)
+    module.average = {name: value + 1 for name, value in module.codec.state_dict().items()}
+    KeepCheckpoints(tmp_path).save_last(module)
+    assert torch.equal(read_checkpoint(tmp_path)["codec"]["weight"], module.average["weight"])
+
+
+def full(handle: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Catches a second attempt that buries the first error, and earlier checkpoints lost to it."""
+    keep = run_to(tmp_path, 2)
+    monkeypatch.setattr(codec.files.os, "fsync", full)
+    module = TinyTraining(3)
+    with pytest.raises(WriteError) as error:
+        keep.save_last(module)
+    monkeypatch.setattr(KeepCheckpoints, "save", lambda *args: pytest.fail("tried again"))
+    keep.on_exception(TRAINER, module, error.value)
+    assert "continues from step 2" in capsys.readouterr().out and steps_in(tmp_path) == {"last.ckpt": 2, "last-1.ckpt": 1}
+
+
+def test_an_exception_is_not_hidden_by_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Catches a run that says its disk is full where a bad batch ended it."""
+    keep = run_to(tmp_path, 2)
+    monkeypatch.setattr(codec.files.os, "fsync", full)
+    keep.on_exception(TRAINER, TinyTraining(3), ValueError("bad batch"))
+    assert "the disk is full" in caplog.text
+
+
+def test_a_stop_keeps_the_last_step_but_not_half_of_one(tmp_path: Path):
+    """Catches steps that are trained twice: lost at a stop, or saved before they are counted."""
+    keep = run_to(tmp_path, 1)
+    keep.every = 100
+    half = TinyTraining(2)
+    half.stepping = True
+    keep.on_exception(TRAINER, half, KeyboardInterrupt())
+    assert steps_in(tmp_path)["last.ckpt"] == 1
+    keep.on_exception(TRAINER, TinyTraining(3), KeyboardInterrupt())
+    keep.on_exception(TRAINER, TinyTraining(3), KeyboardInterrupt())
+    assert steps_in(tmp_path) == {"last.ckpt": 3, "last-1.ckpt": 1}

@@ -1,0 +1,43 @@
+import pytest
+
+from codec.errors import CodecError
+from codec.training.watch import BitsWatch
+
+
+def test_bits_that_explode_or_vanish_are_said_once():
+    """Catches motion bits that grow for days unseen (DeepMC #8), and a warning at every row."""
+    watch = BitsWatch()
+    said = [watch.look({"bpp_motion": 0.02 + 0.001 * (k % 3), "bpp_residual": 0.3}) for k in range(15)]
+    assert not any(said)
+    (text,) = watch.look({"bpp_motion": 0.5, "bpp_residual": 0.3})
+    assert "motion costs 0.5000 bpp, 0.02" in text and "usual" in text
+    assert watch.look({"bpp_motion": 0.6, "bpp_residual": 0.3}) == []
+    assert watch.look({"bpp_motion": 0.02, "bpp_residual": 0.3}) == []
+    assert len(watch.look({"bpp_motion": 0.02, "bpp_residual": 0.0})) == 1
+
+
+def test_what_costs_next_to_nothing_is_left_alone():
+    """Catches warnings about a component whose bits do not matter."""
+    watch = BitsWatch()
+    assert not any(watch.look({"bpp_motion.hyper": 1e-5 * 10**k}) for k in (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
+
+
+def test_a_new_stage_has_its_own_usual_bits():
+    """Catches a warning for what a schedule does on purpose."""
+    watch = BitsWatch()
+    for _ in range(15):
+        watch.look({"bpp_motion": 0.02})
+    watch.forget()
+    assert watch.look({"bpp_motion": 0.5}) == []
+
+
+def test_configured_ranges():
+    """Catches a range that is not looked at, for a component that is not there, or turned round."""
+    watch = BitsWatch({"motion": [0, 0.3]})
+    assert watch.look({"bpp_motion": 0.31}) == ["motion costs 0.3100 bpp, outside of its range 0 to 0.3"]
+    with pytest.raises(CodecError, match="no component .'motoin'.; this codec's are .'motion'."):
+        BitsWatch({"motoin": [0, 1]}).look({"bpp_motion": 0.1})
+    with pytest.raises(CodecError, match="expected .lowest, highest."):
+        BitsWatch({"motion": [1, 0]})
+    with pytest.raises(CodecError, match="bits_jump: 0.5"):
+        BitsWatch(jump=0.5)
