@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue
 from codec.errors import CodecError
 from codec.training.folder import identity, is_free, read_config
 from codec.training.run import train
+from codec.training.signals import TRY_AGAIN, Stopped
 from data.errors import DataError
 
 
@@ -35,6 +36,8 @@ def main(config: DictConfig) -> None:
             reason = reason.splitlines()[-1]
         print(f"error: {reason}", file=sys.stderr)
         sys.exit(2)
+    except Stopped:
+        sys.exit(TRY_AGAIN)
 
 
 def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:

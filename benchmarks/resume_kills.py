@@ -88,24 +88,35 @@ def kill_again_and_again(words: list[str], run: Path, choice: argparse.Namespace
                 continue
             process.kill()
         kills += 1
-        half = [path.name for path in run.glob("*.part")]
+        half = [path.name for path in run.glob(f"*.{process.pid}.part")]
         print(f"kill {kills}: {kind}, {delay:.2f} s after step {last_step(run)}; half written: {', '.join(half) or 'nothing'}")
     return kills
 
 
 def wait_for(kind: str, step: int, run: Path, process: subprocess.Popen) -> bool:
-    """Whether the moment came: `step` is logged, and then what `kind` says."""
+    """Whether the moment came: this process has logged, `step` is there, and then what `kind` says."""
+    began = time.time()
     ended = [path.name for path in run.glob("stage_*.ckpt")]
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
-        if last_step(run) >= step and (
-            kind == ANYWHERE
-            or (kind == IN_WRITING and any(run.glob("*.part")))
-            or (kind == AT_BOUNDARY and any(path.name not in ended for path in run.glob("stage_*.ckpt")))
+        if (
+            logged_since(began, run)
+            and last_step(run) >= step
+            and (
+                kind == ANYWHERE
+                or (kind == IN_WRITING and any(run.glob("*.part")))
+                or (kind == AT_BOUNDARY and any(path.name not in ended for path in run.glob("stage_*.ckpt")))
+            )
         ):
             return True
         time.sleep(0.001)
     return False
+
+
+def logged_since(moment: float, run: Path) -> bool:
+    """Whether a run has written to its log."""
+    file = run / "metrics.jsonl"
+    return file.is_file() and file.stat().st_mtime > moment
 
 
 def last_step(run: Path) -> int:

@@ -90,6 +90,7 @@ class KeepCheckpoints(Callback):
             print(f"\nstopped; the same command, or python train.py resume={self.folder}, continues from step {self.last_step}")
 
 
+@rank_zero_only
 def settle(folder: Path, keep_last: int) -> None:
     """Make a complete `next.ckpt` the last one: older ones move on by a number, those beyond `keep_last` go."""
     if not (folder / NEXT).is_file():

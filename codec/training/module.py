@@ -228,8 +228,9 @@ class CodecTraining(LightningModule):
 
     def write(self, numbers: dict[str, float]) -> None:
         """Give numbers of this step to all loggers."""
-        for logger in self.loggers:
-            logger.log_metrics(numbers, step=self.codec_steps)
+        with self.trainer.profiler.profile("logging"):
+            for logger in self.loggers:
+                logger.log_metrics(numbers, step=self.codec_steps)
 
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint must hold, besides the weights to keep, for training to go on."""

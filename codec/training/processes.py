@@ -1,8 +1,10 @@
 """Several processes, one a device: how they start, and what they say to each other."""
 
 import os
+import re
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,7 +15,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, distributed, multiprocessing, nn
 
 from codec.errors import CodecError
-from codec.training.signals import ASK_TO_STOP
+from codec.training.signals import ASK_TO_STOP, TRY_AGAIN, Stopped
+
+GRACE = 60  # seconds from the end of a process to that of the others
 
 
 class GradientMean(DDPStrategy):
@@ -64,7 +68,8 @@ def mean_gradients(parameters: Iterable[nn.Parameter], flags: list[float]) -> li
     sums = flat[-len(extra) :].tolist()
     flat /= distributed.get_world_size()
     for parameter, part, had in zip(parameters, flat.split([p.numel() for p in parts] + [len(extra)]), sums, strict=False):
-        parameter.grad = part.view_as(parameter).to(parameter.dtype) if had else None
+        # In the parameter's memory layout: a fused optimizer goes through memory and takes any other for this one.
+        parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape)) if had else None
     return sums[len(parameters) :]
 
 
@@ -120,8 +125,12 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
 
     Args:
         count: of processes on this node.
-        function: importable, as are its arguments; its exceptions are raised here with their own class where they can be pickled.
+        function: importable, as are its arguments.
         arguments: of the function.
+
+    Raises:
+        Stopped: the processes were asked to stop, and did.
+        CodecError: one of them raised it, or a DataError.
     """
     port = os.environ.get("MASTER_PORT") or str(_free_port())
     context = multiprocessing.start_processes(
@@ -129,8 +138,13 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
     )
     before = {number: signal.signal(number, lambda number, frame: _pass_on(context, number)) for number in ASK_TO_STOP}
     try:
-        while not context.join(grace_period=60):
+        while not context.join(grace_period=GRACE):
             pass
+    except multiprocessing.ProcessExitedException as error:
+        raise Stopped if error.exit_code == TRY_AGAIN else CodecError(f"training: {error}; see above") from None
+    except multiprocessing.ProcessRaisedException as error:
+        known = re.match(r"(?:codec|data)\.errors\.\w+: (.*)", str(error).strip().splitlines()[-1])
+        raise (CodecError(known[1]) if known else error) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -141,7 +155,11 @@ def _start(rank: int, count: int, port: str, function: Callable[..., None], argu
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     rank_zero_only.rank = int(os.environ.get("NODE_RANK", 0)) * count + rank  # before there is a Trainer to say so
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    function(*arguments)
+    try:
+        function(*arguments)
+    except Stopped:
+        wait_for_all()  # until the first has written its checkpoint
+        sys.exit(TRY_AGAIN)
 
 
 def _pass_on(context: Any, number: int) -> None:

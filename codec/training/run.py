@@ -9,6 +9,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec.checkpoint import build_codec, without_weights
+from codec.device import set_tf32
 from codec.training.events import Events
 from codec.training.fit import fit
 from codec.training.folder import alone_in, check_same_run, moved_to, write_config
@@ -16,6 +17,7 @@ from codec.training.initial import init_from
 from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
 from codec.training.module import CodecTraining
+from codec.training.processes import are_started_outside, count_processes, run_in_processes
 from codec.training.record import write_record
 from codec.training.schedule import Schedule
 
@@ -30,19 +32,27 @@ def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
         config: resolved, plain; as conf/train.yaml.
 
     Returns:
-        What was trained; None where the folder's run is finished.
+        What was trained; None where the folder's run is finished, or other processes trained it.
 
     Raises:
         CodecError: the folder holds another run or one that another process trains, or training cannot go on.
+        Stopped: a signal asked for it; there is a checkpoint.
     """
     config = moved_to(folder, config)
     with alone_in(folder):
-        return train_from_here(folder, config) if _has_work(folder, config) else None
+        if not _has_work(folder, config):
+            return None
+        processes = count_processes(config["trainer"]) // config["trainer"].get("num_nodes", 1)
+        if processes == 1 or are_started_outside():
+            return train_from_here(folder, config)
+        run_in_processes(processes, train_from_here, folder, config)
+        return None
 
 
 def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
     """Train in a folder that this process, or the one that started it, has to itself."""
     seed_everything(config["seed"], verbose=False)
+    set_tf32(True)
     found = find_newest(folder)
     data = instantiate(config["data"])
     codec = build_codec(without_weights(config["codec"]) if found else config["codec"])

@@ -46,8 +46,7 @@ class Validation(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
         if module.stage.validates_after(module.step_of_stage):
             self._validate(module)
-            with trainer.profiler.profile("logging"):
-                module.write(module.figures)
+            module.write(module.figures)
             with trainer.profiler.profile("checkpoints"):
                 self.keep.validated(module)
 

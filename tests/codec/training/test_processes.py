@@ -24,6 +24,7 @@ def trained(rank: int, ranks: int, bad: bool) -> dict:
     """What a process has after some steps: losses, weights, figures of a validation."""
     made: CodecTraining = module(batch=4, frames=2, settings={"log_every": 1, "ema": 0.9, "val_qualities": (20,)}, truncate=1)
     type(made).global_rank = property(lambda self: rank)
+    made.codec.to(memory_format=torch.channels_last)  # gradients in another layout than weights would be taken for others
     rows = []
     made.write = rows.append
     for step in range(3):
