@@ -17,8 +17,7 @@ install: .venv/installed
 
 # Interrupted, it goes on where it stopped; finished, it only evaluates again. `rm -r runs/demo` starts anew.
 demo: install
-	@if [ -f runs/demo/last.ckpt ]; then $(RUN) train.py resume=runs/demo; \
-	else $(RUN) train.py experiment=demo run=runs/demo; fi
+	$(RUN) train.py experiment=demo run=runs/demo
 	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 lpips_every=2 \
 		'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from codec.files import append_line
+
 
 class Events:
     """Prints what happens and appends it to a file; of several processes the first does.
@@ -24,5 +26,4 @@ class Events:
         print(text, flush=True)
         if self.path:
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            with self.path.open("a") as file:
-                file.write(json.dumps({"time": now, "step": step, "kind": kind, "text": text} | facts) + "\n")
+            append_line(self.path, json.dumps({"time": now, "step": step, "kind": kind, "text": text} | facts))

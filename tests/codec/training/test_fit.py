@@ -92,6 +92,28 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
             assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
+def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path):
+    """Catches a launcher that starts too many or too few, samples that come twice, and files that two processes write."""
+    settings = config(clips, {"frames": 3, "truncate": 2}, {"update": "frame"})
+    settings["trainer"] |= {"accelerator": "cpu", "precision": "32-true"}
+    train(tmp_path / "one", settings)
+    assert train(tmp_path / "two", settings | {"trainer": settings["trainer"] | {"devices": 2}}) is None
+    one, two = (rows(tmp_path / name) for name in ("one", "two"))
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for first, second in zip(one, two, strict=True):
+        kept = [name for name in first if not name.startswith("speed/")]
+        assert {name: second[name] for name in kept} == pytest.approx({name: first[name] for name in kept}, rel=1e-4, abs=1e-6)
+    kinds = [[row["kind"] for row in rows(tmp_path / name, "events.jsonl")] for name in ("one", "two")]
+    assert kinds[0] == kinds[1]
+
+
+def test_the_demo_is_an_experiment(tmp_path: Path):
+    """Catches a demo that no longer composes, finds its clips or goes through its stages."""
+    made = train(tmp_path, composed("experiment=demo", "schedule.scale=0.01", "wandb=disabled", "data.val_clips=1", "data.hold_mb=0"))
+    assert made.codec_steps == 2 + 2 + 1
+    assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_a_stage_that_does_harm_is_dropped(clips: Path, tmp_path: Path):
     """Catches a rollback that keeps the bad weights, loses count, or throws away what went wrong."""
     harm = {"lr": 0.5, "lr_end": 0.5, "rollback": 0.01}
