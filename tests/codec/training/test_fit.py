@@ -109,7 +109,8 @@ def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path):
 
 def test_the_demo_is_an_experiment(tmp_path: Path):
     """Catches a demo that no longer composes, finds its clips or goes through its stages."""
-    made = train(tmp_path, composed("experiment=demo", "schedule.scale=0.01", "wandb=disabled", "data.val_clips=1", "data.hold_mb=0"))
+    quick = ["schedule.scale=0.01", "wandb=disabled", "data.val_clips=1", "data.hold_mb=0"]
+    made = train(tmp_path, composed("experiment=demo", *quick))
     assert made.codec_steps == 2 + 2 + 1
     assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {path.name for path in tmp_path.iterdir()}
 
