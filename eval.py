@@ -16,6 +16,7 @@ from codec.errors import CodecError
 from codec.evaluation import Coder, evaluate
 from codec.evaluation.learned import LearnedCodec
 from codec.evaluation.measure import Measure
+from codec.evaluation.running import Running
 from codec.report import bd_tables, write_report
 from codec.training.record import write_record
 from data.errors import DataError
@@ -24,12 +25,25 @@ from data.files import find_sequences
 CONF = Path(__file__).parent / "conf"
 
 
-def load_anchor(name: str, choice: dict[str, Any]) -> Coder:
-    """Build the anchor of `conf/anchor/<name>.yaml`; what it interpolates comes from `choice`."""
+def load_anchors(choice: dict[str, Any]) -> list[Coder]:
+    """Those of `choice`: names, or `{name: fields}` to change some."""
+    found: list[Coder] = []
+    for entry in choice["anchors"]:
+        named = entry if isinstance(entry, dict) else {entry: {}}
+        found += [load_anchor(name, choice, fields or {}) for name, fields in named.items()]
+    return found
+
+
+def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Coder:
+    """Build the anchor of `conf/anchor/<name>.yaml` with other `fields`; what it interpolates comes from `choice`."""
     files = {path.stem: path for path in sorted((CONF / "anchor").glob("*.yaml"))}
     if name not in files:
         raise CodecError(f"anchors: no {name!r} in conf/anchor; choose from {', '.join(files)}")
-    return instantiate(OmegaConf.create({**choice, "chosen": OmegaConf.load(files[name])}).chosen, _convert_="all")
+    chosen = OmegaConf.merge(OmegaConf.load(files[name]), fields)
+    unknown = [field for field in fields if field not in OmegaConf.load(files[name])]
+    if unknown:
+        raise CodecError(f"anchors: {name} has no field {', '.join(unknown)}; conf/anchor/{name}.yaml has {', '.join(chosen)}")
+    return instantiate(OmegaConf.create({**choice, "chosen": chosen}).chosen, _convert_="all")
 
 
 def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
@@ -45,12 +59,13 @@ def run(config: DictConfig) -> None:
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     output = Path(choice["output"])
     clips = list(find_sequences(choice["clips"]))
-    anchors = [load_anchor(name, choice) for name in choice["anchors"]]
+    anchors = load_anchors(choice)
     codecs = load_checkpoints(choice)
     if len(codecs) > 1 and not anchors:
         codecs, anchors = codecs[1:], codecs[:1]
-    measure = Measure(choice["metrics"], choice["lpips_every"], choice["device"])
-    found = evaluate(codecs, anchors, clips, output, measure, choice["frames"])
+    measure = Measure(choice["metrics"], choice["every"], choice["device"])
+    running = Running(**{name: choice[name] for name in ("jobs", "threads", "launcher", "slurm", "cache", "complexity")})
+    found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
     pages = write_report(found.result, found.comparisons, output)

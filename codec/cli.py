@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from codec.cli_report import add_report_commands
+from codec.cli_results import add_results_commands
 from codec.errors import CodecError
 from data.cli import add_data_commands
 from data.errors import DataError
@@ -221,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance", type=float, default=0.02, help="share by which figures may differ (0.02: 2 %%, PSNR 0.1 dB); default 0.02"
     )
     add.set_defaults(run=run_reproduce, again="; the same command goes on")
+    add_results_commands(commands)
+    add_report_commands(commands)
     add_data_commands(commands)
     return parser
 

@@ -1,31 +1,38 @@
-"""Bjontegaard delta rate between two RD curves, per clip and as the mean over clips."""
+"""Bjontegaard deltas of codecs against anchors: clip by clip, then the means over classes and over all clips."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import bjontegaard
-import numpy as np
-
 from codec.errors import CodecError
 from codec.evaluation.axes import axis_of
-from codec.evaluation.rd import Point, RDResult
+from codec.evaluation.bootstrap import mean_interval
+from codec.evaluation.curves import Curve, bd_quality, bd_rate, curve
+from codec.evaluation.rd import RDResult
 
 MEAN = "mean"
+LEAST_OVERLAP = 0.25
 LITTLE_OVERLAP = 0.5
 FEW_POINTS = 4
-
-Curve = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What `codec` needs in rate against `anchor` at equal quality, on one clip or as the mean over clips.
 
-    `bd_rate_percent` is negative when `codec` needs less, None when the curves share no quality. `overlap` is 0..1.
-    `note` says what a reader must know about the number, and is empty otherwise.
+    Attributes:
+        clip: the clip; `mean CLASS` and `mean` on the rows over a class and over all clips.
+        bd_rate_percent: negative when `codec` needs less, None when the curves share less than a quarter of their quality.
+        overlap: shared range of quality over the range that both span, 0..1; the mean of the clips' on the rows of means.
+        note: what a reader must know about the number, empty otherwise.
+        akima_percent: BD-rate by Akima interpolation, in place of PCHIP.
+        bd_quality: how much higher `codec` lies on the metric's axis at equal rate; positive is better, None as BD-rate is.
+        low, high: ends of the bootstrap 95 % interval of a mean BD-rate over at least 3 clips, else None.
+        monotone: whether both curves rise everywhere; else the points that fall back are left out, as the note says.
+        group: the class of the clip or of the mean, empty where clips have none and for the mean over all.
+        clips: how many clips the BD-rate is the mean of; 1 on a clip.
+        rate_overlap: of the logarithm of rate, as `overlap`; below a quarter `bd_quality` is None.
     """
 
     anchor: str
@@ -35,6 +42,19 @@ class Comparison:
     bd_rate_percent: float | None
     overlap: float
     note: str = ""
+    akima_percent: float | None = None
+    bd_quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    monotone: bool = True
+    group: str = ""
+    clips: int = 1
+    rate_overlap: float = 0.0
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the row is a mean, over a class or over all clips."""
+        return self.clip in (MEAN, f"{MEAN} {self.group}")
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `bd_rate.json` holds it."""
@@ -44,110 +64,130 @@ class Comparison:
 def compare(result: RDResult, anchors: Sequence[str], codecs: Sequence[str]) -> list[Comparison]:
     """Every codec against every anchor, in every metric: clip by clip, then their mean (never the mean of the curves).
 
+    Where clips have several classes, the mean over each comes before the mean over all clips, in which every clip counts the
+    same. Imported codecs are compared on the clips and in the metrics that they have.
+
     Raises:
-        CodecError: an unknown metric, or a codec without points.
+        CodecError: an unknown metric, or a codec without points on a clip.
     """
-    comparisons = []
-    for metric in result.metrics():
+    rows: list[Comparison] = []
+    for metric in map(known, result.metrics()):
         pairs = [(anchor, codec) for codec in codecs for anchor in anchors if anchor != codec]
         for anchor, codec in pairs:
-            clips = [compare_clip(result, anchor, codec, metric, clip) for clip in result.clips()]
-            comparisons += [*clips, mean_over_clips(clips)]
-    return comparisons
+            clips, missing = shared_clips(result, anchor, codec, metric)
+            said = "; ".join(filter(None, (missing, intra_note(result, anchor, codec))))
+            own = [compare_clip(result, anchor, codec, metric, clip) for clip in clips]
+            groups = list(dict.fromkeys(row.group for row in own))
+            blank = Comparison(anchor, codec, metric, MEAN, None, 0.0, clips=0)
+            rows += own
+            if len(groups) > 1:
+                rows += [mean_over_clips([row for row in own if row.group == g], blank, group=g or "no class") for g in groups]
+            rows.append(mean_over_clips(own, blank, note=said))
+    return rows
+
+
+def known(metric: str) -> str:
+    """The metric, if it has an axis."""
+    axis_of(metric)
+    return metric
+
+
+def intra_note(result: RDResult, anchor: str, codec: str) -> str:
+    """What to say when two codecs do not code intra frames equally often."""
+    settings = [(result.conditions.get("codecs") or {}).get(name, {}) for name in (anchor, codec)]
+    periods = [own.get("intra_period") for own in settings]
+    if None in periods or periods[0] == periods[1]:
+        return ""
+    return f"intra periods differ: {anchor} {periods[0]}, {codec} {periods[1]}"
+
+
+def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tuple[list[str], str]:
+    """The clips to compare on, and in words those that an imported codec lacks.
+
+    Raises:
+        CodecError: a codec that was measured here has no points on a clip that the other one has.
+    """
+    pair = [[point for point in result.points if point.codec == name] for name in (anchor, codec)]
+    imported = any(point.imported for own in pair for point in own)
+    theirs = [{point.clip for point in own} for own in pair]
+    clips = [clip for clip in result.clips() if clip in theirs[0] | theirs[1]]
+    for name, own in zip((anchor, codec), theirs, strict=True):
+        lacking = [clip for clip in clips if clip not in own]
+        if not own or (lacking and not imported):
+            where = f"on clip {lacking[0]!r}" if lacking else "on any clip"
+            raise CodecError(f"no points of codec {name!r} {where}; code it with eval.py or leave it out")
+    if imported:
+        scored = [{p.clip for p in own if p.metrics.get(metric) is not None} for own in pair]
+        shared = [clip for clip in clips if clip in scored[0] & scored[1]]
+        return shared, f"{len(clips) - len(shared)} of {len(clips)} clips lack {metric} of one of them" * (shared != clips)
+    return clips, ""
 
 
 def compare_clip(result: RDResult, anchor: str, codec: str, metric: str, clip: str) -> Comparison:
     """Two codecs on one clip."""
-    notes: list[str] = []
-    curves = []
-    for name in (anchor, codec):
-        points, left_out = curve(result.points, name, clip, metric)
-        if not points and not left_out:
-            raise CodecError(f"no points of codec {name!r} on clip {clip!r}; code it with eval.py or leave it out")
-        notes += [f"{name}: {line}" for line in left_out]
-        if 0 < len(points) < FEW_POINTS:
-            notes.append(f"{name}: only {len(points)} points")
-        curves.append(points)
-    rate, share = bd_rate(*curves)
+    curves = {name: curve(result.points, name, clip, metric) for name in (anchor, codec)}
+    pairs = [own.pairs for own in curves.values()]
+    notes = [line for name, own in curves.items() for line in notes_of(name, own)]
+    origins = {p.codec: p.imported for p in result.points if p.imported and p.clip == clip and p.codec in curves}
+    notes += [f"{name}: imported from {origin}, not measured here" for name, origin in origins.items()]
+    rate, share = bd_rate(*pairs)
+    akima, _ = bd_rate(*pairs, method="akima")
+    quality, rate_share = bd_quality(*pairs)
     if rate is None:
-        notes.insert(0, "no common quality")
+        notes.insert(0, "no common quality" if all(len(own) > 1 for own in pairs) else "too few points")
+    elif share < LEAST_OVERLAP:
+        rate, akima = None, None
+        notes.insert(0, f"refused: the curves share {share:.0%} of their quality, {LEAST_OVERLAP:.0%} is needed")
     elif share < LITTLE_OVERLAP:
         notes.insert(0, "little overlap")
-    return Comparison(anchor, codec, metric, clip, rate, share, "; ".join(notes))
+    if quality is not None and rate_share < LEAST_OVERLAP:
+        quality = None
+        notes.append(f"no BD-quality: the curves share {rate_share:.0%} of their rate")
+    return Comparison(
+        *(anchor, codec, metric, clip, rate, share, "; ".join(notes), akima, quality),
+        monotone=all(own.monotone for own in curves.values()),
+        group=result.class_of(clip),
+        rate_overlap=rate_share,
+    )
 
 
-def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> tuple[Curve, list[str]]:
-    """The curve of a codec in the tuning that is fair to the metric, made to rise.
-
-    Returns:
-        Pairs of kbps and place on the metric's axis, both rising strictly; and what was left out, in words: points
-        without the metric or of infinite quality, and points that need more rate than another for no more quality.
-    """
-    axis = axis_of(metric)
-    own = [p for p in points if p.codec == codec and p.clip == clip and p.tune in (None, axis.tune)]
-    pairs = [(p.kbps, axis.place(value)) for p in own if (value := p.metrics.get(metric)) is not None]
-    finite = sorted(pair for pair in pairs if math.isfinite(pair[1]))
-    notes = []
-    if len(finite) < len(own):
-        notes.append(f"{len(own) - len(finite)} of {len(own)} points without a finite {metric}, left out")
-    rising = [(rate, place) for rate, place in sorted(set(finite)) if not is_beaten(rate, place, finite)]
-    if len(rising) < len(finite):
-        notes.append(f"not monotone, {len(finite) - len(rising)} of {len(finite)} points left out")
-    return rising, notes
+def notes_of(name: str, own: Curve) -> list[str]:
+    """What to say about a curve."""
+    few = [f"only {len(own.pairs)} points"] if 0 < len(own.pairs) < FEW_POINTS else []
+    return [f"{name}: {line}" for line in own.notes + few]
 
 
-def is_beaten(rate: float, place: float, others: Curve) -> bool:
-    """Whether another point has at least this quality for no more rate."""
-    return any((r, q) != (rate, place) and r <= rate and q >= place for r, q in others)
-
-
-def bd_rate(anchor: Curve, test: Curve) -> tuple[float | None, float]:
-    """BD-rate by PCHIP over the shared quality, as the JVET sheet does it.
+def mean_over_clips(clips: list[Comparison], like: Comparison, group: str = "", note: str = "") -> Comparison:
+    """The mean of the clips' BD-rates with its interval; clips without one are counted in the note, and in the overlap.
 
     Args:
-        anchor: pairs of rate (any unit) and quality, both rising strictly; any number of them.
-        test: the same; the two need not have equally many points.
-
-    Returns:
-        Percent of rate that `test` needs more than `anchor`, None when there is nothing to integrate over; and the
-        overlap: the shared range of quality over the range that both span together (the package's definition, the
-        strictest: a curve that covers a sliver of the other has little overlap, even if all of it is shared).
-
-    Source: Bjontegaard, VCEG-M33, 2001; the `bjontegaard` package of FAU.
+        clips: may be none.
+        like: has the names of the pair and the metric.
+        group: the class of the clips, or empty for all.
+        note: what else to say.
     """
-    if len(anchor) < 2 or len(test) < 2:
-        return None, 0.0
-    (anchor_rate, anchor_quality), (test_rate, test_quality) = np.array(anchor).T, np.array(test).T
-    share = overlap(anchor_quality, test_quality)
-    if share == 0:
-        return None, 0.0
-    value = bjontegaard.bd_rate(
-        *(anchor_rate, anchor_quality, test_rate, test_quality),
-        method="pchip",
-        require_matching_points=False,
-        min_overlap=0,
-    )
-    if not math.isfinite(value):
-        raise CodecError(f"bd_rate: {value} from {anchor} and {test}; give rates above 0 and rising quality")
-    return float(value), share
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Shared range over the range that both span together."""
-    shared = min(first.max(), second.max()) - max(first.min(), second.min())
-    return float(max(shared, 0) / (max(first.max(), second.max()) - min(first.min(), second.min())))
-
-
-def mean_over_clips(clips: list[Comparison]) -> Comparison:
-    """The mean of the clips' BD-rates; clips without one are counted in the note, and with 0 in the overlap."""
     rates = [clip.bd_rate_percent for clip in clips if clip.bd_rate_percent is not None]
-    notes = []
+    notes = [note] if note else []
     if len(rates) < len(clips):
-        notes.append(f"{len(clips) - len(rates)} of {len(clips)} clips have no common quality, left out")
+        notes.append(f"{len(clips) - len(rates)} of {len(clips)} clips have no BD-rate, left out")
     little = sum(clip.bd_rate_percent is not None and clip.overlap < LITTLE_OVERLAP for clip in clips)
     if little:
         notes.append(f"little overlap on {little} of {len(clips)} clips")
-    one = clips[0]
-    share = statistics.fmean(clip.overlap for clip in clips)
-    mean = statistics.fmean(rates) if rates else None
-    return Comparison(one.anchor, one.codec, one.metric, MEAN, mean, share, "; ".join(notes))
+    falling = sum(not clip.monotone for clip in clips)
+    if falling:
+        notes.append(f"a curve is not monotone on {falling} of {len(clips)} clips")
+    low, high = mean_interval(rates) or (None, None)
+    return Comparison(
+        *(like.anchor, like.codec, like.metric, f"{MEAN} {group}" if group else MEAN),
+        *(mean_of(rates), mean_of([clip.overlap for clip in clips]) or 0.0, "; ".join(notes)),
+        mean_of([clip.akima_percent for clip in clips]),
+        mean_of([clip.bd_quality for clip in clips]),
+        *(low, high, not falling, group, len(rates)),
+        mean_of([clip.rate_overlap for clip in clips]) or 0.0,
+    )
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are there, None when none is."""
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None

@@ -1,25 +1,30 @@
 """Code every clip with every codec at every quality, score what was decoded, compare."""
 
-import sys
+import logging
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from codec.anchors.coder import Coder
 from codec.errors import CodecError
+from codec.evaluation import keys, memory
 from codec.evaluation.bd_rate import MEAN, Comparison, compare
+from codec.evaluation.costs import with_complexity
 from codec.evaluation.measure import Measure
 from codec.evaluation.provenance import provenance
-from codec.evaluation.rd import Point, RDResult, save, write_json
+from codec.evaluation.rd import RDResult, save, write_json
+from codec.evaluation.running import Running, run_here, run_on_cluster
+from codec.evaluation.store import Store, default_folder
+from codec.evaluation.work import Task, clip_name, is_done, point_of, source_of
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip, read_source
+from data.source import SourceClip
 
 Clip = str | Path | VideoSequence
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,116 +42,165 @@ def evaluate(
     output: Path,
     measure: Measure,
     frames: int | None = None,
+    running: Running | None = None,
 ) -> Evaluation:
     """Evaluate codecs against anchors on the same frames, and write `rd.json`, `bd_rate.json` and the coded files.
+
+    Every point is kept in the store of `running` as it is made: the same call made again goes on where it was interrupted, and
+    a point is made again only when what it depends on has changed.
 
     Args:
         codecs: what is compared; without any, the anchors after the first are compared with the first.
         anchors: what they are compared with.
         clips: files, or sequences of them.
-        output: folder, made when it is not there. Coded files go to `streams/<codec>/`. `rd.json` is written after
-            every clip, so an evaluation that breaks leaves the clips it has finished.
+        output: folder, made when it is not there. Coded files go to `streams/<codec>/`.
         measure: the metrics.
         frames: at most so many of each clip.
+        running: how many at once and where; by default one by one, here.
 
     Raises:
         CodecError: a codec failed, or two clips or codecs have one name.
-        DataError: a clip cannot be read.
+        DataError: a clip cannot be read, or jobs of a cluster failed.
     """
-    coders = [*codecs, *anchors]
-    refuse_twins(coders, clips)
-    result = RDResult(conditions(coders, measure, frames), [])
+    coders, running = [*codecs, *anchors], running or Running()
+    sequences = [clip if isinstance(clip, VideoSequence) else VideoSequence(Path(clip)) for clip in clips]
+    refuse_twins(coders, sequences)
     output.mkdir(parents=True, exist_ok=True)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        runs = sum(len(coder.tunes) * len(coder.qualities) for coder in coders)
-        task = progress.add_task("evaluating", total=len(clips) * runs)
-        for clip in clips:
-            source = read_source(clip, max_frames=frames)
-            result.conditions["clips"][source.name] = clip_conditions(source)
-            for coder, tune, quality in passes(coders):
-                progress.update(task, description=f"{source.name}: {coder.name} {quality}")
-                if not progress.console.is_terminal:
-                    print(f"evaluating {source.name}: {coder.name} {quality}", file=sys.stderr)
-                result.points.append(code_point(coder, tune, quality, source, output, measure))
-                progress.advance(task)
-            save(result, output / "rd.json")
-    names = [coder.name for coder in codecs]
-    against = [coder.name for coder in anchors]
+    with opened_store(running, output) as store:
+        facts = [facts_of(clip, frames, store) for clip in sequences]
+        settings = [coder.settings() for coder in coders]
+        plan = planned(coders, settings, sequences, facts, frames, measure.settings())
+        make(plan, facts, measure, store, running)
+        result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
+        result.conditions["clips"] = clip_conditions(sequences, facts)
+        if running.complexity:
+            with_complexity(result.conditions["codecs"], coders, sequences[0], facts[0], frames, store, running)
+        for fact, tasks in zip(facts, plan, strict=True):
+            result.points.extend(point_of(task, fact, store, output) for task in tasks)
+    save(result, output / "rd.json")
+    names, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
     comparisons = compare(result, against, names) if names else compare(result, against[:1], against[1:])
     write_json([comparison.to_json() for comparison in comparisons], output / "bd_rate.json")
     return Evaluation(result, comparisons)
 
 
-def passes(coders: Sequence[Coder]) -> Iterator[tuple[Coder, str | None, int]]:
-    """Every codec in each of its tunings at each of its qualities."""
-    for coder in coders:
-        for tune in coder.tunes:
-            for quality in coder.qualities:
-                yield coder, tune, quality
+@contextmanager
+def opened_store(running: Running, output: Path) -> Iterator[Store]:
+    """The store that was asked for; one for this evaluation alone where nothing shall be kept."""
+    if running.cache is False:
+        with tempfile.TemporaryDirectory(dir=output, prefix=".points_") as folder:
+            yield Store(Path(folder).absolute())
+    else:
+        yield Store(default_folder() if running.cache in (None, True) else Path(running.cache).absolute())
 
 
-def code_point(coder: Coder, tune: str | None, quality: int, source: SourceClip, output: Path, measure: Measure) -> Point:
-    """Code one clip once and score it."""
-    folder = output / "streams" / coder.name
-    folder.mkdir(parents=True, exist_ok=True)
-    coded = coder.code(source, quality, tune, folder)
-    if coded.decoded.shape != source.rgb.shape:
-        shapes = f"{tuple(coded.decoded.shape)}, the clip is {tuple(source.rgb.shape)}"
-        raise CodecError(f"{coder.name}: {source.name} at quality {quality} was decoded to {shapes}")
-    scores, notes = measure.score(source.rgb, coded.decoded)
-    return Point(
-        codec=coder.name,
-        clip=source.name,
-        quality=quality,
-        frames=source.frames,
-        width=source.width,
-        height=source.height,
-        fps=float(source.fps),
-        bytes=coded.bytes,
-        metrics=scores,
-        encode_seconds=round(coded.encode_seconds, 4),
-        decode_seconds=round(coded.decode_seconds, 4),
-        file=coded.file.relative_to(output).as_posix(),
-        extra={"tune": tune, **coded.extra} | ({"notes": notes} if notes else {}),
-    )
+def planned(
+    coders: Sequence[Coder],
+    settings: Sequence[dict[str, Any]],
+    clips: Sequence[VideoSequence],
+    facts: Sequence[dict[str, Any]],
+    frames: int | None,
+    rules: dict[str, str],
+) -> list[list[Task]]:
+    """The points of each clip: every codec in each of its tunings at each of its qualities."""
+    plan: list[list[Task]] = []
+    for clip, fact in zip(clips, facts, strict=True):
+        plan.append([])
+        for coder, own in zip(coders, settings, strict=True):
+            for tune, quality in ((tune, quality) for tune in coder.tunes for quality in coder.qualities):
+                key = keys.stream_key(fact["key"], coder, own, quality, tune)
+                plan[-1].append(Task(coder, clip, frames, quality, tune, key, keys.score_key(key, rules)))
+    return plan
 
 
-def conditions(coders: Sequence[Coder], measure: Measure, frames: int | None) -> dict[str, Any]:
-    """What a stranger needs to repeat the numbers."""
-    return {
-        **provenance(),
-        "frames_per_clip": frames or "all",
-        "rate": "size of the file on disk, headers included, over the original width, height and frames",
-        "bd_rate": "bjontegaard package, PCHIP, over log rate; the mean of the clips' BD-rates",
-        "metrics": measure.settings(),
-        "codecs": {coder.name: coder.settings() for coder in coders},
-        "clips": {},
-    }
+def make(
+    plan: Sequence[Sequence[Task]], facts: Sequence[dict[str, Any]], measure: Measure, store: Store, running: Running
+) -> None:
+    """Make the points that are not in the store."""
+    missing = list({task.stream_key: task for tasks in plan for task in tasks if not is_done(task, store)}.values())
+    if not missing:
+        return
+    wanted = {id(task) for task in missing}
+    largest = max(needed(fact, tasks) for fact, tasks in zip(facts, plan, strict=True) if wanted & set(map(id, tasks)))
+    if running.launcher == "slurm":
+        run_on_cluster(missing, measure, store, running, largest)
+        return
+    jobs = running.jobs_on(measure.device)
+    room = memory.fitting(jobs, largest, measure.device)
+    if room < min(jobs, len(missing)):
+        log.warning("jobs: %d at once, not %d: each may take %.1f GB of memory", room, jobs, largest / 1e9)
+    run_here(missing, measure, store, room, running.threads)
 
 
-def clip_conditions(source: SourceClip) -> dict[str, Any]:
-    """What a clip is and how its colours were read."""
+def needed(fact: dict[str, Any], tasks: Sequence[Task]) -> int:
+    """Bytes that a job may take for a clip: codecs that are no other program decode in a process of their own."""
+    processes = 1 + any(getattr(task.coder, "device", None) for task in tasks)
+    return memory.need(fact["width"], fact["height"], fact["frames"], processes)
+
+
+def facts_of(clip: VideoSequence, frames: int | None, store: Store) -> dict[str, Any]:
+    """What a clip is; it is read when the store does not know its content."""
+    path = clip.path
+    sha256 = keys.clip_hash(path) if path.exists() else ""  # reading it says what is wrong
+    key = keys.clip_key(sha256, clip, frames)
+    facts = store.read("clips", key) if sha256 else None
+    if facts is None:
+        facts = described(source_of(clip, frames))
+        store.write("clips", key, facts)
+    return {"key": key, "sha256": sha256, "name": clip_name(path), **facts}
+
+
+def described(source: SourceClip) -> dict[str, Any]:
+    """Size, frames, and how the colours were read."""
     colour = source.colour
     return {
-        "file": source.path.name,
-        "size": f"{source.width}x{source.height}",
-        "frames": source.frames,
-        "fps": str(source.fps),
+        **{"width": source.width, "height": source.height, "frames": source.frames, "fps": float(source.fps)},
+        "exact_fps": str(source.fps),
         "colour": f"{colour.matrix} {'full' if colour.full_range else 'limited'} range, {colour.origin}",
         "read": "4:2:0 planes, converted to RGB by corvid" if source.planes else "RGB from the source or its decoder",
     }
 
 
-def refuse_twins(coders: Sequence[Coder], clips: Sequence[Clip]) -> None:
+def conditions(
+    coders: Sequence[Coder], settings: Sequence[dict[str, Any]], measure: Measure, frames: int | None, threads: int
+) -> dict[str, Any]:
+    """What a stranger needs to repeat the numbers."""
+    return {
+        **provenance(threads),
+        "frames_per_clip": frames or "all",
+        "rate": "size of the file on disk, headers included, over the original width, height and frames",
+        "bd_rate": "bjontegaard package, PCHIP, over log rate; the mean of the clips' BD-rates",
+        "seconds": "of points made at once, maybe; speeds are those of codecs.*.complexity",
+        "metrics": measure.settings(),
+        "codecs": {coder.name: {**own, "complexity": None} for coder, own in zip(coders, settings, strict=True)},
+        "clips": {},
+    }
+
+
+def clip_conditions(clips: Sequence[VideoSequence], facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What each clip is; its class is its folder, where there are several and one holds more than one clip."""
+    classes = {clip.path.resolve().parent.name for clip in clips}
+    classed = 1 < len(classes) < len(clips)
+    return {
+        fact["name"]: {
+            "file": clip.path.name,
+            "sha256": fact["sha256"],
+            "size": f"{fact['width']}x{fact['height']}",
+            "frames": fact["frames"],
+            "fps": fact["exact_fps"],
+            "colour": fact["colour"],
+            "read": fact["read"],
+            **({"class": clip.path.resolve().parent.name} if classed else {}),
+        }
+        for clip, fact in zip(clips, facts, strict=True)
+    }
+
+
+def refuse_twins(coders: Sequence[Coder], clips: Sequence[VideoSequence]) -> None:
     """Names are keys in the results, so they must differ."""
     if not coders or not clips:
         raise CodecError("evaluation: no codec or no clip; name a checkpoint or anchors, and clips")
-    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", [path_of(clip).stem for clip in clips])):
+    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", [clip_name(clip.path) for clip in clips])):
         twins = [name for name, count in Counter([*names, MEAN]).items() if count > 1]
         if twins:
             raise CodecError(f"evaluation: {what} share the name {', '.join(twins)}; rename one ({MEAN} is taken)")
-
-
-def path_of(clip: Clip) -> Path:
-    """Where a clip is."""
-    return clip.path if isinstance(clip, VideoSequence) else Path(clip)

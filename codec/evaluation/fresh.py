@@ -16,16 +16,18 @@ from torch import Tensor
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.errors import CodecError
+from codec.evaluation.orphans import end_with_parent
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
 
 
 @dataclass(frozen=True)
 class FreshlyDecoded:
-    """Frames `(T, 3, H, W)` uint8 from another process, and its seconds of decoding."""
+    """Frames `(T, 3, H, W)` uint8 from another process, its seconds of decoding, and whether they are the encoder's."""
 
     frames: Tensor
     seconds: float
+    identical: bool = True
 
 
 def decode_fresh(file: Path, checkpoint: str, device: str = "cpu") -> FreshlyDecoded:
@@ -40,26 +42,26 @@ def decode_fresh(file: Path, checkpoint: str, device: str = "cpu") -> FreshlyDec
         answer = Path(folder) / "frames.npy"
         try:
             job = process().submit(decode_to, answer, file, checkpoint, device, torch.get_num_threads())
-            seconds = job.result()
+            seconds, identical = job.result()
         except BrokenProcessPool as error:
             process.cache_clear()
             raise CodecError(f"{file}: the decoding process died ({error}); is there memory enough?") from error
-        return FreshlyDecoded(torch.from_numpy(np.load(answer)), seconds)
+        return FreshlyDecoded(torch.from_numpy(np.load(answer)), seconds, identical)
 
 
 @functools.cache
 def process() -> ProcessPoolExecutor:
     """The one decoding process, spawned (not forked: it inherits no state)."""
-    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
 
 
-def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: int) -> float:
-    """In the other process: decode `file`, leave the frames in `answer`, return the seconds."""
+def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: int) -> tuple[float, bool]:
+    """In the other process: decode `file`, leave the frames in `answer`; the seconds, and whether they are the encoder's."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     clip = decompress(file, codec_on(checkpoint, device))
     np.save(answer, clip.frames.cpu().numpy())
-    return clip.seconds
+    return clip.seconds, clip.identical
 
 
 @functools.lru_cache(maxsize=1)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codec.anchors.coder import CodedResult
-from codec.checkpoint import checkpoint_file, model_hash
+from codec.anchors.coder import CodedResult, Decoded
+from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.fresh import codec_on, decode_fresh
 from codec.evaluation.kinds import by_kind
+from codec.evaluation.learned_cost import cost_of_learned
 from codec.stream import compress, frames_sha256
 from data.source import SourceClip
 
@@ -44,7 +45,7 @@ class LearnedCodec:
     def settings(self) -> dict[str, Any]:
         """Which model, and how it was run."""
         file = checkpoint_file(self.checkpoint).resolve()
-        codec = codec_on(self.checkpoint, self.device)
+        codec = load_codec(self.checkpoint)
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
             "model_hash": model_hash(codec),
@@ -65,11 +66,37 @@ class LearnedCodec:
         written = compress(codec, source.rgb, source.fps, quality, file, intra_period=self.intra_period)
         decoded = decode_fresh(file, self.checkpoint, self.device)
         if frames_sha256(decoded.frames) != written.reconstruction_sha256:
-            raise CodecError(
-                f"{file}: a fresh process decodes other frames than the encoder reconstructed; decode on the same "
-                f"device and with the same number of threads, or report it with the file"
-            )
-        size = file.stat().st_size
+            raise CodecError(self.drift(file))
         kinds = by_kind(source.rgb, decoded.frames, written.frame_bytes, self.intra_period)
-        extra = {"frame_bytes": written.frame_bytes, "by_kind": kinds}
-        return CodedResult(file, size, decoded.frames, written.seconds, decoded.seconds, extra)
+        return CodedResult(
+            file=file,
+            bytes=file.stat().st_size,
+            decoded=decoded.frames,
+            encode_seconds=written.seconds,
+            decode_seconds=decoded.seconds,
+            extra={"by_kind": kinds},
+            frame_bytes=written.frame_bytes,
+        )
+
+    def decode(self, file: Path, source: SourceClip) -> Decoded:
+        """The frames of a file that was compressed earlier, from a fresh process.
+
+        Raises:
+            CodecError: as `code`.
+        """
+        decoded = decode_fresh(file, self.checkpoint, self.device)
+        if not decoded.identical:
+            raise CodecError(self.drift(file))
+        return Decoded(decoded.frames)
+
+    def complexity(self, source: SourceClip) -> dict[str, Any]:
+        """See `Measurable`; at the middle quality."""
+        quality = self.qualities[len(self.qualities) // 2]
+        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality)
+
+    def drift(self, file: Path) -> str:
+        """Why a decoder that is not bit-exact is an error."""
+        return (
+            f"{file}: a fresh process decodes other frames than the encoder reconstructed; decode on the same "
+            f"device and with the same number of threads, or report it with the file"
+        )

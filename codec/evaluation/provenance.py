@@ -1,7 +1,8 @@
-"""What a number was made with: versions, commit, threads. No dates, so equal conditions are equal text."""
+"""What a number was made with: versions, commit, machine. No dates, so equal conditions are equal text."""
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,20 @@ from codec.training.record import git_commit, versions
 PACKAGES = ("bjontegaard", "torchvision", "av")
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of what takes part, the git commit of the code, the machine's kind and threads."""
+def provenance(threads: int | None = None) -> dict[str, Any]:
+    """Versions of what takes part, the git commit of the code, the machine's kind and threads (by default torch's)."""
     own = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "versions": versions() | own,
-        "git_commit": git_commit(),
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "threads": torch.get_num_threads()},
-    }
+    return {"versions": versions() | own, "git_commit": git_commit(), "machine": machine(threads or torch.get_num_threads())}
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The kind of machine, without its name."""
+    return {"system": f"{platform.system()} {platform.machine()}", "cpu": processor(), "threads": threads}
+
+
+def processor() -> str:
+    """What the CPU is called; its architecture where the system does not say."""
+    said = Path("/proc/cpuinfo")
+    lines = said.read_text().splitlines() if said.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,6 +1,7 @@
 """Learned perceptual image patch similarity, as a metric and as a training loss."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lpips
@@ -72,9 +73,18 @@ class Lpips(nn.Module):
                 (31 x 31 for alex, 16 x 16 for vgg).
         """
         self.check(reference, decoded)
-        features = zip(self.features(reference), self.features(decoded), self.heads, strict=True)
-        terms = [head(difference(a, b)).mean(dim=(1, 2, 3)) for a, b, head in features]
+        return self.distance(self.features(reference), self.features(decoded))
+
+    def distance(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        """The distances `(B,)` of images whose features are known."""
+        layers = zip(first, second, self.heads, strict=True)
+        terms = [head(difference(a, b)).mean(dim=(1, 2, 3)) for a, b, head in layers]
         return torch.stack(terms).sum(dim=0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The five layers of the backbone, `(B, C, h, w)` each."""

@@ -31,7 +31,7 @@ def rd_figure(
     """Curves of all codecs in one metric, with the BD-rates written over the panels.
 
     A standard codec is drawn in the tuning that is fair to the metric. A distance such as LPIPS keeps its own numbers
-    on an inverted log axis, on which lengths are those BD-rate integrates.
+    on an inverted log axis, on which lengths are those BD-rate integrates; a similarity such as MS-SSIM is drawn alike.
 
     Args:
         clips: which to draw, all by default.
@@ -61,7 +61,7 @@ def draw_panel(panel: Axes, result: RDResult, metric: str, clip: str, theme: The
         points = sorted(drawn(result.points, codec, clip, metric), key=lambda point: point.bpp)
         panel.plot(
             [point.bpp for point in points],
-            [point.metrics[metric] for point in points],
+            [height_of(axis, point.metrics[metric]) for point in points],
             color=theme.lines[index % len(theme.lines)],
             marker=MARKERS[index % len(MARKERS)],
             markeredgecolor=theme.paper,
@@ -74,6 +74,11 @@ def draw_panel(panel: Axes, result: RDResult, metric: str, clip: str, theme: The
     scale_quality(panel, axis)
 
 
+def height_of(axis: Axis, value: float) -> float:
+    """What is drawn: the value, or how far a similarity such as MS-SSIM is from its best."""
+    return value if axis.best is None else abs(axis.best - value)
+
+
 def drawn(points: Sequence[Point], codec: str, clip: str, metric: str) -> list[Point]:
     """The points of one curve that have a place on its axis."""
     axis = axis_of(metric)
@@ -83,20 +88,20 @@ def drawn(points: Sequence[Point], codec: str, clip: str, metric: str) -> list[P
 
 def scale_quality(panel: Axes, axis: Axis) -> None:
     """Make up mean better, and say so."""
-    if not axis.distance:
+    if axis.best is None:
         panel.set_ylabel(f"{axis.title} in {axis.unit}, better ↑")
         return
     panel.set_yscale("log")
-    few_plain_ticks(panel, "y")
+    few_plain_ticks(panel, "y", axis.best)
     panel.invert_yaxis()
-    panel.set_ylabel(f"{axis.title} (log, inverted), better ↑")
+    panel.set_ylabel(f"{axis.title} (log{', inverted' if axis.distance else ' to the best'}), better ↑")
 
 
-def few_plain_ticks(panel: Axes, which: str) -> None:
-    """0.05, 0.1, 0.2 in place of powers of ten."""
+def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
+    """0.05, 0.1, 0.2 in place of powers of ten; or how far they are from `best`."""
     axis = getattr(panel, f"{which}axis")
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(best - value):g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.set_tick_params(which="minor", length=0)
 

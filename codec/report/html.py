@@ -1,54 +1,82 @@
 """`report.html`: an evaluation on one page that opens from disk, asks the network for nothing and can be mailed."""
 
-import base64
-import io
+import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from matplotlib.figure import Figure
+from markupsafe import Markup, escape
 
 from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
+from codec.evaluation.bd_rate import Comparison
 from codec.evaluation.rd import RDResult
-from codec.report.figures import rd_figure
-from codec.report.markdown import bd_markdown
-from codec.report.page import PAGE
-from codec.report.text import pair, percent, rounded, share
-from codec.report.theme import DARK, LIGHT, Theme
+from codec.report.content import page_content
+from codec.report.pack import LOSS
+from codec.report.pictures import SOURCE, Pictures
+from codec.report.summary import summaries
+from codec.report.text import decibels, interval, pair, percent, rounded, share
+
+PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("dom", "axes", "chart", "curves", "complexity", "time", "video", "stage", "steer", "compare", "report")
+TITLE = "Corvid: rate and quality"
 
 
-def write_report(
-    result: RDResult, comparisons: Sequence[Comparison], output: Path, title: str = "Corvid: rate and quality"
-) -> list[Path]:
-    """Write `rd_<metric>.png` for every metric, `bd_rate.md`, and `report.html` with pictures in light and dark.
-
-    Returns:
-        The files that were written, the page last.
-    """
-    files = []
-    for metric in result.metrics():
-        files.append(output / f"rd_{metric}.png")
-        files[-1].write_bytes(png(rd_figure(result, comparisons, metric)))
-    files.append(output / "bd_rate.md")
-    files[-1].write_text(bd_markdown(comparisons), encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = environment.from_string(PAGE).render(
+def report_page(result: RDResult, comparisons: Sequence[Comparison], pictures: Pictures, title: str = TITLE) -> str:
+    """The whole page as text."""
+    return render(
+        "report.html.j2",
+        SCRIPTS,
+        page_content(result, comparisons, pictures),
+        pictures,
         title=title,
-        clips=result.clips(),
+        result=result,
+        summaries=summaries(result, comparisons),
         tables=tables(comparisons),
-        metrics=[metric_section(result, comparisons, metric) for metric in result.metrics()],
+        rules=result.conditions.get("metrics", {}),
+        titles={name: axis_of(name).title for name in result.metrics()},
         columns=["clip", "codec", "tune", "quality", "kB", "kbps", "bpp", *result.metrics(), "encode s", "decode s"],
         points=rows(result),
         kind_columns=["clip", "codec", "quality", "frames", "intra bpp", "intra PSNR", "predicted bpp", "predicted PSNR"],
         kinds=kind_rows(result),
-        conditions=result.conditions,
+        loss=LOSS,
+        least=min((min(pack.decibels) for pack in pictures.packs.values()), default=None),
+        originals=[clip for clip in result.clips() if f"{SOURCE}:{clip}" in pictures.packs],
+        missing=pictures.missing,
+        shown=pictures.frames,
     )
-    page = output / "report.html"
-    page.write_text(text, encoding="utf-8")
-    return [*files, page]
+
+
+def render(template: str, scripts: Sequence[str], content: dict[str, Any], pictures: Pictures, **values: Any) -> str:
+    """A template with style, scripts, content and packs put into it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = breakable
+    code = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in scripts)
+    return environment.get_template(template).render(
+        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(f'(() => {{\n"use strict";\n{code}}})();'),
+        content=embedded(content),
+        packs={key: embedded(pack.to_json()) for key, pack in pictures.packs.items()},
+        **values,
+    )
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def embedded(content: dict[str, Any]) -> Markup:
+    """JSON that can stand in a script element: nothing in it ends the element or opens a comment."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def tables(comparisons: Sequence[Comparison]) -> list[list[dict[str, Any]]]:
@@ -64,41 +92,15 @@ def table_row(comparison: Comparison) -> dict[str, Any]:
         "title": axis_of(comparison.metric).title,
         "pair": pair(comparison),
         "clip": comparison.clip,
-        "mean": comparison.clip == MEAN,
+        "mean": comparison.is_mean,
         "rate": percent(rate),
+        "akima": percent(comparison.akima_percent),
+        "quality": decibels(comparison),
+        "interval": interval(comparison),
         "kind": "" if rate is None else "good" if rate < 0 else "bad",
         "overlap": share(comparison.overlap),
         "note": comparison.note,
     }
-
-
-def metric_section(result: RDResult, comparisons: Sequence[Comparison], metric: str) -> dict[str, Any]:
-    """A metric's curves, a picture a clip so that a narrow screen can stack them."""
-    return {
-        "title": axis_of(metric).title,
-        "rule": result.conditions.get("metrics", {}).get(metric, ""),
-        "pictures": [
-            {
-                "alt": f"{axis_of(metric).title} over bits per pixel, {clip}",
-                "light": embedded(result, comparisons, metric, clip, LIGHT),
-                "dark": embedded(result, comparisons, metric, clip, DARK),
-            }
-            for clip in result.clips()
-        ],
-    }
-
-
-def embedded(result: RDResult, comparisons: Sequence[Comparison], metric: str, clip: str, theme: Theme) -> str:
-    """The curves of one clip as a data URI."""
-    picture = png(rd_figure(result, comparisons, metric, [clip], theme))
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as PNG, the same bytes every time."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, facecolor=figure.get_facecolor(), metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def rows(result: RDResult) -> list[list[str]]:

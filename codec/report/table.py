@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
+from codec.evaluation.bd_rate import Comparison
 from codec.report.text import pair, percent, share
 
 
@@ -23,7 +23,7 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
         figure = name in ("BD-rate", "overlap")
         table.add_column(name, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
     for row in comparisons:
-        last = row.clip == MEAN
+        last = row.is_mean
         cells = (row.clip, axis_of(row.metric).title, percent(row.bd_rate_percent), share(row.overlap), row.note)
         table.add_row(*cells, style="bold" if last else None, end_section=last)
     return table

@@ -2,10 +2,24 @@
 
 from codec.evaluation.bd_rate import Comparison
 
+STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
 
 def percent(value: float | None) -> str:
     """A BD-rate with its sign, `−12.3 %`, or a dash when there is none."""
     return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
+
+
+def interval(row: Comparison) -> str:
+    """The bootstrap interval of a mean, `−15.1 to −9.4`, or nothing when there is none."""
+    if row.low is None or row.high is None:
+        return ""
+    return f"{row.low:+.1f} to {row.high:+.1f}".replace("-", "−")
+
+
+def decibels(row: Comparison) -> str:
+    """A BD-quality with its sign, or a dash when there is none."""
+    return "–" if row.bd_quality is None else f"{row.bd_quality:+.2f}".replace("-", "−")
 
 
 def share(value: float) -> str:
@@ -16,6 +30,14 @@ def share(value: float) -> str:
 def rounded(value: float | None) -> str:
     """A metric's value with four significant digits, or a dash when there is none."""
     return "–" if value is None else f"{value:.4g}"
+
+
+def amount(value: float | None) -> str:
+    """A count or a speed with three digits, `2.94 M`, or a dash when there is none."""
+    if value is None:
+        return "–"
+    size, unit = next(((size, unit) for size, unit in STEPS if value >= size), (1, ""))
+    return f"{value / size:.3g} {unit}".rstrip()
 
 
 def pair(comparison: Comparison) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.anchors import X265, ffmpeg, x265
+from codec.anchors import X265, ffmpeg
 from codec.errors import CodecError
 from codec.metrics import psnr
 from data.source import SourceClip
@@ -92,5 +92,5 @@ def test_errors_carry_what_ffmpeg_said(clip: Clips, tmp_path: Path):
     source = clip(64, 64, 2)
     file = X265().code(source, 30, "psnr", tmp_path).file
     with pytest.raises(CodecError, match="decoded 2 frames of 64x64, 3 were encoded"):
-        x265.decode(file, dataclasses.replace(source, frames=3))
+        X265().decode(file, dataclasses.replace(source, frames=3))
     assert ffmpeg.version()

@@ -18,7 +18,8 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_one_command_writes_everything(clips: list[Path], tmp_path: Path):
     """Catches a config that does not compose, a file that is not written, and a path that is not printed."""
-    done = call(f"clips={clips[0]}", "frames=2", f"output={tmp_path}", "metrics=[psnr_rgb]", "anchors=[x265_medium]")
+    anchor = "anchors=[{x265_medium: {qualities: [20, 24, 28, 32, 36, 40]}}]"
+    done = call(f"clips={clips[0]}", "frames=2", f"output={tmp_path}", "metrics=[psnr_rgb]", anchor, "jobs=2")
     assert done.returncode == 0, done.stderr
     for name in ("rd.json", "bd_rate.json", "rd_psnr_rgb.png", "report.html"):
         assert (tmp_path / name).is_file() and str(tmp_path / name) in done.stdout
@@ -30,9 +31,16 @@ def test_one_command_writes_everything(clips: list[Path], tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["anchors=[hevc]"], "no 'hevc' in conf/anchor; choose from all_intra, x265_medium"),
+        (["anchors=[hevc]"], "no 'hevc' in conf/anchor; choose from all_intra, "),
+        (
+            ["anchors=[{x265_medium: {qp: 3}}]"],
+            "x265_medium has no field qp; conf/anchor/x265_medium.yaml has _target_, name, preset",
+        ),
+        (["anchors=[hm]"], "hm: encoder: not given; give paths of your build of HM"),
+        (["jobs=0"], "jobs: 0; give 1 or more"),
+        (["launcher=pbs"], "launcher: 'pbs' is unknown; choose one of local, slurm"),
         (["anchors=[all_intra]"], "all_intra: no checkpoint; name one with checkpoint=FILE_OR_RUN"),
-        (["metrics=[vmaf]"], "choose from psnr_rgb"),
+        (["metrics=[ssimulacra]"], "choose from psnr_rgb"),
         (["clips=no/such/clip.mp4"], "no/such/clip.mp4"),
         (["clips=???"], "clips"),
     ],

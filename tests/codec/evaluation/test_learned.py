@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from codec.checkpoint import build_codec, save_checkpoint
+from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.errors import CodecError
 from codec.evaluation import fresh, learned
 from codec.evaluation.learned import LearnedCodec
@@ -67,13 +68,29 @@ def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_pat
 
 def test_intra_and_predicted_frames_are_reported_apart(checkpoint: str, source: SourceClip, tmp_path: Path):
     """Catches intra frames hidden in a mean, and bytes that belong to neither kind."""
-    extra = LearnedCodec(checkpoint).code(source, 40, None, tmp_path).extra
-    intra, predicted = extra["by_kind"]["intra"], extra["by_kind"]["predicted"]
-    assert [intra["bytes"], predicted["bytes"]] == extra["frame_bytes"]
-    assert intra["bpp"] == pytest.approx(8 * extra["frame_bytes"][0] / source.width / source.height)
+    result = LearnedCodec(checkpoint).code(source, 40, None, tmp_path)
+    intra, predicted = result.extra["by_kind"]["intra"], result.extra["by_kind"]["predicted"]
+    assert [intra["bytes"], predicted["bytes"]] == result.frame_bytes
+    assert intra["bpp"] == pytest.approx(8 * result.frame_bytes[0] / source.width / source.height)
     assert intra["psnr_rgb"] != predicted["psnr_rgb"] > 20
     alone = LearnedCodec(checkpoint, intra_period=1).code(source, 40, None, tmp_path).extra["by_kind"]
     assert set(alone) == {"intra"} and alone["intra"]["frames"] == 2
+
+
+def test_a_kept_file_is_decoded_again(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches a file of the cache that is scored with other frames than those it was made for."""
+    coder = LearnedCodec(checkpoint)
+    result = coder.code(source, 20, None, tmp_path)
+    assert torch.equal(coder.decode(result.file, source).rgb, result.decoded)
+
+
+def test_what_coding_costs(checkpoint: str, source: SourceClip):
+    """Catches figures that are missing, and operations of another codec's parts or of the wrong direction."""
+    cost = LearnedCodec(checkpoint).complexity(source)
+    assert cost["parameters"] == sum(p.numel() for p in load_codec(checkpoint).parameters())
+    assert cost["encode_kmac"] > cost["decode_kmac"] > 0
+    assert cost["encode_fps"] > 0 < cost["decode_fps"] and cost["encode_memory_mb"] > 100 < cost["decode_memory_mb"]
+    assert (cost["size"], cost["frames"]) == ("45x33", 2)
 
 
 def test_no_checkpoint_is_said():

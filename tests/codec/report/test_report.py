@@ -1,31 +1,20 @@
 """Figures, the terminal's table and the HTML page."""
 
 import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from report_results import FRAMES, FlatFrames, result
 from rich.console import Console
 
-from codec.evaluation import Comparison, Point, RDResult, compare
-from codec.report import bd_tables, rd_figure, write_report
-
-
-def result(clips: int = 2) -> RDResult:
-    """Two codecs, one of them with two tunings, on clips with awkward names; one point without LPIPS."""
-    points = []
-    for number in range(clips):
-        for codec, tune, dearer in (("ours", None, 1.5), ("x265", "psnr", 1), ("x265", "default", 1.1)):
-            for quality, psnr in enumerate((30, 33, 36, 39)):
-                metrics = {"psnr_rgb": float(psnr), "lpips_alex": 10 ** (-psnr / 25) if quality or tune else None}
-                size = {"frames": 5, "width": 64, "height": 48, "fps": 25.0}
-                cost = {"bytes": int(dearer * 300 * 2**quality), "encode_seconds": 1.0, "decode_seconds": 0.5}
-                kinds = {"intra": {"bpp": 0.5, "psnr_rgb": 41.256}}
-                rest = {"metrics": metrics, "file": "f", "extra": {"tune": tune} | ({} if tune else {"by_kind": kinds})}
-                points.append(Point(codec, f"clip <{number}> & co", quality, **size, **cost, **rest))
-    return RDResult({"versions": {"torch": "2"}, "metrics": {"psnr_rgb": "dB"}, "note": "<b>"}, points)
+from codec.evaluation import Comparison, compare
+from codec.report import bd_tables, pictures_of, rd_figure, write_report
+from codec.report.html import report_page
+from codec.report.write import drawn_as
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +22,20 @@ def comparisons() -> list[Comparison]:
     return compare(result(), ["x265"], ["ours"])
 
 
+@pytest.fixture(scope="module")
+def written(comparisons: list[Comparison], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report, pictures and all."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(result(), comparisons, folder, pictures_of(result(), FlatFrames(), ["ours", "x265"]))
+    return folder
+
+
 def test_a_panel_a_clip_with_better_up(comparisons: list[Comparison]):
     """Catches LPIPS drawn upside down, the wrong tuning's curve, points without a value, and a missing panel."""
     for metric, drawn in (("psnr_rgb", [4, 4]), ("lpips_alex", [3, 4])):
         figure = rd_figure(result(), comparisons, metric)
         panels = [axes for axes in figure.axes if axes.lines]
-        assert [axes.get_title(loc="left") for axes in panels] == ["clip <0> & co", "clip <1> & co"]
+        assert [axes.get_title(loc="left") for axes in panels] == ["clip <0> & co", "one_1"]
         for axes in panels:
             assert [len(line.get_xdata()) for line in axes.lines] == drawn
             assert "better ↑" in axes.get_ylabel() and axes.get_xscale() == "log"
@@ -76,7 +73,7 @@ class Collector(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.sources += [value or "" for name, value in attributes if name in ("src", "srcset", "href", "action")]
-        if tag not in ("meta", "img", "source", "br"):
+        if tag not in ("meta", "img", "source", "br", "link", "input", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -86,30 +83,38 @@ class Collector(HTMLParser):
         self.text += data
 
 
-def test_the_page_is_whole_and_asks_the_network_for_nothing(comparisons: list[Comparison], tmp_path: Path):
+def test_the_page_is_whole_and_asks_the_network_for_nothing(written: Path):
     """Catches a picture, script or font fetched from elsewhere, names that are taken for tags, and unclosed ones."""
-    files = write_report(result(), comparisons, tmp_path)
-    assert [file.name for file in files] == ["rd_psnr_rgb.png", "rd_lpips_alex.png", "bd_rate.md", "report.html"]
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files[:2])
-    text = files[-1].read_text()
+    text = (written / "report.html").read_text()
     page = Collector()
     page.feed(text)
-    assert not page.open and "http" not in text and "<script" not in text and "@import" not in text
-    assert len(page.sources) == 2 * 2 * 2
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    for expected in ("clip <0> & co", "ours against x265", "+50.0 %", "mean", "better", "<b>", "41.26"):
+    assert not page.open and "@import" not in text and "url(" not in text
+    assert set(page.sources) <= {"data:,"} | {source for source in page.sources if source.startswith("#")}
+    assert re.findall(r"https?://[^\s\"']*", text) == ["http://www.w3.org/2000/svg"]
+    for expected in ("clip <0> & co", "+50.0 %", "mean", "<b>", "41.26", "2.9 M", f"first {FRAMES}"):
         assert expected in page.text
     assert "prefers-color-scheme: dark" in text and "width=device-width" in text
 
 
-def test_equal_results_give_equal_files(comparisons: list[Comparison], tmp_path: Path):
-    """Catches dates and random identifiers in pictures and page."""
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder in folders:
-        folder.mkdir()
-        write_report(result(1), comparisons[:1], folder)
-    for name in ("rd_psnr_rgb.png", "report.html"):
-        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+def test_figures_and_tables_for_papers(written: Path):
+    """Catches a format that is missing or is not what its name says, and a LaTeX table that does not compile for a `_`."""
+    files = {file.name: file.read_bytes() for file in written.iterdir()}
+    for name in ("rd_psnr_rgb", "rd_lpips_alex", "rd_complexity"):
+        assert files[f"{name}.png"].startswith(b"\x89PNG") and files[f"{name}.pdf"].startswith(b"%PDF")
+        assert b"<svg" in files[f"{name}.svg"]
+    latex = files["bd_rate.tex"].decode()
+    assert r"ours against x265 & PSNR RGB & LPIPS AlexNet \\" in latex and r"one\_1 & $+50.0$" in latex
+    assert r"clip \textless{}0\textgreater{} \& co" in latex
+    assert "| ours | +50.0 % |" in files["summary.md"].decode()
+
+
+def test_equal_results_give_equal_files(comparisons: list[Comparison]):
+    """Catches dates and random identifiers in figures, pictures and page."""
+    pages = [report_page(result(), comparisons, pictures_of(result(), FlatFrames(), ["ours", "x265"])) for _ in range(2)]
+    assert pages[0] == pages[1]
+    for kind in ("png", "svg", "pdf"):
+        files = [drawn_as(rd_figure(result(1), comparisons, "psnr_rgb"), kind) for _ in range(2)]
+        assert files[0] == files[1], kind
 
 
 def test_the_terminal_shows_rate_overlap_and_note():
@@ -126,9 +131,8 @@ def test_the_terminal_shows_rate_overlap_and_note():
         assert expected in text
 
 
-def test_markdown_has_a_row_a_comparison(comparisons: list[Comparison], tmp_path: Path):
+def test_markdown_has_a_row_a_comparison(comparisons: list[Comparison], written: Path):
     """Catches a comparison that the table to publish leaves out, and a page without its table."""
-    write_report(result(), comparisons, tmp_path)
-    rows = (tmp_path / "bd_rate.md").read_text().splitlines()
+    rows = (written / "bd_rate.md").read_text().splitlines()
     assert len(rows) == 2 + len(comparisons)
-    assert all(row.startswith("| ours against x265 |") and row.count("|") == 7 for row in rows[2:])
+    assert all(row.startswith("| ours against x265 |") and row.count("|") == 10 for row in rows[2:])

@@ -1,0 +1,97 @@
+"""A file of a standard codec read as ffprobe would: its pictures, what each of them took, and of which type it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.error import FFmpegError
+
+from codec.anchors.planes import Planes
+from codec.errors import CodecError
+from data.decode import STRICT, decoder_errors
+
+FORMATS = {".hevc": "hevc", ".h264": "h264", ".obu": "obu", ".vvc": "vvc"}
+TYPES = {1: "I", 2: "P", 3: "B"}
+BITS = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10}
+
+
+@dataclass(frozen=True)
+class DecodedFile:
+    """What a file holds.
+
+    Attributes:
+        planes: 8 bits: of a stream of 10 bits rounded, as reference decoders do it.
+        frame_bytes: of each picture in the order of showing, headers before it included; their sum is the file's size.
+        frame_types: a letter a picture, in the order of showing: I, P or B.
+    """
+
+    planes: Planes
+    frame_bytes: list[int]
+    frame_types: str
+
+
+def read_file(file: Path, frames: int, width: int, height: int) -> DecodedFile:
+    """Decode a raw stream of HEVC, H.264, AV1 or VVC with PyAV.
+
+    Args:
+        file: ends in one of `FORMATS`.
+        frames: how many were encoded.
+        width, height: of the original; the padding behind them is cropped.
+
+    Raises:
+        CodecError: the file is damaged, of another format, or holds other frames than were encoded.
+    """
+    try:
+        pictures, order, sizes = _decoded(file)
+    except (FFmpegError, OSError) as error:
+        raise CodecError(f"{file}: cannot be decoded ({error}); code it again") from error
+    shown = {(picture.width, picture.height) for picture in pictures}
+    if len(pictures) != frames or shown != {(width + width % 2, height + height % 2)}:
+        size = " and ".join(f"{wide}x{tall}" for wide, tall in sorted(shown))
+        raise CodecError(f"{file}: decoded {len(pictures)} frames of {size}, {frames} were encoded of {width}x{height}")
+    if sorted(order) != list(range(frames)):
+        raise CodecError(f"{file}: {len(sizes)} coded pictures for {frames} frames, or some shown twice; it cannot be scored")
+    types = "".join(TYPES.get(int(picture.pict_type), "?") for picture in pictures)
+    return DecodedFile(_planes(pictures, width, height), [sizes[number] for number in order], types)
+
+
+def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
+    """The pictures as they are shown, for each the number of its packet, and the bytes of every packet."""
+    pictures: list[av.VideoFrame] = []
+    sizes: list[int] = []
+    with decoder_errors() as errors, av.open(str(file), format=FORMATS[file.suffix]) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        context.thread_count, context.options = 1, STRICT
+        for packet in container.demux(stream):
+            if packet.size:
+                packet.pts = packet.dts = len(sizes)  # a raw stream has no times: pictures carry the number of their packet
+                sizes.append(packet.size)
+            pictures += context.decode(packet if packet.size else None)
+        if errors:
+            raise CodecError(f"{file}: damaged ({errors[0][2].strip()}); code it again")
+    return pictures, [picture.pts for picture in pictures], sizes
+
+
+def _planes(pictures: list[av.VideoFrame], width: int, height: int) -> Planes:
+    """Cropped and rounded to 8 bits."""
+    sizes = [(height, width), *2 * [((height + 1) // 2, (width + 1) // 2)]]
+    found = []
+    for number, (tall, wide) in enumerate(sizes):
+        lines = np.empty((len(pictures), tall, wide), np.uint8)
+        for picture, out in zip(pictures, lines, strict=True):
+            out[:] = _plane(picture, number)[:tall, :wide]
+        found.append(torch.from_numpy(lines))
+    return found[0], found[1], found[2]
+
+
+def _plane(picture: av.VideoFrame, number: int) -> np.ndarray:
+    """One plane as 8 bits, with the padding at the end of its lines."""
+    if picture.format.name not in BITS:
+        raise CodecError(f"decoded pictures are {picture.format.name}; 4:2:0 of 8 or 10 bits expected")
+    bits, plane = BITS[picture.format.name], picture.planes[number]
+    kind = np.dtype(np.uint8 if bits == 8 else "<u2")
+    lines = np.frombuffer(plane, kind)[: plane.height * (plane.line_size // kind.itemsize)].reshape(plane.height, -1)
+    return lines if bits == 8 else np.minimum((lines + (1 << bits - 9)) >> (bits - 8), 255)

@@ -1,0 +1,207 @@
+"""Standard codecs: what all of them have in common, from a clip's planes to a file, and back."""
+
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from codec.anchors import ffmpeg, process
+from codec.anchors.bitstream import FORMATS, DecodedFile, read_file
+from codec.anchors.coder import CodedResult, Decoded
+from codec.anchors.planes import pad_to_even, rgb_to_planes, to_bytes
+from codec.errors import CodecError
+from data.colour import planes_to_rgb
+from data.source import SourceClip
+
+RGB_SOURCE = "4:2:0 planes made from the RGB frames (the source has none)"
+OWN_PLANES = "the source's own 4:2:0 planes"
+DEFAULT = "default"  # tuning: as the encoder comes
+REPEATS = 5
+LONG = 10.0  # seconds
+QUIET = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is encoded: a file of raw planes, as numbers or, in a command to quote, as words."""
+
+    file: str
+    size: str
+    fps: str
+    frames: str
+
+
+@dataclass(frozen=True)
+class StandardCodec(ABC):
+    """An encoder at fixed QP, run as another program. A family says how it is called.
+
+    Args:
+        name: what tables call it.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
+        qualities: QPs in the encoder's scale.
+        tunes: a curve each: "psnr", scored in PSNR and MS-SSIM, or "default", the encoder's own psycho-visual tuning.
+        legacy: where old lines are measured, why nobody should take them for today's anchor; empty otherwise.
+    """
+
+    name: str
+    intra_period: int
+    qualities: Sequence[int]
+    tunes: Sequence[str | None]
+    legacy: str = ""
+
+    suffix: ClassVar[str]
+    bits: ClassVar[int] = 8  # of the raw planes it is fed
+    coarsest: ClassVar[int]
+    finest: ClassVar[int] = 0
+    measured_frames: ClassVar[int] = 33
+
+    def __post_init__(self) -> None:
+        wrong = [quality for quality in self.qualities if not self.finest <= quality <= self.coarsest]
+        if wrong or not self.qualities:
+            between = f"between {self.finest} and {self.coarsest}"
+            raise CodecError(f"{self.name}: qualities {list(self.qualities)}; give QPs {between}")
+        if self.intra_period != -1 and self.intra_period < 1:
+            raise CodecError(f"{self.name}: intra_period: {self.intra_period}; give -1 (only the first frame) or 1 and more")
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Of the encoder and what runs it."""
+
+    @abstractmethod
+    def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
+        """The whole command, executable first."""
+
+    def settings(self) -> dict[str, Any]:
+        """Versions and the command without its numbers."""
+        shot = Shot("CLIP.yuv", "WIDTHxHEIGHT", "FPS", "FRAMES")
+        return {
+            **self.versions(),
+            "command": shown(self.command(shot, "QP", "TUNE", f"OUT{self.suffix}")),
+            "intra_period": self.intra_period,
+            "tunes": list(self.tunes),
+            "seconds": "wall time of the encoder's process, and of decoding with PyAV",
+            **({"legacy": self.legacy} if self.legacy else {}),
+        }
+
+    def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
+        """Encode to a raw stream of planes padded to even sides, decode it, crop, and convert to RGB.
+
+        The conversion to RGB is the one that made `source.rgb`, so a codec that changed nothing would have no error.
+
+        Raises:
+            CodecError: the encoder failed (with its stderr), or the file holds other frames.
+        """
+        file = folder / f"{source.name}_{tune}_qp{quality}{self.suffix}"
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            shot = raw_file(source, Path(scratch), self.bits)
+            started = time.perf_counter()
+            process.run(self.command(shot, str(quality), tune, str(file.absolute())), folder=Path(scratch))
+            encoded = time.perf_counter()
+        quoted = Shot("CLIP.yuv", shot.size, shot.fps, shot.frames)
+        reading = time.perf_counter()
+        found = self.read(file, source)
+        ended = time.perf_counter()
+        return CodedResult(
+            file=file,
+            bytes=file.stat().st_size,
+            decoded=planes_to_rgb(*found.planes, source.colour),
+            encode_seconds=encoded - started,
+            decode_seconds=ended - reading,
+            extra={
+                "command": shown(self.command(quoted, str(quality), tune, f"OUT{self.suffix}")),
+                "input": OWN_PLANES if source.planes else RGB_SOURCE,
+                "frame_types": found.frame_types,
+            },
+            planes=found.planes,
+            frame_bytes=found.frame_bytes,
+        )
+
+    def read(self, file: Path, source: SourceClip) -> DecodedFile:
+        """What `file`, made of `source`, holds."""
+        return read_file(file, source.frames, source.width, source.height)
+
+    def decode(self, file: Path, source: SourceClip) -> Decoded:
+        """The frames of a file that was made of `source`."""
+        planes = self.read(file, source).planes
+        return Decoded(planes_to_rgb(*planes, source.colour), planes)
+
+    def complexity(self, source: SourceClip) -> dict[str, Any]:
+        """Speed and memory of the encoder and of ffmpeg's decoder, alone, one thread each.
+
+        Frames a second are of all frames but the first: its time, and that of starting, is taken off.
+        """
+        quality, tune = self.qualities[len(self.qualities) // 2], self.tunes[0]
+        frames = min(source.frames, self.measured_frames)
+        encoded: dict[int, process.Taken] = {}
+        decoded: dict[int, process.Taken] = {}
+        with tempfile.TemporaryDirectory() as scratch:
+            for count in sorted({1, frames}):
+                shot = raw_file(source, Path(scratch), self.bits, count)
+                file = str(Path(scratch) / f"out{self.suffix}")
+                encoded[count] = repeated(self.command(shot, str(quality), tune, file), Path(scratch))
+                reading = ["-threads", "1", "-f", FORMATS[self.suffix], "-i", file, "-f", "null", "-"]
+                decoded[count] = repeated(ffmpeg.command(reading), Path(scratch))
+        return {
+            **dict.fromkeys(("parameters", "encode_kmac", "decode_kmac")),
+            **{"encode_fps": speed_of(encoded), "decode_fps": speed_of(decoded)},
+            **{"encode_memory_mb": round(encoded[frames].memory_mb, 1), "decode_memory_mb": round(decoded[frames].memory_mb, 1)},
+            **{"threads": 1, "size": f"{source.width}x{source.height}", "frames": frames, "quality": quality},
+        }
+
+
+def raw_file(source: SourceClip, folder: Path, bits: int, frames: int | None = None) -> Shot:
+    """Write the planes of `source`, padded to even sides, or of its first `frames`."""
+    count = frames or source.frames
+    planes = source.planes or rgb_to_planes(source.rgb[:count], source.colour)
+    padded = pad_to_even((planes[0][:count], planes[1][:count], planes[2][:count]))
+    file = folder.absolute() / "planes.yuv"
+    file.write_bytes(to_bytes(padded, bits))
+    return Shot(str(file), f"{padded[0].shape[2]}x{padded[0].shape[1]}", str(source.fps), str(count))
+
+
+def repeated(command: Sequence[str], folder: Path) -> process.Taken:
+    """The median of `REPEATS` runs, of fewer where they take long."""
+    taken: list[process.Taken] = []
+    while len(taken) < REPEATS and sum(run.seconds for run in taken) < LONG:
+        taken.append(process.measure(command, folder))
+    return sorted(taken, key=lambda run: run.seconds)[len(taken) // 2]
+
+
+def speed_of(taken: dict[int, process.Taken]) -> float:
+    """Frames a second from runs over one frame and over more of them."""
+    frames = max(taken)
+    seconds = taken[frames].seconds - (taken[1].seconds if frames > 1 else 0)
+    return float(f"{max(1, frames - 1) / max(seconds, 1e-3):.3g}")
+
+
+def shown(command: Sequence[str]) -> str:
+    """The command as a paper would quote it: executable and files by their names, without what keeps ffmpeg quiet."""
+    name = Path(command[0]).name
+    words = [word for word in command[1:] if word not in QUIET]
+    return " ".join(["ffmpeg" if name.startswith("ffmpeg") else name, *words])
+
+
+class FfmpegCodec(StandardCodec):
+    """An encoder inside ffmpeg; `library` is ffmpeg's name of it, `said_version` where it says its version."""
+
+    library: ClassVar[str]
+    said_version: ClassVar[str]
+
+    @abstractmethod
+    def arguments(self, quality: str, tune: str | None) -> list[str]:
+        """What the encoder is told."""
+
+    def versions(self) -> dict[str, str]:
+        """Of ffmpeg and of the encoder inside it."""
+        own = ffmpeg.library_version(self.library, self.said_version)
+        return {"ffmpeg": ffmpeg.version(), self.library.removeprefix("lib"): own}
+
+    def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
+        """From raw planes to a raw stream."""
+        pixels = "yuv420p" if self.bits == 8 else f"yuv420p{self.bits}le"
+        reading = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", shot.size, "-r", shot.fps, "-i", shot.file]
+        coding = ["-c:v", self.library, *self.arguments(quality, tune)]
+        return ffmpeg.command(["-loglevel", "warning", *reading, *coding, "-f", FORMATS[self.suffix], "-y", output])

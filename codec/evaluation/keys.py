@@ -1,0 +1,100 @@
+"""Content as names: what a coded file and its scores depend on, hashed."""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import codec
+import data
+from codec.anchors import Coder, StandardCodec
+from data.sequences import Sequence as VideoSequence
+
+LENGTH = 32
+_READERS = ("av", "numpy")
+_NETWORKS = ("torch", "torchvision", "numpy", "compressai", "lpips", "pytorch-msssim", "DISTS-pytorch")
+_ANCHORS = ("codec/anchors", "data")
+_SCORES = ("codec/metrics", "codec/evaluation/measure.py", "codec/evaluation/vmaf.py", "codec/anchors/planes.py", "data")
+_LEARNED = ("codec", "data")
+_APART = ("codec/report", "codec/doctor", "codec/training", "codec/anchors", "codec/cli")  # of `codec`, what codes no clip
+
+
+def clip_hash(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files by their names."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return _hash([[file.name, clip_hash(file)] for file in files], 64)
+
+
+def clip_key(sha256: str, clip: VideoSequence, frames: int | None) -> str:
+    """Of the frames that are read of a clip of this hash."""
+    how = [clip.first, clip.frames, str(clip.fps), repr(clip.raw), frames]
+    return _hash([sha256, how, sources("data")])
+
+
+def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None) -> str:
+    """Of the file that `coder` makes of the clip of key `clip`."""
+    standard = isinstance(coder, StandardCodec)
+    code = sources(*(_ANCHORS if standard else _LEARNED))
+    with_ = libraries(*_READERS, *(() if standard else _NETWORKS))
+    return _hash([clip, type(coder).__qualname__, settings, quality, tune, code, own_source(coder), with_])
+
+
+def score_key(stream: str, rules: dict[str, str]) -> str:
+    """Of the scores, by the metrics' `rules`, of the file of key `stream`."""
+    return _hash([stream, rules, libraries(*_NETWORKS), sources(*_SCORES)])
+
+
+def complexity_key(coder: Coder, settings: dict[str, Any], clip: str, threads: int, machine: Any) -> str:
+    """Of what `coder` takes on this machine."""
+    return _hash([stream_key(clip, coder, settings, 0, None), threads, machine])
+
+
+@functools.cache
+def _own_source(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def own_source(coder: Coder) -> str:
+    """Of the file that holds a coder's class: it may come from elsewhere."""
+    return _own_source(type(coder).__module__)
+
+
+@functools.cache
+def libraries(*names: str) -> dict[str, str]:
+    """Versions of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def sources(*parts: str) -> str:
+    """Hash of the Python files below these folders of the packages: what they do is what they say."""
+    root = {"codec": Path(codec.__file__).parents[1], "data": Path(data.__file__).parents[1]}
+    files = [file for part in parts for file in _python_files(root[part.split("/")[0]], part)]
+    return _hash([[name, hashlib.sha256(file.read_bytes()).hexdigest()] for name, file in sorted(files)], 64)
+
+
+def _python_files(root: Path, part: str) -> Iterable[tuple[str, Path]]:
+    where = root / part
+    for file in [where] if where.is_file() else where.rglob("*.py"):
+        name = file.relative_to(root).as_posix()
+        if part != "codec" or not name.startswith(_APART):
+            yield name, file
+
+
+def _hash(content: Any, length: int = LENGTH) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,0 +1,31 @@
+"""Processes that end with the one that started them, and take with them what they have started."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.util import Finalize
+from types import FrameType
+
+from codec.anchors.process import kill_running
+
+
+def end_with_parent() -> None:
+    """In a new process: leave Ctrl-C to the parent; end on SIGTERM, or when the parent has ended in whatever way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), _end()), daemon=True).start()
+    Finalize(None, _end_children, exitpriority=1)  # a child of `multiprocessing` waits for its own children, which wait for work
+
+
+def _end_children() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+
+
+def _end(signal_number: int = 0, frame: FrameType | None = None) -> None:
+    kill_running()
+    _end_children()
+    os._exit(1)

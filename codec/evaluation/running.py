@@ -1,0 +1,181 @@
+"""How points are made: here one by one, here in several processes, or as jobs of a cluster."""
+
+import multiprocessing
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from codec.allocator import keep_freed_memory
+from codec.errors import CodecError
+from codec.evaluation.measure import Measure
+from codec.evaluation.memory import fitting
+from codec.evaluation.orphans import end_with_parent
+from codec.evaluation.store import Store
+from codec.evaluation.work import Task, perform
+from data.launch import LAUNCHERS, run_parts
+
+PRELOADED = ["codec.evaluation.evaluate", "codec.evaluation.learned", "codec.report"]  # once, for all processes
+
+
+@dataclass(frozen=True)
+class Running:
+    """How an evaluation is run; its result does not depend on it, times apart.
+
+    Attributes:
+        jobs: points that are made at once, each in a process; None: a core each, on an accelerator one.
+        threads: of torch in every process. Always the same, as the last digits of a float may depend on it.
+        launcher: "local", or "slurm" for jobs of a cluster.
+        slurm: `parts`, the jobs that the points are divided among; `at_once`, how many of them run; and options of submitit.
+        cache: folder of the store; None: `default_folder()`; False: nothing is kept.
+        complexity: measure what coding costs, too, one codec after the other.
+    """
+
+    jobs: int | None = 1
+    threads: int = 1
+    launcher: str = "local"
+    slurm: dict[str, Any] = field(default_factory=dict)
+    cache: str | Path | bool | None = None
+    complexity: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("jobs", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise CodecError(f"{name}: {value}; give 1 or more")
+        if self.launcher not in LAUNCHERS:
+            raise CodecError(f"launcher: {self.launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
+
+    def jobs_on(self, device: str) -> int:
+        """Points made at once, before memory is looked at."""
+        if self.jobs is not None:
+            return self.jobs
+        return cores() if device == "cpu" else 1
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_here(tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int) -> None:
+    """Make points on this machine; those that are finished stay when one fails.
+
+    Raises:
+        CodecError, DataError: of the first point that failed; or a process died.
+    """
+    with shown_progress(tasks) as done:
+        if min(jobs, len(tasks)) <= 1:
+            with torch_threads(threads):
+                for task in tasks:
+                    perform(task, measure, store)
+                    done(task)
+        else:
+            _run_in_processes(tasks, measure, store, min(jobs, len(tasks)), threads, done)
+
+
+def run_on_cluster(tasks: Sequence[Task], measure: Measure, store: Store, running: Running, needed: int) -> None:
+    """Divide the points among jobs of a cluster, whose nodes see the store, and wait for all of them.
+
+    Args:
+        needed: bytes a point may take; it limits how many a job makes at once.
+
+    Raises:
+        DataError: the cluster refuses, or jobs failed, each with its log; the points of the others are kept.
+    """
+    options = {"parts": 8, "at_once": 8, "cpus_per_task": running.jobs or 1, **running.slurm}
+    parts, at_once = min(options.pop("parts"), len(tasks)), options.pop("at_once")
+    jobs = min(running.jobs or options["cpus_per_task"], options["cpus_per_task"])
+    with store.workplace() as folder:
+        content = folder / "evaluation.pickle"
+        content.write_bytes(pickle.dumps((tasks, measure, store, jobs, running.threads, needed)))
+        run_parts(run_part, [(content, part, parts) for part in range(parts)], running.launcher, store.logs, at_once, **options)
+
+
+def run_part(content: Path, part: int, parts: int) -> None:
+    """In a job of a cluster: every so many of the points, so that slow codecs are spread."""
+    keep_freed_memory()
+    tasks, measure, store, jobs, threads, needed = pickle.loads(content.read_bytes())
+    run_here(tasks[part::parts], measure, store, fitting(jobs, needed, measure.device), threads)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch have so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def shown_progress(tasks: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
+    """A bar in a terminal, a line a point elsewhere."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("evaluating", total=len(tasks))
+
+        def done(task: Task) -> None:
+            progress.update(bar, advance=1, description=task.title)
+            if not progress.console.is_terminal:
+                print(f"evaluated {task.title}", file=sys.stderr)
+
+        yield done
+
+
+def _run_in_processes(
+    tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int, done: Callable[[Task], None]
+) -> None:
+    """Processes are forked from one that has only imported: soon there, and without state of ours."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    before = set(multiprocessing.active_children())
+    with store.workplace() as folder:
+        content = folder / "measure.pickle"
+        content.write_bytes(pickle.dumps((measure, store)))
+        pool = ProcessPoolExecutor(jobs, context, _begin, (content, threads))
+        try:
+            futures = {pool.submit(_perform, task): task for task in tasks}
+            for future in as_completed(futures):
+                _answer(future)
+                done(futures[future])
+            pool.shutdown()
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = isinstance(error, KeyboardInterrupt | BrokenProcessPool)
+            for process in set(multiprocessing.active_children()) - before if stopped else ():
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _answer(future: Future[None]) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise CodecError(f"evaluation: a process died ({error}); is there memory enough? Give fewer jobs=") from error
+
+
+def _begin(content: Path, threads: int) -> None:
+    """In a new process."""
+    end_with_parent()
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    _PROCESS["measure"], _PROCESS["store"] = pickle.loads(content.read_bytes())
+
+
+_PROCESS: dict[str, Any] = {}
+
+
+def _perform(task: Task) -> None:
+    perform(task, _PROCESS["measure"], _PROCESS["store"])

@@ -1,0 +1,135 @@
+"""Points as work: what is to be coded and scored, and doing one of them. Nothing here knows who does it, or how many at once."""
+
+import functools
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.anchors.coder import CodedResult, Coder, Decoder
+from codec.errors import CodecError
+from codec.evaluation.measure import Measure
+from codec.evaluation.rd import Point
+from codec.evaluation.store import Store, Stored
+from data.sequences import Sequence as VideoSequence
+from data.source import SourceClip, read_source
+
+FACTS = ("bytes", "encode_seconds", "decode_seconds", "frame_bytes", "extra")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One point: who codes which clip how, and under which keys file and scores are kept."""
+
+    coder: Coder
+    clip: VideoSequence
+    frames: int | None
+    quality: int
+    tune: str | None
+    stream_key: str
+    score_key: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{clip_name(self.clip.path)}: {self.coder.name} {self.quality}"
+
+
+def is_done(task: Task, store: Store) -> bool:
+    """Whether file and scores are kept."""
+    return store.scores(task.stream_key, task.score_key) is not None and store.find(task.stream_key) is not None
+
+
+@torch.inference_mode()
+def perform(task: Task, measure: Measure, store: Store) -> None:
+    """Code and score one point, or what is missing of it, into the store.
+
+    Raises:
+        CodecError: the codec failed, or decodes to frames of another shape.
+        DataError: the clip cannot be read.
+    """
+    source = source_of(task.clip, task.frames)
+    stored = store.find(task.stream_key)
+    coded = decoded_again(task, stored, source) if stored else None
+    if coded is None:
+        with store.workplace() as folder:
+            coded = task.coder.code(source, task.quality, task.tune, folder)
+            check_shape(task, coded, source)
+            facts = {name: getattr(coded, name) for name in FACTS}
+            store.keep(task.stream_key, folder, coded.file, facts | {"suffix": coded.file.suffix})
+    check_shape(task, coded, source)
+    if store.scores(task.stream_key, task.score_key) is None:
+        store.keep_scores(task.stream_key, task.score_key, vars(measure.score(source, coded)))
+
+
+def decoded_again(task: Task, stored: Stored, source: SourceClip) -> CodedResult | None:
+    """What a kept file holds; None when its coder cannot tell."""
+    if not isinstance(task.coder, Decoder):
+        return None
+    found = task.coder.decode(stored.file, source)
+    return CodedResult(stored.file, decoded=found.rgb, planes=found.planes, **{name: stored.facts[name] for name in FACTS})
+
+
+def check_shape(task: Task, coded: CodedResult, source: SourceClip) -> None:
+    """Frames of another shape are an error: missing pixels would count as perfect, or shift every other."""
+    if coded.decoded.shape != source.rgb.shape:
+        shapes = f"{tuple(coded.decoded.shape)}, the clip is {tuple(source.rgb.shape)}"
+        raise CodecError(f"{task.coder.name}: {source.name} at quality {task.quality} was decoded to {shapes}")
+
+
+def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Point:
+    """The point that `perform` has made, its file copied below `output`.
+
+    Args:
+        clip: what `Facts` of the clip say: `name`, `frames`, `width`, `height`, `fps`.
+
+    Raises:
+        CodecError: it is not in the store any more.
+    """
+    stored, scores = store.find(task.stream_key), store.scores(task.stream_key, task.score_key)
+    if stored is None or scores is None:
+        raise CodecError(f"{store.root}: {task.title} is gone; do not delete there while evaluations run, and start again")
+    facts = stored.facts
+    tune = f"_{task.tune}" if task.tune else ""
+    file = output / "streams" / task.coder.name / f"{clip['name']}{tune}_q{task.quality}{facts['suffix']}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(stored.file, file)
+    extra = {"tune": task.tune, **facts["extra"]}
+    extra |= {name: scores[name] for name in ("notes", "per_frame_every") if scores[name]}
+    return Point(
+        codec=task.coder.name,
+        clip=clip["name"],
+        quality=task.quality,
+        frames=clip["frames"],
+        width=clip["width"],
+        height=clip["height"],
+        fps=clip["fps"],
+        bytes=facts["bytes"],
+        metrics=scores["values"],
+        encode_seconds=round(facts["encode_seconds"], 4),
+        decode_seconds=round(facts["decode_seconds"], 4),
+        file=file.relative_to(output).as_posix(),
+        sha256=facts["sha256"],
+        frame_bytes=facts["frame_bytes"],
+        per_frame=scores["per_frame"],
+        extra=extra,
+    )
+
+
+def clip_name(path: Path) -> str:
+    """As `SourceClip` calls itself."""
+    return path.name if path.is_dir() else path.stem
+
+
+@functools.lru_cache(maxsize=1)
+def source_of(clip: VideoSequence, frames: int | None) -> SourceClip:
+    """The last clip read is kept: tasks come clip by clip."""
+    return read_source(clip, max_frames=frames)
+
+
+def coders_of(tasks: Sequence[Task]) -> list[Coder]:
+    """Each once, in order."""
+    return list({id(task.coder): task.coder for task in tasks}.values())

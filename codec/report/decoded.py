@@ -1,0 +1,116 @@
+"""The frames that a point's file decodes to, decoded again from the file."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from codec.anchors.bitstream import FORMATS, read_file
+from codec.checkpoint import checkpoint_file, load_codec, model_hash
+from codec.errors import CodecError
+from codec.evaluation.rd import Point, RDResult
+from codec.stream import decompress
+from codec.stream.container import read_stream
+from codec.stream.models import find_model
+from codec.video import VideoCodec
+from data.colour import Colour, planes_to_rgb
+from data.errors import DataError
+from data.sequences import Sequence as VideoSequence
+from data.source import SourceClip, read_source
+
+COLOUR = re.compile(r"(bt601|bt709) (full|limited)")
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Finds the files of a result, of its clips and of its codecs, and decodes them.
+
+    Args:
+        result: whose conditions say which colours a clip has.
+        folders: where `Point.file` is looked for, such as the folders of the `rd.json` that were merged.
+        checkpoints: files or run folders of learned codecs; those that wrote nothing here do no harm.
+        clips: the sources, to show the originals.
+    """
+
+    result: RDResult
+    folders: Sequence[Path]
+    checkpoints: Sequence[str | Path] = ()
+    clips: Sequence[VideoSequence | Path | str] = ()
+
+    def frames_of(self, point: Point, frames: int) -> Tensor:
+        """The first `frames` frames of a point, uint8 RGB `(T, 3, H, W)`.
+
+        Raises:
+            CodecError: its file is not there or is another one, cannot be decoded, or its checkpoint is not known.
+        """
+        file = self._file_of(point)
+        count = min(frames, point.frames)
+        if file.suffix == ".cvd":
+            return decompress(file, self._codec_of(file)).frames[:count]
+        if file.suffix not in FORMATS:
+            raise CodecError(f"{point.codec}: {file.suffix} files are not decoded for the report")
+        planes = read_file(file, point.frames, point.width, point.height).planes
+        return planes_to_rgb(*(plane[:count] for plane in planes), self._colour_of(point.clip))
+
+    def source_of(self, clip: str, frames: int) -> Tensor:
+        """The first frames of the original, uint8 RGB `(T, 3, H, W)`.
+
+        Raises:
+            CodecError: no source of that name was given, or it has another size than the conditions say.
+        """
+        named = [given for given in self.clips if _path(given).stem == clip or _path(given).name == clip]
+        if not named:
+            raise CodecError(f"{clip}: no source of that name; give it with --clips to show the original")
+        source = _read(named[0], frames)
+        expected = self.result.conditions.get("clips", {}).get(clip, {}).get("size", f"{source.width}x{source.height}")
+        if expected != f"{source.width}x{source.height}":
+            raise CodecError(f"{clip}: the source is {source.width}x{source.height}, the result was made on {expected}")
+        return source.rgb
+
+    def _file_of(self, point: Point) -> Path:
+        found = [folder / point.file for folder in self.folders if (folder / point.file).is_file()]
+        same = [file for file in found if not point.sha256 or _sha256(file) == point.sha256]
+        if not same:
+            why = "has changed since" if found else "is not there"
+            raise CodecError(f"{point.file}: {why}; keep the streams beside rd.json, or evaluate again")
+        return same[0]
+
+    def _codec_of(self, file: Path) -> VideoCodec:
+        header, _ = read_stream(file)
+        for checkpoint in self.checkpoints:
+            codec, name = _codec(str(checkpoint_file(checkpoint)))
+            if name == header.model:
+                return codec
+        return _codec(str(find_model(header.model, file)))[0]
+
+    def _colour_of(self, clip: str) -> Colour:
+        said = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))
+        found = COLOUR.search(said)
+        if not found:
+            raise CodecError(f"conditions.clips.{clip}.colour: {said!r}; a matrix and a range expected, as eval.py writes them")
+        return Colour(found.group(1), found.group(2) == "full", "recorded")
+
+
+@functools.lru_cache(maxsize=4)
+def _codec(checkpoint: str) -> tuple[VideoCodec, str]:
+    codec = load_codec(checkpoint)
+    return codec, model_hash(codec)
+
+
+def _read(clip: VideoSequence | Path | str, frames: int) -> SourceClip:
+    try:
+        return read_source(clip, max_frames=frames)
+    except DataError as error:
+        raise CodecError(str(error)) from error
+
+
+def _path(clip: VideoSequence | Path | str) -> Path:
+    return clip.path if isinstance(clip, VideoSequence) else Path(clip)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,2 @@
+// Starts what needs all other scripts.
+compareTool(document.getElementById("compare-tool"));

@@ -1,0 +1,68 @@
+"""The summary: a row a codec, its mean BD-rates against an anchor and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from codec.evaluation.axes import axis_of
+from codec.evaluation.bd_rate import MEAN, Comparison
+from codec.evaluation.rd import RDResult
+from codec.report.content import complexity_of
+from codec.report.text import amount, interval, percent
+
+COSTS = {
+    "parameters": "parameters",
+    "encode_kmac": "kMAC/px to encode",
+    "decode_kmac": "kMAC/px to decode",
+    "encode_fps": "fps to encode",
+    "decode_fps": "fps to decode",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure as a reader sees it; `kind` is good or bad, `detail` its interval, `note` what must be known about it."""
+
+    text: str
+    kind: str = ""
+    detail: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All codecs against one anchor: titles of the columns, then name and cells of every row."""
+
+    anchor: str
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+
+
+def summaries(result: RDResult, comparisons: Sequence[Comparison]) -> list[Summary]:
+    """A table an anchor, in the order of the comparisons; costs that no codec of a table has get no column."""
+    return [_summary(result, comparisons, anchor) for anchor in dict.fromkeys(row.anchor for row in comparisons)]
+
+
+def _summary(result: RDResult, comparisons: Sequence[Comparison], anchor: str) -> Summary:
+    rows = [row for row in comparisons if row.anchor == anchor and row.clip == MEAN]
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    codecs = list(dict.fromkeys(row.codec for row in rows))
+    costs = [name for name in COSTS if any(complexity_of(result, codec).get(name) is not None for codec in (*codecs, anchor))]
+    summary = Summary(anchor, [axis_of(metric).title for metric in metrics] + [COSTS[name] for name in costs])
+    for codec in codecs:
+        by_metric = {row.metric: row for row in rows if row.codec == codec}
+        cells = [rate_cell(by_metric.get(metric)) for metric in metrics]
+        summary.rows.append((codec, cells + _costs(result, codec, costs)))
+    summary.rows.append((anchor, [Cell("anchor")] * len(metrics) + _costs(result, anchor, costs)))
+    return summary
+
+
+def rate_cell(row: Comparison | None) -> Cell:
+    """A BD-rate with its interval."""
+    if row is None or row.bd_rate_percent is None:
+        return Cell("–", note=row.note if row else "")
+    return Cell(percent(row.bd_rate_percent), "good" if row.bd_rate_percent < 0 else "bad", interval(row), row.note)
+
+
+def _costs(result: RDResult, codec: str, names: Sequence[str]) -> list[Cell]:
+    found = complexity_of(result, codec)
+    return [Cell(amount(found.get(name))) for name in names]

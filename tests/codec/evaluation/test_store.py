@@ -1,0 +1,99 @@
+"""What is kept of evaluations, by content."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_up_codecs import Zipped
+
+from codec.anchors import X265
+from codec.errors import CodecError
+from codec.evaluation import keys
+from codec.evaluation.store import Store
+from data.sequences import Sequence
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def kept(store: Store, key: str, content: bytes) -> Path:
+    """Keep a file of this content; the file that is there afterwards."""
+    with store.workplace() as folder:
+        (folder / "a.hevc").write_bytes(content)
+        return store.keep(key, folder, folder / "a.hevc", {"bytes": len(content)}).file
+
+
+def test_a_kept_file_is_found_with_its_facts_and_scores(store: Store):
+    """Catches what is kept under one name and looked for under another, and workplaces that stay."""
+    assert store.find("k1") is None and store.scores("k1", "s1") is None
+    file = kept(store, "k1", b"stream")
+    store.keep_scores("k1", "s1", {"values": {"psnr_rgb": 30.0}})
+    assert store.find("k1").file == file and file.read_bytes() == b"stream" and file.suffix == ".hevc"
+    assert store.find("k1").facts["bytes"] == 6
+    assert store.scores("k1", "s1") == {"values": {"psnr_rgb": 30.0}} and store.scores("k1", "s2") is None
+    assert not list((store.root / "work").iterdir())
+
+
+def test_the_first_of_two_that_keep_the_same_wins(store: Store):
+    """Catches an evaluation that fails, or replaces a file under another's hands, because another was faster."""
+    assert kept(store, "k1", b"first") == kept(store, "k1", b"second")
+    assert store.find("k1").file.read_bytes() == b"first"
+
+
+def test_what_is_damaged_is_made_again(store: Store, caplog: pytest.LogCaptureFixture):
+    """Catches a flipped bit or half a file of facts that is reported as the codec's."""
+    kept(store, "k1", b"stream").write_bytes(b"strean")
+    assert store.find("k1") is None and "damaged" in caplog.text
+    file = kept(store, "k1", b"stream")
+    (file.parent / "coded.json").write_text('{"file"')
+    assert store.find("k1") is None
+    store.write("clips", "c", [1])
+    (store.root / "clips" / "c.json").write_text("[1")
+    assert store.read("clips", "c") is None
+    assert kept(store, "k1", b"stream").is_file()
+
+
+def test_workplaces_of_the_dead_are_removed_and_others_are_not(store: Store):
+    """Catches disks that fill with raw planes of evaluations that were killed, and folders taken from the living."""
+    with store.workplace() as mine:
+        done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+        host = mine.name.split("@")[0]
+        dead, elsewhere = (mine.parent / name for name in (f"{host}@{done.stdout.strip()}@a_1_b", "other@1@a"))
+        dead.mkdir()
+        elsewhere.mkdir()
+        with store.workplace():
+            assert mine.is_dir() and elsewhere.is_dir() and not dead.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path):
+    """Catches a traceback instead of the field that moves the store."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CodecError, match="give cache=ANOTHER_FOLDER"), Store(tmp_path / "file" / "below").workplace():
+        pass
+
+
+def test_keys_follow_content_and_settings(tmp_path: Path):
+    """Catches a result of another clip, QP, tuning, preset, frame count or metric taken for this one, and the name mattering."""
+    for name, content in (("a.yuv", b"1"), ("b.yuv", b"1"), ("c.yuv", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (keys.clip_hash(tmp_path / name) for name in ("a.yuv", "b.yuv", "c.yuv"))
+    assert a == b != c
+    clip = keys.clip_key(a, Sequence(tmp_path / "a.yuv"), 8)
+    others = [keys.clip_key(a, Sequence(tmp_path / "a.yuv"), 9), keys.clip_key(a, Sequence(tmp_path / "a.yuv", first=1), 8)]
+    fast, slow = X265(), X265(preset="slow")
+    found = [keys.stream_key(each, fast, fast.settings(), 30, "psnr") for each in (clip, *others)]
+    found += [
+        keys.stream_key(clip, fast, fast.settings(), 31, "psnr"),
+        keys.stream_key(clip, fast, fast.settings(), 30, "default"),
+    ]
+    found += [keys.stream_key(clip, slow, slow.settings(), 30, "psnr"), keys.stream_key(clip, Zipped(), {}, 30, None)]
+    assert len(set(found)) == len(found)
+    renamed = replace(fast, name="x")
+    assert keys.stream_key(clip, renamed, renamed.settings(), 30, "psnr") == found[0]
+    assert keys.score_key("k", {"psnr_rgb": "mean"}) != keys.score_key("k", {"psnr_rgb": "median"})
+    assert keys.sources("codec/anchors") != keys.sources("data") and json.dumps(keys.libraries("torch", "no-such-thing"))

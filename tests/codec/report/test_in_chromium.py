@@ -1,0 +1,200 @@
+"""The report and the study as a reader meets them: in a headless Chromium, from disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from report_results import FRAMES, FlatFrames, colour_of, result
+
+from codec.evaluation import compare
+from codec.report import pictures_of
+from codec.report.html import report_page
+from codec.report.study import KEY, PAGE, write_study
+from codec.report.study_votes import read_key, read_votes
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
+from browser import chromium, opened  # noqa: E402
+
+WIDTHS = (1280, 400)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    """One Chromium for all tests of this file."""
+    path = chromium()
+    with sync_api.sync_playwright() as engine:
+        started = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report whose frames are of one colour each."""
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    pictures = pictures_of(result(), FlatFrames(), ["ours", "x265"])
+    file.write_text(report_page(result(), compare(result(), ["x265"], ["ours"]), pictures), encoding="utf-8")
+    return file
+
+
+def looked_at(page: sync_api.Page) -> sync_api.Page:
+    """With the comparison on the screen and decoded."""
+    page.locator("#compare").scroll_into_view_if_needed()
+    page.locator(".stage .wait").wait_for(state="hidden")
+    return page
+
+
+def colour_at(page: sync_api.Page, x: float, y: float = 0.25) -> tuple[int, ...]:
+    """The canvas's colour at a place in 0..1 of it."""
+    script = """([x, y]) => { const canvas = document.querySelector(".stage canvas");
+        return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data].slice(0, 3); }"""
+    return tuple(page.evaluate(script, [x, y]))
+
+
+def is_frame(found: tuple[int, ...], what: str, frame: int) -> bool:
+    """Whether a colour is that frame's, but for rounding."""
+    return all(abs(a - b) <= 4 for a, b in zip(found, colour_of(what, frame), strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_opens_and_fits(browser: sync_api.Browser, report: Path, width: int, scheme: str):
+    """Catches console errors, requests, a page that scrolls sideways, and a scheme that is not followed."""
+    with opened(browser, report, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        looked_at(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        red = page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0]
+        assert (int(red) > 128) == (scheme == "light")
+        assert page.locator("#curves-chart [data-series]").count() == 2
+
+
+def test_a_curve_hides_and_its_values_are_told(browser: sync_api.Browser, report: Path):
+    """Catches a name that hides another curve or only here, a log switch that does nothing, and values keys cannot reach."""
+    with opened(browser, report) as page:
+        name = page.locator("#curves .legend button", has_text="x265")
+        name.press("Enter")
+        assert name.get_attribute("aria-pressed") == "false"
+        assert page.locator("#curves-chart [data-series]").all_inner_texts() != []
+        assert page.locator("[data-series='x265']").count() == 0 and page.locator("[data-series='ours']").count() >= 2
+        name.click()
+        before = page.locator("#curves-chart svg.plot path").first.get_attribute("d")
+        page.get_by_label("log rate axis").press("Space")
+        assert page.locator("#curves-chart svg.plot [data-series] path").first.get_attribute("d") != before
+        page.locator("#curves-controls select").first.select_option("one_1")
+        page.locator("#curves-chart svg.plot").focus()
+        page.keyboard.press("ArrowRight")
+        tip = page.locator("#curves-chart .tip")
+        assert "ours, quality 0" in tip.inner_text() and "PSNR RGB 30 dB" in tip.inner_text()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowRight")
+        assert "x265, quality 1" in tip.inner_text()
+        page.locator("#curves-chart [data-series='ours'] circle").last.hover()
+        assert "ours, quality 3" in tip.inner_text()
+
+
+def test_the_slider_moves(browser: sync_api.Browser, report: Path):
+    """Catches a split that shows one side twice, sides mixed up, and colours that are not the decoder's."""
+    with opened(browser, report) as page:
+        looked_at(page)
+        assert is_frame(colour_at(page, 0.4), "ours", 0) and is_frame(colour_at(page, 0.6), "x265", 0)
+        slider = page.locator("#split")
+        slider.focus()
+        for _ in range(25):
+            page.keyboard.press("ArrowRight")
+        assert slider.input_value() == "75" and is_frame(colour_at(page, 0.6), "ours", 0)
+        box = page.locator(".stage canvas").bounding_box()
+        page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
+        page.mouse.up()
+        assert slider.input_value() == "30" and is_frame(colour_at(page, 0.4), "x265", 0)
+
+
+def test_frames_step_and_play(browser: sync_api.Browser, report: Path):
+    """Catches frames out of order, a video that does not play or does not stop, and keys that do nothing."""
+    with opened(browser, report) as page:
+        canvas = looked_at(page).locator(".stage canvas")
+        canvas.focus()
+        for frame in range(1, FRAMES):
+            page.keyboard.press("ArrowRight")
+            assert is_frame(colour_at(page, 0.3), "ours", frame) and is_frame(colour_at(page, 0.7), "x265", frame)
+        page.keyboard.press("ArrowRight")
+        assert page.locator(".transport output").inner_text() == f"1 / {FRAMES}"
+        seen = "() => document.querySelector('.transport output').textContent"
+        page.locator("#play").click()
+        page.wait_for_function(f"({seen})().startsWith('3')")
+        page.wait_for_function(f"({seen})().startsWith('1')")
+        page.locator("#play").click()
+        stopped = page.evaluate(seen)
+        page.wait_for_timeout(200)
+        assert page.evaluate(seen) == stopped
+
+
+def test_every_view_shows_what_it_says(browser: sync_api.Browser, report: Path):
+    """Catches a difference that is not one, flicker that does not change, sides mixed up, and an original that is missing."""
+    with opened(browser, report) as page:
+        looked_at(page)
+        page.get_by_label("View").select_option("side")
+        assert is_frame(colour_at(page, 0.25), "ours", 0) and is_frame(colour_at(page, 0.75), "x265", 0)
+        page.get_by_label("Right").select_option("source")
+        page.locator(".facts", has_text="original").wait_for()
+        assert is_frame(colour_at(page, 0.75), "source", 0)
+        page.get_by_label("View").select_option("difference")
+        page.get_by_label("Amplified").select_option("1")
+        expected = [abs(a - b) for a, b in zip(colour_of("ours", 0), colour_of("source", 0), strict=True)]
+        assert all(abs(a - b) <= 8 for a, b in zip(colour_at(page, 0.5), expected, strict=True))
+        page.get_by_label("View").select_option("flicker")
+        for name in ("original", "ours"):
+            page.wait_for_function(f"document.querySelector('.stage .tag.left').textContent.startsWith('{name}')")
+        page.get_by_label("View").select_option("split")
+        page.locator(".stage canvas").focus()
+        page.keyboard.press("+")
+        assert page.get_by_label("Zoom").input_value() == "2"
+
+
+def test_everything_has_a_name_and_is_reached_by_tab(browser: sync_api.Browser, report: Path):
+    """Catches a control that a screen reader cannot name or a keyboard cannot reach."""
+    with opened(browser, report) as page:
+        looked_at(page)
+        nameless = """[...document.querySelectorAll("select, button, input, canvas, svg.plot")].filter((one) =>
+            !(one.getAttribute("aria-label") || one.labels?.length || one.textContent.trim())).map((one) => one.outerHTML)"""
+        assert page.evaluate(nameless) == []
+        wanted = page.evaluate("""[...document.querySelectorAll("a, select, button, input, .stage canvas, svg.plot, summary")]
+            .filter((one) => one.checkVisibility()).length""")
+        page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0); window.seen = new Set()")
+        for _ in range(wanted + 5):
+            page.keyboard.press("Tab")
+            page.evaluate("seen.add(document.activeElement)")
+        assert page.evaluate("seen.size - seen.has(document.body)") >= wanted
+
+
+def test_a_study_is_voted_on_resumed_and_saved(browser: sync_api.Browser, tmp_path: Path):
+    """Catches votes that are lost when the page is closed, keys that do nothing, and files that cannot be scored."""
+    write_study(result(), FlatFrames(), ["ours", "x265"], tmp_path)
+    key = read_key(tmp_path / KEY)
+    with opened(browser, tmp_path / PAGE, accept_downloads=True) as page:
+
+        def start() -> None:
+            page.locator("#voter").fill("Ann")
+            page.keyboard.press("Enter")
+
+        def vote(press: str, number: int) -> None:
+            page.locator("#count", has_text=f"Pair {number} of {len(key['pairs'])}").wait_for()
+            page.locator("#votes button:enabled").first.wait_for()
+            page.keyboard.press(press)
+
+        start()
+        for number in (1, 2):
+            vote("1", number)
+        page.reload()
+        start()
+        vote("2", 3)
+        for number in range(4, len(key["pairs"]) + 1):
+            vote("3", number)
+        for kind in ("json", "csv"):
+            with page.expect_download() as waiting:
+                page.locator(f"[data-save='{kind}']").click()
+            waiting.value.save_as(tmp_path / f"votes.{kind}")
+    votes = read_votes([tmp_path / "votes.json"], key)
+    assert votes == read_votes([tmp_path / "votes.csv"], key)
+    assert len(votes) == len(key["pairs"]) and sorted(vote.won for vote in votes) == [0, 0, 0, 0.5, 1, 1]
