@@ -25,10 +25,10 @@ def result(clips: int = 2) -> RDResult:
                 cost = {"bytes": int(dearer * 300 * 2**quality), "encode_seconds": 1.0, "decode_seconds": 0.5}
                 frames = {
                     "frame_bytes": [cost["bytes"] // FRAMES] * FRAMES,
-                    "per_frame": {"psnr_rgb": [psnr + 0.1 * t for t in range(FRAMES)]},
+                    "per_frame": {"psnr_rgb": [psnr + 0.1 * t for t in range(FRAMES)], "lpips_alex": [0.1, 0.2, None]},
                 }
                 kinds = {"intra": {"bpp": 0.5, "psnr_rgb": 41.256}}
-                extra = {"tune": tune} | ({} if tune else {"by_kind": kinds})
+                extra = {"tune": tune, "per_frame_every": {"lpips_alex": 2}} | ({} if tune else {"by_kind": kinds})
                 points.append(
                     Point(codec, clip, quality, **size, **cost, **frames, metrics=metrics, file=f"{codec}_{tune}", extra=extra)
                 )

@@ -53,7 +53,7 @@ def point_content(point: Point) -> dict[str, Any]:
         "places": {name: short(value) for name, value in places.items()},
         "frame_bytes": point.frame_bytes,
         "per_frame": {name: [short(value) for value in values] for name, values in point.per_frame.items()},
-        "every": point.extra.get("per_frame_every", 1),
+        "every": point.extra.get("per_frame_every", {}),
     }
 
 

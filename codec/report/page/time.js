@@ -54,7 +54,7 @@ function timePlan(points, what, state) {
   const kind = bits ? "plain" : (content.metrics[what]?.kind ?? "plain");
   const series = points.map((point) => {
     const values = (bits ? point.frame_bytes?.map((bytes) => (8 * bytes) / 1000) : point.per_frame[what]) ?? [];
-    const every = bits ? 1 : point.every;
+    const every = bits ? 1 : (point.every[what] ?? 1);
     const spots = values.map((value, index) => ({ x: index * every, y: value === null ? null : bits ? Math.log10(Math.max(value, 1e-3)) : KINDS[kind].at(value),
       text: `${point.codec} ${point.quality}, frame ${index * every}\n${number(value)} ${bits ? "kbit" : content.metrics[what].unit}` }));
     return { name: point.codec, index: content.codecs.indexOf(point.codec), radius: 2.6, points: spots.filter((spot) => Number.isFinite(spot.y) && spot.y !== null) };

@@ -17,7 +17,6 @@ from codec.evaluation.zoo_stream import HEADER, decode_file, encode_file
 from data.colour import Colour
 from data.source import SourceClip
 
-
 SSF_DECODE_KMAC = 81.21  # by hand: hyper-decoders 4.73, motion 36.80, residual 39.20, blurring of the reference 0.48
 
 

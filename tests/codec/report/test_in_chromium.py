@@ -92,6 +92,17 @@ def test_a_curve_hides_and_its_values_are_told(browser: sync_api.Browser, report
         assert "ours, quality 3" in tip.inner_text()
 
 
+def test_frames_are_told_by_their_number(browser: sync_api.Browser, report: Path):
+    """Catches scores of every second frame drawn as if of every frame, and bits that are bytes."""
+    with opened(browser, report) as page:
+        for chart, said in (("bits", "ours 2, frame 1\n2.4 kbit"), ("quality", "ours 2, frame 2\n0.2")):
+            page.locator("#time-controls select").last.select_option("lpips_alex")
+            page.locator(f"#time-{chart} svg.plot").focus()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight")
+            assert page.locator(f"#time-{chart} .tip").inner_text().strip() == said
+
+
 def test_the_slider_moves(browser: sync_api.Browser, report: Path):
     """Catches a split that shows one side twice, sides mixed up, and colours that are not the decoder's."""
     with opened(browser, report) as page:
