@@ -17,8 +17,6 @@ from codec.evaluation import Coder, evaluate
 from codec.evaluation.learned import LearnedCodec
 from codec.evaluation.measure import Measure
 from codec.evaluation.running import Running
-from codec.report import bd_tables, write_report
-from codec.training.record import write_record
 from data.errors import DataError
 from data.files import find_sequences
 
@@ -56,6 +54,9 @@ def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
 
 def run(config: DictConfig) -> None:
     """Evaluate, write everything into `config.output`, print the table and the paths."""
+    from codec.report import bd_tables, write_report  # the processes that code import this file, too, and need neither
+    from codec.training.record import write_record
+
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     output = Path(choice["output"])
     clips = list(find_sequences(choice["clips"]))

@@ -25,7 +25,7 @@ from codec.evaluation.store import Store
 from codec.evaluation.work import Task, perform
 from data.launch import LAUNCHERS, run_parts
 
-PRELOADED = ["codec.evaluation.evaluate", "codec.evaluation.learned", "codec.report"]  # once, for all processes
+PRELOADED = ["codec.evaluation.learned", "hydra"]  # once, for all processes
 
 
 @dataclass(frozen=True)
