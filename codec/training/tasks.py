@@ -101,7 +101,7 @@ class ResidualTask(CodecTask):
 
 
 class EntropyTask(CodecTask):
-    """Trains every entropy network; transforms and motion run as they are, so that pictures stay and bits fall."""
+    """Trains every entropy network; transforms and motion run as they are; pictures change where other symbols are skipped."""
 
     metrics = ("bpp", "bpp_residual")
 
