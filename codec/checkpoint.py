@@ -19,6 +19,10 @@ from codec.video import VideoCodec
 _FORMAT = "corvid checkpoint 1"
 
 
+class DamagedCheckpoint(CodecError):
+    """A file that is no checkpoint, or no longer a whole one."""
+
+
 def build_codec(config: dict[str, Any]) -> VideoCodec:
     """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary, less `weights` files.
 
@@ -92,7 +96,8 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
     """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on the CPU.
 
     Raises:
-        CodecError: there is none, it is not one of ours, or it is damaged: cut off, or changed on the disk.
+        DamagedCheckpoint: it is cut off, was changed on the disk, or is not one of ours.
+        CodecError: there is none, or it cannot be read now.
     """
     path = checkpoint_file(where)
     try:
@@ -100,11 +105,13 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
             if damaged := file.testzip():
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError) as error:  # of the machine, not of the file
+        raise CodecError(f"checkpoint {path}: cannot be read now ({error!r}); try again") from error
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
-        raise CodecError(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
+        raise DamagedCheckpoint(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CodecError(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
+        raise DamagedCheckpoint(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
     return content
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from data.batches import Batches
 from data.checks import check_at_least
@@ -151,9 +151,11 @@ class ClipDataModule(LightningDataModule):
         return self._loader
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        """The validation clips in order, read in this process at first and then held."""
+        """The validation clips in order, of several processes each takes its part; read in this process and then held."""
         self.setup()
-        return DataLoader(self.val_clips, batch_size=self.batch, collate_fn=join_clips)
+        rank, ranks = self._processes()
+        part = Subset(self.val_clips, range(rank, len(self.val_clips), ranks))
+        return DataLoader(part, batch_size=self.batch, collate_fn=join_clips)
 
     @property
     def trouble(self) -> str:

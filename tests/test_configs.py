@@ -46,6 +46,11 @@ def test_every_stage_of_a_recipe_takes_a_step(schedule: str, networks: tuple[str
         assert any(not torch.equal(a, b) for a, b in zip(before, made._trained, strict=True)), stage.name
 
 
+def test_ranges_of_bits_can_be_given_on_the_command_line():
+    """Catches a documented setting that Hydra refuses."""
+    assert composed("training.bits_range={motion: [0, 0.3]}")["training"]["bits_range"] == {"motion": [0, 0.3]}
+
+
 def test_the_cascade_grows_as_its_source_says():
     """Catches frames, crops or rates of the recipe that were changed by mistake."""
     stages = Schedule(composed("schedule=cascade")["schedule"]["stages"]).stages

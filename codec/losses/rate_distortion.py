@@ -86,11 +86,10 @@ class RateDistortionLoss(nn.Module):
         distortion = self.mse * 255**2 * mse
         psnr = -10 * mse.clamp(min=1e-10).log10()
         intra = torch.tensor(coded.intra, device=frames.device)
+        kinds = {"psnr_intra": intra, "psnr_predicted": ~intra}
         terms = {"bpp": coded.bpp.mean(), "psnr": psnr.mean()}
-        if any(coded.intra):
-            terms["psnr_intra"] = psnr[:, intra].mean()
-        if not all(coded.intra):
-            terms["psnr_predicted"] = psnr[:, ~intra].mean()
+        there = {"psnr_intra": sum(coded.intra), "psnr_predicted": length - sum(coded.intra)}
+        terms |= {name: (psnr * kinds[name]).sum() / (batch * count) for name, count in there.items() if count}
         if self.lpips:
             with torch.autocast(frames.device.type, enabled=False):
                 lpips = self.perceptual(frames.flatten(0, 1), coded.frames.float().flatten(0, 1)).view(batch, length)
@@ -98,7 +97,9 @@ class RateDistortionLoss(nn.Module):
             terms["lpips"] = lpips.mean()
         if self.prediction:
             distortion = distortion + self.prediction * _missed(frames, coded.predictions, intra)
-        if self.estimate and coded.estimates is not None:
+        if self.estimate:
+            if coded.estimates is None:
+                raise CodecError("loss.estimate: this codec's motion network estimates no motion before it codes it; set it to 0")
             distortion = distortion + self.estimate * _missed(frames, coded.estimates, intra)
         lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
         middle = (self.lambda_low * self.lambda_high) ** 0.5

@@ -5,6 +5,8 @@ from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
 from codec.training.processes import wait_for_all
 
+START = "start.ckpt"  # weights before the first stage, where it may be dropped
+
 
 def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> str:
     """What a stage did to the validation clips, for example
@@ -42,15 +44,22 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
     dropped = f"dropped_{stage.name}.ckpt"
     keep.save(module, dropped)
     wait_for_all()
-    content = read_checkpoint(keep.folder / f"before_{stage.name}.ckpt")
+    content = read_checkpoint(keep.folder / _start_of(module))
     module.load(content["codec"], content["training"])
     module.figures = dict(before)
+    keep.best = float("inf")
+    keep.validated(module)  # or the best would be one of the dropped
     text = (
         f"stage {stage.name}: validation loss rose from {before['val/loss']:.4f} to {after['val/loss']:.4f}, by more than "
         f"rollback: {stage.rollback}; back to the weights from before it. Those that it ended with are in {keep.folder / dropped}"
     )
     module.events.say("rollback", text, module.codec_steps, stage=stage.name)
     return True
+
+
+def _start_of(module: CodecTraining) -> str:
+    """The checkpoint with the weights that the stage started from."""
+    return f"stage_{module.schedule.stages[module.stage_index - 1].name}.ckpt" if module.stage_index else START
 
 
 def _change(word: str, key: str, before: dict[str, float], after: dict[str, float], digits: int) -> str:

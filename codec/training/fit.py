@@ -12,20 +12,25 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from codec.entropy.exact import freeze_exact
 from codec.errors import CodecError
-from codec.training.boundary import drop_stage_if_worse, stage_line
+from codec.training.boundary import START, drop_stage_if_worse, stage_line
 from codec.training.keep import KeepCheckpoints
 from codec.training.meter import SpeedMeter
 from codec.training.module import CodecTraining
-from codec.training.processes import count_processes, strategy_and_plugins
+from codec.training.processes import check_processes, count_processes, strategy_and_plugins
 from codec.training.signals import StopOnSignal
-from codec.training.stage import Stage
+from codec.training.stage import PRECISIONS, Stage
 from codec.training.validation import Validation
 from codec.video import VideoCodec
 from data.module import ClipDataModule
 
 
 def fit(
-    module: CodecTraining, data: ClipDataModule, keep: KeepCheckpoints, loggers: list[Logger], trainer: dict[str, Any]
+    module: CodecTraining,
+    data: ClipDataModule,
+    keep: KeepCheckpoints,
+    loggers: list[Logger],
+    trainer: dict[str, Any],
+    stop: StopOnSignal,
 ) -> None:
     """Train through all stages that are not done yet.
 
@@ -35,27 +40,32 @@ def fit(
         keep: writes the checkpoints.
         loggers: get the same numbers.
         trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, num_nodes, precision.
+        stop: listens for signals already.
 
     Raises:
-        CodecError: a stage's batch cannot be shared among the processes, or training cannot go on.
+        CodecError: a stage's batch cannot be shared among the processes, the precision is not one that training can step in, or
+            training cannot go on.
         Stopped: a signal asked for it; a checkpoint was written.
     """
     _quieten()
     processes, stages = count_processes(trainer), module.schedule.stages
+    check_processes(processes)
     for stage in stages:
         check_batch(stage, processes)
+    if trainer.get("precision", "32-true") not in PRECISIONS:
+        known = ", ".join(name for name in PRECISIONS if name)
+        raise CodecError(f"trainer.precision: {trainer['precision']} given; choose from {known}")
     data.setup()  # before anything is said of stages: it may take long, or fail
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state
-    with StopOnSignal() as stop:
-        module.stop_wanted = lambda: stop.wanted
-        for index in range(module.stages_done, len(stages)):
-            left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
-            _begin_stage(module, keep, index, new=left == stages[index].steps)
-            if left:
-                _fit_stage(module, data, keep, stop, loggers, trainer, left, processes)
-            _end_stage(module, keep, index)
+    module.stop_wanted = lambda: stop.wanted
+    for index in range(module.stages_done, len(stages)):
+        left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
+        _begin_stage(module, keep, index, new=left == stages[index].steps)
+        if left:
+            _fit_stage(module, data, keep, stop, loggers, trainer, left, processes)
+        _end_stage(module, keep, index)
 
 
 def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: bool) -> None:
@@ -63,8 +73,8 @@ def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: 
     if new:
         keep.begin_stage()
         module.before = {}
-        if module.stage.rollback is not None:
-            keep.save(module, f"before_{module.stage.name}.ckpt")
+        if not index and module.stage.rollback is not None:
+            keep.save(module, START)
 
 
 def _fit_stage(
@@ -88,7 +98,7 @@ def _fit_stage(
         limit_train_batches=left,
         limit_val_batches=0,
         logger=loggers,
-        callbacks=[Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10), stop],
+        callbacks=[stop, Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10)],
         num_sanity_val_steps=0,
         enable_checkpointing=False,
         log_every_n_steps=1,

@@ -8,12 +8,12 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from codec.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from codec.checkpoint import DamagedCheckpoint, load_weights, read_checkpoint, save_checkpoint
 from codec.errors import CodecError
 from codec.files import WriteError, sync_folder
 from codec.training.module import CodecTraining
 
-NEXT, LAST = "next.ckpt", "last.ckpt"
+NEXT, LAST, BROKEN = "next.ckpt", "last.ckpt", ".broken"
 log = logging.getLogger(__name__)
 
 
@@ -113,20 +113,20 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
     A damaged one is warned of and renamed to `NAME.broken`, and the one before it is taken.
 
     Raises:
-        CodecError: there are some, and all are damaged.
+        CodecError: there are some, and all are damaged, now or when they were last looked at; or one cannot be read now.
     """
     candidates = [path for path in (folder / NEXT, folder / LAST, *_numbered(folder)) if path.is_file()]
     for path in candidates:
         try:
             content = read_checkpoint(path)
             if not content["training"]:
-                raise CodecError(f"checkpoint {path}: holds weights alone, training cannot go on from them")
+                raise DamagedCheckpoint(f"checkpoint {path}: holds weights alone, training cannot go on from them")
             return content
-        except CodecError as error:
+        except DamagedCheckpoint as error:
             log.warning("%s. It is kept as %s.broken, and the one before it is looked at", error, path.name)
             _set_aside(path)
-    if candidates:
-        names = ", ".join(path.name for path in candidates)
+    broken = [path.name.removesuffix(BROKEN) for path in sorted(folder.glob(f"last*{BROKEN}"))]
+    if names := ", ".join([path.name for path in candidates] or broken):
         raise CodecError(
             f"{folder}: none of {names} can be read (they are kept as *.broken); start a new run in another folder, "
             "with init_from= one of its other checkpoints"
@@ -136,7 +136,7 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
 
 @rank_zero_only
 def _set_aside(path: Path) -> None:
-    os.replace(path, path.with_name(f"{path.name}.broken"))
+    os.replace(path, path.with_name(path.name + BROKEN))
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -12,9 +12,11 @@ import wandb
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from codec.errors import CodecError
 from codec.files import append_line, write_text
 
 STEP = "codec_step"
+MODES = ("auto", "online", "offline", "disabled")
 INIT_SECONDS, FINISH_SECONDS = 15, 60  # for wandb to answer, and to upload what is left at the end
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,12 @@ def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], pro
         name: of the run.
         mode: `auto` (what WANDB_MODE says, else online when logged in, else offline), `online`, `offline` or `disabled`.
         config: what wandb shows as the run's config.
+
+    Raises:
+        CodecError: another mode.
     """
+    if mode not in MODES:
+        raise CodecError(f"wandb={mode}: choose from {', '.join(MODES)}")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     if mode == "disabled":

@@ -1,9 +1,12 @@
 """Means of a loss's terms over steps, parts of batches and processes."""
 
+import torch
 from torch import Tensor
 
 from codec.training.processes import gather
 from codec.video import CodedClip
+
+FRAMES = "frames"
 
 
 class TermMeans:
@@ -12,11 +15,13 @@ class TermMeans:
     def __init__(self) -> None:
         self._sums: dict[str, list[tuple[Tensor, int]]] = {}
         self._noted: list[tuple[str, Tensor, int]] = []
+        self._restored: dict[str, tuple[float, int]] = {}
 
     def note(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
         """Note the terms, means over samples and frames, that the loss gave for `coded`; they count once an update does."""
         intra, samples = sum(coded.intra), len(coded.frames)
         counts = {"psnr_intra": intra, "psnr_predicted": len(coded.intra) - intra}
+        self._noted.append((FRAMES, torch.ones(()), samples * len(coded.intra)))
         for name, value in terms.items():
             self._noted.append((name, value, samples * counts.get(name, len(coded.intra))))
 
@@ -27,14 +32,30 @@ class TermMeans:
         self._noted = []
 
     def take(self) -> dict[str, float]:
-        """Means over all processes since the last call; every process must call it."""
-        mine = {name: _added(values) for name, values in self._sums.items()}
-        self._sums = {}
+        """Means over all processes since the last call; every process must call it.
+
+        Bits of components are means over all frames, those too that a component does not code.
+        """
+        mine = self.state()
+        self._sums, self._restored = {}, {}
         everyone = gather(mine)
         names = dict.fromkeys(name for part in everyone for name in part)  # in order
         pairs = {name: [part[name] for part in everyone if name in part] for name in names}
-        return {name: sum(value for value, _ in found) / sum(count for _, count in found) for name, found in pairs.items()}
+        sums = {name: tuple(map(sum, zip(*found, strict=True))) for name, found in pairs.items()}
+        frames = sums.pop(FRAMES, (0.0, 0))[1]
+        return {name: value / (frames if name.startswith("bpp_") else count) for name, (value, count) in sums.items()}
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Sums and counts so far, of this process, for a checkpoint."""
+        names = dict.fromkeys([*self._restored, *self._sums])
+        return {name: _added(self._sums.get(name, []), *self._restored.get(name, (0.0, 0))) for name in names}
+
+    def restore(self, state: dict[str, tuple[float, int]]) -> None:
+        """Go on from a `state`."""
+        self._sums, self._restored = {}, dict(state)
 
 
-def _added(values: list[tuple[Tensor, int]]) -> tuple[float, int]:
-    return float(sum(value.double() * count for value, count in values)), sum(count for _, count in values)
+def _added(values: list[tuple[Tensor, int]], total: float, frames: int) -> tuple[float, int]:
+    for value, count in values:
+        total += float(value) * count
+    return total, frames + sum(count for _, count in values)

@@ -44,6 +44,7 @@ class SpeedMeter(Callback):
         self.workers = workers
         self.clock = PartClock(self._around_step)
         self.line = ""
+        self._module: LightningModule | None = None
 
     def busy(self) -> AbstractContextManager:
         """Time in which validation runs: not idle."""
@@ -90,7 +91,7 @@ class SpeedMeter(Callback):
         return self._since(before).numbers()
 
     def _leave(self) -> None:
-        if self.numbers in self._module.gauges:
+        if self._module and self.numbers in self._module.gauges:
             self._module.gauges.remove(self.numbers)
 
     def _around_step(self) -> AbstractContextManager:

@@ -1,6 +1,5 @@
 """The Lightning module that trains a codec."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from codec.training.groups import check_rates, parameter_groups, set_rates, thaw
 from codec.training.means import TermMeans
 from codec.training.processes import gather, mean_gradients, same_weights
 from codec.training.schedule import Schedule
+from codec.training.signals import Stopped
 from codec.training.stage import Stage
 from codec.training.tasks import task_named
 from codec.training.watch import BitsWatch
@@ -90,6 +90,7 @@ class CodecTraining(LightningModule):
         self.average = WeightAverage(codec, ema) if ema else None
         self.watch = BitsWatch(bits_range, bits_jump)
         self._means = TermMeans()
+        self._losses: list[Tensor] = []  # since the last update
         if compile:
             compile_networks(codec)
         wanted = self.task.trains(codec)
@@ -125,7 +126,15 @@ class CodecTraining(LightningModule):
         return self.optimizer
 
     def on_fit_start(self) -> None:
+        if self.average:
+            self.average.codec.to(self.device)
+        if len(steps := set(gather(self.codec_steps))) > 1:
+            raise CodecError(f"training: processes found checkpoints of different steps {sorted(steps)}; give the command again")
         same_weights(self.codec)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        if self.stopping:  # callbacks have seen the step; KeepCheckpoints saves on the way out
+            raise Stopped
 
     def begin_stage(self, index: int) -> None:
         """Freeze, thaw, weigh and round as stage `index` says; what codec or task hold frozen stays so.
@@ -147,34 +156,33 @@ class CodecTraining(LightningModule):
         quality, noise = draw(self.seed, self.samples + self.global_rank * len(frames), len(frames), self.device)
         set_rates(self.optimizer.param_groups, stage, self.step_of_stage)
         self.optimizer.zero_grad()
-        trouble, part, by_frame = "", len(frames) // stage.accumulate, stage.update == "frame"
+        part, by_frame = len(frames) // stage.accumulate, stage.update == "frame"
         for some in (slice(start, start + part) for start in range(0, len(frames), part)):
             how = {"noise": noise[some], "checkpointing": stage.checkpointing}
             for piece in self.task.pieces(self.codec, frames[some], quality[some], stage.segment, **how):
                 result = self.loss(piece.frames, piece.coded, quality[some])
-                trouble = trouble or self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
-                if not trouble:
-                    self._means.note(self.task.named(result.terms), piece.coded)
-                if by_frame and not self._update(trouble, clip.names):
+                self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
+                self._means.note(self.task.named(result.terms), piece.coded)
+                if by_frame and not self._update(clip.names):
                     break  # what follows a bad frame would be bad
         if not by_frame:
-            self._update(trouble, clip.names)
+            self._update(clip.names)
         self.codec_steps += 1
         self.samples += stage.batch
         self._solve_bounds()
         self.stepping = False
         self._log_training(self.task.named(result.terms))
 
-    def _backward(self, loss: Tensor, share: float) -> str:
-        """What is wrong with the loss, or "" once its gradient is there."""
-        if not math.isfinite(float(loss.detach())):
-            return "loss"
+    def _backward(self, loss: Tensor, share: float) -> None:
+        """Add a gradient; whether all is finite is asked once an update, as a device would be waited for."""
+        self._losses.append(loss.detach())
         if loss.requires_grad:  # not where all that it depends on is frozen
             self.manual_backward(loss * share)
-        return ""
 
-    def _update(self, trouble: str, names: list[str]) -> bool:
+    def _update(self, names: list[str]) -> bool:
         """Step, unless loss or gradient is not finite: that is counted, said, and after too many in a row fatal."""
+        trouble = "" if torch.stack(self._losses).isfinite().all() else "loss"
+        self._losses = []
         bad, stops = mean_gradients(self._trained, [float(bool(trouble)), float(bool(self.stop_wanted()))])
         self.stopping = stops > 0
         if not bad and torch.isfinite(torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)):
@@ -234,7 +242,7 @@ class CodecTraining(LightningModule):
 
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint must hold, besides the weights to keep, for training to go on."""
-        state = {name: getattr(self, name) for name in _COUNTS} | {"stage": self.stage.name}
+        state = {name: getattr(self, name) for name in _COUNTS} | {"stage": self.stage.name, "means": self._means.state()}
         if self.average:
             state |= {"weights": self.codec.state_dict(), "average": self.average.state()}
         return state | {"data": self.data_state(self.samples), "optimizer": self.optimizer.state_dict()}
@@ -245,11 +253,12 @@ class CodecTraining(LightningModule):
         Raises:
             CodecError: the checkpoint is of an earlier version, or of a run with other settings.
         """
-        if "figures" not in state:
+        if "means" not in state:
             raise CodecError("resume: the checkpoint is of an earlier version; take its weights with init_from=RUN")
         self.load(weights, state)
         for name in _COUNTS:
             setattr(self, name, state[name])
+        self._means.restore(state["means"])
         self.resumed_data = state["data"]
 
     def load(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -5,14 +5,16 @@ import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import distributed, multiprocessing, nn
 
 from codec.errors import CodecError
 from codec.training.signals import ASK_TO_STOP, TRY_AGAIN, Stopped
@@ -73,14 +75,6 @@ def mean_gradients(parameters: Iterable[nn.Parameter], flags: list[float]) -> li
     return sums[len(parameters) :]
 
 
-def mean_over_processes(values: Tensor) -> Tensor:
-    """Mean of a tensor over all processes."""
-    if distributed.is_initialized():
-        distributed.all_reduce(values)
-        values = values / distributed.get_world_size()
-    return values
-
-
 def gather(value: Any) -> list[Any]:
     """Every process's value, in all of them."""
     if not distributed.is_initialized():
@@ -115,6 +109,16 @@ def count_processes(trainer: dict[str, Any]) -> int:
     return devices * nodes
 
 
+def check_processes(count: int) -> None:
+    """Raise CodecError where srun or torchrun started another number of processes than the run has."""
+    started = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if are_started_outside() else count
+    if started != count:
+        raise CodecError(
+            f"trainer.devices x trainer.num_nodes is {count}, but {started} processes were started; make them equal "
+            "(or start one: it starts the others of its node)"
+        )
+
+
 def are_started_outside() -> bool:
     """Whether srun or torchrun has started this run's processes, each of which then runs the whole command."""
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
@@ -143,7 +147,7 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
     except multiprocessing.ProcessExitedException as error:
         raise Stopped if error.exit_code == TRY_AGAIN else CodecError(f"training: {error}; see above") from None
     except multiprocessing.ProcessRaisedException as error:
-        known = re.match(r"(?:codec|data)\.errors\.\w+: (.*)", str(error).strip().splitlines()[-1])
+        known = re.match(r"(?:codec|data)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
         raise (CodecError(known[1]) if known else error) from None
     finally:
         for number, handler in before.items():
@@ -155,11 +159,18 @@ def _start(rank: int, count: int, port: str, function: Callable[..., None], argu
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     rank_zero_only.rank = int(os.environ.get("NODE_RANK", 0)) * count + rank  # before there is a Trainer to say so
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         function(*arguments)
     except Stopped:
         wait_for_all()  # until the first has written its checkpoint
         sys.exit(TRY_AGAIN)
+
+
+def _end_with_parent() -> None:
+    """A run whose first process was killed is started again by the same command: nobody else may go on with it."""
+    parent_process().join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _pass_on(context: Any, number: int) -> None:

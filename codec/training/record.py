@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec.files import write_text
@@ -26,11 +27,15 @@ def write_record(folder: Path, step: int = 0) -> None:
     """
     path = folder / "record.json"
     entries = json.loads(path.read_text()) if path.is_file() else []
-    command, commit = [Path(sys.argv[0]).name, *sys.argv[1:]], git_commit()
-    entries.append({"command": command, "step": step, "commit": commit, "versions": versions()})
+    command, commit, threads = [Path(sys.argv[0]).name, *sys.argv[1:]], git_commit(), torch.get_num_threads()
+    entries.append({"command": command, "step": step, "commit": commit, "threads": threads, "versions": versions()})
     write_text(path, json.dumps(entries, indent=2) + "\n")
     if commit != entries[0]["commit"]:
         log.warning("%s: started with commit %s, goes on with %s; results may differ", folder, entries[0]["commit"], commit)
+    if threads != (first := entries[0].get("threads", threads)):
+        log.warning(
+            "%s: started with %d threads, goes on with %d; weights will not be the same bit by bit", folder, first, threads
+        )
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
+from codec.errors import CodecError
 from codec.training.events import Events
 from codec.training.fit import fit
 from codec.training.folder import alone_in, check_same_run, moved_to, write_config
@@ -20,6 +21,7 @@ from codec.training.module import CodecTraining
 from codec.training.processes import are_started_outside, count_processes, run_in_processes
 from codec.training.record import write_record
 from codec.training.schedule import Schedule
+from codec.training.signals import StopOnSignal
 
 ROWS = ("metrics.jsonl", "events.jsonl")
 
@@ -46,36 +48,43 @@ def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
         if processes == 1 or are_started_outside():
             return train_from_here(folder, config)
         run_in_processes(processes, train_from_here, folder, config)
+        if not _is_finished(find_newest(folder), config):
+            raise CodecError(f"{folder}: its processes ended before the last stage; the same command continues")
         return None
 
 
 def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
     """Train in a folder that this process, or the one that started it, has to itself."""
-    seed_everything(config["seed"], verbose=False)
-    set_tf32(True)
-    found = find_newest(folder)
-    data = instantiate(config["data"])
-    codec = build_codec(without_weights(config["codec"]) if found else config["codec"])
-    if config.get("init_from") and not found:
-        _say(init_from(codec, config["init_from"]))
-    schedule, events = Schedule(**config["schedule"]), Events(folder / "events.jsonl")
-    module = CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
-    module.codec.to(memory_format=torch.channels_last)
-    keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
-    if found:
-        keep.take_up(module, found)
-    data.setup()  # before wandb hears of a run that has no data
-    tracking = wandb_logger(folder, config["name"], config["wandb"], config)
-    loggers = [logger for logger in (JsonLinesLogger(folder / "metrics.jsonl"), tracking) if logger]
-    failed = True
-    try:
-        fit(module, data, keep, loggers, config["trainer"])
-        failed = False
-    finally:
-        if tracking:
-            tracking.finish(failed)
+    with StopOnSignal() as stop:
+        seed_everything(config["seed"], verbose=False)
+        set_tf32(True)
+        found = find_newest(folder)
+        data = instantiate(config["data"])
+        module = _module(folder, config, new=not found)
+        keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
+        if found:
+            keep.take_up(module, found)
+        data.setup()  # before wandb hears of a run that has no data
+        tracking = wandb_logger(folder, config["name"], config["wandb"], config)
+        loggers = [logger for logger in (JsonLinesLogger(folder / "metrics.jsonl"), tracking) if logger]
+        failed = True
+        try:
+            fit(module, data, keep, loggers, config["trainer"], stop)
+            failed = False
+        finally:
+            if tracking:
+                tracking.finish(failed)
     _say(f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}")
     return module
+
+
+def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
+    """The training module of a config, its codec with the weights that a new run starts with."""
+    codec = build_codec(config["codec"] if new else without_weights(config["codec"])).to(memory_format=torch.channels_last)
+    if config.get("init_from") and new:
+        _say(init_from(codec, config["init_from"]))
+    schedule, events = Schedule(**config["schedule"]), Events(folder / "events.jsonl")
+    return CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
 
 
 def _has_work(folder: Path, config: dict[str, Any]) -> bool:
@@ -87,15 +96,19 @@ def _has_work(folder: Path, config: dict[str, Any]) -> bool:
     if not found:
         _begin(folder, config)
         return True
-    schedule, state = Schedule(**config["schedule"]), found["training"]
-    step = state["codec_steps"]
-    if state.get("stages_done", 0) >= len(schedule.stages):
+    step = found["training"]["codec_steps"]
+    if _is_finished(found, config):
         _say(f"{folder}: finished, after {step} steps; nothing to do")
         return False
-    _say(f"continues {folder} at step {step}, {schedule.where(step)}")
+    _say(f"continues {folder} at step {step}, {Schedule(**config['schedule']).where(step)}")
     _forget_after(folder, step)
     write_record(folder, step)
     return True
+
+
+def _is_finished(found: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+    """Whether a checkpoint is of a run that has seen the end of its last stage."""
+    return bool(found) and found["training"].get("stages_done", 0) >= len(config["schedule"]["stages"])
 
 
 @rank_zero_only

@@ -2,7 +2,6 @@
 
 import signal
 from types import FrameType
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -15,10 +14,10 @@ class Stopped(BaseException):
 
 
 class StopOnSignal(Callback):
-    """Remembers that a signal came, and ends training after the step in which the processes have told each other.
+    """Remembers that a signal came.
 
-    To be used around training: `with StopOnSignal() as stop`. The training module asks for `wanted` at every step and sets its
-    `stopping` in all processes alike.
+    To be used around training: `with StopOnSignal() as stop`, and as the first callback. The training module asks for `wanted` at
+    every step, agrees with the other processes, and raises `Stopped` after all callbacks have seen the step.
 
     Attributes:
         wanted: name of the signal that came, or "".
@@ -42,10 +41,6 @@ class StopOnSignal(Callback):
     def _listen(self) -> None:
         for number in ASK_TO_STOP:
             signal.signal(number, self._note)
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
-        if module.stopping:
-            raise Stopped  # KeepCheckpoints saves on the way out
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.wanted = signal.Signals(number).name

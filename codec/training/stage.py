@@ -1,6 +1,7 @@
 """One stage of a schedule."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -65,6 +66,15 @@ class Stage:
     rollback: float | None = None
 
     def __post_init__(self) -> None:
+        self._check(
+            bool(re.fullmatch(r"[\w.-]+", str(self.name))),
+            "its name becomes a file's: letters, digits, '_', '-' and '.' expected",
+        )
+        for name in ("lr", "lr_end", "steps", "frames", "crop", "batch", "warmup", "validate_every", "accumulate"):
+            value = getattr(self, name)
+            self._check(isinstance(value, int | float), f"{name} is {value!r}; a number expected")
+        numbers = all(isinstance(weight, int | float) for weight in self.frame_weights or ())
+        self._check(numbers, f"frame_weights are {self.frame_weights}; numbers expected")
         for name in ("steps", "frames", "crop", "batch", "validate_every", "accumulate", "truncate"):
             value = getattr(self, name)
             self._check(value is None or value >= 1, f"{name} is {value}; at least 1 expected")

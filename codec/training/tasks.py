@@ -80,10 +80,10 @@ class MotionTask(CodecTask):
         for start in range(1, frames.shape[1], segment):
             last = min(start + segment, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
-            seen = torch.stack([prediction for prediction, _ in found], 1)
+            seen, estimated = (_stacked([pictures[k] for pictures, _ in found]) for k in range(2))
             none = {"motion": torch.zeros(len(frames), device=frames.device)}  # of networks that transmit nothing
-            bits = {name: torch.stack([(spent or none)[name] for _, spent in found], 1) for name in found[0][1] or none}
-            coded = CodedClip(seen, bits, seen, (False,) * len(found), first=start)
+            bits = {name: _stacked([(spent or none)[name] for _, spent in found]) for name in found[0][1] or none}
+            coded = CodedClip(seen, bits, seen, (False,) * len(found), first=start, estimates=estimated)
             yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 
     def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ class ResidualTask(CodecTask):
 
 
 class EntropyTask(CodecTask):
-    """Trains every entropy network; transforms and motion run as they are, so that pictures stay and bits fall."""
+    """Trains every entropy network; transforms and motion run as they are; pictures change where other symbols are skipped."""
 
     metrics = ("bpp", "bpp_residual")
 
@@ -132,11 +132,17 @@ def _predicted(
     hard: bool = False,
     noise: ClipNoise | None = None,
     checkpointing: bool = False,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Frame `t` as the motion network predicts it from the intra-coded frame before, and the bits of that."""
+) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
+    """Frame `t` as the motion network predicts it from the intra-coded frame before, as its estimate would, and the bits."""
     size = frames.shape[-2:]
     with torch.no_grad():
         state = codec.code_frame(frames[:, t - 1], None, size, quality, EstimateChannel(hard, noise and noise.frame(t - 1)))
     channel = EstimateChannel(hard, noise and noise.frame(t))
     frame = pad_frames(codec.colours.from_rgb(frames[:, t].float()), codec.block)
-    return codec.picture(codec.motion(frame, state, quality, channel).prediction, size), channel.take_bits()
+    context = codec.motion(frame, state, quality, channel)
+    estimate = None if context.estimate is None else codec.picture(context.estimate, size)
+    return (codec.picture(context.prediction, size), estimate), channel.take_bits()
+
+
+def _stacked(values: list[Tensor | None]) -> Tensor | None:
+    return None if values[0] is None else torch.stack(values, 1)

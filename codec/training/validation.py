@@ -51,8 +51,10 @@ class Validation(Callback):
                 self.keep.validated(module)
 
     def _validate(self, module: CodecTraining) -> None:
+        module.stepping = True  # what is saved without its validation would go on without it
         with self.busy():
             module.figures = validate(module, self.data.val_dataloader())
+        module.stepping = False
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ def test_the_average_is_the_formula():
         with torch.no_grad():
             weight += 1.0
         average.update(codec)
-        decay = 0.0 if k == 0 else min(0.9, (1 + k) / (10 + k))  # the first update copies
+        decay = min(0.9, (1 + k) / (10 + k))
         expected = decay * expected + (1 - decay) * (start + k + 1)
     torch.testing.assert_close(dict(average.codec.named_parameters())[name], expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(CodecError, match="training.ema: 1.0"):

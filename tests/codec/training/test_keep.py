@@ -100,6 +100,22 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, 
     (tmp_path / "last-2.ckpt").write_bytes(b"")
     with pytest.raises(CodecError, match="none of last-2.ckpt can be read .* init_from"):
         find_newest(tmp_path)
+    with pytest.raises(CodecError, match="none of last-1.ckpt, last-2.ckpt, last.ckpt can be read"):
+        find_newest(tmp_path)  # the same command again must not begin anew over it
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches a passing error of the machine that throws a good checkpoint away for good."""
+
+    def too_many_files(*given: Any, **how: Any) -> None:
+        raise OSError(24, "Too many open files")
+
+    run_to(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("codec.checkpoint.torch.load", too_many_files)
+        with pytest.raises(CodecError, match="last.ckpt: cannot be read now .*Too many open files"):
+            find_newest(tmp_path)
+    assert find_newest(tmp_path)["training"]["codec_steps"] == 2
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path: Path):

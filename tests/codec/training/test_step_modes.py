@@ -7,6 +7,7 @@ from training_module import clip, module
 
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
+from codec.training.draws import draw
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 
@@ -43,13 +44,32 @@ def test_checkpointing_changes_no_gradient():
     assert set(plain) == set(again) and all(torch.equal(plain[name], again[name]) for name in plain)
 
 
-def test_truncation_cuts_gradients_and_nothing_else():
-    """Catches a cut at the wrong frame, and pieces whose loss counts too much."""
-    whole, uncut, cut = (gradients(module(frames=4, truncate=n)) for n in (None, 4, 2))
-    assert all(torch.equal(whole[name], uncut[name]) for name in whole)
-    assert any(not torch.equal(whole[name], cut[name]) for name in whole)
-    sizes = [float(sum(value.square().sum() for value in found.values()).sqrt()) for found in (whole, cut)]
-    assert 0.5 < sizes[0] / sizes[1] < 2
+def test_truncation_is_the_sum_over_frames_cut_where_it_says():
+    """Catches a cut at the wrong frame, and pieces of a clip that count by number and not by their frames."""
+    made = module(frames=5, truncate=2)
+    found = gradients(made, frames=5)
+    frames, losses, before = clip(2, 5).frames.float() / 255, [], None
+    quality, noise = draw(made.seed, 0, 2, torch.device("cpu"))
+    made.codec.zero_grad()
+    for start, stop in ((0, 2), (2, 4), (4, 5)):
+        before = made.codec(frames[:, start:stop], quality, noise=noise, before=before)
+        losses.append(made.loss(frames[:, start:stop], before, quality).loss * (stop - start) / 5)
+        before.state = before.state.detach()
+    torch.stack(losses).sum().backward()
+    assert_close(found, {name: p.grad for name, p in made.codec.named_parameters() if p.grad is not None})
+
+
+def test_bits_of_components_are_means_over_all_frames():
+    """Catches figures that grow where a clip is coded in pieces, of which some have no intra frame."""
+    rows = []
+    for settings in ({}, {"truncate": 2}, {"update": "frame", "lr": 0.0, "lr_end": 0.0}):
+        made = module(frames=4, settings={"log_every": 1}, **settings)
+        made.write = rows.append
+        made.training_step(clip(2, 4), 0)
+    for row in rows:
+        bits = [value for name, value in row.items() if name.startswith("train/bpp_")]
+        assert sum(bits) == pytest.approx(row["train/bpp"], rel=1e-4)
+        assert row["train/bpp_intra"] == pytest.approx(rows[0]["train/bpp_intra"], rel=1e-4)
 
 
 def test_pieces_code_the_clip_as_a_whole_does():
@@ -113,6 +133,9 @@ def test_noise_follows_the_sample():
         ({"accumulate": 3}, "does not divide batch 2"),
         ({"precision": "bf16"}, "choose from None, bf16-mixed"),
         ({"curve": "wavy"}, "choose from cosine"),
+        ({"name": "a/b"}, "becomes a file's"),
+        ({"lr": "abc"}, "lr is 'abc'; a number expected"),
+        ({"frame_weights": [1, "a"]}, "numbers expected"),
         ({"rollback": -1.0}, "rollback is -1"),
         ({"frozen": ["intra", "motion", "residual", "entropy"]}, "nothing is left to train"),
     ],
