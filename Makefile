@@ -18,7 +18,7 @@ install: .venv/installed
 # Interrupted, it goes on where it stopped; finished, it only evaluates again. `rm -r runs/demo` starts anew.
 demo: install
 	$(RUN) train.py experiment=demo run=runs/demo
-	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 lpips_every=2 \
+	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 every=2 \
 		'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
 
 test: install

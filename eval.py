@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import InstantiationException
@@ -13,12 +13,16 @@ from rich.console import Console
 
 from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
-from codec.evaluation import Coder, evaluate
+from codec.evaluation import Coder, Evaluation, evaluate
 from codec.evaluation.learned import LearnedCodec
 from codec.evaluation.measure import Measure
 from codec.evaluation.running import Running
 from data.errors import DataError
 from data.files import find_sequences
+from data.sequences import Sequence
+
+if TYPE_CHECKING:
+    from codec.report import Pictures
 
 CONF = Path(__file__).parent / "conf"
 
@@ -54,7 +58,7 @@ def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
 
 def run(config: DictConfig) -> None:
     """Evaluate, write everything into `config.output`, print the table and the paths."""
-    from codec.report import bd_tables, write_report  # the processes that code import this file, too, and need neither
+    from codec.report import bd_tables, write_report  # the processes that code import this file, too, and need none of it
     from codec.training.record import write_record
 
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -69,11 +73,30 @@ def run(config: DictConfig) -> None:
     found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
-    pages = write_report(found.result, found.comparisons, output)
+    pictures = pictures_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
+    pages = write_report(found.result, found.comparisons, output, pictures)
     console = Console()
     console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n")
     for path in (output / "rd.json", output / "bd_rate.json", *pages):
         console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def pictures_for(
+    found: Evaluation, codecs: list[LearnedCodec], anchors: list[Coder], clips: list[Sequence], output: Path
+) -> "Pictures":
+    """What the report's visual comparison shows: the codecs, and the first anchor at their bitrates."""
+    from codec.report import DecodedFrames, pictures_of, shown_codecs
+
+    compared, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
+    if not compared:
+        compared, against = against[1:], against[:1]
+    decoded = DecodedFrames(found.result, [output], [coder.checkpoint for coder in codecs], clips)
+    return pictures_of(found.result, decoded, shown_codecs([*compared, *against], against), say=said)
+
+
+def said(line: str) -> None:
+    """What goes on, beside the result."""
+    print(line, file=sys.stderr)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")

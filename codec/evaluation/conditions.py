@@ -10,7 +10,7 @@ from codec.errors import CodecError
 from codec.evaluation.rd import Point, RDResult
 from codec.evaluation.schema import check_together, load
 
-RULES = ("rate", "bd_rate")
+RULES = ("rate",)
 OF_A_CLIP = ("sha256", "frames", "size", "fps", "colour", "read", "class")
 OF_A_MACHINE = ("versions", "git_commit", "machine")
 BY_NAME = ("metrics", "codecs", "clips")

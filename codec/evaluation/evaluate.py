@@ -11,7 +11,8 @@ from typing import Any
 
 from codec.anchors.coder import Coder
 from codec.errors import CodecError
-from codec.evaluation import keys, memory
+from codec.evaluation import bd_rate, keys, memory
+from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison, compare
 from codec.evaluation.costs import with_complexity
 from codec.evaluation.measure import Measure
@@ -69,7 +70,7 @@ def evaluate(
     with opened_store(running, output) as store:
         facts = [facts_of(clip, frames, store) for clip in sequences]
         settings = [coder.settings() for coder in coders]
-        plan = planned(coders, settings, sequences, facts, frames, measure.settings())
+        plan = planned(coders, settings, sequences, facts, frames, measure)
         make(plan, facts, measure, store, running)
         result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
         result.conditions["clips"] = clip_conditions(sequences, facts)
@@ -100,17 +101,24 @@ def planned(
     clips: Sequence[VideoSequence],
     facts: Sequence[dict[str, Any]],
     frames: int | None,
-    rules: dict[str, str],
+    measure: Measure,
 ) -> list[list[Task]]:
-    """The points of each clip: every codec in each of its tunings at each of its qualities."""
+    """The points of each clip: every codec at each of its qualities, in the tunings that a chosen metric is compared in."""
     plan: list[list[Task]] = []
+    rules = measure.settings()
     for clip, fact in zip(clips, facts, strict=True):
         plan.append([])
         for coder, own in zip(coders, settings, strict=True):
-            for tune, quality in ((tune, quality) for tune in coder.tunes for quality in coder.qualities):
+            for tune, quality in ((tune, quality) for tune in tunes_of(coder, measure) for quality in coder.qualities):
                 key = keys.stream_key(fact["key"], coder, own, quality, tune)
                 plan[-1].append(Task(coder, clip, frames, quality, tune, key, keys.score_key(key, rules)))
     return plan
+
+
+def tunes_of(coder: Coder, measure: Measure) -> list[str | None]:
+    """Those of a coder's tunings that are fair to a chosen metric; all where none is meant for one."""
+    wanted = {axis_of(metric).tune for metric in measure.metrics}
+    return [tune for tune in coder.tunes if tune in wanted] or list(coder.tunes)
 
 
 def make(
@@ -169,7 +177,7 @@ def conditions(
         **provenance(threads),
         "frames_per_clip": frames or "all",
         "rate": "size of the file on disk, headers included, over the original width, height and frames",
-        "bd_rate": "bjontegaard package, PCHIP, over log rate; the mean of the clips' BD-rates",
+        "bd_rate": bd_rate.RULE,
         "seconds": "of points made at once, maybe; speeds are those of codecs.*.complexity",
         "metrics": measure.settings(),
         "codecs": {coder.name: {**own, "complexity": None} for coder, own in zip(coders, settings, strict=True)},
