@@ -11,6 +11,11 @@ from typing import BinaryIO
 from codec.errors import CodecError
 
 PART = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMEDIES = dict.fromkeys(_FULL, "Free space")
+_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make its folder writable")
+_REMEDIES |= dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "Make its folder")
+_REMEDIES |= dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files (ulimit -n)")
 _TORCH_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream")  # what torch.save says when a disk fails
 
 
@@ -39,8 +44,8 @@ def new_version(path: Path, size: int = 0) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if reason := _reason(error):
-            raise WriteError(_message(path, reason, size)) from error
+        if message := _message(path, error, size):
+            raise WriteError(message) from error
         raise
     sync_folder(path.parent)
 
@@ -58,7 +63,7 @@ def append_line(path: Path, line: str) -> None:
         with path.open("a") as file:
             file.write(line + "\n")
     except OSError as error:
-        raise WriteError(_message(path, _reason(error), len(line))) from error
+        raise WriteError(_message(path, error, len(line))) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,23 +82,30 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _reason(error: BaseException) -> str:
-    """Why the disk did not take it; "" where something else went wrong. torch hides the system's error behind its own."""
+def _message(path: Path, error: BaseException, size: int) -> str:
+    """What to say where the disk did not take a file; "" where something else went wrong."""
+    number, reason = _reason(error)
+    if not reason:
+        return ""
+    if number in (*_FULL, None):
+        free = "unknown"
+        with suppress(OSError):
+            free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f}"
+        reason += f" ({size / 1e6:.1f} MB needed, {free} MB free)"
+    remedy = _REMEDIES.get(number, "Look at the disk")
+    return f"{path}: not written, {reason}; what was kept earlier is still there. {remedy} and give the same command again"
+
+
+def _reason(error: BaseException) -> tuple[int | None, str]:
+    """The system's error number and why the disk did not take it; "" where something else went wrong.
+
+    torch hides the system's error behind its own, and with it at times the number: None.
+    """
     found, seen = "", error
     while seen is not None:
         if isinstance(seen, OSError):
-            return "the disk is full" if seen.errno in (errno.ENOSPC, errno.EDQUOT) else str(seen.strerror or seen)
+            return seen.errno, "the disk is full" if seen.errno in _FULL else str(seen.strerror or seen)
         if isinstance(seen, RuntimeError) and any(name in str(seen) for name in _TORCH_WRITERS):
             found = "the disk did not take it, it may be full"
         seen = seen.__cause__ or seen.__context__
-    return found
-
-
-def _message(path: Path, reason: str, size: int) -> str:
-    free = "unknown"
-    with suppress(OSError):
-        free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f}"
-    return (
-        f"{path}: not written, {reason} ({size / 1e6:.1f} MB needed, {free} MB free); what was kept earlier is still there. "
-        "Free space and give the same command again"
-    )
+    return None, found

@@ -11,9 +11,9 @@ from typing import Any
 
 from codec.anchors.coder import Coder
 from codec.errors import CodecError
-from codec.evaluation import bd_rate, keys, memory
+from codec.evaluation import keys, memory
 from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison, compare
+from codec.evaluation.bd_rate import MEAN, RULE, Comparison, compare
 from codec.evaluation.costs import with_complexity
 from codec.evaluation.measure import Measure
 from codec.evaluation.provenance import provenance
@@ -177,7 +177,7 @@ def conditions(
         **provenance(threads),
         "frames_per_clip": frames or "all",
         "rate": "size of the file on disk, headers included, over the original width, height and frames",
-        "bd_rate": bd_rate.RULE,
+        "bd_rate": RULE,
         "seconds": "of points made at once, maybe; speeds are those of codecs.*.complexity",
         "metrics": measure.settings(),
         "codecs": {coder.name: {**own, "complexity": None} for coder, own in zip(coders, settings, strict=True)},

@@ -4,6 +4,7 @@ from codec.checkpoint import read_checkpoint
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
 from codec.training.processes import wait_for_all
+from codec.training.state import load
 
 START = "start.ckpt"  # weights before the first stage, where it may be dropped
 
@@ -45,7 +46,7 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
     keep.save(module, dropped)
     wait_for_all()
     content = read_checkpoint(keep.folder / _start_of(module))
-    module.load(content["codec"], content["training"])
+    load(module, content["codec"], content["training"])
     module.figures = dict(before)
     keep.best = float("inf")
     keep.validated(module)  # or the best would be one of the dropped

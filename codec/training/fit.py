@@ -5,7 +5,6 @@ import logging
 import warnings
 from typing import Any
 
-from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -13,12 +12,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from codec.entropy.exact import freeze_exact
 from codec.errors import CodecError
 from codec.training.boundary import START, drop_stage_if_worse, stage_line
+from codec.training.crops import check_crops
 from codec.training.keep import KeepCheckpoints
 from codec.training.meter import SpeedMeter
 from codec.training.module import CodecTraining
-from codec.training.processes import check_processes, count_processes, strategy_and_plugins
+from codec.training.processes import check_processes, count_processes
 from codec.training.signals import StopOnSignal
-from codec.training.stage import PRECISIONS, Stage
+from codec.training.stage import Stage
+from codec.training.stopped import Stopped
+from codec.training.trainer import make_trainer
 from codec.training.validation import Validation
 from codec.video import VideoCodec
 from data.module import ClipDataModule
@@ -43,19 +45,12 @@ def fit(
         stop: listens for signals already.
 
     Raises:
-        CodecError: a stage's batch cannot be shared among the processes, the precision is not one that training can step in, or
-            training cannot go on.
-        Stopped: a signal asked for it; a checkpoint was written.
+        CodecError: training cannot go on.
+        KeyboardInterrupt: Ctrl-C; a checkpoint was written.
+        Stopped: a signal or a time limit asked for it; a checkpoint was written.
     """
     _quieten()
     processes, stages = count_processes(trainer), module.schedule.stages
-    check_processes(processes)
-    for stage in stages:
-        check_batch(stage, processes)
-    if trainer.get("precision", "32-true") not in PRECISIONS:
-        known = ", ".join(name for name in PRECISIONS if name)
-        raise CodecError(f"trainer.precision: {trainer['precision']} given; choose from {known}")
-    data.setup()  # before anything is said of stages: it may take long, or fail
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state
@@ -88,26 +83,24 @@ def _fit_stage(
     processes: int,
 ) -> None:
     """One stage, or what is left of it."""
-    stage, given = module.stage, trainer | strategy_and_plugins(processes)
+    stage = module.stage
     data.configure(stage.frames, stage.crop, stage.batch // processes, start_sample=module.samples, batches=left)
     text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
     module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
     meter = SpeedMeter(data.workers)
-    Trainer(
-        max_epochs=1,
-        limit_train_batches=left,
-        limit_val_batches=0,
-        logger=loggers,
-        callbacks=[stop, Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10)],
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        log_every_n_steps=1,
-        enable_model_summary=False,
-        **given | ({"precision": stage.precision} if stage.precision else {}),
-    ).fit(module, data)
+    callbacks = [stop, Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10)]
+    try:
+        make_trainer(stage, left, loggers, callbacks, trainer, processes).fit(module, data)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
+            raise KeyboardInterrupt from None
+        raise
     if data.trouble:
         text = f"data: {data.trouble}; the warnings say which, and data.record={data.record}"
         module.events.say("data", text, module.codec_steps)
+    if module.step_of_stage < stage.steps:
+        keep.save_last(module)
+        raise Stopped("trainer.max_time")
 
 
 def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None:
@@ -135,6 +128,22 @@ def warn_of_sums(codec: VideoCodec) -> None:
         freeze_exact(copy.deepcopy(codec).cpu())
     except CodecError as error:
         print(f"warning: this checkpoint cannot code streams: {error}")
+
+
+def check(module: CodecTraining, data: ClipDataModule, trainer: dict[str, Any]) -> None:
+    """Look at what the parts of a run must have of each other, before anything is said of stages.
+
+    Raises:
+        CodecError: other processes were started than the run has, a stage's batch cannot be shared among them, or crops are too
+            large for the videos.
+        DataError: there are none.
+    """
+    processes = count_processes(trainer)
+    check_processes(processes)
+    for stage in module.schedule.stages:
+        check_batch(stage, processes)
+    data.setup()
+    check_crops(data, module.schedule.stages)
 
 
 def check_batch(stage: Stage, processes: int) -> None:

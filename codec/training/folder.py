@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from codec.errors import CodecError
 from codec.files import remove_parts, write_text
+from codec.training.events import EVENTS
 
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what comes out.
 _FREE = (
@@ -45,6 +47,11 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names if old.get(name) != new.get(name)]
 
 
+def listed(changed: list[str]) -> str:
+    """The first of some `differences`, and how many more there are."""
+    return "; ".join(changed[:_SHOWN]) + (f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The config that the run in `folder` was started with.
 
@@ -71,10 +78,9 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
     if not (folder / "config.yaml").is_file():
         raise CodecError(f"{folder}: holds checkpoints but no config.yaml; choose another folder with run=")
     if changed := differences(read_config(folder), config):
-        shown = "; ".join(changed[:_SHOWN]) + (f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
         raise CodecError(
-            f"{folder}: holds a run with another config: {shown}. Choose another folder with run= (init_from={folder} takes "
-            f"its weights), or continue it as it was with resume={folder}"
+            f"{folder}: holds a run with another config: {listed(changed)}. Choose another folder with run= "
+            f"(init_from={folder} takes its weights), or continue it as it was with resume={folder}"
         )
 
 
@@ -88,7 +94,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Make the folder and keep others out while this process, the first of its run, trains in it.
 
-    The lock is the kernel's: it ends with the process however that ends, and its children do not inherit it.
+    The lock is the kernel's: it ends with the process however that ends, and its children do not inherit it. A folder that was
+    made here goes again where no stage has begun in it: a mistaken command leaves none.
 
     Raises:
         CodecError: another process trains there, or the folder cannot be made.
@@ -96,6 +103,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     if rank_zero_only.rank:
         yield
         return
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a+")
@@ -104,7 +112,20 @@ def alone_in(folder: Path) -> Iterator[None]:
     with lock:
         _take(lock, folder)
         remove_parts(folder)
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and not (folder / EVENTS).is_file() and not any(folder.glob("*.ckpt")):
+                _remove(made)
+            raise
+
+
+def _remove(made: list[Path]) -> None:
+    """Remove the first folder, and those around it that are then empty."""
+    shutil.rmtree(made[0], ignore_errors=True)
+    with suppress(OSError):
+        for path in made[1:]:
+            path.rmdir()
 
 
 def _take(lock: Any, folder: Path) -> None:

@@ -11,7 +11,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from codec.checkpoint import DamagedCheckpoint, load_weights, read_checkpoint, save_checkpoint
 from codec.errors import CodecError
 from codec.files import WriteError, sync_folder
+from codec.training.events import EVENTS, Events
 from codec.training.module import CodecTraining
+from codec.training.state import restore, training_state
 
 NEXT, LAST, BROKEN = "next.ckpt", "last.ckpt", ".broken"
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class KeepCheckpoints(Callback):
             CodecError: the weights are not this codec's.
         """
         load_weights(module.codec, content["codec"], f"{self.folder}")  # says what does not fit
-        module.restore(content["codec"], content["training"])
+        restore(module, content["codec"], content["training"])
         self.begin_stage(content["training"]["best"])
         self.last_step = module.codec_steps
 
@@ -58,7 +60,7 @@ class KeepCheckpoints(Callback):
         Raises:
             WriteError: the disk is full, or does not take it for another reason; earlier checkpoints are still there.
         """
-        training = module.training_state() | {"best": self.best}
+        training = training_state(module) | {"best": self.best}
         path = self.folder / (NEXT if name == LAST else name)
         save_checkpoint(path, module.codec, training, module.weights_to_keep())
         if name == LAST:
@@ -85,9 +87,7 @@ class KeepCheckpoints(Callback):
             try:
                 self.save_last(module)
             except WriteError as error:  # the first exception says why training stopped
-                log.warning("%s", error)
-        if self.last_step is not None and trainer.is_global_zero:
-            print(f"\nstopped; the same command, or python train.py resume={self.folder}, continues from step {self.last_step}")
+                module.events.say("disk", f"warning: {error}", self.last_step or 0)
 
 
 @rank_zero_only
@@ -110,21 +110,25 @@ def settle(folder: Path, keep_last: int) -> None:
 def find_newest(folder: Path) -> dict[str, Any] | None:
     """The content of a run's newest complete checkpoint, None where it has none yet.
 
-    A damaged one is warned of and renamed to `NAME.broken`, and the one before it is taken.
+    A damaged one is warned of, noted among the run's events and renamed to `NAME.broken`, and the one before it is taken.
 
     Raises:
         CodecError: there are some, and all are damaged, now or when they were last looked at; or one cannot be read now.
     """
     candidates = [path for path in (folder / NEXT, folder / LAST, *_numbered(folder)) if path.is_file()]
+    passed_over: dict[str, str] = {}
     for path in candidates:
         try:
             content = read_checkpoint(path)
             if not content["training"]:
                 raise DamagedCheckpoint(f"checkpoint {path}: holds weights alone, training cannot go on from them")
+            _note(folder, passed_over, content["training"]["codec_steps"])
             return content
         except DamagedCheckpoint as error:
-            log.warning("%s. It is kept as %s.broken, and the one before it is looked at", error, path.name)
+            passed_over[path.name] = f"{error}. It is kept as {path.name}.broken, and the one before it is looked at"
+            log.warning("%s", passed_over[path.name])
             _set_aside(path)
+    _note(folder, passed_over, 0)
     broken = [path.name.removesuffix(BROKEN) for path in sorted(folder.glob(f"last*{BROKEN}"))]
     if names := ", ".join([path.name for path in candidates] or broken):
         raise CodecError(
@@ -132,6 +136,12 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
             "with init_from= one of its other checkpoints"
         )
     return None
+
+
+def _note(folder: Path, passed_over: dict[str, str], step: int) -> None:
+    """Events of the step that training goes on from: those of later ones are about to be forgotten."""
+    for name, text in passed_over.items():
+        Events(folder / EVENTS).write("broken checkpoint", text, step, file=name)
 
 
 @rank_zero_only

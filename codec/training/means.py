@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from codec.training.processes import gather
+from codec.training.warp import WARP
 from codec.video import CodedClip
 
 FRAMES = "frames"
@@ -20,7 +21,8 @@ class TermMeans:
     def note(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
         """Note the terms, means over samples and frames, that the loss gave for `coded`; they count once an update does."""
         intra, samples = sum(coded.intra), len(coded.frames)
-        counts = {"psnr_intra": intra, "psnr_predicted": len(coded.intra) - intra}
+        predicted = len(coded.intra) - intra
+        counts = {"psnr_intra": intra, "psnr_predicted": predicted, WARP: predicted}
         self._noted.append((FRAMES, torch.ones(()), samples * len(coded.intra)))
         for name, value in terms.items():
             self._noted.append((name, value, samples * counts.get(name, len(coded.intra))))

@@ -19,15 +19,15 @@ from codec.training.groups import check_rates, parameter_groups, set_rates, thaw
 from codec.training.means import TermMeans
 from codec.training.processes import gather, mean_gradients, same_weights
 from codec.training.schedule import Schedule
-from codec.training.signals import Stopped
 from codec.training.stage import Stage
+from codec.training.stopped import Stopped
 from codec.training.tasks import task_named
+from codec.training.warp import WARP, with_warp
 from codec.training.watch import BitsWatch
 from codec.video import VideoCodec
 from data.clip import Clip
 
 SOLVE_EVERY = 50
-_COUNTS = ("codec_steps", "samples", "skipped", "skipped_in_a_row", "stages_done", "figures", "before")
 
 
 class CodecTraining(LightningModule):
@@ -89,7 +89,7 @@ class CodecTraining(LightningModule):
         self.optimizer = torch.optim.AdamW(parameter_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True)
         self.average = WeightAverage(codec, ema) if ema else None
         self.watch = BitsWatch(bits_range, bits_jump)
-        self._means = TermMeans()
+        self.means = TermMeans()  # of what is logged next
         self._losses: list[Tensor] = []  # since the last update
         if compile:
             compile_networks(codec)
@@ -162,7 +162,8 @@ class CodecTraining(LightningModule):
             for piece in self.task.pieces(self.codec, frames[some], quality[some], stage.segment, **how):
                 result = self.loss(piece.frames, piece.coded, quality[some])
                 self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
-                self._means.note(self.task.named(result.terms), piece.coded)
+                terms = self.task.named(with_warp(result.terms, self.loss, piece.frames, piece.coded))
+                self.means.note(terms, piece.coded)
                 if by_frame and not self._update(clip.names):
                     break  # what follows a bad frame would be bad
         if not by_frame:
@@ -171,7 +172,7 @@ class CodecTraining(LightningModule):
         self.samples += stage.batch
         self._solve_bounds()
         self.stepping = False
-        self._log_training(self.task.named(result.terms))
+        self._log_training(terms)
 
     def _backward(self, loss: Tensor, share: float) -> None:
         """Add a gradient; whether all is finite is asked once an update, as a device would be waited for."""
@@ -188,14 +189,14 @@ class CodecTraining(LightningModule):
         if not bad and torch.isfinite(torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)):
             self.stepping = True
             self.optimizers().step()
-            self._means.settle(True)
+            self.means.settle(True)
             self.optimizer.zero_grad()
             self.skipped_in_a_row = 0
             if self.average:
                 self.average.update(self.codec)
             return True
         self.optimizer.zero_grad()
-        self._means.settle(False)
+        self.means.settle(False)
         self._skip(trouble or ("" if bad else "gradient"), names)
         return False
 
@@ -221,11 +222,11 @@ class CodecTraining(LightningModule):
                 solve_bounds(self.average.codec)
 
     def _log_training(self, terms: dict[str, Tensor]) -> None:
-        shown = {name: terms[name] for name in (*self.task.metrics, "loss") if name in terms}
+        shown = {name: terms[name] for name in (*self.task.metrics, WARP, "loss") if name in terms}
         self.log_dict(shown, prog_bar=True, logger=False)
         if self.codec_steps % self.log_every:
             return
-        means = self._means.take()
+        means = self.means.take()
         row = {f"train/{name}": value for name, value in means.items()}
         row |= {"stage": self.stage_index, "lr": self.optimizer.param_groups[0]["lr"], "skipped": self.skipped}
         for gauge in self.gauges:
@@ -239,31 +240,3 @@ class CodecTraining(LightningModule):
         with self.trainer.profiler.profile("logging"):
             for logger in self.loggers:
                 logger.log_metrics(numbers, step=self.codec_steps)
-
-    def training_state(self) -> dict[str, Any]:
-        """What a checkpoint must hold, besides the weights to keep, for training to go on."""
-        state = {name: getattr(self, name) for name in _COUNTS} | {"stage": self.stage.name, "means": self._means.state()}
-        if self.average:
-            state |= {"weights": self.codec.state_dict(), "average": self.average.state()}
-        return state | {"data": self.data_state(self.samples), "optimizer": self.optimizer.state_dict()}
-
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up what a checkpoint held: the weights that were kept, and a `training_state`.
-
-        Raises:
-            CodecError: the checkpoint is of an earlier version, or of a run with other settings.
-        """
-        if "means" not in state:
-            raise CodecError("resume: the checkpoint is of an earlier version; take its weights with init_from=RUN")
-        self.load(weights, state)
-        for name in _COUNTS:
-            setattr(self, name, state[name])
-        self._means.restore(state["means"])
-        self.resumed_data = state["data"]
-
-    def load(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up weights, their average and the optimizer, but no counts."""
-        self.codec.load_state_dict(state.get("weights", weights))
-        if self.average:
-            self.average.restore(weights, state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])

@@ -17,7 +17,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed, multiprocessing, nn
 
 from codec.errors import CodecError
-from codec.training.signals import ASK_TO_STOP, TRY_AGAIN, Stopped
+from codec.training.signals import ASK_TO_STOP
+from codec.training.stopped import TRY_AGAIN, Stopped
 
 GRACE = 60  # seconds from the end of a process to that of the others
 

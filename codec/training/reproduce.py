@@ -62,6 +62,7 @@ def reproduce(run: Path, folder: Path) -> None:
 
 def config_of(run: Path) -> dict[str, Any]:
     """What a run was trained by; CodecError where `run` is no run."""
+    _check_is_there(run)
     missing = [name for name in ("config.yaml", "metrics.jsonl", "last.ckpt") if not (run / name).is_file()]
     if missing:
         raise CodecError(f"{run}: no {' and no '.join(missing)} in it; give the folder of a finished run of train.py")
@@ -81,7 +82,8 @@ def check_finished(run: Path, config: dict[str, Any]) -> None:
 
 
 def changes(run: Path) -> list[str]:
-    """What is different today from when the run was started, a line each: commit and versions."""
+    """What is different today from when the run was started, a line each: commit and versions; CodecError without the folder."""
+    _check_is_there(run)
     file = run / "record.json"
     if not file.is_file():
         return [f"{file} is missing: its versions and commit are unknown"]
@@ -157,6 +159,11 @@ def evaluation_command(run: Path, folder: Path) -> str | None:
     ours = {"checkpoint": str(folder), "output": str(folder / "evaluation")}
     kept = [word for word in words[1:] if word.partition("=")[0] not in ours]
     return " ".join(["python", words[0], *(f"{name}={value}" for name, value in ours.items()), *kept])
+
+
+def _check_is_there(run: Path) -> None:
+    if not run.is_dir():
+        raise CodecError(f"{run}: the folder does not exist; give the folder of a finished run of train.py")
 
 
 def _in_decibels(name: str) -> bool:

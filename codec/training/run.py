@@ -11,8 +11,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
-from codec.training.events import Events
-from codec.training.fit import fit
+from codec.training.ending import say_stop
+from codec.training.events import EVENTS, Events
+from codec.training.fit import check, fit
 from codec.training.folder import alone_in, check_same_run, moved_to, write_config
 from codec.training.initial import init_from
 from codec.training.keep import KeepCheckpoints, find_newest, settle
@@ -22,24 +23,27 @@ from codec.training.processes import are_started_outside, count_processes, run_i
 from codec.training.record import write_record
 from codec.training.schedule import Schedule
 from codec.training.signals import StopOnSignal
+from codec.training.trainer import check_trainer
 
-ROWS = ("metrics.jsonl", "events.jsonl")
+METRICS = "metrics.jsonl"
 
 
 def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
     """Train what `config` describes, into `folder`, or go on with it there.
 
     Args:
-        folder: made where it does not exist; may hold a run with the same config, except for fields that `is_free` names.
+        folder: made where it does not exist, and removed again where a mistake ends the run before its first stage; may hold a
+            run with the same config, except for fields that `is_free` names.
         config: resolved, plain; as conf/train.yaml.
 
     Returns:
         What was trained; None where the folder's run is finished, or other processes trained it.
 
     Raises:
-        CodecError: the folder holds another run or one that another process trains, or training cannot go on.
+        CodecError: the folder holds another run or one that another process trains, or training cannot begin or go on.
         Stopped: a signal asked for it; there is a checkpoint.
     """
+    check_trainer(config["trainer"])
     config = moved_to(folder, config)
     with alone_in(folder):
         if not _has_work(folder, config):
@@ -64,13 +68,16 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
         keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
         if found:
             keep.take_up(module, found)
-        data.setup()  # before wandb hears of a run that has no data
+        check(module, data, config["trainer"])  # before wandb hears of a run that cannot be
         tracking = wandb_logger(folder, config["name"], config["wandb"], config)
-        loggers = [logger for logger in (JsonLinesLogger(folder / "metrics.jsonl"), tracking) if logger]
+        loggers = [logger for logger in (JsonLinesLogger(folder / METRICS), tracking) if logger]
         failed = True
         try:
             fit(module, data, keep, loggers, config["trainer"], stop)
             failed = False
+        except BaseException as error:
+            say_stop(module, keep, error, stop.wanted)
+            raise
         finally:
             if tracking:
                 tracking.finish(failed)
@@ -83,7 +90,7 @@ def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
     codec = build_codec(config["codec"] if new else without_weights(config["codec"])).to(memory_format=torch.channels_last)
     if config.get("init_from") and new:
         _say(init_from(codec, config["init_from"]))
-    schedule, events = Schedule(**config["schedule"]), Events(folder / "events.jsonl")
+    schedule, events = Schedule(**config["schedule"]), Events(folder / EVENTS)
     return CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
 
 
@@ -122,7 +129,7 @@ def _begin(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _forget_after(folder: Path, step: int) -> None:
-    for name in ROWS:
+    for name in (METRICS, EVENTS):
         forget_after(folder / name, step)
 
 

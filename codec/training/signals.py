@@ -5,12 +5,10 @@ from types import FrameType
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from codec.training.stopped import TRY_AGAIN as TRY_AGAIN  # for who imports them from here
+from codec.training.stopped import Stopped as Stopped
+
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
-TRY_AGAIN = 75  # exit status (EX_TEMPFAIL): the same command goes on
-
-
-class Stopped(BaseException):
-    """Training was asked to stop and did, at the end of a step. Whoever starts runs exits with `TRY_AGAIN`."""
 
 
 class StopOnSignal(Callback):

@@ -6,7 +6,7 @@ from codec.training.clock import CHECKPOINTS, DATA, LOGGING, OTHER, STEP, VALIDA
 
 MOST_WAIT, MOST_IDLE, MOST_VALIDATION = 0.05, 0.10, 0.25  # of the wall time
 FULL, ROOMY = 0.90, 0.50  # of the memory
-LOW_MFU = 0.10  # of what a GPU can
+LOW_MFU = 0.10  # of what the device can
 _REMEDIES = {
     CHECKPOINTS: "raise checkpoint_every, or write them to a faster disk",
     LOGGING: "raise training.log_every, or wandb=offline",
@@ -96,8 +96,10 @@ def advice(speed: Speed) -> str:
         return f"memory is {filled:.0%} full: a smaller batch or activation checkpointing"
     if speed.shares.get(VALIDATION, 0.0) > MOST_VALIDATION:
         return f"validation takes {speed.shares[VALIDATION]:.1%} of the time: raise the stage's validate_every"
-    if speed.gpu and 0 < speed.mfu < LOW_MFU:
-        return "the device is hardly used: " + ("a larger batch" if filled < ROOMY else "training.compile=true")
+    if 0 < speed.mfu < LOW_MFU and filled < ROOMY:
+        return "the device is hardly used: a larger batch"
+    if 0 < speed.mfu < LOW_MFU and speed.gpu:  # on CPUs it was measured to gain nothing
+        return "the device is hardly used: training.compile=true"
     return ""
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from codec.entropy.channel import EstimateChannel
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.layers.frames import pad_frames
+from codec.state import ReferenceState
 from codec.video import CodedClip, VideoCodec
 
 
@@ -134,12 +136,19 @@ def _predicted(
     checkpointing: bool = False,
 ) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
     """Frame `t` as the motion network predicts it from the intra-coded frame before, as its estimate would, and the bits."""
-    size = frames.shape[-2:]
     with torch.no_grad():
-        state = codec.code_frame(frames[:, t - 1], None, size, quality, EstimateChannel(hard, noise and noise.frame(t - 1)))
-    channel = EstimateChannel(hard, noise and noise.frame(t))
-    frame = pad_frames(codec.colours.from_rgb(frames[:, t].float()), codec.block)
-    context = codec.motion(frame, state, quality, channel)
+        channel = EstimateChannel(hard, noise and noise.frame(t - 1))
+        state = codec.code_frame(frames[:, t - 1], None, frames.shape[-2:], quality, channel)
+    given = (codec, frames[:, t], t, state, quality, hard, noise)
+    return checkpoint(_moved, *given, use_reentrant=False) if checkpointing else _moved(*given)
+
+
+def _moved(
+    codec: VideoCodec, frame: Tensor, t: int, state: ReferenceState, quality: Tensor, hard: bool, noise: ClipNoise | None
+) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
+    """Frame number `t` as it is predicted from a state; the same again when it is computed again."""
+    size, channel = frame.shape[-2:], EstimateChannel(hard, noise and noise.frame(t))
+    context = codec.motion(pad_frames(codec.colours.from_rgb(frame.float()), codec.block), state, quality, channel)
     estimate = None if context.estimate is None else codec.picture(context.estimate, size)
     return (codec.picture(context.prediction, size), estimate), channel.take_bits()
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
 from codec.training.processes import gather, is_first
+from codec.training.warp import with_warp
 from data.clip import Clip
 from data.module import ClipDataModule
 
@@ -85,7 +86,7 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
 
 def _terms(module: CodecTraining, frames: Tensor, quality: Tensor) -> dict[str, float]:
     piece = next(module.task.pieces(module.best_codec, frames, quality, frames.shape[1], hard=True))
-    terms = module.loss(piece.frames, piece.coded, quality).terms
+    terms = with_warp(module.loss(piece.frames, piece.coded, quality).terms, module.loss, piece.frames, piece.coded)
     return {name: float(value) for name, value in module.task.named(terms).items()}
 
 
