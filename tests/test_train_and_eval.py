@@ -115,13 +115,17 @@ def quiet_logging() -> Iterator[None]:
 def test_mistakes_are_one_line(
     clips: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, quiet_logging: None
 ):
-    """Catches tracebacks for what a user can put right, and a run that overwrites another."""
+    """Catches tracebacks for what a user can put right, a run that overwrites another, and folders of runs that never were."""
     monkeypatch.chdir(ROOT)
     for arguments, said in [
         ([f"resume={tmp_path}"], "config.yaml does not exist"),
-        ([f"resume={run}", "seed=3", "data.workers=0"], "seed would change what comes out"),
+        ([f"resume={run}", "seed=3", "width=16", "data.workers=0"], f"resume={run}: seed was 0, is 3. This would change"),
+        ([f"resume={run}", "motion=implicit"], "with motion the command is of another run: "),
         ([*settings(clips, run), "seed=3"], "another config: seed was 0, is 3"),
         ([*settings(clips, tmp_path / "odd"), "motion.block=12"], "motion.block: 12 given"),
+        ([*settings(clips, tmp_path / "odd"), "trainer.precision=bf17"], "trainer.precision: bf17 given; choose from"),
+        ([*settings(clips, tmp_path / "odd"), "data.val_crop=4096"], "data.val_crop is 4096; "),
+        ([*settings(clips, tmp_path / "odd"), "wandb=sometimes"], "wandb=sometimes: choose from"),
         (["data=folder"], "data.root has no value"),
         (settings(tmp_path / "nothing", tmp_path / "new"), "nothing"),
     ]:
@@ -130,6 +134,24 @@ def test_mistakes_are_one_line(
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         out = capsys.readouterr().err
         assert ended.value.code == 2 and said in out and "Traceback" not in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_before_training_is_one_line(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, quiet_logging: None
+):
+    """Catches a traceback, and a folder, for a command that was stopped while it started."""
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("codec.training.run.build_codec", interrupted)
+    monkeypatch.setattr(sys, "argv", ["train.py", *settings(clips, tmp_path / "new")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted; the same command goes on\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_command_finds_its_run(
@@ -145,6 +167,8 @@ def test_the_same_command_finds_its_run(
     for arguments in (
         ["-m", *settings(root, "base"), "wandb=disabled", "data.workers=0"],
         [f"resume={run}", "data.workers=0", "wandb=disabled", "trainer=default"],
+        [f"resume={run}", "seed=0", "width=16", "schedule.scale=1.0"],
+        [f"resume={run}", *settings(root, run), "data.workers=0"],
     ):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

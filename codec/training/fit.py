@@ -85,12 +85,13 @@ def _fit_stage(
     """One stage, or what is left of it."""
     stage = module.stage
     data.configure(stage.frames, stage.crop, stage.batch // processes, start_sample=module.samples, batches=left)
-    text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
-    module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
     meter = SpeedMeter(data.workers)
     callbacks = [stop, Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10)]
+    made = make_trainer(stage, left, loggers, callbacks, trainer, processes)
+    text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
+    module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
     try:
-        make_trainer(stage, left, loggers, callbacks, trainer, processes).fit(module, data)
+        made.fit(module, data)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
             raise KeyboardInterrupt from None

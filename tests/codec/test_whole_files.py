@@ -52,6 +52,25 @@ def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "a").read_text() == "old" and os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize(
+    "number, said",
+    [
+        (errno.EDQUOT, r"the disk is full \(0.0 MB needed, .* MB free\); .*Free space and"),
+        (errno.EROFS, "Read-only file system; .*Make its folder writable and"),
+        (errno.EIO, "Input/output error; .*Look at the disk and"),
+    ],
+)
+def test_the_remedy_is_of_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str):
+    """Catches somebody who removes files because a disk is broken."""
+
+    def refuse(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(codec.files.os, "fsync", refuse)
+    with pytest.raises(WriteError, match=f"a: not written, {said} give the same command again"):
+        write_text(tmp_path / "a", "new")
+
+
 def test_other_errors_stay_what_they_are(tmp_path: Path):
     """Catches a mistake of ours, or Ctrl-C, that is called a full disk."""
     for error in (ValueError("no"), KeyboardInterrupt()):

@@ -4,6 +4,7 @@ from training_module import clip, module
 
 from codec.errors import CodecError
 from codec.training.average import WeightAverage
+from codec.training.state import restore, training_state
 from codec.training.validation import validate
 
 
@@ -44,7 +45,7 @@ def test_training_goes_on_from_its_state():
         for _ in range(3):
             made.training_step(clip(), 0)
     other = module(settings={"ema": 0.99})
-    other.restore(cut.weights_to_keep(), cut.training_state())
+    restore(other, cut.weights_to_keep(), training_state(cut))
     for made in (whole, other):
         made.training_step(clip(), 0)
     for first, second in ((whole.codec, other.codec), (whole.best_codec, other.best_codec)):

@@ -74,7 +74,8 @@ def test_a_boundary_is_told_and_kept(undisturbed: Path):
 def test_a_stopped_run_ends_as_an_undisturbed_one(
     clips: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, number: int
 ):
-    """Catches signals that lose a step or end a run at once, validations that move, and weights that differ after it goes on."""
+    """Catches signals that lose a step or end a run at once, validations that move, weights that differ after it goes on, and a
+    stop that nobody can find later."""
     settings = config(clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True})
     plain = CodecTraining.training_step
 
@@ -90,6 +91,8 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
             train(tmp_path, settings)
     assert read_checkpoint(tmp_path / "last.ckpt")["training"]["codec_steps"] == step + 1 and signal.getsignal(number) == before
     train(tmp_path, settings)
+    (stop,) = [row for row in rows(tmp_path, "events.jsonl") if row["kind"] == "stop"]  # still there
+    assert (stop["step"], stop["cause"]) == (step + 1, "signal") and f"({signal.Signals(number).name})" in stop["text"]
     assert validated(tmp_path) == validated(undisturbed)
     assert logged(tmp_path) == logged(undisturbed)
     for name in ("last.ckpt", "best.ckpt"):

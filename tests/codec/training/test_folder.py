@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from codec.errors import CodecError
+from codec.training.events import EVENTS, Events
 from codec.training.folder import alone_in, check_same_run, differences, identity, is_free, moved_to, read_config, write_config
 
 
@@ -85,6 +86,20 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path):
     (tmp_path / "last.ckpt.7.part").write_text("")
     with alone_in(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_mistake_leaves_no_folder(tmp_path: Path):
+    """Catches folders of runs that never were, and one that is removed with what somebody had in it or a run had begun."""
+    old, begun, new = tmp_path / "old", tmp_path / "begun", tmp_path / "runs" / "demo" / "1234"
+    old.mkdir()
+    for folder in (old, begun, new):
+        with pytest.raises(CodecError, match="a mistake"), alone_in(folder):
+            write_config(folder, config())
+            if folder == begun:
+                Events(folder / EVENTS).say("stage", "stage 1/1", 0)
+            raise CodecError("a mistake")
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "begun"}
+    assert (old / "config.yaml").is_file() and (begun / "config.yaml").is_file()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):

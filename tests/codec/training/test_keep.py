@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 from pathlib import Path
@@ -12,7 +13,9 @@ import codec.files
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
 from codec.files import WriteError
+from codec.training.events import Events
 from codec.training.keep import KeepCheckpoints, find_newest, settle
+from codec.training.means import TermMeans
 
 TRAINER = SimpleNamespace(is_global_zero=True)
 
@@ -30,16 +33,14 @@ class TinyTraining:
 
     def __init__(self, step: int = 0) -> None:
         self.codec, self.codec_steps, self.stepping, self.validation_loss = Tiny(), step, False, 1.0
-        self.average: dict[str, torch.Tensor] | None = None
+        self.samples = self.skipped = self.skipped_in_a_row = self.stages_done = 0
+        self.figures, self.before, self.average, self.means, self.events = {}, {}, None, TermMeans(), Events()
+        self.stage, self.data_state = SimpleNamespace(name="a"), lambda samples: {}
+        self.optimizer = torch.optim.SGD(self.codec.parameters(), lr=1.0)
+        self.kept: dict[str, torch.Tensor] | None = None
 
     def weights_to_keep(self) -> dict[str, torch.Tensor]:
-        return self.average or self.codec.state_dict()
-
-    def training_state(self) -> dict[str, Any]:
-        return {"codec_steps": self.codec_steps}
-
-    def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        self.codec_steps = state["codec_steps"]
+        return self.kept or self.codec.state_dict()
 
 
 def run_to(folder: Path, steps: int, **settings: int) -> KeepCheckpoints:
@@ -86,7 +87,8 @@ def test_a_kill_while_they_are_renamed_loses_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """Catches a run that cannot go on after a crash of the machine, or goes on with weights that a disk changed."""
+    """Catches a run that cannot go on after a crash of the machine, or goes on with weights that a disk changed, and one whose
+    history does not tell."""
     run_to(tmp_path, 3)
     last, before = tmp_path / "last.ckpt", tmp_path / "last-1.ckpt"
     os.truncate(last, last.stat().st_size // 2)
@@ -96,7 +98,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, 
     with caplog.at_level(logging.WARNING):
         assert find_newest(tmp_path)["training"]["codec_steps"] == 1
     assert "last.ckpt: not a readable checkpoint" in caplog.text and "wrong checksum" in caplog.text
-    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt.broken", "last-1.ckpt.broken", "last-2.ckpt"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"last.ckpt.broken", "last-1.ckpt.broken", "last-2.ckpt", "events.jsonl"}
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    told = [("broken checkpoint", 1, "last.ckpt"), ("broken checkpoint", 1, "last-1.ckpt")]
+    assert [(event["kind"], event["step"], event["file"]) for event in events] == told
     (tmp_path / "last-2.ckpt").write_bytes(b"")
     with pytest.raises(CodecError, match="none of last-2.ckpt can be read .* init_from"):
         find_newest(tmp_path)
@@ -139,16 +145,16 @@ def test_the_best_is_kept_and_remembered(tmp_path: Path):
 def test_weights_to_keep_are_what_is_exported(tmp_path: Path):
     """Catches a checkpoint that exports raw weights where their average was validated."""
     module = TinyTraining(1)
-    module.average = {name: value + 1 for name, value in module.codec.state_dict().items()}
+    module.kept = {name: value + 1 for name, value in module.codec.state_dict().items()}
     KeepCheckpoints(tmp_path).save_last(module)
-    assert torch.equal(read_checkpoint(tmp_path)["codec"]["weight"], module.average["weight"])
+    assert torch.equal(read_checkpoint(tmp_path)["codec"]["weight"], module.kept["weight"])
 
 
 def full(handle: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a second attempt that buries the first error, and earlier checkpoints lost to it."""
     keep = run_to(tmp_path, 2)
     monkeypatch.setattr(codec.files.os, "fsync", full)
@@ -157,17 +163,17 @@ def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         keep.save_last(module)
     monkeypatch.setattr(KeepCheckpoints, "save", lambda *args: pytest.fail("tried again"))
     keep.on_exception(TRAINER, module, error.value)
-    assert "continues from step 2" in capsys.readouterr().out and steps_in(tmp_path) == {"last.ckpt": 2, "last-1.ckpt": 1}
+    assert steps_in(tmp_path) == {"last.ckpt": 2, "last-1.ckpt": 1}
 
 
 def test_an_exception_is_not_hidden_by_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     """Catches a run that says its disk is full where a bad batch ended it."""
     keep = run_to(tmp_path, 2)
     monkeypatch.setattr(codec.files.os, "fsync", full)
     keep.on_exception(TRAINER, TinyTraining(3), ValueError("bad batch"))
-    assert "the disk is full" in caplog.text
+    assert "warning: " in (said := capsys.readouterr().out) and "the disk is full" in said
 
 
 def test_a_stop_keeps_the_last_step_but_not_half_of_one(tmp_path: Path):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import wandb
 
+from codec.errors import CodecError
 from codec.training.loggers import JsonLinesLogger, WandbLogger, forget_after, wandb_logger
 
 
@@ -66,6 +67,13 @@ def test_a_failing_wandb_does_not_stop_training(caplog: pytest.LogCaptureFixture
         logger.log_metrics({"loss": 0.5}, step)
     logger.finish(failed=False)
     assert caplog.text.count("wandb: failed at step 1 (gone)") == 1
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path):
+    """Catches a mistyped mode that begins some run, or none, without a word."""
+    with pytest.raises(CodecError, match="wandb=of-line: choose from auto, online, offline, disabled"):
+        wandb_logger(tmp_path, "test", "of-line", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_resumed_run_has_the_same_id(tmp_path: Path, clean_wandb: None):

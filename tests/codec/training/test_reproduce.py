@@ -90,7 +90,16 @@ def test_what_has_changed_since_is_said(run: Path, tmp_path: Path):
     record[0]["versions"]["torch"] = "1.0"
     (tmp_path / "record.json").write_text(json.dumps(record))
     assert f"torch: 1.0 then, {torch.__version__.partition('+')[0]} now" in changes(tmp_path)
-    assert "unknown" in changes(tmp_path / "none")[0] and evaluation_command(tmp_path, run) is None
+    (tmp_path / "record.json").unlink()
+    assert "unknown" in changes(tmp_path)[0] and evaluation_command(tmp_path, run) is None
+
+
+def test_a_folder_that_is_not_there_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Catches a mistyped path that is answered with the files that it lacks."""
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", str(tmp_path / "none")])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out and "none: the folder does not exist" in said.err
 
 
 def test_folders_that_cannot_be_reproduced(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -34,6 +34,7 @@ def shares(**parts: float) -> dict[str, float]:
         (shares(validation=0.4), "validation takes 40.0% of the time: raise the stage's validate_every"),
         ({"gpu": True, "operations_per_s": 1e12}, "the device is hardly used: a larger batch"),
         ({"gpu": True, "operations_per_s": 1e12, "memory": 7_000_000_000}, "the device is hardly used: training.compile=true"),
+        ({"operations_per_s": 1e12}, "the device is hardly used: a larger batch"),
     ],
 )
 def test_the_first_thing_to_change_is_named(change: dict, said: str):
@@ -46,6 +47,7 @@ def test_where_all_is_well_the_line_only_tells():
     """Catches advice that everybody learns to skip, and figures in the wrong unit."""
     line = "speed: 41.2 frames/s, 30.8% of what this CPU can (12 of 39 TFLOP/s), data wait 0.4%, idle 2.0%, 2.3 GB"
     assert summary(GOOD) == line
+    assert not advice(replace(GOOD, operations_per_s=1e12, memory=7_000_000_000))  # compiling gains nothing on a CPU
     assert "can (" not in summary(replace(GOOD, operations_per_s=0.0))
 
 

@@ -5,8 +5,12 @@ from training_module import clip, module
 
 from codec.entropy.network import EntropyNetwork
 from codec.errors import CodecError
+from codec.losses.rate_distortion import RateDistortionLoss
+from codec.training.boundary import stage_line
 from codec.training.tasks import TASKS, task_named
 from codec.training.validation import validate
+from codec.training.warp import with_warp
+from codec.video import CodedClip
 
 
 def changed(task: str, *networks: str, **stage: object) -> tuple[set[str], object]:
@@ -54,6 +58,47 @@ def test_motion_is_judged_by_what_it_predicts():
     found = [validate(made, [some]) for some in (clip(1, 3), other)]
     assert found[0]["val/warp_psnr"] > found[1]["val/warp_psnr"] + 10
     assert set(found[0]) == {"val/loss", "val/warp_psnr", "val/bpp_motion", "val/warp_psnr_q60", "val/bpp_motion_q60"}
+
+
+def test_motion_alone_is_computed_again_where_the_stage_says_so():
+    """Catches activation checkpointing that the task leaves out, or that draws other noise."""
+    found = []
+    for checkpointing in (False, True):
+        made, calls = module("motion=feature_flow", settings={"task": "motion"}, checkpointing=checkpointing), []
+        made.codec.motion.register_forward_pre_hook(lambda *given, calls=calls: calls.append(given))
+        made.optimizer.step = lambda: None
+        made.optimizer.zero_grad = lambda: None
+        made.training_step(clip(2, 2), 0)
+        found.append(({name: p.grad for name, p in made.codec.named_parameters() if p.grad is not None}, len(calls)))
+    (plain, once), (again, twice) = found
+    assert (once, twice) == (1, 2) and set(plain) == set(again)
+    assert all(torch.equal(value, again[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize(
+    "weights, logged", [({"mse": 1.0}, False), ({"estimate": 1.0, "mse": 0.0}, True), ({"prediction": 1.0}, True)]
+)
+def test_how_well_motion_predicts_is_logged_where_the_loss_looks_at_it(weights: dict[str, float], logged: bool):
+    """Catches stages that train motion and only tell of pictures that it does not change yet."""
+    made, rows = module(*SMALL_CODECS["dvc"], settings={"log_every": 1, "val_qualities": (30,)}, loss=weights), []
+    made.write = rows.append
+    made.training_step(clip(2, 3), 0)
+    figures = validate(made, [clip(2, 3)])
+    assert ("train/warp_psnr" in rows[0], "val/warp_psnr" in figures) == (logged, logged)
+    assert ("PSNR of the prediction" in stage_line("a", figures, figures)) == logged
+
+
+def test_the_psnr_of_the_prediction_is_of_predicted_frames():
+    """Catches intra frames that count as predicted, and the coded motion's prediction where the estimate is weighed."""
+    frames = torch.full((1, 3, 3, 8, 8), 0.5)
+    coded = CodedClip(frames, {}, frames + 0.1, (True, False, False), estimates=frames + 0.01)
+    for weights, decibels in (({"prediction": 1.0}, 20.0), ({"estimate": 1.0}, 40.0)):
+        assert float(with_warp({}, RateDistortionLoss(**weights), frames, coded)["warp_psnr"]) == pytest.approx(
+            decibels, abs=0.01
+        )
+    coded.intra = (True, True, True)
+    assert with_warp({}, RateDistortionLoss(prediction=1.0), frames, coded) == {}
+    assert with_warp({}, torch.nn.Identity(), frames, coded) == {}  # a loss of one's own
 
 
 @pytest.mark.parametrize("name", SMALL_CODECS)
