@@ -141,7 +141,7 @@ def run_reproduce(choice: argparse.Namespace) -> None:
     from rich.console import Console
 
     from codec.training import reproduce as ours
-    from codec.training.signals import TRY_AGAIN, Stopped
+    from codec.training.stopped import TRY_AGAIN, Stopped
 
     folder = choice.output or choice.of / "reproduction"
     console = Console()

@@ -13,7 +13,7 @@ MEMORY_GB, WORKER_GB = 2.0, 0.4  # of a training process on the CPU side, and of
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
-OPEN_FILES = "ulimit -n 65536 before the run (in the job script); where that is refused, limits.conf or LimitNOFILE"
+OPEN_FILES = 'ulimit -n "$(ulimit -Hn)" before the run (in the job script); where that is still few, limits.conf or LimitNOFILE'
 CORES = "lower data.workers, or ask for more cores (--cpus-per-task: a core each for workers and training process)"
 MEMORY = "ask for more memory (--mem), end other processes, or lower data.workers, data.hold_mb or the batch"
 

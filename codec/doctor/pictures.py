@@ -64,15 +64,15 @@ def check_decoders(plan: Plan) -> Finding:
 def check_encoder(plan: Plan) -> Finding:
     """x265 codes a small clip, and its file decodes to nearly the same."""
     from codec.anchors import X265
-    from codec.anchors.x265 import version
     from codec.metrics import psnr
     from data.source import read_source
 
     with _small_video() as (path, _):
         source = read_source(path)
-        coded = X265().code(source, 20, "psnr", path.parent)
+        coder = X265()
+        coded = coder.code(source, 20, "psnr", path.parent)
     quality = psnr(source.rgb, coded.decoded).mean().item()
-    found = f"x265 {version()}: {FRAMES} frames in {coded.bytes} bytes at {quality:.1f} dB"
+    found = f"x265 {coder.versions()['x265']}: {FRAMES} frames in {coded.bytes} bytes at {quality:.1f} dB"
     return ok(found) if quality > CODED else failing(found, ENCODER)
 
 

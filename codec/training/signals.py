@@ -5,9 +5,6 @@ from types import FrameType
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from codec.training.stopped import TRY_AGAIN as TRY_AGAIN  # for who imports them from here
-from codec.training.stopped import Stopped as Stopped
-
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
 
 
