@@ -1,28 +1,24 @@
 """Evaluate: checkpoint + clips + anchors -> RD points -> BD-rate -> report. `conf/eval.yaml` holds the choices."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
-from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
-from codec.evaluation import Coder, Evaluation, evaluate
-from codec.evaluation.learned import LearnedCodec
-from codec.evaluation.measure import Measure
-from codec.evaluation.running import Running
 from data.errors import DataError
-from data.files import find_sequences
-from data.sequences import Sequence
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
+    from codec.evaluation import Coder, Evaluation
+    from codec.evaluation.learned import LearnedCodec
     from codec.report import Pictures
+    from data.sequences import Sequence
 
 CONF = Path(__file__).parent / "conf"
 
@@ -30,7 +26,7 @@ CONF = Path(__file__).parent / "conf"
 def load_anchors(choice: dict[str, Any]) -> list[Coder]:
     """Those of `choice`: names, or `{name: fields}` to change some."""
     found: list[Coder] = []
-    for entry in choice["anchors"]:
+    for entry in choice["anchors"] or []:
         named = entry if isinstance(entry, dict) else {entry: {}}
         found += [load_anchor(name, choice, fields or {}) for name, fields in named.items()]
     return found
@@ -45,45 +41,67 @@ def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Co
     unknown = [field for field in fields if field not in OmegaConf.load(files[name])]
     if unknown:
         raise CodecError(f"anchors: {name} has no field {', '.join(unknown)}; conf/anchor/{name}.yaml has {', '.join(chosen)}")
+    from hydra.utils import instantiate
+
     return instantiate(OmegaConf.create({**choice, "chosen": chosen}).chosen, _convert_="all")
 
 
 def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
     """The checkpoint to evaluate, called `name`; or several by their names; or none."""
+    from codec.evaluation.learned import LearnedCodec
+
     common = {name: choice[name] for name in ("intra_period", "qualities", "device")}
     chosen = choice["checkpoint"] or {}
     named = chosen if isinstance(chosen, dict) else {choice["name"]: chosen}
     return [LearnedCodec(checkpoint, name=name, **common) for name, checkpoint in named.items()]
 
 
+def clips_of(chosen: Any) -> tuple[list[Sequence], list[str]]:
+    """The clips, and of each its class where `chosen` is paths by class."""
+    from data.files import find_sequences
+
+    if not isinstance(chosen, dict):
+        return list(find_sequences(chosen)), []
+    found = [(clip, name) for name, paths in chosen.items() for clip in find_sequences(paths)]
+    return [clip for clip, _ in found], [name for _, name in found]
+
+
 def run(config: DictConfig) -> None:
     """Evaluate, write everything into `config.output`, print the table and the paths."""
-    from codec.report import bd_tables, write_report  # the processes that code import this file, too, and need none of it
+    from rich.console import Console
+
+    from codec.device import check_device
+    from codec.evaluation import evaluate
+    from codec.evaluation.measure import Measure
+    from codec.evaluation.running import Running
+    from codec.report import bd_tables, write_report
     from codec.training.record import write_record
 
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     output = Path(choice["output"])
-    clips = list(find_sequences(choice["clips"]))
+    check_device(choice["device"])
+    clips, classes = clips_of(choice["clips"])
     anchors = load_anchors(choice)
     codecs = load_checkpoints(choice)
     if len(codecs) > 1 and not anchors:
         codecs, anchors = codecs[1:], codecs[:1]
     measure = Measure(choice["metrics"], choice["every"], choice["device"])
     running = Running(**{name: choice[name] for name in ("jobs", "threads", "launcher", "slurm", "cache", "complexity")})
-    found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running)
+    found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running, classes)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
     pictures = pictures_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
     pages = write_report(found.result, found.comparisons, output, pictures)
     console = Console()
     console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n")
-    for path in (output / "rd.json", output / "bd_rate.json", *pages):
-        console.print(str(path), highlight=False, soft_wrap=True)
+    names = " ".join(page.name for page in pages[:-1])
+    for line in (f"figures and tables in {output}: {names}", output / "rd.json", output / "bd_rate.json", pages[-1]):
+        console.print(str(line), highlight=False, soft_wrap=True)
 
 
 def pictures_for(
     found: Evaluation, codecs: list[LearnedCodec], anchors: list[Coder], clips: list[Sequence], output: Path
-) -> "Pictures":
+) -> Pictures:
     """What the report's visual comparison shows: the codecs, and the first anchor at their bitrates."""
     from codec.report import DecodedFrames, pictures_of, shown_codecs
 
@@ -102,20 +120,32 @@ def said(line: str) -> None:
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")
 def main(config: DictConfig) -> None:
     """Turn what a user can put right into one line and exit code 2."""
+    from codec.allocator import keep_freed_memory
+
     keep_freed_memory()
     try:
         run(config)
-    except (CodecError, DataError, OmegaConfBaseException, InstantiationException) as error:
+    except (CodecError, DataError, OmegaConfBaseException, InstantiationException, OSError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def reason(error: Exception) -> str:
     """What went wrong in the words of who found it, without the libraries around it."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; make room or it writable, or give cache=FOLDER and output=FOLDER elsewhere"
     if isinstance(error, InstantiationException):
         return str(error.__cause__ or error)
     return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -23,7 +23,7 @@ def add_report_commands(commands: argparse._SubParsersAction) -> None:
     add.add_argument("--anchor", action="append", default=[], metavar="CODEC", help="compare with it; may be repeated")
     add.add_argument("--title", default=None, help="of the page")
     add.add_argument("--no-pictures", action="store_true", help="leave out the visual comparison")
-    _add_pictures(add, "whose pictures to show, the first's rates are matched; default: four")
+    _add_pictures(add, "whose pictures to show; default: four")
     add.set_defaults(run=run_report)
     add = commands.add_parser(
         "study",
@@ -34,6 +34,13 @@ def add_report_commands(commands: argparse._SubParsersAction) -> None:
     add.add_argument("-o", "--output", default=None, type=Path, metavar="DIR", help="folder to write; of score: a JSON file")
     add.add_argument("--key", type=Path, default=None, metavar="FILE", help="of score: the study_key.json of the study")
     _add_pictures(add, "who is judged against whom; default: the first four")
+    add.add_argument(
+        "--rate-tolerance",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="leave out pairs whose rates differ by more; default 0.1: 10 %%",
+    )
     add.set_defaults(run=run_study)
 
 
@@ -81,7 +88,8 @@ def run_study(choice: argparse.Namespace) -> None:
         raise CodecError("study: no folder to write; give -o DIR")
     result, decoded = _read(choice)
     codecs = _known(choice.show, result) or shown_codecs(result.codecs(), _anchors_of(choice.results, result))
-    for file in write_study(result, decoded, codecs, choice.output, choice.frames, choice.megabytes, _say):
+    limits = (choice.frames, choice.megabytes)
+    for file in write_study(result, decoded, codecs, choice.output, *limits, _say, choice.rate_tolerance):
         print(file)
     return None
 
@@ -109,11 +117,8 @@ def _read(choice: argparse.Namespace) -> "tuple[RDResult, DecodedFrames]":
     from codec.report import DecodedFrames
     from data.files import find_sequences
 
-    for path in choice.results:
-        if not path.exists():
-            raise CodecError(f"{path}: not there; give an rd.json or a folder that holds one")
-    choice.output.mkdir(parents=True, exist_ok=True)
     result = merge_files(choice.results, choice.output)
+    choice.output.mkdir(parents=True, exist_ok=True)
     clips = list(find_sequences(choice.clips)) if choice.clips else []
     return result, DecodedFrames(result, [choice.output], choice.checkpoint, clips)
 

@@ -1,6 +1,7 @@
 """`corvid results`: check, merge, export and import RD results. Each imports what it needs when it runs."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from codec.errors import CodecError
@@ -16,6 +17,7 @@ def add_results_commands(commands: argparse._SubParsersAction) -> None:
     add = inner.add_parser("merge", help="one result of several made under the same conditions")
     add.add_argument("results", nargs="+", type=Path, metavar="RESULT", help="rd.json, or a folder that holds one")
     add.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the rd.json to write")
+    add.add_argument("--metrics", default="", metavar="A,B", help="only these: the rules of the others may differ")
     add.set_defaults(run=run_merge)
     add = inner.add_parser("export", help="for another project's tools")
     add.add_argument("result", type=Path, metavar="RESULT", help="rd.json, or a folder that holds one")
@@ -51,8 +53,11 @@ def run_merge(choice: argparse.Namespace) -> None:
     from codec.evaluation import save
     from codec.evaluation.conditions import merge_files
 
-    check_folder(choice.output)
-    save(merge_files(choice.results, choice.output.parent), choice.output)
+    check_file(choice.output)
+    metrics = [name.strip() for name in choice.metrics.split(",") if name.strip()]
+    merged = merge_files(choice.results, choice.output.parent, metrics)
+    choice.output.parent.mkdir(parents=True, exist_ok=True)
+    save(merged, choice.output)
     print(choice.output)
 
 
@@ -73,18 +78,23 @@ def run_import(choice: argparse.Namespace) -> None:
     from codec.evaluation import save
     from codec.evaluation.imported import Given, import_results
 
-    check_folder(choice.output)
+    check_file(choice.output)
     clips = dict(pair_of(text) for text in choice.clip)
     given = Given(choice.name, size_of(choice.size), choice.fps, choice.frames, clips)
     result = import_results(choice.files, given)
+    choice.output.parent.mkdir(parents=True, exist_ok=True)
     save(result, choice.output)
+    for codec, settings in result.conditions["codecs"].items():
+        if settings.get("left_out"):
+            print(f"{codec}: left out {', '.join(settings['left_out'])}", file=sys.stderr)
     print(f"{choice.output}: {len(result.points)} points of {', '.join(result.codecs())} on {len(result.clips())} clips")
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before the work, a file that could not be written after it."""
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        raise CodecError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; give another name")
+def check_file(path: Path) -> None:
+    """Refuse, before the work, a file that could not be written after it; its folder is made then."""
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if path.is_dir() or not above.is_dir():
+        raise CodecError(f"{path}: {'is a folder' if path.is_dir() else f'{above} is a file'}; give another name")
 
 
 def pair_of(text: str) -> tuple[str, str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from codec.errors import CodecError
+
 PEAK_SIDE = {"cpu": 768, "cuda": 8192}  # of matrices large enough to reach the peak
 PEAK_SECONDS = 0.15
 
@@ -42,6 +44,15 @@ def driver() -> dict[str, str]:
 def default_device() -> torch.device:
     """The first GPU, or the CPU where torch can use none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_device(name: str) -> None:
+    """Raise CodecError where a device, such as `cuda:1`, is not there."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise CodecError(f"device: {name!r} cannot be used ({why}); give cpu, or look at corvid doctor") from error
 
 
 def device_name(device: torch.device) -> str:

@@ -14,7 +14,8 @@ from data.crops import Window
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}  # of a decoder: raise, conceal nothing
 PLANAR = ("yuv420p", "yuvj420p")
-BITS = {**dict.fromkeys((*PLANAR, "yuv444p", "yuvj444p"), 8), **dict.fromkeys(("yuv420p10le", "yuv444p10le"), 10)}
+PLANAR_10 = "yuv420p10le"
+BITS = {**dict.fromkeys((*PLANAR, "yuv444p", "yuvj444p"), 8), **dict.fromkeys((PLANAR_10, "yuv444p10le"), 10)}
 Planes = tuple[Tensor, Tensor, Tensor]
 
 
@@ -34,16 +35,22 @@ def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
 
 
 def frames_to_planes(frames: Sequence[av.VideoFrame]) -> Planes | None:
-    """The decoder's own 8-bit 4:2:0 planes.
+    """The decoder's own 4:2:0 planes, those of 10 bits rounded to 8.
 
     Returns:
         uint8 Y `(T, H, W)`, U and V `(T, ceil(H/2), ceil(W/2))`; None when the frames are of another format.
     """
-    if any(frame.format.name not in PLANAR for frame in frames):
+    if any(frame.format.name not in (*PLANAR, PLANAR_10) for frame in frames):
         return None
-    pictures = [[_lines(plane, 8)[:, : plane.width] for plane in frame.planes] for frame in frames]
+    lines = [[_lines(plane, BITS[frame.format.name])[:, : plane.width] for plane in frame.planes] for frame in frames]
+    pictures = [[as_bytes(plane) for plane in planes] for planes in lines]
     y, u, v = (torch.from_numpy(np.stack(planes)) for planes in zip(*pictures, strict=True))
     return y, u, v
+
+
+def as_bytes(samples: np.ndarray) -> np.ndarray:
+    """Samples of 8 bits (uint8) as they are, those of 10 (uint16) rounded to 8 as reference decoders do it."""
+    return samples if samples.dtype == np.uint8 else np.minimum((samples + 2) >> 2, 255).astype(np.uint8)
 
 
 def frames_to_rgb(frames: Sequence[av.VideoFrame], colour: Colour, window: Window | None = None) -> Tensor:

@@ -8,12 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import torch
 from av.error import FFmpegError
 from torch import Tensor
 
 from data.checks import REPAIR
 from data.colour import Colour, planes_to_rgb
-from data.decode import STRICT, Planes, decoder_errors, frames_to_planes, frames_to_rgb
+from data.decode import BITS, PLANAR, PLANAR_10, STRICT, Planes, as_bytes, decoder_errors, frames_to_planes, frames_to_rgb
 from data.errors import DataError
 from data.images import ImageReader
 from data.probe import Probe, probe
@@ -34,10 +35,11 @@ class SourceClip:
         fps: frames per second, exact.
         width, height: pixels.
         frames: frames read, `T`.
-        planes: the source's own 8-bit 4:2:0 planes, uint8 Y `(T, H, W)`, U and V `(T, ceil(H/2), ceil(W/2))`;
+        planes: the source's own 4:2:0 planes, uint8 Y `(T, H, W)`, U and V `(T, ceil(H/2), ceil(W/2))`;
             None when the source is of another format.
         rgb: uint8 `(T, 3, H, W)`, from the planes by `planes_to_rgb` where there are planes.
         colour: matrix and range of the planes.
+        bits: of the source's own samples where there are planes: 8, or 10 that were rounded to 8.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SourceClip:
     planes: Planes | None
     rgb: Tensor
     colour: Colour
+    bits: int = 8
 
 
 def read_source(source: Path | str | Sequence, max_frames: int | None = None, start: int = 0) -> SourceClip:
@@ -90,11 +93,13 @@ def _read(sequence: Sequence, first: int, count: int | None) -> SourceClip:
 
 
 def _read_raw(reader: RawReader, first: int, count: int | None) -> SourceClip:
-    """Of 8-bit 4:2:0 with the file's planes."""
+    """Of 4:2:0 with the file's planes."""
     numbers = _numbers(reader, first, count)
-    planes = reader.planes(numbers) if reader.pixel_format == "yuv420p" else None
-    rgb = reader.read(numbers) if planes is None else planes_to_rgb(*planes, reader.colour)
-    return _clip(reader.path, reader.rate, planes, rgb, reader.colour)
+    if reader.pixel_format not in (*PLANAR, PLANAR_10):
+        return _clip(reader.path, reader.rate, None, reader.read(numbers), reader.colour)
+    y, u, v = (torch.from_numpy(as_bytes(plane.numpy())) for plane in reader.planes(numbers))
+    rgb, bits = planes_to_rgb(y, u, v, reader.colour), BITS[reader.pixel_format]
+    return _clip(reader.path, reader.rate, (y, u, v), rgb, reader.colour, bits)
 
 
 def _read_pictures(reader: ImageReader, first: int, count: int | None) -> SourceClip:
@@ -109,7 +114,8 @@ def _read_video(found: Probe, first: int, count: int | None) -> SourceClip:
         log.warning("%s: %d frames in the file, %d could be decoded", found.path, found.frames, first + len(frames))
     planes = frames_to_planes(frames)
     rgb = frames_to_rgb(frames, found.colour) if planes is None else planes_to_rgb(*planes, found.colour)
-    return _clip(found.path, found.fps, planes, rgb, found.colour)
+    bits = 8 if planes is None else max(BITS[frame.format.name] for frame in frames)
+    return _clip(found.path, found.fps, planes, rgb, found.colour, bits)
 
 
 def _numbers(reader: RawReader | ImageReader, first: int, count: int | None) -> range:
@@ -119,10 +125,10 @@ def _numbers(reader: RawReader | ImageReader, first: int, count: int | None) -> 
     return numbers
 
 
-def _clip(path: Path, fps: Fraction, planes: Planes | None, rgb: Tensor, colour: Colour) -> SourceClip:
+def _clip(path: Path, fps: Fraction, planes: Planes | None, rgb: Tensor, colour: Colour, bits: int = 8) -> SourceClip:
     height, width = rgb.shape[-2:]
     name = path.name if path.is_dir() else path.stem
-    return SourceClip(name, path, fps, width, height, len(rgb), planes, rgb, colour)
+    return SourceClip(name, path, fps, width, height, len(rgb), planes, rgb, colour, bits)
 
 
 def _decoded(found: Probe) -> Iterator[av.VideoFrame]:

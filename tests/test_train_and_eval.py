@@ -184,7 +184,7 @@ def test_the_trained_codec_is_evaluated_against_hevc(clips: Path, run: Path, tmp
     assert "report.html" in out
     result = json.loads((tmp_path / "rd.json").read_text())
     ours = [point for point in result["points"] if point["codec"] == "corvid"]
-    assert result["schema"] == 1 and len(ours) == 4
+    assert result["schema"] == 2 and len(ours) == 4
     assert all(point["bytes"] * 8 / (point["width"] * point["height"] * 3) == pytest.approx(point["bpp"]) for point in ours)
     assert result["conditions"] and model_hash(load_codec(run)) in json.dumps(result["conditions"])
     rows = json.loads((tmp_path / "bd_rate.json").read_text())

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from codec.errors import CodecError
 from data.source import SourceClip
 
 Planes = tuple[Tensor, Tensor, Tensor]
@@ -42,6 +43,12 @@ class Decoded:
 
     rgb: Tensor
     planes: Planes | None = None
+
+
+def check_intra_period(name: str, period: int) -> None:
+    """Raise CodecError where an intra period is neither -1 nor positive."""
+    if period != -1 and period < 1:
+        raise CodecError(f"{name}: intra_period: {period}; give -1 (only the first frame) or 1 and more")
 
 
 class Coder(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from codec.anchors import ffmpeg, process
 from codec.anchors.bitstream import FORMATS, DecodedFile, read_file
-from codec.anchors.coder import CodedResult, Decoded
+from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
 from data.colour import planes_to_rgb
@@ -59,12 +59,12 @@ class StandardCodec(ABC):
     measured_frames: ClassVar[int] = 33
 
     def __post_init__(self) -> None:
-        wrong = [quality for quality in self.qualities if not self.finest <= quality <= self.coarsest]
-        if wrong or not self.qualities:
+        within = range(self.finest, self.coarsest + 1)
+        if not self.qualities or not all(type(quality) is int and quality in within for quality in self.qualities):
             between = f"between {self.finest} and {self.coarsest}"
-            raise CodecError(f"{self.name}: qualities {list(self.qualities)}; give QPs {between}")
-        if self.intra_period != -1 and self.intra_period < 1:
-            raise CodecError(f"{self.name}: intra_period: {self.intra_period}; give -1 (only the first frame) or 1 and more")
+            raise CodecError(f"{self.name}: qualities {list(self.qualities)}; give QPs, whole numbers {between}")
+        object.__setattr__(self, "qualities", tuple(dict.fromkeys(self.qualities)))
+        check_intra_period(self.name, self.intra_period)
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -133,7 +133,7 @@ class StandardCodec(ABC):
 
         Frames a second are of all frames but the first: its time, and that of starting, is taken off.
         """
-        quality, tune = self.qualities[len(self.qualities) // 2], self.tunes[0]
+        quality, tune = sorted(self.qualities)[len(self.qualities) // 2], self.tunes[0]
         frames = min(source.frames, self.measured_frames)
         encoded: dict[int, process.Taken] = {}
         decoded: dict[int, process.Taken] = {}

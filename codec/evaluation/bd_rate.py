@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from codec.errors import CodecError
@@ -15,9 +15,10 @@ MEAN = "mean"
 LEAST_OVERLAP = 0.25
 LITTLE_OVERLAP = 0.5
 FEW_POINTS = 4
+AVERAGED = ("bd_rate_percent", "akima_percent", "bd_quality", "overlap", "rate_overlap")
 RULE = (
     "bjontegaard package, PCHIP over log rate (Akima beside it), refused where curves share less than 25 % of their quality; "
-    "the mean of the clips' BD-rates, with the bootstrap 95 % interval over clips"
+    "the mean of the BD-rates of the clips that have one, with the bootstrap 95 % interval over these clips"
 )
 
 
@@ -28,7 +29,7 @@ class Comparison:
     Attributes:
         clip: the clip; `mean CLASS` and `mean` on the rows over a class and over all clips.
         bd_rate_percent: negative when `codec` needs less, None when the curves share less than a quarter of their quality.
-        overlap: shared range of quality over the range that both span, 0..1; the mean of the clips' on the rows of means.
+        overlap: shared range of quality over the range that both span, 0..1.
         note: what a reader must know about the number, empty otherwise.
         akima_percent: BD-rate by Akima interpolation, in place of PCHIP.
         bd_quality: how much higher `codec` lies on the metric's axis at equal rate; positive is better, None as BD-rate is.
@@ -37,6 +38,9 @@ class Comparison:
         group: the class of the clip or of the mean, empty where clips have none and for the mean over all.
         clips: how many clips the BD-rate is the mean of; 1 on a clip.
         rate_overlap: of the logarithm of rate, as `overlap`; below a quarter `bd_quality` is None.
+        of_clips: how many clips the pair was coded on; where `clips` is less, the mean is over a part of them.
+
+    Every figure of a mean is over the same clips, those with a BD-rate; without any it is None.
     """
 
     anchor: str
@@ -44,7 +48,7 @@ class Comparison:
     metric: str
     clip: str
     bd_rate_percent: float | None
-    overlap: float
+    overlap: float | None
     note: str = ""
     akima_percent: float | None = None
     bd_quality: float | None = None
@@ -53,12 +57,18 @@ class Comparison:
     monotone: bool = True
     group: str = ""
     clips: int = 1
-    rate_overlap: float = 0.0
+    rate_overlap: float | None = 0.0
+    of_clips: int = 1
 
     @property
     def is_mean(self) -> bool:
         """Whether the row is a mean, over a class or over all clips."""
         return self.clip in (MEAN, f"{MEAN} {self.group}")
+
+    @property
+    def is_of_part(self) -> bool:
+        """Whether there is a mean that is not over all clips: it must not be shown without saying so."""
+        return self.is_mean and 0 < self.clips < self.of_clips
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `bd_rate.json` holds it."""
@@ -78,14 +88,15 @@ def compare(result: RDResult, anchors: Sequence[str], codecs: Sequence[str]) -> 
     for metric in map(known, result.metrics()):
         pairs = [(anchor, codec) for codec in codecs for anchor in anchors if anchor != codec]
         for anchor, codec in pairs:
-            clips, missing = shared_clips(result, anchor, codec, metric)
+            clips, every, missing = shared_clips(result, anchor, codec, metric)
             said = "; ".join(filter(None, (missing, intra_note(result, anchor, codec))))
             own = [compare_clip(result, anchor, codec, metric, clip) for clip in clips]
             groups = list(dict.fromkeys(row.group for row in own))
-            blank = Comparison(anchor, codec, metric, MEAN, None, 0.0, clips=0)
+            blank = Comparison(anchor, codec, metric, MEAN, None, None, of_clips=len(every))
             rows += own
-            if len(groups) > 1:
-                rows += [mean_over_clips([row for row in own if row.group == g], blank, group=g or "no class") for g in groups]
+            for group in groups if len(groups) > 1 else []:
+                of_group = replace(blank, of_clips=sum(result.class_of(clip) == group for clip in every))
+                rows.append(mean_over_clips([row for row in own if row.group == group], of_group, group=group or "no class"))
             rows.append(mean_over_clips(own, blank, note=said))
     return rows
 
@@ -105,8 +116,8 @@ def intra_note(result: RDResult, anchor: str, codec: str) -> str:
     return f"intra periods differ: {anchor} {periods[0]}, {codec} {periods[1]}"
 
 
-def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tuple[list[str], str]:
-    """The clips to compare on, and in words those that an imported codec lacks.
+def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tuple[list[str], list[str], str]:
+    """The clips to compare on, all that either has, and in words those that an imported codec lacks.
 
     Raises:
         CodecError: a codec that was measured here has no points on a clip that the other one has.
@@ -123,8 +134,8 @@ def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tupl
     if imported:
         scored = [{p.clip for p in own if p.metrics.get(metric) is not None} for own in pair]
         shared = [clip for clip in clips if clip in scored[0] & scored[1]]
-        return shared, f"{len(clips) - len(shared)} of {len(clips)} clips lack {metric} of one of them" * (shared != clips)
-    return clips, ""
+        return shared, clips, f"{len(clips) - len(shared)} of {len(clips)} clips lack {metric} of one of them" * (shared != clips)
+    return clips, clips, ""
 
 
 def compare_clip(result: RDResult, anchor: str, codec: str, metric: str, clip: str) -> Comparison:
@@ -162,36 +173,41 @@ def notes_of(name: str, own: Curve) -> list[str]:
 
 
 def mean_over_clips(clips: list[Comparison], like: Comparison, group: str = "", note: str = "") -> Comparison:
-    """The mean of the clips' BD-rates with its interval; clips without one are counted in the note, and in the overlap.
+    """The mean of the clips that have a BD-rate, with its interval; the note counts those without.
 
     Args:
         clips: may be none.
-        like: has the names of the pair and the metric.
+        like: has the names of the pair and the metric, and how many clips the pair was coded on.
         group: the class of the clips, or empty for all.
         note: what else to say.
     """
-    rates = [clip.bd_rate_percent for clip in clips if clip.bd_rate_percent is not None]
+    rated = [clip for clip in clips if clip.bd_rate_percent is not None]
     notes = [note] if note else []
-    if len(rates) < len(clips):
-        notes.append(f"{len(clips) - len(rates)} of {len(clips)} clips have no BD-rate, left out")
-    little = sum(clip.bd_rate_percent is not None and clip.overlap < LITTLE_OVERLAP for clip in clips)
+    if len(rated) < len(clips):
+        notes.append(f"{len(clips) - len(rated)} of {len(clips)} clips have no BD-rate, left out")
+    unlike = sum(clip.bd_quality is None for clip in rated)
+    if unlike:
+        notes.append(f"no BD-quality: {unlike} of {len(rated)} clips have none")
+    little = sum(clip.overlap < LITTLE_OVERLAP for clip in rated)
     if little:
         notes.append(f"little overlap on {little} of {len(clips)} clips")
     falling = sum(not clip.monotone for clip in clips)
     if falling:
         notes.append(f"a curve is not monotone on {falling} of {len(clips)} clips")
-    low, high = mean_interval(rates) or (None, None)
-    return Comparison(
-        *(like.anchor, like.codec, like.metric, f"{MEAN} {group}" if group else MEAN),
-        *(mean_of(rates), mean_of([clip.overlap for clip in clips]) or 0.0, "; ".join(notes)),
-        mean_of([clip.akima_percent for clip in clips]),
-        mean_of([clip.bd_quality for clip in clips]),
-        *(low, high, not falling, group, len(rates)),
-        mean_of([clip.rate_overlap for clip in clips]) or 0.0,
+    low, high = mean_interval([clip.bd_rate_percent for clip in rated]) or (None, None)
+    return replace(
+        like,
+        clip=f"{MEAN} {group}" if group else MEAN,
+        **{name: mean_of([getattr(clip, name) for clip in rated]) for name in AVERAGED},
+        note="; ".join(notes),
+        low=low,
+        high=high,
+        monotone=not falling,
+        group=group,
+        clips=len(rated),
     )
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean of those that are there, None when none is."""
-    there = [value for value in values if value is not None]
-    return statistics.fmean(there) if there else None
+    """The mean, None when there is nothing or something is missing: a mean of the others would be over other clips."""
+    return None if None in values or not values else statistics.fmean(values)

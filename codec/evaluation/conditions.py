@@ -11,7 +11,8 @@ from codec.evaluation.rd import Point, RDResult
 from codec.evaluation.schema import check_together, load
 
 RULES = ("rate",)
-OF_A_CLIP = ("sha256", "frames", "size", "fps", "colour", "read", "class")
+OF_A_CLIP = ("frames", "size", "fps", "colour", "read", "class", "sha256")
+OF_A_POINT = ("frames", "bytes", "sha256")
 OF_A_MACHINE = ("versions", "git_commit", "machine")
 BY_NAME = ("metrics", "codecs", "clips")
 MEASURED = ("complexity",)  # of a codec's settings: differs from run to run
@@ -34,7 +35,7 @@ def merge(results: Sequence[RDResult], names: Sequence[str] = ()) -> RDResult:
             settings of a codec, or other clips); the message names what differs, and the remedy.
     """
     names = list(names) or [f"result {number}" for number in range(1, len(results) + 1)]
-    differences = [line for pair in _pairs(results, names) for line in differing(*pair)]
+    differences = [line for pair in _pairs(results, names) for line in list(differing(*pair)) or _points(*pair)]
     if differences:
         said = "; ".join(differences[:NAMED]) + f"; and {len(differences) - NAMED} more" * (len(differences) > NAMED)
         raise CodecError(f"results mix conditions: {said}; evaluate them under the same conditions")
@@ -46,18 +47,47 @@ def merge(results: Sequence[RDResult], names: Sequence[str] = ()) -> RDResult:
     return merged
 
 
-def merge_files(paths: Sequence[str | Path], output: Path) -> RDResult:
+def merge_files(paths: Sequence[str | Path], output: Path, metrics: Sequence[str] = ()) -> RDResult:
     """Load results (files, or folders that hold an `rd.json`) and merge them.
 
     Args:
         output: folder of what is made of them: the points' `file` becomes relative to it.
+        metrics: only these; the rules of others may differ then. Default: all.
 
     Raises:
-        CodecError: as `load` and `merge`.
+        CodecError: one is not there, a metric is in none; as `load` and `merge`.
     """
-    files = [Path(path) / "rd.json" if Path(path).is_dir() else Path(path) for path in paths]
+    files = [file_of(Path(path)) for path in paths]
     results = [moved(load(file), file.parent, output) for file in files]
+    if metrics:
+        there = list(dict.fromkeys(name for result in results for name in result.metrics()))
+        if unknown := [name for name in metrics if name not in there]:
+            raise CodecError(f"metrics: {', '.join(unknown)} not in the results; choose from {', '.join(there)}")
+        results = [only(result, metrics) for result in results]
     return merge(results, [str(path) for path in paths])
+
+
+def file_of(path: Path) -> Path:
+    """The `rd.json` that a file or folder stands for.
+
+    Raises:
+        CodecError: it is not there.
+    """
+    file = path / "rd.json" if path.is_dir() else path
+    if not file.exists():
+        what = "holds no rd.json" if path.is_dir() else "not there"
+        raise CodecError(f"{path}: {what}; give an rd.json or a folder that holds one")
+    return file
+
+
+def only(result: RDResult, metrics: Sequence[str]) -> RDResult:
+    """The result with only these of its metrics."""
+
+    def kept(values: dict[str, Any]) -> dict[str, Any]:
+        return {metric: value for metric, value in values.items() if metric in metrics}
+
+    points = [replace(p, metrics=kept(p.metrics), per_frame=kept(p.per_frame)) for p in result.points]
+    return RDResult(result.conditions | {"metrics": kept(result.conditions.get("metrics") or {})}, points)
 
 
 def moved(result: RDResult, folder: Path, output: Path) -> RDResult:
@@ -73,15 +103,11 @@ def differing(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iter
         yield from _unequal(rule, a.get(rule), b.get(rule), names)
     for metric in _shared(a, b, "metrics"):
         yield from _unequal(f"metrics.{metric}", a["metrics"][metric], b["metrics"][metric], names)
-    for clip in _shared(a, b, "clips"):
-        ours, theirs = a["clips"][clip], b["clips"][clip]
-        for name in OF_A_CLIP:
-            yield from _unequal(f"clips.{clip}.{name}", ours.get(name), theirs.get(name), names)
+    yield from _clip_facts(a, b, names)
     for codec in _shared(a, b, "codecs"):
         yield from _other_settings(codec, a["codecs"][codec], b["codecs"][codec], names)
     yield from _intra_periods(first, second, names)
     yield from _clips(first, second, names)
-    yield from _points(first, second, names)
 
 
 def _pairs(results: Sequence[RDResult], names: Sequence[str]) -> Iterator[tuple[RDResult, RDResult, tuple[str, str]]]:
@@ -98,6 +124,18 @@ def _unequal(field: str, ours: Any, theirs: Any, names: tuple[str, str]) -> Iter
     """A line when both are known and differ."""
     if None not in (ours, theirs) and ours != theirs:
         yield f"{field} is {ours!r} in {names[0]} and {theirs!r} in {names[1]}"
+
+
+def _clip_facts(a: dict[str, Any], b: dict[str, Any], names: tuple[str, str]) -> Iterator[str]:
+    """A line a fact in which clips differ: of the first such clip, and how many more there are."""
+    for fact in OF_A_CLIP:
+        pairs = ((clip, a["clips"][clip].get(fact), b["clips"][clip].get(fact)) for clip in _shared(a, b, "clips"))
+        lines = [line for clip, *values in pairs for line in _unequal(f"clips.{clip}.{fact}", *values, names)]
+        yield from (line + _more(len(lines) - 1, "clip") for line in lines[:1])
+
+
+def _more(count: int, what: str) -> str:
+    return f" (and {count} more {what}{'s' * (count > 1)})" if count else ""
 
 
 def _other_settings(codec: str, ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, str]) -> Iterator[str]:
@@ -123,23 +161,23 @@ def _intra_periods(first: RDResult, second: RDResult, names: tuple[str, str]) ->
 
 
 def _clips(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
-    """A line a clip that only one of two results has: means would be over other clips. Imported results may have others."""
+    """A line a result that alone has clips: means would be over other clips. Imported results may have others."""
     found = [dict.fromkeys(point.clip for point in result.points if not point.imported) for result in (first, second)]
     if all(found):
         for here, there, name in ((*found, names[0]), (*found[::-1], names[1])):
-            yield from (f"clip {clip!r} is in {name} only" for clip in here if clip not in there)
+            alone = [clip for clip in here if clip not in there]
+            yield from (f"clip {clip!r} is in {name} only" + _more(len(alone) - 1, "clip") for clip in alone[:1])
 
 
 def _points(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
-    """A line a point that both results have and that is not the same."""
+    """A line on the points that both results have and that are not the same, where no condition explains it."""
     theirs = {point.place: point for point in second.points}
-    for point in first.points:
-        other = theirs.get(point.place)
-        if other is None:
-            continue
+    lines = []
+    for point in (point for point in first.points if point.place in theirs):
         where = f"{point.codec} at {point.quality} on {point.clip}"
-        for name in ("sha256", "bytes", "frames"):
-            yield from _unequal(f"{where}: {name}", getattr(point, name) or None, getattr(other, name) or None, names)
+        values = ((name, getattr(point, name) or None, getattr(theirs[point.place], name) or None) for name in OF_A_POINT)
+        lines += [line for name, *both in values for line in _unequal(f"{where}: {name}", *both, names)][:1]
+    yield from (line + _more(len(lines) - 1, "point") for line in lines[:1])
 
 
 def _united(first: Point, second: Point) -> Point:

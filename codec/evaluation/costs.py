@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from filelock import FileLock
+
 from codec.anchors.coder import Coder, Measurable
 from codec.evaluation import keys
 from codec.evaluation.provenance import machine
@@ -40,7 +42,8 @@ def with_complexity(
         cost = store.read("complexity", key)
         if cost is None:
             print(f"measuring what {coder.name} costs", file=sys.stderr)
-            cost = measured(coder, clip, frames, store, running)
+            with FileLock(store.root / "complexity.lock"):  # another evaluation's pass would slow both
+                cost = measured(coder, clip, frames, store, running)
             store.write("complexity", key, cost)
         codecs[coder.name]["complexity"] = cost
 

@@ -20,7 +20,7 @@ from codec.evaluation.provenance import provenance
 from codec.evaluation.rd import RDResult, save, write_json
 from codec.evaluation.running import Running, run_here, run_on_cluster
 from codec.evaluation.store import Store, default_folder
-from codec.evaluation.work import Task, clip_name, is_done, point_of, source_of
+from codec.evaluation.work import Task, clip_names, is_done, point_of, source_of
 from data.sequences import Sequence as VideoSequence
 from data.source import SourceClip
 
@@ -44,6 +44,7 @@ def evaluate(
     measure: Measure,
     frames: int | None = None,
     running: Running | None = None,
+    classes: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate codecs against anchors on the same frames, and write `rd.json`, `bd_rate.json` and the coded files.
 
@@ -58,6 +59,7 @@ def evaluate(
         measure: the metrics.
         frames: at most so many of each clip.
         running: how many at once and where; by default one by one, here.
+        classes: of each clip, for means over them; by default their folders, where there are several.
 
     Raises:
         CodecError: a codec failed, or two clips or codecs have one name.
@@ -68,12 +70,13 @@ def evaluate(
     refuse_twins(coders, sequences)
     output.mkdir(parents=True, exist_ok=True)
     with opened_store(running, output) as store:
-        facts = [facts_of(clip, frames, store) for clip in sequences]
+        names = clip_names(sequences)
+        facts = [facts_of(clip, name, frames, store) for clip, name in zip(sequences, names, strict=True)]
         settings = [coder.settings() for coder in coders]
-        plan = planned(coders, settings, sequences, facts, frames, measure)
+        plan = planned(coders, settings, sequences, facts, frames, measure, running.threads)
         make(plan, facts, measure, store, running)
         result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
-        result.conditions["clips"] = clip_conditions(sequences, facts)
+        result.conditions["clips"] = clip_conditions(sequences, facts, classes or folders_of(sequences))
         if running.complexity:
             with_complexity(result.conditions["codecs"], coders, sequences[0], facts[0], frames, store, running)
         for fact, tasks in zip(facts, plan, strict=True):
@@ -102,16 +105,17 @@ def planned(
     facts: Sequence[dict[str, Any]],
     frames: int | None,
     measure: Measure,
+    threads: int,
 ) -> list[list[Task]]:
     """The points of each clip: every codec at each of its qualities, in the tunings that a chosen metric is compared in."""
     plan: list[list[Task]] = []
-    rules = measure.settings()
     for clip, fact in zip(clips, facts, strict=True):
         plan.append([])
         for coder, own in zip(coders, settings, strict=True):
             for tune, quality in ((tune, quality) for tune in tunes_of(coder, measure) for quality in coder.qualities):
-                key = keys.stream_key(fact["key"], coder, own, quality, tune)
-                plan[-1].append(Task(coder, clip, frames, quality, tune, key, keys.score_key(key, rules)))
+                key = keys.stream_key(fact["key"], coder, own, quality, tune, threads)
+                scores = {name: keys.score_key(key, measure.rule(name), measure.device, threads) for name in measure.metrics}
+                plan[-1].append(Task(coder, clip, frames, quality, tune, key, scores))
     return plan
 
 
@@ -146,8 +150,8 @@ def needed(fact: dict[str, Any], tasks: Sequence[Task]) -> int:
     return memory.need(fact["width"], fact["height"], fact["frames"], processes)
 
 
-def facts_of(clip: VideoSequence, frames: int | None, store: Store) -> dict[str, Any]:
-    """What a clip is; it is read when the store does not know its content."""
+def facts_of(clip: VideoSequence, name: str, frames: int | None, store: Store) -> dict[str, Any]:
+    """What a clip is, and is called; it is read when the store does not know its content."""
     path = clip.path
     sha256 = keys.clip_hash(path) if path.exists() else ""  # reading it says what is wrong
     key = keys.clip_key(sha256, clip, frames)
@@ -155,7 +159,7 @@ def facts_of(clip: VideoSequence, frames: int | None, store: Store) -> dict[str,
     if facts is None:
         facts = described(source_of(clip, frames))
         store.write("clips", key, facts)
-    return {"key": key, "sha256": sha256, "name": clip_name(path), **facts}
+    return {"key": key, "sha256": sha256, "name": name, **facts}
 
 
 def described(source: SourceClip) -> dict[str, Any]:
@@ -179,18 +183,24 @@ def conditions(
         "rate": "size of the file on disk, headers included, over the original width, height and frames",
         "bd_rate": RULE,
         "seconds": "of points made at once, maybe; speeds are those of codecs.*.complexity",
+        "scored_on": measure.device,
         "metrics": measure.settings(),
         "codecs": {coder.name: {**own, "complexity": None} for coder, own in zip(coders, settings, strict=True)},
         "clips": {},
     }
 
 
-def clip_conditions(clips: Sequence[VideoSequence], facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What each clip is; its class is its folder, where there are several and one holds more than one clip."""
-    classes = {clip.path.resolve().parent.name for clip in clips}
-    classed = 1 < len(classes) < len(clips)
-    return {
-        fact["name"]: {
+def folders_of(clips: Sequence[VideoSequence]) -> list[str]:
+    """The folder of each clip, where there are several and one holds more than one clip; else nothing."""
+    names = [clip.path.resolve().parent.name for clip in clips]
+    return names if 1 < len(set(names)) < len(names) else []
+
+
+def clip_conditions(clips: Sequence[VideoSequence], facts: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """What each clip is, and its class where there are classes."""
+    found: dict[str, Any] = {}
+    for number, (clip, fact) in enumerate(zip(clips, facts, strict=True)):
+        found[fact["name"]] = {
             "file": clip.path.name,
             "sha256": fact["sha256"],
             "size": f"{fact['width']}x{fact['height']}",
@@ -198,17 +208,16 @@ def clip_conditions(clips: Sequence[VideoSequence], facts: Sequence[dict[str, An
             "fps": fact["exact_fps"],
             "colour": fact["colour"],
             "read": fact["read"],
-            **({"class": clip.path.resolve().parent.name} if classed else {}),
+            **({"class": classes[number]} if classes else {}),
         }
-        for clip, fact in zip(clips, facts, strict=True)
-    }
+    return found
 
 
 def refuse_twins(coders: Sequence[Coder], clips: Sequence[VideoSequence]) -> None:
     """Names are keys in the results, so they must differ."""
     if not coders or not clips:
         raise CodecError("evaluation: no codec or no clip; name a checkpoint or anchors, and clips")
-    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", [clip_name(clip.path) for clip in clips])):
+    for what, names in (("codecs", [coder.name for coder in coders]), ("clips", clip_names(clips))):
         twins = [name for name, count in Counter([*names, MEAN]).items() if count > 1]
         if twins:
             raise CodecError(f"evaluation: {what} share the name {', '.join(twins)}; rename one ({MEAN} is taken)")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from codec.allocator import keep_freed_memory
-from codec.checkpoint import load_codec
+from codec.checkpoint import checkpoint_file, load_codec
 from codec.errors import CodecError
 from codec.evaluation.orphans import end_with_parent
 from codec.stream import compress, decompress
@@ -64,10 +64,22 @@ def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: i
     return clip.seconds, clip.identical
 
 
-@functools.lru_cache(maxsize=1)
 def codec_on(checkpoint: str, device: str) -> VideoCodec:
-    """The codec of a checkpoint, loaded once, and used once: kernels are compiled at first use, which nobody wants to time."""
-    codec = load_codec(checkpoint).to(device)
+    """The codec of a checkpoint, loaded again only when the file is another one."""
+    file = checkpoint_file(checkpoint)
+    return _loaded(str(file), device, stamp(file))
+
+
+def stamp(file: Path) -> tuple[int, int, int]:
+    """Differs when a file has been replaced or written to."""
+    facts = file.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(file: str, device: str, stamped: tuple[int, int, int]) -> VideoCodec:
+    """Used once: kernels are compiled at first use, which nobody wants to time."""
+    codec = load_codec(file).to(device)
     with tempfile.TemporaryDirectory() as folder:
         compress(codec, torch.zeros(3, 3, 64, 64, dtype=torch.uint8), Fraction(25), 32, Path(folder) / "a.cvd")
         decompress(Path(folder) / "a.cvd", codec)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.errors import CodecError
-from codec.evaluation.published import Row, rows_of
+from codec.evaluation.published import COMPRESSAI, Row, left_out, rows_of
 from codec.evaluation.rd import Point, RDResult
 from codec.evaluation.schema import check_together
 
@@ -49,7 +49,7 @@ def import_results(paths: Sequence[Path], given: Given = NOTHING) -> RDResult:
     """Read published results: CompressAI's (`results/video`, or its evaluation of one sequence) or DCVC's.
 
     Every codec's name ends in ` (imported)`, its points have `imported`, `file` and `sha256` are empty, and seconds are 0 where
-    they are not published. Bytes are the published rate times pixels and frames, rounded. The clips are known by name, size and
+    they are not published; metrics of the files that are none of ours stand in the codec's `left_out`. Bytes are the published rate times pixels and frames, rounded. The clips are known by name, size and
     frames only, not by a hash.
 
     Raises:
@@ -68,6 +68,8 @@ def import_results(paths: Sequence[Path], given: Given = NOTHING) -> RDResult:
             settings["sources"][path.name] = digest
             if isinstance(content.get("description"), str):
                 settings["description"] = content["description"]
+            if origin == COMPRESSAI and (dropped := left_out(content)):
+                settings["left_out"] = sorted({*settings.get("left_out", []), *dropped})
             clips[point.clip] = clip_conditions(point, row)
     check_together(points, {}, " and ".join(map(str, paths)))
     return RDResult({"codecs": codecs, "clips": clips, "metrics": {}}, points)

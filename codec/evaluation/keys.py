@@ -15,12 +15,14 @@ from codec.anchors import Coder, StandardCodec
 from data.sequences import Sequence as VideoSequence
 
 LENGTH = 32
-_READERS = ("av", "numpy")
+_READERS = ("av", "numpy", "numba", "pillow")
 _NETWORKS = ("torch", "torchvision", "numpy", "compressai", "lpips", "pytorch-msssim", "DISTS-pytorch")
 _ANCHORS = ("codec/anchors", "data")
 _SCORES = ("codec/metrics", "codec/evaluation/measure.py", "codec/evaluation/vmaf.py", "codec/anchors/planes.py", "data")
-_LEARNED = ("codec", "data")
-_APART = ("codec/report", "codec/doctor", "codec/training", "codec/anchors", "codec/cli")  # of `codec`, what codes no clip
+_CODERS = ("learned", "fresh", "kinds", "zoo", "zoo_models", "zoo_stream")
+_LEARNED = ("codec", "data", *(f"codec/evaluation/{name}.py" for name in _CODERS))
+_CODE_NO_CLIP = ("anchors", "cli", "doctor", "evaluation", "losses", "report", "training")  # but for the coders above
+_APART = tuple(f"codec/{name}" for name in _CODE_NO_CLIP)
 
 
 def clip_hash(path: Path) -> str:
@@ -33,27 +35,29 @@ def clip_hash(path: Path) -> str:
 
 
 def clip_key(sha256: str, clip: VideoSequence, frames: int | None) -> str:
-    """Of the frames that are read of a clip of this hash."""
-    how = [clip.first, clip.frames, str(clip.fps), repr(clip.raw), frames]
+    """Of the frames that are read of a clip of this hash. The name of a headerless file says its size, of others the reader."""
+    headerless = clip.path.suffix.lower() == ".yuv"
+    how = [clip.first, clip.frames, str(clip.fps), repr(clip.raw), frames, clip.path.name if headerless else clip.path.suffix]
     return _hash([sha256, how, sources("data")])
 
 
-def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None) -> str:
-    """Of the file that `coder` makes of the clip of key `clip`."""
+def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None, threads: int) -> str:
+    """Of the file that `coder` makes of the clip of key `clip`, if it is a network's with so many threads of torch."""
     standard = isinstance(coder, StandardCodec)
     code = sources(*(_ANCHORS if standard else _LEARNED))
     with_ = libraries(*_READERS, *(() if standard else _NETWORKS))
-    return _hash([clip, type(coder).__qualname__, settings, quality, tune, code, own_source(coder), with_])
+    how = None if standard else threads
+    return _hash([clip, type(coder).__qualname__, settings, quality, tune, code, own_source(coder), with_, how])
 
 
-def score_key(stream: str, rules: dict[str, str]) -> str:
-    """Of the scores, by the metrics' `rules`, of the file of key `stream`."""
-    return _hash([stream, rules, libraries(*_NETWORKS), sources(*_SCORES)])
+def score_key(stream: str, rule: str, device: str, threads: int) -> str:
+    """Of the score, by a metric's `rule`, of the file of key `stream`."""
+    return _hash([stream, rule, device, threads, libraries(*_NETWORKS), sources(*_SCORES)])
 
 
 def complexity_key(coder: Coder, settings: dict[str, Any], clip: str, threads: int, machine: Any) -> str:
     """Of what `coder` takes on this machine."""
-    return _hash([stream_key(clip, coder, settings, 0, None), threads, machine])
+    return _hash([stream_key(clip, coder, settings, 0, None, threads), threads, machine])
 
 
 @functools.cache

@@ -1,16 +1,17 @@
 """A checkpoint of ours as a codec to evaluate: real files, decoded in a fresh process, compared bit by bit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codec.anchors.coder import CodedResult, Decoded
+from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.fresh import codec_on, decode_fresh
 from codec.evaluation.kinds import by_kind
 from codec.evaluation.learned_cost import cost_of_learned
+from codec.quality import check_quality
 from codec.stream import compress, frames_sha256
 from data.source import SourceClip
 
@@ -27,6 +28,7 @@ class LearnedCodec:
         intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
         qualities: indices 0..63.
         device: where networks run, in both processes.
+        model: hash of the weights, known from `settings` on: weights that change while points are made are an error.
     """
 
     checkpoint: str
@@ -35,20 +37,27 @@ class LearnedCodec:
     qualities: Sequence[int] = SPREAD
     device: str = "cpu"
     tunes: Sequence[str | None] = (None,)
+    model: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint, dict):
             raise CodecError(f"{self.name}: one checkpoint expected, several given ({', '.join(self.checkpoint)}); evaluate one")
         if not self.checkpoint:
             raise CodecError(f"{self.name}: no checkpoint; name one with checkpoint=FILE_OR_RUN")
+        try:
+            object.__setattr__(self, "qualities", tuple(dict.fromkeys(map(check_quality, self.qualities))))
+        except CodecError as error:
+            raise CodecError(f"{self.name}: qualities: {error}") from error
+        check_intra_period(self.name, self.intra_period)
 
     def settings(self) -> dict[str, Any]:
         """Which model, and how it was run."""
         file = checkpoint_file(self.checkpoint).resolve()
         codec = load_codec(self.checkpoint)
+        object.__setattr__(self, "model", model_hash(codec))
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
-            "model_hash": model_hash(codec),
+            "model_hash": self.model,
             "precision": codec.precision,
             "intra_period": self.intra_period,
             "device": self.device,
@@ -63,6 +72,9 @@ class LearnedCodec:
         """
         file = folder / f"{source.name}_q{quality}.cvd"
         codec = codec_on(self.checkpoint, self.device)
+        if self.model and model_hash(codec) != self.model:
+            what = "holds other weights than when the evaluation began"
+            raise CodecError(f"{self.checkpoint}: {what}; start again, with a copy if it is still trained")
         written = compress(codec, source.rgb, source.fps, quality, file, intra_period=self.intra_period)
         decoded = decode_fresh(file, self.checkpoint, self.device)
         if frames_sha256(decoded.frames) != written.reconstruction_sha256:
@@ -91,8 +103,8 @@ class LearnedCodec:
 
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """See `Measurable`; at the middle quality."""
-        quality = self.qualities[len(self.qualities) // 2]
-        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality)
+        quality = sorted(self.qualities)[len(self.qualities) // 2]
+        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality, self.intra_period)
 
     def drift(self, file: Path) -> str:
         """Why a decoder that is not bit-exact is an error."""

@@ -1,6 +1,6 @@
 """What a learned codec costs: counted operations, and speed and memory of fresh processes that only encode or only decode."""
 
-import multiprocessing
+import statistics
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,12 +18,14 @@ from codec.device import memory_peak
 from codec.errors import CodecError
 from codec.evaluation.complexity import FRAMES, measure_complexity, total
 from codec.evaluation.fresh import codec_on
-from codec.evaluation.orphans import end_with_parent
+from codec.evaluation.orphans import end_with_parent, forked
 from codec.evaluation.synthetic import panning_clip
 from codec.stream import compress, decompress
 
 T = TypeVar("T")
 MEASURED_FRAMES = 9
+REPEATS = 3
+ALL_INTRA = 1
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Costing:
     frames: Tensor
     fps: Fraction
     quality: int
+    intra_period: int
     threads: int
     folder: Path
 
@@ -44,16 +47,20 @@ class Costing:
         return [(self.folder / f"{count}.cvd", count) for count in sorted({1, len(self.frames)})]
 
 
-def cost_of_learned(checkpoint: str, device: str, frames: Tensor, fps: Fraction, quality: int) -> dict[str, Any]:
+def cost_of_learned(
+    checkpoint: str, device: str, frames: Tensor, fps: Fraction, quality: int, intra_period: int = -1
+) -> dict[str, Any]:
     """The figures of `Measurable.complexity`.
 
     Args:
-        frames: uint8 `(T, 3, H, W)`; the first 9 are coded, the first alone intra.
+        frames: uint8 `(T, 3, H, W)`; the first 9 are coded.
         quality: 0..63.
+        intra_period: of the codec; where all frames are intra, operations are those of an intra frame.
     """
     height, width = frames.shape[-2:]
     with tempfile.TemporaryDirectory() as folder:
-        costing = Costing(checkpoint, device, frames[:MEASURED_FRAMES], fps, quality, torch.get_num_threads(), Path(folder))
+        how = (quality, intra_period, torch.get_num_threads(), Path(folder))
+        costing = Costing(checkpoint, device, frames[:MEASURED_FRAMES], fps, *how)
         (encoding, encode_memory), (decoding, decode_memory) = (fresh(step, costing) for step in (encode, decode))
         counted = fresh(count, costing)
     return {
@@ -70,7 +77,7 @@ def fresh(step: Callable[[Costing], T], costing: Costing) -> T:
     Raises:
         CodecError: the codec's own, or the process died.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as process:
+    with ProcessPoolExecutor(1, forked(), end_with_parent) as process:
         try:
             return process.submit(step, costing).result()
         except BrokenProcessPool as error:
@@ -80,25 +87,29 @@ def fresh(step: Callable[[Costing], T], costing: Costing) -> T:
 
 def encode(costing: Costing) -> tuple[float, float]:
     """Frames a second and MiB of encoding."""
-    codec = _ready(costing)
-    seconds = [
-        compress(codec, costing.frames[:count], costing.fps, costing.quality, file).seconds for file, count in costing.files
-    ]
-    return _figures(costing, seconds)
+    codec, how = _ready(costing), (costing.fps, costing.quality)
+    return _figures(
+        costing,
+        lambda file, count: compress(codec, costing.frames[:count], *how, file, intra_period=costing.intra_period).seconds,
+    )
 
 
 def decode(costing: Costing) -> tuple[float, float]:
     """Frames a second and MiB of decoding."""
     codec = _ready(costing)
-    return _figures(costing, [decompress(file, codec).seconds for file, _ in costing.files])
+    return _figures(costing, lambda file, count: decompress(file, codec).seconds)
 
 
 def count(costing: Costing) -> dict[str, Any]:
-    """Parameters, and thousand multiply-accumulates a pixel of a predicted frame; of a synthetic clip where theirs is short."""
+    """Parameters, and thousand multiply-accumulates a pixel of a predicted frame, or of an intra frame where all are.
+
+    A clip that is too short is replaced by a synthetic one.
+    """
     frames, (height, width) = costing.frames[:FRAMES], costing.frames.shape[-2:]
     frames = frames if len(frames) == FRAMES else panning_clip(FRAMES, width, height)
     found = measure_complexity(_ready(costing), frames, costing.quality, repeats=0)
-    costs = {"encode_kmac": found.predicted.encoding, "decode_kmac": found.predicted.decoding}
+    frame = found.intra if costing.intra_period == ALL_INTRA else found.predicted
+    costs = {"encode_kmac": frame.encoding, "decode_kmac": frame.decoding}
     rounded = {name: round(total(parts).kmac_per_pixel, 2) for name, parts in costs.items()}
     return {"parameters": sum(found.parameters.values()), **rounded}
 
@@ -109,8 +120,9 @@ def _ready(costing: Costing) -> Any:
     return codec_on(costing.checkpoint, costing.device)
 
 
-def _figures(costing: Costing, seconds: list[float]) -> tuple[float, float]:
-    """The first frame, which is intra, is taken off where there are more."""
-    spent = seconds[-1] - (seconds[0] if len(seconds) > 1 else 0)
+def _figures(costing: Costing, seconds: Callable[[Path, int], float]) -> tuple[float, float]:
+    """The median of several runs; the first frame, which is intra, is taken off where there are more."""
+    runs = [[seconds(file, count) for file, count in costing.files] for _ in range(REPEATS)]
+    spent = statistics.median(run[-1] - (run[0] if len(run) > 1 else 0) for run in runs)
     counted = max(1, len(costing.frames) - 1)
     return float(f"{counted / max(spent, 1e-6):.3g}"), round(memory_peak(torch.device(costing.device)) / 2**20, 1)

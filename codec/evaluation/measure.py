@@ -1,9 +1,11 @@
 """Score decoded clips in the chosen metrics, frame by frame."""
 
+import copy
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +67,15 @@ class Scored:
     notes: list[str]
     per_frame_every: dict[str, int]
 
+    def of(self, metric: str) -> dict[str, Any]:
+        """What is known of one metric, as JSON values."""
+        return {
+            "value": self.values[metric],
+            "per_frame": self.per_frame.get(metric),
+            "notes": [note for note in self.notes if note.startswith(f"{metric}:")],
+            "every": self.per_frame_every.get(metric, 1),
+        }
+
 
 class Measure:
     """The chosen metrics, ready to score clips.
@@ -89,6 +100,12 @@ class Measure:
         self.device = device
         nets = dict.fromkeys(LEARNED[name] for name in self.metrics if name in LEARNED)
         self.nets = {net: (load_dists() if net == "dists" else load_lpips(net)).to(device) for net in nets}
+
+    def only(self, metrics: Sequence[str]) -> "Measure":
+        """The same for some of its metrics."""
+        some = copy.copy(self)
+        some.metrics = [name for name in self.metrics if name in metrics]
+        return some
 
     def settings(self) -> dict[str, str]:
         """How every metric is computed, in words."""

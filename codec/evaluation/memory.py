@@ -1,13 +1,15 @@
 """How many jobs fit into the memory that is left."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import torch
 
 PROCESS = 700 << 20  # bytes of a process that has loaded torch, metrics and a codec
 SAMPLE = 26  # bytes a pixel of every frame: source and decoded as planes and RGB, raw planes on their way, a metric's floats
-FRAME = 1500  # bytes a pixel of one frame: networks' features
-_GROUPS = {"memory.max": "memory.current", "memory/memory.limit_in_bytes": "memory/memory.usage_in_bytes"}
+FRAME = 2000  # bytes a pixel of one frame: networks' features
+MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 
 
 def need(width: int, height: int, frames: int, processes: int = 1) -> int:
@@ -17,16 +19,33 @@ def need(width: int, height: int, frames: int, processes: int = 1) -> int:
 
 def left() -> int | None:
     """Bytes that are free on this machine, or in the group of processes that this one is held in; None where nobody says."""
-    found = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    found = [room for folder, limit, used in _groups() if (room := _room(folder, limit, used)) is not None]
+    if MEMINFO.is_file():
+        rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         found.append(int(rows["MemAvailable"].split()[0]) << 10)
-    for limit, used in _GROUPS.items():
-        most, now = (Path("/sys/fs/cgroup") / name for name in (limit, used))
-        if most.is_file() and now.is_file() and (said := most.read_text().strip()).isdecimal():
-            found.append(int(said) - int(now.read_text()))
     return min(found) if found else None
+
+
+def _groups() -> Iterator[tuple[Path, str, str]]:
+    """This process's group and all that hold it: the folder, its file of the limit and that of what is used."""
+    for line in OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        folders = [str(folder).lstrip("/") for folder in (PurePosixPath(path), *PurePosixPath(path).parents)]
+        if not controllers:  # version 2
+            yield from ((GROUPS / folder, "memory.max", "memory.current") for folder in folders)
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            yield from ((GROUPS / "memory" / folder, *names) for folder in folders)
+
+
+def _room(group: Path, limit: str, used: str) -> int | None:
+    """Bytes that a group may still take, None where it has no limit; what is cached of files gives way, so it is no use."""
+    most, now, stat = group / limit, group / used, group / "memory.stat"
+    if not most.is_file() or not now.is_file() or not (said := most.read_text().strip()).isdecimal():
+        return None
+    rows = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
+    cached = int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))  # version 1: "total" is with groups inside
+    return int(said) - max(0, int(now.read_text()) - cached)
 
 
 def fitting(jobs: int, needed: int, device: str = "cpu") -> int:

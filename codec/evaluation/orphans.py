@@ -4,10 +4,20 @@ import multiprocessing
 import os
 import signal
 import threading
+from multiprocessing.context import BaseContext
 from multiprocessing.util import Finalize
 from types import FrameType
 
 from codec.anchors.process import kill_running
+
+PRELOADED = ["codec.evaluation.learned", "hydra"]
+
+
+def forked() -> BaseContext:
+    """Processes forked from one that has only imported, once for all of them: soon there, and without state of ours."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def end_with_parent() -> None:

@@ -18,6 +18,11 @@ COMPRESSAI_NAMES = {
     "ms-ssim-rgb": "ms_ssim",
     "ms-ssim": "ms_ssim",
 }
+EXPORTED = {  # what corvid results export writes beside CompressAI's own
+    name.replace("_", "-"): name
+    for name in ("lpips_alex", "lpips_vgg", "dists", "vmaf", "vmaf_neg", "temporal_difference", "temporal_lpips")
+} | {"psnr-yuv-611": "psnr_yuv"}
+NO_METRICS = ("q", "qp", "bpp", "bitrate", "psnr-yuv", "encoding_time", "decoding_time")  # psnr-yuv: made of the planes'
 DATASETS = {"UVG-1080p": {"width": 1920, "height": 1080, "fps": 120, "frames": 600}}  # what CompressAI's folders stand for
 PIXELS = {2073600: (1920, 1080), 921600: (1280, 720), 399360: (832, 480), 99840: (416, 240)}
 IN_A_NAME = re.compile(r"_(?P<width>\d+)x(?P<height>\d+)(?:_(?P<fps>\d+(?:\.\d+)?)(?:fps)?)?(?=[_.]|$)")
@@ -70,7 +75,7 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
     said = {name: content[name] for name in ("width", "height", "fps", "frames") if name in content}
     count = len(next(iter(table.values())))
     labels = table.get("q") or table.get("qp") or ([path.stem] if single else range(count))
-    metrics = {ours: table[theirs] for theirs, ours in COMPRESSAI_NAMES.items() if theirs in table}
+    metrics = {ours: table[theirs] for theirs, ours in (COMPRESSAI_NAMES | EXPORTED).items() if theirs in table}
     if all(f"psnr_{plane}" in metrics for plane in "yuv"):
         planes = zip(metrics["psnr_y"], metrics["psnr_u"], metrics["psnr_v"], strict=True)
         metrics["psnr_yuv"] = [(6 * y + u + v) / 8 for y, u, v in planes]
@@ -84,6 +89,13 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
             bpp=float(table["bpp"][index]) if "bpp" in table else None,
             kbps=float(table["bitrate"][index]) if "bpp" not in table else None,
         )
+
+
+def left_out(content: dict[str, Any]) -> list[str]:
+    """What CompressAI's or our own exported file scores and no row holds: metrics that we do not have or a point lacked."""
+    found = content["results"]
+    known = {*COMPRESSAI_NAMES, *EXPORTED, *NO_METRICS} - ({"psnr-yuv"} if "psnr-y" not in found else set())
+    return [name for name in found if name not in known] + list(content.get("left_out", []))
 
 
 def quality_of(label: Any, index: int) -> int:

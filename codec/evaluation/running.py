@@ -14,18 +14,16 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
 from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
 from codec.evaluation.measure import Measure
 from codec.evaluation.memory import fitting
-from codec.evaluation.orphans import end_with_parent
+from codec.evaluation.orphans import end_with_parent, forked
 from codec.evaluation.store import Store
 from codec.evaluation.work import Task, perform
 from data.launch import LAUNCHERS, run_parts
-
-PRELOADED = ["codec.evaluation.learned", "hydra"]  # once, for all processes
 
 
 @dataclass(frozen=True)
@@ -123,13 +121,14 @@ def torch_threads(threads: int) -> Iterator[None]:
 @contextmanager
 def shown_progress(tasks: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
     """A bar in a terminal, a line a point elsewhere."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(tasks))
 
         def done(task: Task) -> None:
             progress.update(bar, advance=1, description=task.title)
             if not progress.console.is_terminal:
-                print(f"evaluated {task.title}", file=sys.stderr)
+                print(f"evaluated {task.title}, {progress.tasks[bar].completed:.0f} of {len(tasks)}", file=sys.stderr)
 
         yield done
 
@@ -137,14 +136,11 @@ def shown_progress(tasks: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
 def _run_in_processes(
     tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int, done: Callable[[Task], None]
 ) -> None:
-    """Processes are forked from one that has only imported: soon there, and without state of ours."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     before = set(multiprocessing.active_children())
     with store.workplace() as folder:
         content = folder / "measure.pickle"
         content.write_bytes(pickle.dumps((measure, store)))
-        pool = ProcessPoolExecutor(jobs, context, _begin, (content, threads))
+        pool = ProcessPoolExecutor(jobs, forked(), _begin, (content, threads))
         try:
             futures = {pool.submit(_perform, task): task for task in tasks}
             for future in as_completed(futures):

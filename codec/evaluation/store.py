@@ -54,19 +54,24 @@ class Store:
         write_text(path, json.dumps(content, allow_nan=False))
 
     def find(self, key: str) -> Stored | None:
-        """The coded file of a key; None when there is none, or when it is not what was kept (it is removed then)."""
+        """The coded file of a key; None when there is none, or when it is not what was kept (it is removed then).
+
+        Raises:
+            OSError: the disk does not answer; what is kept may be whole.
+        """
         entry = self._entry(key)
+        if not entry.exists():  # entries are whole when they come to be
+            return None
         facts = _read(entry / CODED)
         file = entry / facts["file"] if facts else entry
         if file.is_file() and sha256_of(file) == facts["sha256"]:
             return Stored(file, facts)
-        if entry.exists():  # entries are whole when they come to be
-            log.warning("%s: damaged, it is made again", entry)
-            self._remove(entry)
+        log.warning("%s: damaged, it is made again", entry)
+        self.remove(key)
         return None
 
     def scores(self, key: str, score: str) -> dict[str, Any] | None:
-        """The scores of the file of a key under their own key."""
+        """A score of the file of a key under its own key."""
         return _read(self._entry(key) / f"scores_{score}.json")
 
     def keep(self, key: str, folder: Path, file: Path, facts: dict[str, Any]) -> Stored:
@@ -87,7 +92,7 @@ class Store:
         return Stored(self._entry(key) / name, facts)
 
     def keep_scores(self, key: str, score: str, content: dict[str, Any]) -> None:
-        """Keep scores beside the file of a key."""
+        """Keep a score beside the file of a key."""
         write_text(self._entry(key) / f"scores_{score}.json", json.dumps(content, allow_nan=False))
 
     @contextmanager
@@ -96,10 +101,11 @@ class Store:
         work = self.root / "work"
         try:
             work.mkdir(parents=True, exist_ok=True)
+            self._sweep(work)
+            place = tempfile.TemporaryDirectory(dir=work, prefix=f"{socket.gethostname()}@{os.getpid()}@")
         except OSError as error:
             raise CodecError(f"{self.root}: cannot be written ({error.strerror}); give cache=ANOTHER_FOLDER") from error
-        self._sweep(work)
-        with tempfile.TemporaryDirectory(dir=work, prefix=f"{socket.gethostname()}@{os.getpid()}@") as folder:
+        with place as folder:
             yield Path(folder)
 
     def _sweep(self, work: Path) -> None:
@@ -108,11 +114,11 @@ class Store:
             if process.isdecimal() and not _alive(int(process)):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _remove(self, entry: Path) -> None:
-        """At once for others: first it gets another name."""
+    def remove(self, key: str) -> None:
+        """Forget the file of a key and its scores; at once for others: first it gets another name."""
         with self.workplace() as folder:
             try:
-                os.rename(entry, folder / "damaged")
+                os.rename(self._entry(key), folder / "damaged")
             except FileNotFoundError:
                 return
 
@@ -139,7 +145,7 @@ def _read(path: Path) -> Any | None:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         log.warning("%s: unreadable (%s), it is made again", path, error)
         return None
 

@@ -1,6 +1,7 @@
 """Points as work: what is to be coded and scored, and doing one of them. Nothing here knows who does it, or how many at once."""
 
 import functools
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from codec.evaluation.store import Store, Stored
 from data.sequences import Sequence as VideoSequence
 from data.source import SourceClip, read_source
 
+log = logging.getLogger(__name__)
 FACTS = ("bytes", "encode_seconds", "decode_seconds", "frame_bytes", "extra")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One point: who codes which clip how, and under which keys file and scores are kept."""
+    """One point: who codes which clip how, and under which keys file and scores, by metric, are kept."""
 
     coder: Coder
     clip: VideoSequence
@@ -30,17 +32,22 @@ class Task:
     quality: int
     tune: str | None
     stream_key: str
-    score_key: str
+    score_keys: dict[str, str]
 
     @property
     def title(self) -> str:
         """For people."""
-        return f"{clip_name(self.clip.path)}: {self.coder.name} {self.quality}"
+        return f"{clip_name(self.clip.path)}: {self.coder.name} {self.quality}{f' ({self.tune})' if self.tune else ''}"
 
 
 def is_done(task: Task, store: Store) -> bool:
     """Whether file and scores are kept."""
-    return store.scores(task.stream_key, task.score_key) is not None and store.find(task.stream_key) is not None
+    return not unscored(task, store) and store.find(task.stream_key) is not None
+
+
+def unscored(task: Task, store: Store) -> list[str]:
+    """The metrics whose scores are not kept."""
+    return [name for name, key in task.score_keys.items() if store.scores(task.stream_key, key) is None]
 
 
 @torch.inference_mode()
@@ -53,7 +60,7 @@ def perform(task: Task, measure: Measure, store: Store) -> None:
     """
     source = source_of(task.clip, task.frames)
     stored = store.find(task.stream_key)
-    coded = decoded_again(task, stored, source) if stored else None
+    coded = decoded_again(task, stored, source, store) if stored else None
     if coded is None:
         with store.workplace() as folder:
             coded = task.coder.code(source, task.quality, task.tune, folder)
@@ -61,15 +68,22 @@ def perform(task: Task, measure: Measure, store: Store) -> None:
             facts = {name: getattr(coded, name) for name in FACTS}
             store.keep(task.stream_key, folder, coded.file, facts | {"suffix": coded.file.suffix})
     check_shape(task, coded, source)
-    if store.scores(task.stream_key, task.score_key) is None:
-        store.keep_scores(task.stream_key, task.score_key, vars(measure.score(source, coded)))
+    missing = unscored(task, store)
+    scored = measure.only(missing).score(source, coded)
+    for name in missing:
+        store.keep_scores(task.stream_key, task.score_keys[name], scored.of(name))
 
 
-def decoded_again(task: Task, stored: Stored, source: SourceClip) -> CodedResult | None:
-    """What a kept file holds; None when its coder cannot tell."""
+def decoded_again(task: Task, stored: Stored, source: SourceClip, store: Store) -> CodedResult | None:
+    """What a kept file holds; None when its coder cannot tell, or not here any more: then it is forgotten."""
     if not isinstance(task.coder, Decoder):
         return None
-    found = task.coder.decode(stored.file, source)
+    try:
+        found = task.coder.decode(stored.file, source)
+    except CodecError as error:
+        log.warning("%s, it is coded again", error)
+        store.remove(task.stream_key)
+        return None
     return CodedResult(stored.file, decoded=found.rgb, planes=found.planes, **{name: stored.facts[name] for name in FACTS})
 
 
@@ -89,8 +103,9 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
     Raises:
         CodecError: it is not in the store any more.
     """
-    stored, scores = store.find(task.stream_key), store.scores(task.stream_key, task.score_key)
-    if stored is None or scores is None:
+    stored = store.find(task.stream_key)
+    scores = {name: store.scores(task.stream_key, key) for name, key in task.score_keys.items()}
+    if stored is None or None in scores.values():
         raise CodecError(f"{store.root}: {task.title} is gone; do not delete there while evaluations run, and start again")
     facts = stored.facts
     tune = f"_{task.tune}" if task.tune else ""
@@ -98,7 +113,9 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
     file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(stored.file, file)
     extra = {"tune": task.tune, **facts["extra"]}
-    extra |= {name: scores[name] for name in ("notes", "per_frame_every") if scores[name]}
+    notes = [note for score in scores.values() for note in score["notes"]]
+    every = {name: score["every"] for name, score in scores.items() if score["every"] > 1}
+    extra |= {name: said for name, said in (("notes", notes), ("per_frame_every", every)) if said}
     return Point(
         codec=task.coder.name,
         clip=clip["name"],
@@ -108,13 +125,13 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
         height=clip["height"],
         fps=clip["fps"],
         bytes=facts["bytes"],
-        metrics=scores["values"],
+        metrics={name: score["value"] for name, score in scores.items()},
         encode_seconds=round(facts["encode_seconds"], 4),
         decode_seconds=round(facts["decode_seconds"], 4),
         file=file.relative_to(output).as_posix(),
         sha256=facts["sha256"],
         frame_bytes=facts["frame_bytes"],
-        per_frame=scores["per_frame"],
+        per_frame={name: score["per_frame"] for name, score in scores.items() if score["per_frame"] is not None},
         extra=extra,
     )
 
@@ -122,6 +139,15 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
 def clip_name(path: Path) -> str:
     """As `SourceClip` calls itself."""
     return path.name if path.is_dir() else path.stem
+
+
+def clip_names(clips: Sequence[VideoSequence]) -> list[str]:
+    """A name a clip; where several have one, with the folder's name before and the first frame's number behind, as needed."""
+    names = [clip_name(clip.path) for clip in clips]
+    fuller = [f"{clip.path.resolve().parent.name}_{name}" for clip, name in zip(clips, names, strict=True)]
+    names = [full if names.count(name) > 1 else name for name, full in zip(names, fuller, strict=True)]
+    parts = [f"{name}_{clip.first}" for clip, name in zip(clips, names, strict=True)]
+    return [part if names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)]
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from codec.anchors.coder import CodedResult, Decoded
 from codec.errors import CodecError
-from codec.evaluation.fresh import process
+from codec.evaluation.fresh import process, stamp
 from codec.evaluation.zoo_models import VIDEO, file_hash, load_model, qualities_of, weights_file
 from codec.evaluation.zoo_stream import decode_file, encode_file, operations, quality_in
 from data.source import SourceClip
@@ -53,7 +53,7 @@ class ZooCodec:
         if wrong:
             raise CodecError(f"{self.model}: qualities {wrong}; CompressAI's zoo has {there[0]} to {there[-1]}")
         object.__setattr__(self, "name", self.name or f"{self.model}_{self.metric}")
-        object.__setattr__(self, "qualities", tuple(self.qualities) or there)
+        object.__setattr__(self, "qualities", tuple(dict.fromkeys(self.qualities)) or there)
         if self.model != VIDEO:
             object.__setattr__(self, "intra_period", 1)
 
@@ -100,7 +100,7 @@ class ZooCodec:
 
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """What coding `source` costs at the middle quality: operations of its last frame, counted, and seconds."""
-        quality = self.qualities[len(self.qualities) // 2]
+        quality = sorted(self.qualities)[len(self.qualities) // 2]
         model = model_on(self.model, str(self.file(quality)), self.device)
         encode, decode = operations(model, source.rgb[-2:] if self.intra_period != 1 else source.rgb[-1:], self.device)
         with tempfile.TemporaryDirectory() as folder:
@@ -121,9 +121,13 @@ class ZooCodec:
         }
 
 
-@functools.lru_cache(maxsize=1)
 def model_on(model: str, weights: str, device: str) -> nn.Module:
-    """A model, kept until another is asked for."""
+    """A model, kept until another is asked for, or its file is another one."""
+    return _loaded(model, weights, device, stamp(Path(weights)))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model: str, weights: str, device: str, stamped: tuple[int, int, int]) -> nn.Module:
     return load_model(model, Path(weights), device)
 
 

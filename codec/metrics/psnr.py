@@ -16,7 +16,8 @@ def psnr(reference: Tensor, decoded: Tensor) -> Tensor:
         decoded: the same shape and type.
 
     Returns:
-        `(T,)` float64 in dB. A frame without any error, whose PSNR is infinite, counts as 100 dB (`IDENTICAL_DB`).
+        `(T,)` float64 in dB. A frame without any error, whose PSNR is infinite, counts as 100 dB
+        (`IDENTICAL_DB`), and so does one with so little of it that it would score more.
 
     Raises:
         CodecError: the two differ in shape or are not uint8.
@@ -40,8 +41,8 @@ def squared_error(reference: Tensor, decoded: Tensor) -> Tensor:
 
 
 def decibels(errors: Tensor) -> Tensor:
-    """Mean squared errors of 8-bit samples as dB, `IDENTICAL_DB` where there is none."""
-    return torch.where(errors > 0, 10 * torch.log10(255.0**2 / errors.clamp(min=1e-12)), IDENTICAL_DB)
+    """Mean squared errors of 8-bit samples as dB, at most `IDENTICAL_DB`."""
+    return (10 * torch.log10(255.0**2 / errors)).clamp(max=IDENTICAL_DB)
 
 
 def check_pair(reference: Tensor, decoded: Tensor, what: str) -> None:

@@ -25,6 +25,14 @@ from data.source import SourceClip, read_source
 COLOUR = re.compile(r"(bt601|bt709) (full|limited)")
 
 
+class NotShown(CodecError):
+    """What cannot be shown (a file, a clip) and why, with the remedy; many may share a reason."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.what, self.why = what, why
+
+
 @dataclass(frozen=True)
 class DecodedFrames:
     """Finds the files of a result, of its clips and of its codecs, and decodes them.
@@ -52,7 +60,7 @@ class DecodedFrames:
         if file.suffix == ".cvd":
             return decompress(file, self._codec_of(file)).frames[:count]
         if file.suffix not in FORMATS:
-            raise CodecError(f"{point.codec}: {file.suffix} files are not decoded for the report")
+            raise NotShown(point.codec, f"{file.suffix} files are not decoded for the report")
         planes = read_file(file, point.frames, point.width, point.height).planes
         return planes_to_rgb(*(plane[:count] for plane in planes), self._colour_of(point.clip))
 
@@ -64,7 +72,7 @@ class DecodedFrames:
         """
         named = [given for given in self.clips if _path(given).stem == clip or _path(given).name == clip]
         if not named:
-            raise CodecError(f"{clip}: no source of that name; give it with --clips to show the original")
+            raise NotShown(clip, "no source of that name; give it with --clips to show the original")
         source = _read(named[0], frames)
         expected = self.result.conditions.get("clips", {}).get(clip, {}).get("size", f"{source.width}x{source.height}")
         if expected != f"{source.width}x{source.height}":
@@ -75,8 +83,8 @@ class DecodedFrames:
         found = [folder / point.file for folder in self.folders if (folder / point.file).is_file()]
         same = [file for file in found if not point.sha256 or _sha256(file) == point.sha256]
         if not same:
-            why = "has changed since" if found else "is not there"
-            raise CodecError(f"{point.file}: {why}; keep the streams beside rd.json, or evaluate again")
+            why = "the file has changed since" if found else "the file is not there"
+            raise NotShown(point.file, f"{why}; keep the streams beside rd.json, or evaluate again")
         return same[0]
 
     def _codec_of(self, file: Path) -> VideoCodec:
@@ -85,7 +93,12 @@ class DecodedFrames:
             codec, name = _codec(str(checkpoint_file(checkpoint)))
             if name == header.model:
                 return codec
-        return _codec(str(find_model(header.model, file)))[0]
+        try:
+            return _codec(str(find_model(header.model, file)))[0]
+        except CodecError as error:
+            given = ", which is none of the checkpoints given" if self.checkpoints else ""
+            why = f"written by the codec {header.model}{given}; give its run or file with --checkpoint"
+            raise NotShown(str(file), why) from error
 
     def _colour_of(self, clip: str) -> Colour:
         said = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))

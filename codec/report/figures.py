@@ -1,6 +1,8 @@
-"""RD curves as pictures: one panel a clip, rate on a log axis, better always up."""
+"""RD curves as pictures: their mean and a panel a clip, rate on a log axis, better always up."""
 
 import math
+import statistics
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -10,15 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from codec.evaluation.axes import Axis, axis_of
-from codec.evaluation.bd_rate import Comparison
+from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import Point, RDResult
-from codec.report.text import percent, share
+from codec.report.captions import lack_line
+from codec.report.text import interval, part, percent, share
 from codec.report.theme import LIGHT, MARKERS, Theme, style
 
 PANEL = (4.2, 3.3)
 COLUMNS = 3
 NAME_LENGTH = 34
-RATE_POINTS = 10.5
+RATE_SIZE = 6.5
+RATE_POINTS = 9.0
+RATE_LETTERS = 62  # of a line of BD-rates as wide as its panel
+LETTER = 0.08  # inches of the legend
+MEAN_LINE = "Mean: rate (geometric) and quality at equal quality index; its BD-rates are means of the clips', not of these curves."
 
 
 def rd_figure(
@@ -28,40 +35,64 @@ def rd_figure(
     clips: Sequence[str] | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Curves of all codecs in one metric, with the BD-rates written over the panels.
+    """Curves of all codecs in one metric: their mean and a panel a clip, with the BD-rates written over the panels.
 
     A standard codec is drawn in the tuning that is fair to the metric. A distance such as LPIPS keeps its own numbers
     on an inverted log axis, on which lengths are those BD-rate integrates; a similarity such as MS-SSIM is drawn alike.
+    Clips without any value have no panel: a line below the panels names them, and the reason.
 
     Args:
-        clips: which to draw, all by default.
+        clips: which to draw, without the mean; by default all.
     """
-    clips = list(clips or result.clips())
-    columns = min(COLUMNS, len(clips))
-    rows = math.ceil(len(clips) / columns)
+    chosen = list(clips or result.clips())
+    shown = [clip for clip in chosen if any(drawn(result.points, codec, clip, metric) for codec in result.codecs())]
+    parts = [([clip], clip) for clip in shown]
+    if clips is None and len(shown) > 1:
+        parts.insert(0, (shown, MEAN))
     with matplotlib.rc_context(style(theme)):
-        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.35), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(rows, columns, squeeze=False).flatten()
-        for panel, clip in zip(panels, clips, strict=False):
-            draw_panel(panel, result, metric, clip, theme)
-            head(panel, clip, [c for c in comparisons if (c.metric, c.clip) == (metric, clip)])
-        for panel in panels[len(clips) :]:
+        figure, panels = grid(max(1, len(parts)), PANEL, COLUMNS)
+        for panel, (own, name) in zip(panels, parts, strict=False):
+            draw_panel(panel, result, metric, own, theme)
+            head(panel, name, len(own), [c for c in comparisons if (c.metric, c.clip) == (metric, name)])
+        for panel in panels[len(parts) :]:
             panel.set_axis_off()
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(4, max(1, len(labels))))
-        figure.draw_without_rendering()
+        lines = [MEAN_LINE] * (len(parts) > len(shown))
+        lines += filter(None, [lack_line(result, metric, [clip for clip in chosen if clip not in shown])])
+        finish(figure, panels[0], lines)
     return figure
 
 
-def draw_panel(panel: Axes, result: RDResult, metric: str, clip: str, theme: Theme) -> None:
-    """The curves of one clip."""
+def grid(count: int, size: tuple[float, float], most: int) -> tuple[Figure, list[Axes]]:
+    """A figure of at least `count` panels of a size in inches, at most so many a row, and the panels row by row."""
+    columns = min(most, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.35), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flatten())
+
+
+def finish(figure: Figure, panel: Axes, lines: Sequence[str]) -> None:
+    """The legend of a panel above all, in rows of about equal length, and lines of text below all."""
+    handles, names = panel.get_legend_handles_labels()
+    width = figure.get_figwidth()
+    if names:
+        fit = max(1, int(width / (0.6 + LETTER * max(map(len, names)))))
+        rows = math.ceil(len(names) / fit)
+        figure.legend(handles, names, loc="outside upper left", ncols=math.ceil(len(names) / rows))
+    if lines:
+        text = "\n".join(textwrap.fill(line, int(width / 0.062)) for line in lines)
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=7)
+    figure.draw_without_rendering()
+
+
+def draw_panel(panel: Axes, result: RDResult, metric: str, clips: Sequence[str], theme: Theme) -> None:
+    """The curves of a clip, or the means over several."""
     axis = axis_of(metric)
     for index, codec in enumerate(result.codecs()):
-        points = sorted(drawn(result.points, codec, clip, metric), key=lambda point: point.bpp)
+        spots = mean_curve([drawn(result.points, codec, clip, metric) for clip in clips], metric)
         panel.plot(
-            [point.bpp for point in points],
-            [height_of(axis, point.metrics[metric]) for point in points],
+            [bpp for bpp, _ in spots],
+            [height_of(axis, value) for _, value in spots],
             color=theme.lines[index % len(theme.lines)],
             marker=MARKERS[index % len(MARKERS)],
             markeredgecolor=theme.paper,
@@ -72,6 +103,20 @@ def draw_panel(panel: Axes, result: RDResult, metric: str, clip: str, theme: The
     panel.set_xscale("log")
     few_plain_ticks(panel, "x")
     scale_quality(panel, axis)
+
+
+def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[float, float]]:
+    """Rate and value by rate: at the qualities that all curves have, the mean of log rate and of places on the metric's axis."""
+    axis = axis_of(metric)
+    own = [{point.quality: point for point in curve} for curve in curves]
+    found = [[points[quality] for points in own] for quality in own[0] if all(quality in points for points in own)]
+    return sorted(
+        (
+            statistics.geometric_mean(point.bpp for point in points),
+            axis.value(statistics.fmean(axis.place(point.metrics[metric]) for point in points)),
+        )
+        for points in found
+    )
 
 
 def height_of(axis: Axis, value: float) -> float:
@@ -106,11 +151,34 @@ def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
     axis.set_tick_params(which="minor", length=0)
 
 
-def head(panel: Axes, clip: str, comparisons: Sequence[Comparison]) -> None:
-    """The clip's name, and under it its BD-rates, clear of the curves."""
-    rates = [f"{c.codec} {percent(c.bd_rate_percent)} vs {c.anchor}, overlap {share(c.overlap)}" for c in comparisons]
-    name = clip if len(clip) <= NAME_LENGTH else clip[: NAME_LENGTH - 1] + "…"
-    panel.set_title(name, pad=7 + RATE_POINTS * len(rates))
+def head(panel: Axes, name: str, clips: int, comparisons: Sequence[Comparison]) -> None:
+    """The clip's name or the mean's, and under it a table of BD-rates, clear of the curves."""
+    title = f"{MEAN} of {clips} clips" if clips > 1 else name
+    rates = rate_table(comparisons)
+    panel.set_title(title if len(title) <= NAME_LENGTH else title[: NAME_LENGTH - 1] + "…", pad=7 + RATE_POINTS * len(rates))
     if rates:
         place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
-        panel.annotate("\n".join(rates), **place, ha="left", va="bottom", fontsize=7, linespacing=1.25)
+        look = {"fontsize": RATE_SIZE, "family": "monospace", "linespacing": 1.25}
+        panel.annotate("\n".join(rates), **place, **look, ha="left", va="bottom")
+
+
+def rate_table(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line a codec and a column an anchor, aligned in a monospaced font; anchors beyond a panel's width are left out."""
+    if not comparisons:
+        return []
+    codecs = list(dict.fromkeys(row.codec for row in comparisons))
+    columns = [["BD-rate against", *codecs]]
+    for anchor in dict.fromkeys(row.anchor for row in comparisons):
+        rows = {row.codec: row for row in comparisons if row.anchor == anchor}
+        column = [anchor, *(rate_cell(rows[codec]) if codec in rows else "" for codec in codecs)]
+        width = sum(2 + max(map(len, own)) for own in [*columns, column])
+        if len(columns) == 1 or width <= RATE_LETTERS:
+            columns.append(column)
+    padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
+    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+
+
+def rate_cell(row: Comparison) -> str:
+    """A BD-rate with its overlap, or a mean with its interval, or with how many clips it is of when these are not all."""
+    beside = part(row) or interval(row) or ("" if row.overlap is None else f"overlap {share(row.overlap)}")
+    return f"{percent(row.bd_rate_percent):>8}" + (f"  {beside}" if beside else "")

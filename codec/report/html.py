@@ -13,9 +13,9 @@ from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import Comparison
 from codec.evaluation.rd import RDResult
 from codec.report.content import page_content
+from codec.report.overview import cost_table, rate_tables
 from codec.report.pack import LOSS
 from codec.report.pictures import SOURCE, Pictures
-from codec.report.summary import summaries
 from codec.report.text import decibels, interval, pair, percent, rounded, share
 
 PAGE = Path(__file__).parent / "page"
@@ -32,7 +32,8 @@ def report_page(result: RDResult, comparisons: Sequence[Comparison], pictures: P
         pictures,
         title=title,
         result=result,
-        summaries=summaries(result, comparisons),
+        rates=rate_tables(comparisons),
+        costs=cost_table(result),
         tables=tables(comparisons),
         rules=result.conditions.get("metrics", {}),
         titles={name: axis_of(name).title for name in result.metrics()},

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.evaluation.rd import Point, RDResult
-from codec.report.decoded import DecodedFrames
+from codec.report.decoded import DecodedFrames, NotShown
 from codec.report.matching import matched_levels
 from codec.report.pack import QUALITIES, Pack, pack_frames
 
@@ -21,6 +21,7 @@ MEGABYTES = 34.0
 BASE64 = 4 / 3
 
 Packs = dict[str, Pack]
+Missing = dict[str, list[str]]  # by the reason, what it holds for
 Say = Callable[[str], None]
 
 
@@ -36,7 +37,7 @@ class Pictures:
         packs: by their key in the page.
         levels: by clip, from low to high rate: the key of a pack by codec.
         points: the point a key shows.
-        missing: what could not be shown, and why.
+        missing: what could not be shown, a line a reason.
     """
 
     packs: Packs = field(default_factory=dict)
@@ -63,7 +64,7 @@ def pictures_of(
     megabytes: float = MEGABYTES,
     say: Say = silent,
 ) -> Pictures:
-    """Decode and pack the original and matched points of `codecs` (first: whose rates are matched) on every clip.
+    """Decode and pack the original and matched points of `codecs` on every clip.
 
     Args:
         frames: at most so many of each; fewer of large ones.
@@ -96,16 +97,23 @@ def pack_points(decoded: DecodedFrames, points: Sequence[Point], frames: int, me
     """
     found = Pictures()
     clips = list(dict.fromkeys(point.clip for point in points))
-    packed = []
+    packed: list[Packs] = []
+    missing: Missing = {}
     for clip in clips:
         say(f"pictures of {clip}")
         own = {key_of(point): point for point in points if point.clip == clip}
-        shown = _shown(decoded, clip, own, frames, found.missing)
+        shown = _shown(decoded, clip, own, frames, missing)
         fps = next(iter(own.values())).fps
         packed.append(_packed(shown, fps, megabytes / len(clips)))
         found.points |= {key: point for key, point in own.items() if key in shown}
     found.packs = fitted(packed, megabytes)
+    found.missing = [reason_line(why, what) for why, what in missing.items()]
     return found
+
+
+def reason_line(why: str, what: Sequence[str]) -> str:
+    """A reason with what it holds for, the first of many."""
+    return f"{what[0]}: {why}" if len(what) == 1 else f"{len(what)} such as {what[0]}: {why}"
 
 
 def key_of(point: Point) -> str:
@@ -142,7 +150,7 @@ def _megabytes(packs: Packs) -> float:
     return sum(pack.bytes for pack in packs.values()) * BASE64 / 1e6
 
 
-def _shown(decoded: DecodedFrames, clip: str, own: Mapping[str, Point], frames: int, missing: list[str]) -> dict[str, Tensor]:
+def _shown(decoded: DecodedFrames, clip: str, own: Mapping[str, Point], frames: int, missing: Missing) -> dict[str, Tensor]:
     point = next(iter(own.values()))
     most = max(8, MOST_PIXELS // (point.width * point.height))
     count = min(frames, most, *(point.frames for point in own.values()))
@@ -152,9 +160,10 @@ def _shown(decoded: DecodedFrames, clip: str, own: Mapping[str, Point], frames: 
     for key, get in wanted.items():
         try:
             found[key] = get()
+        except NotShown as error:
+            missing.setdefault(error.why, []).append(error.what)
         except CodecError as error:
-            if (reason := str(error).splitlines()[0]) not in missing:
-                missing.append(reason)
+            missing.setdefault(str(error).splitlines()[0], []).append(key)
     return found
 
 

@@ -13,7 +13,7 @@ from codec.errors import CodecError
 from codec.evaluation.rd import Point, RDResult, write_json
 from codec.report.decoded import DecodedFrames
 from codec.report.html import render
-from codec.report.matching import matched_levels
+from codec.report.matching import matched_levels, rate_gap
 from codec.report.pack import LOSS
 from codec.report.pictures import FRAMES, MEGABYTES, SOURCE, Pictures, Say, key_of, pack_points, silent
 
@@ -22,6 +22,7 @@ KEY = "study_key.json"
 PAGE = "study.html"
 SCHEMA = 1
 SECONDS_A_PAIR = 12
+RATE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Pair:
         """How equal the rates are: 1 is equal."""
         return self.second.bpp / self.first.bpp
 
+    @property
+    def gap(self) -> float:
+        """The higher rate over the lower, less one."""
+        return rate_gap({"first": self.first, "second": self.second})
+
+    def __str__(self) -> str:
+        one, other = (f"{p.codec} {p.quality} ({p.bpp:.4g} bpp)" for p in (self.first, self.second))
+        return f"{self.first.clip}: {one} and {other} differ by {self.gap:.0%} in rate"
+
 
 def write_study(
     result: RDResult,
@@ -45,22 +55,29 @@ def write_study(
     frames: int = FRAMES,
     megabytes: float = MEGABYTES,
     say: Say = silent,
+    rate_tolerance: float = RATE_TOLERANCE,
 ) -> list[Path]:
     """Write `study.html`, to be given to people, and `study_key.json`, which says what they saw and stays here.
 
     Every two of `codecs` meet on every clip at up to three bitrates. The page holds no codec's name, only numbers in an
     order of their own; who stands left and in which order pairs come is drawn anew for every person.
 
+    Args:
+        say: told what is done and what is left out.
+        rate_tolerance: pairs of which one has so much more rate are left out; 0.1 is 10 %.
+
     Raises:
-        CodecError: fewer than two codecs can be shown.
+        CodecError: fewer than two codecs can be shown, or none at rates that are equal enough.
     """
-    planned = [pair for clip in result.clips() for pair in pairs_of(result, clip, codecs)]
+    planned = equal_pairs([pair for clip in result.clips() for pair in pairs_of(result, clip, codecs)], rate_tolerance, say)
     points = [point for pair in planned for point in (pair.first, pair.second)]
     pictures = pack_points(decoded, points, frames, megabytes, say)
     pairs = [pair for pair in planned if {key_of(pair.first), key_of(pair.second)} <= set(pictures.packs)]
     if not pairs:
         why = "; ".join(pictures.missing) or "two codecs with points on one clip are needed"
         raise CodecError(f"study: nothing to compare ({why})")
+    for line in pictures.missing:
+        say(f"not shown: {line}")
     shown = {key_of(point): point for pair in pairs for point in (pair.first, pair.second)}
     name = study_name(pairs)
     names = blind_names([*shown, *(f"{SOURCE}:{clip}" for clip in result.clips())], name)
@@ -76,9 +93,9 @@ def write_study(
     output.mkdir(parents=True, exist_ok=True)
     page = render("study.html.j2", SCRIPTS, content, Pictures(packs=packs), **words(pairs, pictures))
     (output / PAGE).write_text(page, encoding="utf-8")
-    write_json(
-        {"schema": SCHEMA, "study": name, "codecs": list(codecs), "pairs": [key_row(pair, names) for pair in pairs]}, output / KEY
-    )
+    rows = [key_row(pair, names) for pair in pairs]
+    key = {"schema": SCHEMA, "study": name, "codecs": list(codecs), "rate_tolerance": rate_tolerance, "pairs": rows}
+    write_json(key, output / KEY)
     return [output / KEY, output / PAGE]
 
 
@@ -97,6 +114,25 @@ def pairs_of(result: RDResult, clip: str, codecs: Sequence[str]) -> list[Pair]:
             if len(level) == 2:
                 found[key_of(level[one]), key_of(level[other])] = Pair(level[one], level[other])
     return list(found.values())
+
+
+def equal_pairs(pairs: Sequence[Pair], tolerance: float, say: Say) -> list[Pair]:
+    """Those whose rates are equal enough; the others are said.
+
+    Raises:
+        CodecError: there are pairs, and none is equal enough.
+    """
+    remedy = "code one of the two at more qualities near these rates (eval.py qualities=[...]), or give --rate-tolerance"
+    kept = [pair for pair in pairs if pair.gap <= tolerance]
+    if pairs and not kept:
+        best = min(pairs, key=lambda pair: pair.gap)
+        raise CodecError(f"study: no pair within {tolerance:.0%} of rate, the nearest is {best}; {remedy}")
+    for pair in pairs:
+        if pair.gap > tolerance:
+            say(f"left out: {pair}")
+    if len(kept) < len(pairs):
+        say(f"{len(pairs) - len(kept)} of {len(pairs)} pairs left out, their rates differ by more than {tolerance:.0%}; {remedy}")
+    return kept
 
 
 def study_name(pairs: Sequence[Pair]) -> str:

@@ -1,5 +1,6 @@
 """Scores out of votes: Bradley-Terry, with intervals from drawing the voters again."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,6 +26,8 @@ class Score:
         low, high: ends of the bootstrap 95 % interval.
         votes: it took part in.
         share: of them that it won; a draw is half.
+        rate_mean: its rate over the other's, the geometric mean over its votes: above 1 it was given more bits.
+        rate_largest: the ratio of these that is farthest from 1.
     """
 
     codec: str
@@ -33,6 +36,8 @@ class Score:
     high: float
     votes: int
     share: float
+    rate_mean: float
+    rate_largest: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def score_study(votes: Sequence[Vote], codecs: Sequence[str], draws: int = DRAWS
     scores = []
     for index, name in enumerate(names):
         won, part = total[index].sum(), total[index].sum() + total[:, index].sum()
-        scores.append(Score(name, float(found[index]), float(low[index]), float(high[index]), round(part), float(won / part)))
+        between = (float(found[index]), float(low[index]), float(high[index]))
+        scores.append(Score(name, *between, round(part), float(won / part), *_rates(votes, name)))
     return StudyScores(sorted(scores, key=lambda score: -score.score), len(voters), len(votes), unit)
 
 
@@ -79,13 +85,20 @@ def study_table(found: StudyScores) -> Table:
     """The scores in a terminal."""
     title = f"Bradley–Terry scores of {found.votes} votes by {found.voters} voters (interval over {found.unit})"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("codec", "score", "95 % interval", "votes won", "of"):
+    for name in ("codec", "score", "95 % interval", "votes won", "of", "rate / other's", "largest"):
         table.add_column(name, justify="left" if name == "codec" else "right", no_wrap=name != "codec")
     for row in found.scores:
         between = f"{row.low:+.2f} to {row.high:+.2f}"
         cells = (f"{row.score:+.2f}", between, f"{100 * row.share:.0f} %", str(row.votes))
+        cells += (f"{row.rate_mean:.3f}", f"{row.rate_largest:.3f}")
         table.add_row(row.codec, *(cell.replace("-", "−") for cell in cells))
     return table
+
+
+def _rates(votes: Sequence[Vote], name: str) -> tuple[float, float]:
+    """Of the ratios of a codec's rate to the other's: the geometric mean, and the one farthest from 1."""
+    logs = [math.log(v.ratio) for v in votes if v.first == name] + [-math.log(v.ratio) for v in votes if v.second == name]
+    return math.exp(math.fsum(logs) / len(logs)), math.exp(max(logs, key=abs))
 
 
 def _wins(votes: Sequence[Vote], names: Sequence[str]) -> np.ndarray:

@@ -15,13 +15,14 @@ FIELDS = ("study", "voter", "pair", "left", "right", "choice")
 
 @dataclass(frozen=True)
 class Vote:
-    """One judgement: `won` of `first` against `second`, 1, 0, or 0.5 where no difference was seen."""
+    """One judgement: `won` of `first` against `second`, 1, 0, or 0.5 where no difference was seen; `ratio` of their rates."""
 
     voter: str
     clip: str
     first: str
     second: str
     won: float
+    ratio: float = 1.0
 
 
 def read_key(path: Path) -> dict[str, Any]:
@@ -33,6 +34,11 @@ def read_key(path: Path) -> dict[str, Any]:
     key = _json(path)
     if not isinstance(key, dict) or not {"study", "codecs", "pairs"} <= set(key):
         raise CodecError(f"{path}: no key of a study; corvid study wrote one beside study.html")
+    for index, pair in enumerate(key["pairs"]):
+        if not isinstance(pair.get("rate_ratio"), int | float) or pair["rate_ratio"] <= 0:
+            raise CodecError(
+                f"{path}: pairs[{index}].rate_ratio: {pair.get('rate_ratio')!r}; give the key as corvid study wrote it"
+            )
     return key
 
 
@@ -80,7 +86,8 @@ def _vote(row: dict[str, Any], key: dict[str, Any], where: str) -> tuple[Vote, i
     if {row["left"], row["right"]} != set(codecs):
         raise CodecError(f"{where}: shows {row['left']} and {row['right']}, pair {pair} is {' and '.join(codecs)}")
     won = {"left": 1.0, "right": 0.0, "equal": 0.5}[row["choice"]]
-    return Vote(str(row["voter"]), seen["clip"], codecs[row["left"]], codecs[row["right"]], won), pair
+    ratio = 1 / seen["rate_ratio"] if row["left"] == seen["one"]["video"] else seen["rate_ratio"]
+    return Vote(str(row["voter"]), seen["clip"], codecs[row["left"]], codecs[row["right"]], won, ratio), pair
 
 
 def _pair(value: Any, key: dict[str, Any], where: str) -> int:

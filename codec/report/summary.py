@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import RDResult
+from codec.report.captions import clip_line, cost_line
 from codec.report.content import complexity_of
-from codec.report.text import amount, interval, percent
+from codec.report.text import amount, interval, part, percent
 
 COSTS = {
     "parameters": "parameters",
@@ -20,20 +21,30 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as a reader sees it; `kind` is good or bad, `detail` its interval, `note` what must be known about it."""
+    """A figure as a reader sees it.
+
+    `kind` is good or bad, `detail` its interval, `note` what must be known about it; `part` says when it is a mean over some
+    of the clips only, and stands wherever the figure stands.
+    """
 
     text: str
     kind: str = ""
     detail: str = ""
     note: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All codecs against one anchor: titles of the columns, then name and cells of every row."""
+    """All codecs against one anchor: titles of the columns, then name and cells of every row; how many columns are BD-rates.
+
+    `conditions` are what BD-rates and costs are of, a line each.
+    """
 
     anchor: str
     columns: list[str]
+    rates: int = 0
+    conditions: tuple[str, ...] = ()
     rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
 
 
@@ -47,7 +58,9 @@ def _summary(result: RDResult, comparisons: Sequence[Comparison], anchor: str) -
     metrics = list(dict.fromkeys(row.metric for row in rows))
     codecs = list(dict.fromkeys(row.codec for row in rows))
     costs = [name for name in COSTS if any(complexity_of(result, codec).get(name) is not None for codec in (*codecs, anchor))]
-    summary = Summary(anchor, [axis_of(metric).title for metric in metrics] + [COSTS[name] for name in costs])
+    conditions = tuple(filter(None, (clip_line(result), cost_line(result, (*codecs, anchor)))))
+    titles = [axis_of(metric).title for metric in metrics] + [COSTS[name] for name in costs]
+    summary = Summary(anchor, titles, len(metrics), conditions)
     for codec in codecs:
         by_metric = {row.metric: row for row in rows if row.codec == codec}
         cells = [rate_cell(by_metric.get(metric)) for metric in metrics]
@@ -60,7 +73,8 @@ def rate_cell(row: Comparison | None) -> Cell:
     """A BD-rate with its interval."""
     if row is None or row.bd_rate_percent is None:
         return Cell("–", note=row.note if row else "")
-    return Cell(percent(row.bd_rate_percent), "good" if row.bd_rate_percent < 0 else "bad", interval(row), row.note)
+    kind = "good" if row.bd_rate_percent < 0 else "bad"
+    return Cell(percent(row.bd_rate_percent), kind, interval(row), row.note, part(row))
 
 
 def _costs(result: RDResult, codec: str, names: Sequence[str]) -> list[Cell]:

@@ -1,29 +1,60 @@
-"""The BD-rate tables in a terminal."""
+"""The mean BD-rates in a terminal."""
 
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import Comparison
-from codec.report.text import pair, percent, share
+from codec.evaluation.bd_rate import MEAN, Comparison
+from codec.report.text import interval, percent, share
+
+FIGURES = ("BD-rate", "95 % interval", "overlap", "clips")
+ELSEWHERE = "Every clip: bd_rate.md"
 
 
 def bd_tables(comparisons: Sequence[Comparison]) -> list[Table]:
-    """A table a pair of codecs: one row a clip and metric, the mean below its clips."""
-    pairs = dict.fromkeys((comparison.anchor, comparison.codec) for comparison in comparisons)
-    return [bd_table([c for c in comparisons if (c.anchor, c.codec) == names]) for names in pairs]
+    """A table an anchor, of the means over all clips: by codec and metric. The last says where the clips are."""
+    means = [row for row in comparisons if row.clip == MEAN]
+    tables = [bd_table([row for row in means if row.anchor == name]) for name in dict.fromkeys(row.anchor for row in means)]
+    for table in tables[-1:]:
+        table.caption = Text("\n").join(filter(None, (table.caption, Text(ELSEWHERE))))
+    return tables
 
 
-def bd_table(comparisons: Sequence[Comparison]) -> Table:
-    """The comparisons of one pair."""
-    title = f"BD-rate of {pair(comparisons[0])} (negative: less rate at equal quality)"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("clip", "metric", "BD-rate", "overlap", "note"):
-        figure = name in ("BD-rate", "overlap")
-        table.add_column(name, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
-    for row in comparisons:
-        last = row.is_mean
-        cells = (row.clip, axis_of(row.metric).title, percent(row.bd_rate_percent), share(row.overlap), row.note)
-        table.add_row(*cells, style="bold" if last else None, end_section=last)
+def bd_table(means: Sequence[Comparison]) -> Table:
+    """The means against one anchor; names stay whole in a console that is too narrow for them."""
+    metrics = list(dict.fromkeys(axis_of(row.metric).title for row in means))
+    alone = f", {metrics[0]}" if len(metrics) == 1 else ""
+    table = Table(title=f"Mean BD-rate against {means[0].anchor}{alone} (negative: less rate at equal quality)")
+    table.title_justify = table.caption_justify = "left"
+    table.title_style, table.caption_style = "bold", ""
+    names = [row.codec for row in means] + ([] if alone else [f"  {name}" for name in metrics])
+    table.add_column("codec" if alone else "codec and metric", no_wrap=True, min_width=max(map(len, names)))
+    for name in FIGURES:
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for codec in dict.fromkeys(row.codec for row in means):
+        own = [row for row in means if row.codec == codec]
+        if not alone:
+            table.add_row(codec, style="bold")
+        for row in own:
+            table.add_row(
+                codec if alone else f"  {axis_of(row.metric).title}", *cells(row), end_section=row is own[-1] and not alone
+            )
+    table.caption = Text("\n").join(map(Text, notes(means))) or None
     return table
+
+
+def cells(row: Comparison) -> tuple[str, ...]:
+    """The figures of a row."""
+    clips = f"{row.clips} of {row.of_clips}" if row.clips < row.of_clips else f"{row.clips}"
+    return percent(row.bd_rate_percent), interval(row), share(row.overlap), clips
+
+
+def notes(means: Sequence[Comparison]) -> list[str]:
+    """What must be known, a line a codec and note, with the metrics that it is about."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for row in means:
+        for note in filter(None, row.note.split("; ")):
+            told.setdefault((row.codec, note), []).append(axis_of(row.metric).title)
+    return [f"{codec}, {', '.join(titles)}: {note}" for (codec, note), titles in told.items()]

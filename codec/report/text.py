@@ -10,6 +10,16 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
 
 
+def part(row: Comparison) -> str:
+    """`1 of 2 clips` for a mean that is not over all clips, else nothing."""
+    return f"{row.clips} of {row.of_clips} clips" if row.is_of_part else ""
+
+
+def rate(row: Comparison) -> str:
+    """A BD-rate with its sign; a mean over a part of the clips says so: `−12.3 % (1 of 2 clips)`."""
+    return percent(row.bd_rate_percent) + (f" ({part(row)})" if part(row) else "")
+
+
 def interval(row: Comparison) -> str:
     """The bootstrap interval of a mean, `−15.1 to −9.4`, or nothing when there is none."""
     if row.low is None or row.high is None:
@@ -22,9 +32,9 @@ def decibels(row: Comparison) -> str:
     return "–" if row.bd_quality is None else f"{row.bd_quality:+.2f}".replace("-", "−")
 
 
-def share(value: float) -> str:
-    """An overlap as whole percent."""
-    return f"{100 * value:.0f} %"
+def share(value: float | None) -> str:
+    """An overlap as whole percent, or a dash when there is none."""
+    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def rounded(value: float | None) -> str:

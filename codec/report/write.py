@@ -12,7 +12,7 @@ from codec.evaluation.rd import RDResult
 from codec.report.complexity_figure import complexity_figure
 from codec.report.figures import rd_figure
 from codec.report.html import TITLE, report_page
-from codec.report.latex import bd_latex
+from codec.report.latex import bd_latex, summary_latex
 from codec.report.markdown import bd_markdown, summary_markdown
 from codec.report.pictures import Pictures
 
@@ -45,6 +45,7 @@ def write_report(
         "bd_rate.md": bd_markdown(comparisons),
         "summary.md": summary_markdown(result, comparisons),
         "bd_rate.tex": bd_latex(comparisons),
+        "summary.tex": summary_latex(result, comparisons),
         "report.html": report_page(result, comparisons, pictures or Pictures(), title),
     }
     for name, text in texts.items():

@@ -12,7 +12,6 @@ from data.errors import DataError
 from data.raw import RawReader
 from data.readers import open_reader
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
-from data.source import read_source
 from data.yuv_names import YuvName, exact_rate, read_name
 
 PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=50x34:rate=25:duration=0.2"]  # 5 frames
@@ -32,7 +31,7 @@ def test_frames_are_those_of_a_video_of_the_same_samples(tmp_path: Path, ffmpeg,
     stream = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", "49x33", "-r", "25", "-i", path]
     ffmpeg(*stream, "-c:v", "ffv1", tmp_path / "clip.mkv")
     ffmpeg(*stream, "-strict", "-1", tmp_path / "clip.y4m")
-    expected = read_source(tmp_path / "clip.mkv").rgb[[4, 0, 2, 2]]
+    expected = open_reader(Sequence(tmp_path / "clip.mkv")).read([4, 0, 2, 2])
     for source in (path, tmp_path / "clip.y4m"):
         reader = RawReader(Sequence(source))
         assert (reader.frames, reader.fps, reader.width, reader.height, reader.matrix) == (5, 25.0, 49, 33, "bt601")

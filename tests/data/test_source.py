@@ -61,18 +61,33 @@ def test_colour_comes_from_the_tags(tmp_path: Path, ffmpeg, tags: str, colour: C
 
 
 def test_other_formats_have_no_planes(tmp_path: Path, ffmpeg):
-    """Catches 4:4:4 or 10-bit samples read as if they were 8-bit 4:2:0, or left to another converter."""
-    for pixels, dtype in (("yuv444p", np.uint8), ("yuv420p10le", "<u2"), ("yuv444p10le", "<u2")):
+    """Catches 4:4:4 samples read as if they were 4:2:0, or left to another converter."""
+    for pixels, dtype in (("yuv444p", np.uint8), ("yuv444p10le", "<u2")):
         path = tmp_path / f"{pixels}.mkv"
         source = f"testsrc2=size=62x46:rate=5:duration=0.4,format={pixels}"
         ffmpeg("-f", "lavfi", "-i", source, "-c:v", "ffv1", path)
         clip = read_source(path)
-        assert clip.planes is None and tuple(clip.rgb.shape) == (2, 3, 46, 62)
+        assert clip.planes is None and clip.bits == 8 and tuple(clip.rgb.shape) == (2, 3, 46, 62)
         samples = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-"), dtype).astype(np.dtype(dtype).type).reshape(2, -1)
-        chroma = (46, 62) if "444" in pixels else (23, 31)
-        y, u, v = np.split(samples, [46 * 62, 46 * 62 + chroma[0] * chroma[1]], axis=1)
-        planes = [torch.from_numpy(p.copy()) for p in (y.reshape(2, 46, 62), u.reshape(2, *chroma), v.reshape(2, *chroma))]
+        planes = [torch.from_numpy(plane.reshape(2, 46, 62).copy()) for plane in np.split(samples, 3, axis=1)]
         assert torch.equal(clip.rgb, planes_to_rgb(*planes, clip.colour, 10 if "10" in pixels else 8))
+
+
+@pytest.mark.parametrize("name", ["clip_45x33_25_420_10bit.yuv", "clip.y4m", "clip.mkv"])
+def test_10_bits_keep_their_own_planes(tmp_path: Path, ffmpeg, name: str):
+    """Catches planes lost, so that anchors are fed and scored on planes made from RGB; cut bits, 1020 and more as 0, padding."""
+    samples = np.random.default_rng(0).integers(0, 1024, (2, 33 * 45 + 2 * 17 * 23), np.uint16)
+    samples[:, :1024] = np.arange(1024)
+    raw = tmp_path / "clip_45x33_25_420_10bit.yuv"
+    raw.write_bytes(samples.astype("<u2").tobytes())
+    if name != raw.name:
+        stream = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", "45x33", "-r", "25", "-i", raw]
+        ffmpeg(*stream, *(["-strict", "-1"] if name.endswith("y4m") else ["-c:v", "ffv1"]), tmp_path / name)
+    clip = read_source(tmp_path / name)
+    expected = np.minimum(np.floor(samples / 4 + 0.5), 255).astype(np.uint8)
+    assert clip.bits == 10 and torch.equal(clip.rgb, planes_to_rgb(*clip.planes, clip.colour))
+    assert [tuple(plane.shape) for plane in clip.planes] == [(2, 33, 45), (2, 17, 23), (2, 17, 23)]
+    assert np.array_equal(np.concatenate([plane.flatten(1).numpy() for plane in clip.planes], axis=1), expected)
 
 
 def test_a_window_of_frames_is_a_cut_of_all(videos: Path, tmp_path: Path, ffmpeg):

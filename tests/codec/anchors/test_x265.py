@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from codec.anchors import X265, ffmpeg
+from codec.anchors import X265, ffmpeg, process
+from codec.anchors.standard import QUIET, raw_file
 from codec.errors import CodecError
 from codec.metrics import psnr
 from data.source import SourceClip
 
 Clips = Callable[..., SourceClip]
+ROOT = Path(__file__).parents[3]
 
 
 def nal_types(file: Path) -> Counter[int]:
@@ -69,6 +72,21 @@ def test_a_source_without_planes_is_converted(clip: Clips, tmp_path: Path):
     assert psnr(without.rgb, made.decoded).min() > 45
     assert own.extra["input"] == "the source's own 4:2:0 planes"
     assert "made from the RGB" in made.extra["input"]
+
+
+@pytest.mark.parametrize("name", ["x265_medium", "x265_veryslow", "x265_veryfast_zerolatency"])
+def test_low_delay_has_no_pool_of_threads(clip: Clips, tmp_path: Path, name: str):
+    """Catches a pool beside the one thread that the cost figures state, and bytes that depend on it."""
+    chosen = OmegaConf.load(ROOT / f"conf/anchor/{name}.yaml")
+    files = []
+    for parameters in (chosen.parameters, chosen.parameters.replace(":pools=none", "")):
+        coder = X265(name, chosen.preset, parameters=parameters, tuning=chosen.get("tuning"))
+        shot = raw_file(clip(96, 64, 4), tmp_path, 8)
+        files.append(tmp_path / f"{len(files)}.hevc")
+        command = coder.command(shot, "24", "psnr", str(files[-1]))
+        said = process.run([*command[:1], "-loglevel", "info", *(word for word in command[1:] if word not in QUIET)])
+        assert (b"Thread pool created" in said.stderr) == (":pools=none" not in parameters)
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_what_a_reader_needs_is_recorded_without_paths(clip: Clips, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from codec.anchors import X265
 from codec.errors import CodecError
 from codec.evaluation import Evaluation, evaluate, load
 from codec.evaluation.measure import Measure
+from data.sequences import Sequence
 
 QPS = (20, 26, 32, 38)
 
@@ -84,9 +86,24 @@ def test_frames_of_another_size_are_an_error(clips: list[Path], measure: Measure
 
 def test_names_are_keys(clips: list[Path], measure: Measure, tmp_path: Path):
     """Catches two clips or codecs of one name that overwrite each other's files and share a curve."""
-    with pytest.raises(CodecError, match="clips share the name even"):
+    with pytest.raises(CodecError, match="clips share the name .*_even_0"):
         evaluate([Zipped()], [], [clips[0], clips[0]], tmp_path, measure)
     with pytest.raises(CodecError, match="codecs share the name zipped"):
         evaluate([Zipped()], [Zipped()], clips, tmp_path, measure)
     with pytest.raises(CodecError, match="no codec or no clip"):
         evaluate([], [], clips, tmp_path, measure)
+
+
+def test_clips_of_one_name_get_fuller_names(clips: list[Path], measure: Measure, tmp_path: Path):
+    """Catches sets whose files are told apart by their folders (Vimeo's septuplets), and parts of one file, that are refused."""
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(clips[0], tmp_path / folder / "im.mp4")
+    two = [tmp_path / folder / "im.mp4" for folder in ("first", "second")]
+    parts = [Sequence(clips[1], first=0, frames=2), Sequence(clips[1], first=2, frames=2)]
+    given = [*two, *parts]
+    result = evaluate([Zipped(qualities=(2,))], [], given, tmp_path / "out", measure, classes=["A", "A", "B", "B"]).result
+    folder = clips[1].resolve().parent.name
+    assert result.clips() == ["first_im", "second_im", f"{folder}_odd_0", f"{folder}_odd_2"]
+    assert [clip["class"] for clip in result.conditions["clips"].values()] == ["A", "A", "B", "B"]
+    assert all((tmp_path / "out" / point.file).is_file() for point in result.points)

@@ -1,6 +1,7 @@
 """A checkpoint as a codec to evaluate: one process writes, another reads."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_the_decoders_own_error_arrives(checkpoint: str, tmp_path: Path):
         fresh.decode_fresh(broken, checkpoint)
 
 
+def test_weights_that_change_meanwhile_are_an_error(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches files of new weights under the hash of the old, and old weights that stay in memory."""
+    copy = tmp_path / "last.ckpt"
+    shutil.copy(checkpoint, copy)
+    coder = LearnedCodec(str(copy))
+    before = coder.settings()["model_hash"]
+    first = coder.code(source, 40, None, tmp_path).bytes
+    changed = load_codec(checkpoint)
+    with torch.no_grad():
+        next(changed.parameters()).add_(0.1)
+    save_checkpoint(copy, changed)
+    with pytest.raises(CodecError, match="other weights than when the evaluation began"):
+        coder.code(source, 40, None, tmp_path)
+    again = LearnedCodec(str(copy))
+    assert again.settings()["model_hash"] != before and again.code(source, 40, None, tmp_path).bytes != first
+
+
 def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_path: Path):
     """Catches an intra period that is not passed on, and settings without the model."""
     inter, intra = LearnedCodec(checkpoint), LearnedCodec(checkpoint, name="all_intra", intra_period=1)
@@ -85,12 +103,14 @@ def test_a_kept_file_is_decoded_again(checkpoint: str, source: SourceClip, tmp_p
 
 
 def test_what_coding_costs(checkpoint: str, source: SourceClip):
-    """Catches figures that are missing, and operations of another codec's parts or of the wrong direction."""
+    """Catches figures that are missing, and operations of another codec's parts, frames or direction."""
     cost = LearnedCodec(checkpoint).complexity(source)
     assert cost["parameters"] == sum(p.numel() for p in load_codec(checkpoint).parameters())
     assert cost["encode_kmac"] > cost["decode_kmac"] > 0
     assert cost["encode_fps"] > 0 < cost["decode_fps"] and cost["encode_memory_mb"] > 100 < cost["decode_memory_mb"]
     assert (cost["size"], cost["frames"]) == ("45x33", 2)
+    alone = LearnedCodec(checkpoint, intra_period=1, qualities=(50, 13, 25)).complexity(source)
+    assert alone["decode_kmac"] != cost["decode_kmac"] and alone["quality"] == 25
 
 
 def test_no_checkpoint_is_said():

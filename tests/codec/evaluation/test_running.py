@@ -98,6 +98,32 @@ def test_a_new_metric_decodes_what_is_kept(own_clips: list[Path], measure: Measu
     assert result.metrics() == ["psnr_rgb", "psnr_y"] and all(len(point.per_frame["psnr_y"]) == 4 for point in result.points)
 
 
+def test_a_metric_more_scores_only_that(own_clips: list[Path], zipped: Zipped, tmp_path: Path, monkeypatch):
+    """Catches slow metrics computed again because another one was added, and their notes and frames lost."""
+    evaluate([], [ANCHOR], own_clips[:1], tmp_path / "a", Measure(["psnr_rgb", "ms_ssim"]))
+    asked, score = [], Measure.score
+    monkeypatch.setattr(Measure, "score", lambda self, *pair: asked.append(self.metrics) or score(self, *pair))
+    result = evaluate([], [ANCHOR], own_clips[:1], tmp_path / "a", Measure(["ms_ssim", "psnr_y", "psnr_rgb"])).result
+    assert asked == [["psnr_y"]] * 3
+    for point in result.points:
+        assert list(point.metrics) == ["ms_ssim", "psnr_y", "psnr_rgb"] and point.metrics["ms_ssim"] is None
+        assert len(point.per_frame["psnr_rgb"]) == 4 and "below" in point.extra["notes"][0]
+
+
+def test_a_kept_file_that_decodes_otherwise_here_is_coded_again(
+    own_clips: list[Path], measure: Measure, tmp_path: Path, monkeypatch
+):
+    """Catches a store shared with another kind of machine that ends every evaluation with an error."""
+    evaluate([], [ANCHOR], own_clips[:1], tmp_path / "a", measure)
+
+    def other_frames(*arguments: Any) -> None:
+        raise CodecError("decodes to other frames")
+
+    monkeypatch.setattr(X265, "decode", other_frames)
+    result = evaluate([], [ANCHOR], own_clips[:1], tmp_path / "a", Measure(["psnr_y"])).result
+    assert len(result.points) == 3 and all(point.metrics["psnr_y"] for point in result.points)
+
+
 def test_nothing_is_kept_where_nothing_shall_be(own_clips: list[Path], zipped: Zipped, measure: Measure, tmp_path: Path):
     """Catches `cache=false` that writes into the home folder, or leaves its points in the output."""
     for _ in range(2):

@@ -58,6 +58,32 @@ def test_what_is_damaged_is_made_again(store: Store, caplog: pytest.LogCaptureFi
     assert kept(store, "k1", b"stream").is_file()
 
 
+def test_an_entry_that_comes_in_between_stays(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Catches a file of another evaluation, kept at the very moment when this one looks for it, taken for half a file."""
+    exists = Path.exists
+
+    def looks_then_it_comes(path: Path) -> bool:
+        there = exists(path)
+        if path.name == "k1" and not there:
+            monkeypatch.undo()
+            kept(store, "k1", b"other")
+        return there
+
+    monkeypatch.setattr(Path, "exists", looks_then_it_comes)
+    assert store.find("k1") is None
+    assert store.find("k1").file.read_bytes() == b"other"
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Catches hours of points that are removed because a network disk was away for a moment."""
+    kept(store, "k1", b"stream")
+    with monkeypatch.context() as away:
+        away.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+        with pytest.raises(OSError, match="Stale"):
+            store.find("k1")
+    assert store.find("k1") is not None
+
+
 def test_workplaces_of_the_dead_are_removed_and_others_are_not(store: Store):
     """Catches disks that fill with raw planes of evaluations that were killed, and folders taken from the living."""
     with store.workplace() as mine:
@@ -86,14 +112,22 @@ def test_keys_follow_content_and_settings(tmp_path: Path):
     clip = keys.clip_key(a, Sequence(tmp_path / "a.yuv"), 8)
     others = [keys.clip_key(a, Sequence(tmp_path / "a.yuv"), 9), keys.clip_key(a, Sequence(tmp_path / "a.yuv", first=1), 8)]
     fast, slow = X265(), X265(preset="slow")
-    found = [keys.stream_key(each, fast, fast.settings(), 30, "psnr") for each in (clip, *others)]
+    found = [keys.stream_key(each, fast, fast.settings(), 30, "psnr", 1) for each in (clip, *others)]
     found += [
-        keys.stream_key(clip, fast, fast.settings(), 31, "psnr"),
-        keys.stream_key(clip, fast, fast.settings(), 30, "default"),
+        keys.stream_key(clip, fast, fast.settings(), 31, "psnr", 1),
+        keys.stream_key(clip, fast, fast.settings(), 30, "default", 1),
     ]
-    found += [keys.stream_key(clip, slow, slow.settings(), 30, "psnr"), keys.stream_key(clip, Zipped(), {}, 30, None)]
+    found += [keys.stream_key(clip, slow, slow.settings(), 30, "psnr", 1), keys.stream_key(clip, Zipped(), {}, 30, None, 1)]
     assert len(set(found)) == len(found)
     renamed = replace(fast, name="x")
-    assert keys.stream_key(clip, renamed, renamed.settings(), 30, "psnr") == found[0]
-    assert keys.score_key("k", {"psnr_rgb": "mean"}) != keys.score_key("k", {"psnr_rgb": "median"})
+    assert keys.stream_key(clip, renamed, renamed.settings(), 30, "psnr", 1) == found[0]
+    assert keys.stream_key(clip, Zipped(), {}, 30, None, 2) not in found
+    scores = {
+        keys.score_key("k", *how) for how in (("mean", "cpu", 1), ("median", "cpu", 1), ("mean", "cuda", 1), ("mean", "cpu", 2))
+    }
+    assert len(scores) == 4
+    assert keys.clip_key(a, Sequence(tmp_path / "a_88x72_25.yuv"), 8) != keys.clip_key(
+        a, Sequence(tmp_path / "a_176x144_25.yuv"), 8
+    )
+    assert keys.clip_key(a, Sequence(tmp_path / "a.mp4"), 8) == keys.clip_key(a, Sequence(tmp_path / "b.mp4"), 8)
     assert keys.sources("codec/anchors") != keys.sources("data") and json.dumps(keys.libraries("torch", "no-such-thing"))

@@ -65,6 +65,14 @@ def test_identical_frames_count_100_db():
     assert values[1] == pytest.approx(10 * torch.log10(torch.tensor(255.0**2 * 192)).item(), abs=1e-4)
 
 
+def test_nothing_scores_more_than_identical_frames():
+    """Catches one sample of 1080p that is off by 1 and scores 111 dB, more than no error at all."""
+    frame = torch.zeros(1, 1080, 1920, dtype=torch.uint8)
+    nearly = frame.clone()
+    nearly[0, 5, 7] = 1
+    assert psnr(frame, nearly).tolist() == psnr(frame, frame).tolist() == [100]
+
+
 @pytest.mark.parametrize(
     "decoded", [torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4, dtype=torch.uint8)], ids=["float", "frames"]
 )

@@ -1,0 +1,117 @@
+"""The tables on top of the page: mean BD-rates against each anchor, and what coding costs; what must be known stands below."""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from codec.evaluation.axes import axis_of
+from codec.evaluation.bd_rate import MEAN, Comparison
+from codec.evaluation.rd import RDResult
+from codec.report.content import complexity_of
+from codec.report.text import amount, interval, percent
+
+COSTS = {
+    "parameters": "parameters",
+    "encode_kmac": "kMAC/pixel to encode",
+    "decode_kmac": "kMAC/pixel to decode",
+    "encode_fps": "frames/s to encode",
+    "decode_fps": "frames/s to decode",
+}
+ALL_INTRA = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure as a reader sees it; `kind` is good or bad, `details` stand below it, `mark` is that of its footnote."""
+
+    text: str
+    kind: str = ""
+    details: tuple[str, ...] = ()
+    mark: str = ""
+
+
+@dataclass
+class Overview:
+    """A table: its caption and what is said below it, titles of the columns, name and cells of every row, footnotes by mark."""
+
+    caption: str
+    below: str
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def mark(self, note: str) -> str:
+        """The mark of a footnote, the same for equal ones; empty without a note."""
+        if not note:
+            return ""
+        known = {text: mark for mark, text in self.notes.items()}
+        mark = known.get(note) or mark_of(len(self.notes))
+        self.notes[mark] = note
+        return mark
+
+
+def mark_of(index: int) -> str:
+    """a to z, aa to zz."""
+    count, letter = divmod(index, len(string.ascii_lowercase))
+    return string.ascii_lowercase[letter] * (count + 1)
+
+
+def rate_tables(comparisons: Sequence[Comparison]) -> list[Overview]:
+    """A table an anchor, in the order of the comparisons: a row a codec, a column a metric."""
+    return [_rates([row for row in comparisons if row.anchor == anchor]) for anchor in dict.fromkeys(c.anchor for c in comparisons)]
+
+
+def _rates(comparisons: Sequence[Comparison]) -> Overview:
+    means = [row for row in comparisons if row.clip == MEAN]
+    metrics = list(dict.fromkeys(row.metric for row in means))
+    below = "Below a figure: its 95 % interval, from drawing clips again. " if any(map(interval, means)) else ""
+    table = Overview(f"Mean BD-rate over clips against {means[0].anchor}", below, [axis_of(metric).title for metric in metrics])
+    for codec in dict.fromkeys(row.codec for row in means):
+        by_metric = {row.metric: row for row in means if row.codec == codec}
+        cells = [_rate(by_metric[metric], comparisons, table) if metric in by_metric else Cell("–") for metric in metrics]
+        table.rows.append((codec, cells))
+    return table
+
+
+def _rate(mean: Comparison, comparisons: Sequence[Comparison], table: Overview) -> Cell:
+    """A BD-rate with its interval, and over how many clips it is the mean when these are not all."""
+    same = [row for row in comparisons if (row.codec, row.metric) == (mean.codec, mean.metric) and not row.is_mean]
+    scored = sum(row.bd_rate_percent is not None for row in same)
+    few = f"{scored} of {len(same)} clips" if 0 < scored < len(same) else ""
+    rate = mean.bd_rate_percent
+    kind = "" if rate is None else "good" if rate < 0 else "bad"
+    return Cell(percent(rate), kind, tuple(filter(None, (few, interval(mean)))), table.mark(mean.note))
+
+
+def cost_table(result: RDResult) -> Overview | None:
+    """Complexity, a row a codec that was measured; sizes and threads stand below when all have the same, else in the rows."""
+    costs = {codec: found for codec in result.codecs() if (found := complexity_of(result, codec))}
+    if not costs:
+        return None
+    names = [name for name in COSTS if any(found.get(name) is not None for found in costs.values())]
+    where = {codec: measured_at(found) for codec, found in costs.items()}
+    shared = len(set(where.values())) == 1
+    below = f"Measured alone, at {next(iter(where.values()))}. " if shared and any(where.values()) else ""
+    if any(name.endswith("kmac") for name in names):
+        below += "kMAC/pixel are thousand multiplications a pixel of a predicted frame" + intra_words(result, costs)
+    table = Overview("What coding costs", below, [COSTS[name] for name in names] + ["measured at"] * (not shared))
+    for codec, found in costs.items():
+        cells = [Cell(amount(found.get(name))) for name in names]
+        table.rows.append((codec, cells + [Cell(where[codec] or "–")] * (not shared)))
+    return table
+
+
+def measured_at(found: dict[str, Any]) -> str:
+    """Size and threads in words, as far as they are known."""
+    threads = found.get("threads")
+    counted = f"{threads} thread{'s' * (threads != 1)}" if threads else ""
+    return ", ".join(filter(None, (found.get("size"), counted)))
+
+
+def intra_words(result: RDResult, costs: dict[str, Any]) -> str:
+    """The end of the sentence on kMAC: codecs that code nothing but intra frames."""
+    settings = result.conditions.get("codecs") or {}
+    counted = [codec for codec, found in costs.items() if found.get("decode_kmac") or found.get("encode_kmac")]
+    intra = [codec for codec in counted if (settings.get(codec) or {}).get("intra_period") == ALL_INTRA]
+    return f"; {', '.join(intra)}: of an intra frame." if intra else "."
