@@ -49,8 +49,8 @@ def import_results(paths: Sequence[Path], given: Given = NOTHING) -> RDResult:
     """Read published results: CompressAI's (`results/video`, or its evaluation of one sequence) or DCVC's.
 
     Every codec's name ends in ` (imported)`, its points have `imported`, `file` and `sha256` are empty, and seconds are 0 where
-    they are not published; metrics of the files that are none of ours stand in the codec's `left_out`. Bytes are the published rate times pixels and frames, rounded. The clips are known by name, size and
-    frames only, not by a hash.
+    they are not published. Bytes are the published rate times pixels and frames, rounded. The clips are known by name, size and
+    frames only, not by a hash. Metrics of the files that no point holds stand in the codec's `left_out`.
 
     Raises:
         CodecError: a file cannot be read, is in neither format, or does not say size, frame rate or frames.

@@ -27,15 +27,18 @@ def clip_line(result: RDResult) -> str:
     return f"{clips}; {by_name(told)}."
 
 
-def cost_line(result: RDResult, codecs: Sequence[str]) -> str:
+def cost_line(result: RDResult, codecs: Sequence[str], speeds: bool = True) -> str:
     """What kMAC and frames a second of these codecs are of; empty where nothing was measured.
 
-    `kMAC per pixel of a predicted frame; fps on 176x144, 8 frames, 1 thread, AMD EPYC.`
+    `kMAC per pixel of a predicted frame of 176x144; fps on 176x144, 8 frames, 1 thread, AMD EPYC.`
+
+    Args:
+        speeds: whether frames a second are shown, too.
     """
     costs = {name: found for name in codecs if (found := complexity_of(result, name))}
     counted = [name for name, cost in costs.items() if any(cost.get(field) is not None for field in OPERATIONS)]
     kinds = by_value({name: frame_counted(result, name) for name in counted})
-    timed = {name: cost for name, cost in costs.items() if any(cost.get(field) is not None for field in SPEEDS)}
+    timed = {name: cost for name, cost in costs.items() if speeds and any(cost.get(field) is not None for field in SPEEDS)}
     ways = by_value({name: measured_on(cost) for name, cost in timed.items()})
     lines = [f"kMAC per pixel {by_name({names: kind for kind, names in kinds.items()})}"] if kinds else []
     lines += [f"fps {by_name({names: way for way, names in ways.items()})}"] if ways else []
@@ -43,8 +46,10 @@ def cost_line(result: RDResult, codecs: Sequence[str]) -> str:
 
 
 def frame_counted(result: RDResult, codec: str) -> str:
-    """The kind of frame whose operations are counted: the one that a codec codes most."""
-    return "of an intra frame" if settings_of(result, codec).get("intra_period") == ALL_INTRA else "of a predicted frame"
+    """What operations are counted of: the kind of frame that a codec codes most, and its size."""
+    kind = "an intra" if settings_of(result, codec).get("intra_period") == ALL_INTRA else "a predicted"
+    size = complexity_of(result, codec).get("size")
+    return f"of {kind} frame" + (f" of {size}" if size else "")
 
 
 def measured_on(cost: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def complexity_figure(result: RDResult, comparisons: Sequence[Comparison], theme
             panel.set_ylabel("mean BD-rate in %")
         for panel in panels[len(metrics) :]:
             panel.set_axis_off()
-        finish(figure, panels[0], [clip_line(result), cost_line(result, [name for name in codecs if _operations(result, name)])])
+        finish(figure, panels[0], [clip_line(result), cost_line(result, codecs, speeds=False)])
     return figure
 
 
@@ -58,11 +58,13 @@ def _draw(panel: Axes, result: RDResult, codec: str, rows: Sequence[Comparison],
     if kmac:
         panel.plot([kmac] * len(heights), heights, marker=MARKERS[index % len(MARKERS)], markersize=7, linestyle="", **look)
     else:
-        panel.plot([0, 1], heights * 2 or [None, None], transform=panel.get_yaxis_transform(), linestyle="--", linewidth=1, **look)
-    for row in rows:
-        where = (0.98, row.bd_rate_percent)
-        place = {"xycoords": panel.get_yaxis_transform(), "xytext": (0, 2), "textcoords": "offset points", "ha": "right"}
-        panel.annotate(part(row), where, fontsize=6.5, color=theme.lines[index % len(theme.lines)], **place)
+        panel.plot(
+            [0, 1], heights * 2 or [None, None], transform=panel.get_yaxis_transform(), linestyle="--", linewidth=1, **look
+        )
+    for row in filter(part, rows):
+        place = {"xycoords": "data", "xytext": (6, 3)} if kmac else {"xycoords": panel.get_yaxis_transform(), "xytext": (0, 2)}
+        where = (kmac or 0, row.bd_rate_percent)
+        panel.annotate(part(row), where, textcoords="offset points", fontsize=6.5, color=look["color"], **place)
 
 
 def _operations(result: RDResult, codec: str) -> float | None:

@@ -23,9 +23,11 @@ COLUMNS = 3
 NAME_LENGTH = 34
 RATE_SIZE = 6.5
 RATE_POINTS = 9.0
-RATE_LETTERS = 62  # of a line of BD-rates as wide as its panel
+RATE_LETTERS = 66  # of a line of BD-rates as wide as its panel
 LETTER = 0.08  # inches of the legend
-MEAN_LINE = "Mean: rate (geometric) and quality at equal quality index; its BD-rates are means of the clips', not of these curves."
+MEAN_LINE = (
+    "Mean: rate (geometric) and quality at equal quality index; its BD-rates are means of the clips', not of these curves."
+)
 
 
 def rd_figure(
@@ -76,13 +78,21 @@ def finish(figure: Figure, panel: Axes, lines: Sequence[str]) -> None:
     handles, names = panel.get_legend_handles_labels()
     width = figure.get_figwidth()
     if names:
-        fit = max(1, int(width / (0.6 + LETTER * max(map(len, names)))))
-        rows = math.ceil(len(names) / fit)
-        figure.legend(handles, names, loc="outside upper left", ncols=math.ceil(len(names) / rows))
+        figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names, width))
     if lines:
         text = "\n".join(textwrap.fill(line, int(width / 0.062)) for line in lines)
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7)
     figure.draw_without_rendering()
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """How many columns of about equal length fit into `width` inches; matplotlib fills them one after the other."""
+    for most in range(len(names), 1, -1):
+        rows = math.ceil(len(names) / most)
+        columns = [names[start : start + rows] for start in range(0, len(names), rows)]
+        if sum(0.55 + LETTER * max(map(len, column)) for column in columns) <= width:
+            return len(columns)
+    return 1
 
 
 def draw_panel(panel: Axes, result: RDResult, metric: str, clips: Sequence[str], theme: Theme) -> None:
@@ -154,7 +164,7 @@ def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
 def head(panel: Axes, name: str, clips: int, comparisons: Sequence[Comparison]) -> None:
     """The clip's name or the mean's, and under it a table of BD-rates, clear of the curves."""
     title = f"{MEAN} of {clips} clips" if clips > 1 else name
-    rates = rate_table(comparisons)
+    rates = rate_table(comparisons, "mean BD-rate" if clips > 1 else "BD-rate (overlap)")
     panel.set_title(title if len(title) <= NAME_LENGTH else title[: NAME_LENGTH - 1] + "…", pad=7 + RATE_POINTS * len(rates))
     if rates:
         place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
@@ -162,23 +172,24 @@ def head(panel: Axes, name: str, clips: int, comparisons: Sequence[Comparison]) 
         panel.annotate("\n".join(rates), **place, **look, ha="left", va="bottom")
 
 
-def rate_table(comparisons: Sequence[Comparison]) -> list[str]:
-    """A line a codec and a column an anchor, aligned in a monospaced font; anchors beyond a panel's width are left out."""
+def rate_table(comparisons: Sequence[Comparison], title: str) -> list[str]:
+    """A line a codec and a column an anchor, aligned in a monospaced font; anchors that do not fit are only named."""
     if not comparisons:
         return []
     codecs = list(dict.fromkeys(row.codec for row in comparisons))
-    columns = [["BD-rate against", *codecs]]
+    columns, others = [[title, *codecs]], []
     for anchor in dict.fromkeys(row.anchor for row in comparisons):
         rows = {row.codec: row for row in comparisons if row.anchor == anchor}
-        column = [anchor, *(rate_cell(rows[codec]) if codec in rows else "" for codec in codecs)]
+        column = [f"vs {anchor}", *(rate_cell(rows[codec]) if codec in rows else "" for codec in codecs)]
         width = sum(2 + max(map(len, own)) for own in [*columns, column])
-        if len(columns) == 1 or width <= RATE_LETTERS:
-            columns.append(column)
+        fits = len(columns) == 1 or width <= RATE_LETTERS
+        (columns if fits else others).append(column)
     padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
-    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    return lines + [f"{column[0]}: in bd_rate.md" for column in others]
 
 
 def rate_cell(row: Comparison) -> str:
     """A BD-rate with its overlap, or a mean with its interval, or with how many clips it is of when these are not all."""
-    beside = part(row) or interval(row) or ("" if row.overlap is None else f"overlap {share(row.overlap)}")
-    return f"{percent(row.bd_rate_percent):>8}" + (f"  {beside}" if beside else "")
+    beside = part(row) or interval(row) if row.is_mean else share(row.overlap)
+    return f"{percent(row.bd_rate_percent):>8}" + (f" ({beside})" if beside else "")

@@ -53,7 +53,7 @@ def _summary(table: Summary, clips: int) -> str:
         rates, costs = cells[: table.rates], cells[table.rates :]
         shown = [escaped(cell.text.removesuffix(" %").replace("anchor", "–")) for cell in rates]
         lines.append(_line(escaped(name), [*shown, str(clips), *(escaped(cell.text) for cell in costs)]))
-        below = [_stacked(rf'\scriptsize {escaped(text)}' for text in (cell.detail, cell.part) if text) for cell in rates]
+        below = [_stacked(rf"\scriptsize {escaped(text)}" for text in (cell.detail, cell.part) if text) for cell in rates]
         lines += [_line("", [*below, *[""] * (1 + len(costs))])] * any(below)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
 

@@ -19,28 +19,24 @@ def viewing_points(result: RDResult, codec: str, clip: str) -> list[Point]:
 
 
 def matched_levels(result: RDResult, clip: str, codecs: Sequence[str], levels: int = LEVELS) -> list[dict[str, Point]]:
-    """Sets of points of nearly equal rate, one of every codec, from low to high rate.
+    """Sets of points of nearly equal rate, one of every codec and none in two sets, from low to high rate.
 
-    The range of rates that all codecs cover (that the sets cover, when there is none) is cut into bands of equal ratio; in
-    each the set is taken whose rates are nearest to each other.
+    Where there are more sets than `levels` they are cut, by rate, into so many groups; of each the set is taken whose rates
+    are nearest to each other.
     """
     curves = {codec: points for codec in codecs if (points := viewing_points(result, codec, clip))}
-    sets = narrowest_sets(curves)
-    if not sets:
-        return []
-    low = max(points[0].bpp for points in curves.values())
-    high = min(points[-1].bpp for points in curves.values())
-    if low >= high:
-        low, high = min(map(middle, sets)), max(map(middle, sets))
-    bands: dict[int, list[dict[str, Point]]] = {}
-    for found in sets:
-        where = math.log(middle(found) / low) / math.log(high / low) if high > low else 0
-        bands.setdefault(min(levels - 1, max(0, math.floor(where * levels))), []).append(found)
-    return [min(bands[band], key=rate_gap) for band in sorted(bands)]
+    sets: list[dict[str, Point]] = []
+    for found in sorted(narrowest_sets(curves), key=rate_gap):
+        if not any(found[codec].place == other[codec].place for other in sets for codec in curves):
+            sets.append(found)
+    sets.sort(key=middle)
+    count = min(levels, len(sets))
+    groups = [sets[index * len(sets) // count : (index + 1) * len(sets) // count] for index in range(count)]
+    return [min(group, key=rate_gap) for group in groups]
 
 
 def narrowest_sets(curves: Curves) -> list[dict[str, Point]]:
-    """With every point as the lowest of a set, the nearest points above it: no set around it has rates nearer to each other."""
+    """With every point as the lowest of a set, the nearest points above it: no set from there on has rates nearer to each other."""
     sets = []
     for codec, low in ((codec, point) for codec, points in curves.items() for point in points):
         others = {name: [p for p in points if p.bpp >= low.bpp] for name, points in curves.items() if name != codec}

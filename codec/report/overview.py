@@ -59,7 +59,8 @@ def mark_of(index: int) -> str:
 
 def rate_tables(comparisons: Sequence[Comparison]) -> list[Overview]:
     """A table an anchor, in the order of the comparisons: a row a codec, a column a metric."""
-    return [_rates([row for row in comparisons if row.anchor == anchor]) for anchor in dict.fromkeys(c.anchor for c in comparisons)]
+    anchors = dict.fromkeys(row.anchor for row in comparisons)
+    return [_rates([row for row in comparisons if row.anchor == anchor]) for anchor in anchors]
 
 
 def _rates(comparisons: Sequence[Comparison]) -> Overview:

@@ -113,7 +113,7 @@ def pack_points(decoded: DecodedFrames, points: Sequence[Point], frames: int, me
 
 def reason_line(why: str, what: Sequence[str]) -> str:
     """A reason with what it holds for, the first of many."""
-    return f"{what[0]}: {why}" if len(what) == 1 else f"{len(what)} such as {what[0]}: {why}"
+    return what[0] + f" and {len(what) - 1} more" * (len(what) > 1) + f": {why}"
 
 
 def key_of(point: Point) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +27,8 @@ def bd_table(means: Sequence[Comparison]) -> Table:
     """The means against one anchor; names stay whole in a console that is too narrow for them."""
     metrics = list(dict.fromkeys(axis_of(row.metric).title for row in means))
     alone = f", {metrics[0]}" if len(metrics) == 1 else ""
-    table = Table(title=f"Mean BD-rate against {means[0].anchor}{alone} (negative: less rate at equal quality)")
+    title = f"Mean BD-rate against {means[0].anchor}{alone} (negative: less rate at equal quality)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     table.title_style, table.caption_style = "bold", ""
     names = [row.codec for row in means] + ([] if alone else [f"  {name}" for name in metrics])

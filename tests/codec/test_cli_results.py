@@ -1,6 +1,7 @@
 """`corvid results`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,45 @@ def test_import_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[st
         with pytest.raises(SystemExit):
             main([*words, *wrong])
         assert message in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*words[:-1], str(tmp_path / "no" / "rd.json"), *options])
-    assert "its folder does not exist" in capsys.readouterr().err
+    main([*words[:-1], str(tmp_path / "new" / "folder" / "rd.json"), *options])
+    assert len(load(tmp_path / "new" / "folder" / "rd.json").points) == 2
+    for output, message in ((tmp_path, "is a folder"), (tmp_path / "ssf.json" / "rd.json", "ssf.json is a file")):
+        with pytest.raises(SystemExit):
+            main([*words[:-1], str(output), *options])
+        assert message in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Catches a missing folder that is called unreadable JSON."""
+    for path, message in ((tmp_path / "no", "no: not there; give"), (tmp_path, "holds no rd.json; give")):
+        with pytest.raises(SystemExit):
+            main(["results", "check", str(path)])
+        assert message in capsys.readouterr().err
+
+
+def test_merge_takes_the_metrics_that_agree(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Catches a rule that differs in a metric nobody asked for, a metric that slips through, and a folder that must be there."""
+    for folder, rule in zip(folders, ("one", "other"), strict=False):
+        made = load(folder / "rd.json")
+        scored = [replace(p, metrics=p.metrics | {"vmaf": 90.0}, per_frame={"vmaf": [90.0]}) for p in made.points]
+        rules = made.conditions["metrics"] | {"vmaf": rule}
+        save(replace(made, points=scored, conditions=made.conditions | {"metrics": rules}), folder / "rd.json")
+    out = tmp_path / "new" / "all.json"
+    words = ["results", "merge", *map(str, folders[:2]), "-o", str(out)]
+    for more, message in (([], "metrics.vmaf is 'one'"), (["--metrics", "psnr_rgb,none"], "none not in the results; choose from")):
+        with pytest.raises(SystemExit):
+            main([*words, *more])
+        assert message in capsys.readouterr().err and not out.parent.exists()
+    main([*words, "--metrics", "psnr_rgb"])
+    merged = load(out)
+    assert merged.metrics() == ["psnr_rgb"] == list(merged.conditions["metrics"])
+    assert not any(point.per_frame for point in merged.points)
+
+
+def test_what_an_import_leaves_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Catches metrics that are gone without a word."""
+    content = {"name": "ssf", "source": "one", "width": 64, "height": 64, "fps": 1, "frames": 1, "left_out": ["vmaf"]}
+    content["results"] = {"q": [1], "psnr-rgb": [30.0], "bpp": [0.1], "mse-rgb": [60.0]}
+    (tmp_path / "ssf.json").write_text(json.dumps(content))
+    main(["results", "import", str(tmp_path / "ssf.json"), "-o", str(tmp_path / "rd.json")])
+    assert capsys.readouterr().err == "ssf (imported): left out mse-rgb, vmaf\n"

@@ -4,6 +4,8 @@ const SOURCE = "source";
 const MODES = [["split", "split slider"], ["side", "side by side"], ["flicker", "flicker"], ["difference", "difference"]];
 const ZOOMS = [1, 2, 4, 8, 16];
 const FLICKER_MS = 500;
+const UNEQUAL = 0.1;
+const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 1));
 
 function compareTool(root) {
   const clips = content.clips.filter((clip) => content.pictures.levels[clip]?.length);
@@ -31,8 +33,9 @@ function compareTool(root) {
     const original = content.pictures.sources.includes(`${SOURCE}:${state.clip}`) ? [[SOURCE, "original"]] : [];
     return [...Object.keys(levels()[state.level]).map((codec) => [codec, codec]), ...original];
   };
-  const rateOf = (level) => Object.values(level).map((name) => number(pointOf(name).bpp, 2));
-  const rates = () => levels().map((level, index) => [String(index), `≈ ${rateOf(level)[0]} bits per pixel`]);
+  const rateOf = (level) => Object.values(level).map((name) => pointOf(name).bpp);
+  const ends = (level) => [...new Set([Math.min(...rateOf(level)), Math.max(...rateOf(level))].map((bpp) => number(bpp, 2)))].join(" to ");
+  const rates = () => levels().map((level, index) => [String(index), `${ends(level)} bits per pixel`]);
 
   const controls = {
     clip: select("Clip", clips.map((clip) => [clip, clip]), state.clip, (value) => { state.clip = value; state.level = Math.floor(levels().length / 2); settle(); }),
@@ -44,14 +47,19 @@ function compareTool(root) {
     gain: select("Amplified", [1, 4, 8, 16, 32].map((gain) => [String(gain), `${gain} ×`]), "8", (value) => { state.gain = Number(value); paint(); }),
   };
 
-  /** Makes the lists agree with the clip and level, then loads the two videos. */
-  async function settle() {
+  /** Makes the lists agree with the clip and level. */
+  function fillLists() {
     const names = sides().map(([name]) => name);
     if (!names.includes(state.left)) state.left = names[0];
     if (!names.includes(state.right)) state.right = names.find((name) => name !== state.left) ?? names[0];
     setOptions(controls.level.list, rates(), String(state.level));
     setOptions(controls.left.list, sides(), state.left);
     setOptions(controls.right.list, sides(), state.right);
+  }
+
+  /** Loads the two videos that are chosen. */
+  async function settle() {
+    fillLists();
     pause();
     const mine = ++turn;
     wait.hidden = false;
@@ -74,16 +82,14 @@ function compareTool(root) {
 
   function describePair() {
     const points = ["left", "right"].map((side) => (state[side] === SOURCE ? null : pointOf(key(side))));
-    const names = points.map((point) => (point ? `${point.codec} ${point.quality}` : "original"));
+    const names = points.map((point) => (point ? `${point.codec} ${point.quality}, ${number(point.bpp, 3)} bpp` : "original"));
     tags.forEach((tag, index) => { tag.textContent = names[index]; });
     const shownAt = pair.map((one) => one.decibels);
-    facts.replaceChildren(...points.map((point, index) => {
+    facts.replaceChildren(...[...points.map((point, index) => {
       if (!point) return el("div", {}, el("strong", {}, "original"));
-      const other = points[1 - index];
-      const more = index && other && other !== point ? ` (${signed(100 * (point.bpp / other.bpp - 1), 2)} % against the left)` : "";
       const scores = metricNames.map((name) => `${content.metrics[name].title} ${number(point.values[name])}`).join(", ");
-      return el("div", {}, el("strong", {}, names[index]), `${number(point.bpp, 3)} bits per pixel, ${number(point.kbps, 3)} kbit/s${more}`, el("small", {}, scores), el("small", {}, `shown here at ${number(shownAt[index], 3)} dB of the decoded frames or better`));
-    }));
+      return el("div", {}, el("strong", {}, names[index]), `${number(point.kbps, 3)} kbit/s`, el("small", {}, scores), el("small", {}, `shown here at ${number(shownAt[index], 3)} dB of the decoded frames or better`));
+    }), ratioOf(...points)].filter((part) => part !== null));
   }
 
   function arrange() {
@@ -144,13 +150,19 @@ function compareTool(root) {
       " zoom, ", el("kbd", {}, "shift"), " with arrows moves the zoomed part, ", el("kbd", {}, "["), " ", el("kbd", {}, "]"), " move the split. Drag the line, or the zoomed picture."),
   );
   new ResizeObserver(paint).observe(box.parentElement);
-  new IntersectionObserver((entries, watcher) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watcher.disconnect();
-    settle();
-  }, { rootMargin: "400px" }).observe(box);
   state.level = Math.floor(levels().length / 2);
+  fillLists();
+  whenIdle(settle);
   return undefined;
+}
+
+/** How equal the rates of two points are, with a warning where they are not; null when one is the original. */
+function ratioOf(left, right) {
+  if (!left || !right || left === right) return null;
+  const gap = Math.max(left.bpp / right.bpp, right.bpp / left.bpp) - 1;
+  const rule = gap > UNEQUAL ? ", so this is no comparison at equal rate: code more qualities of one of them near these rates" : "";
+  const text = `Rates, right over left: ${number(right.bpp / left.bpp, 3)} (${signed(100 * (right.bpp / left.bpp - 1), 2)} %)${rule}.`;
+  return el("div", { class: gap > UNEQUAL ? "ratio bad" : "ratio" }, text);
 }
 
 /** The point that a pack shows. */

@@ -14,18 +14,15 @@ function complexityPicture() {
   const state = { anchor: anchors[0], metric: metrics[0], side: "decode_kmac" };
   const plan = () => {
     const own = rows.filter((row) => row.anchor === state.anchor && row.metric === state.metric && row.bd_rate_percent !== null);
-    const all = [{ codec: state.anchor, bd_rate_percent: 0 }, ...own].filter((row) => !hidden.has(row.codec));
-    const series = all.map((row) => complexitySeries(row, state));
+    const series = [{ codec: state.anchor, bd_rate_percent: 0 }, ...own].map((row) => complexitySeries(row, state));
     return {
       label: `BD-rate against ${state.anchor} over operations a pixel`,
       x: { title: `kMAC per pixel to ${state.side === "decode_kmac" ? "decode" : "encode"} (log)`, log: true, include: [1, 1000] },
       y: { title: `BD-rate in %, ${content.metrics[state.metric].title}, better ↓`, include: [0] },
       series,
-      empty: "no mean BD-rate of a codec that is shown",
     };
   };
   const one = chart(document.getElementById("complexity-chart"), plan);
-  charts.push(one);
   const change = (name) => (value) => { state[name] = value; one.draw(); };
   document.getElementById("complexity-controls").append(
     select("Anchor", anchors.map((name) => [name, name]), state.anchor, change("anchor")).element,

@@ -1,6 +1,7 @@
 // A blind study: pairs in an order of each voter's own, votes kept in this browser until they are saved as a file.
 
-const CHOICES = [["left", "Left is better"], ["equal", "No difference"], ["right", "Right is better"]];
+const CHOICES = [["left", "A is better"], ["equal", "No difference"], ["right", "B is better"]];
+const NAMES = ["A", "B"];
 const byId = (id) => document.getElementById(id);
 const storeName = (voter) => `corvid-study:${content.study}:${voter}`;
 const kept = { votes: [], order: [] };
@@ -40,9 +41,9 @@ function drawOrder() {
   return order;
 }
 
-const sides = ["left", "right"].map((side) => el("canvas", { role: "img", "aria-label": `The ${side} video` }));
-const captions = ["Left", "Right"].map((name) => el("figcaption", {}, name));
-byId("duo").append(...sides.map((canvas, index) => el("figure", {}, canvas, captions[index])));
+const sides = NAMES.map((name) => el("canvas", { role: "img", "aria-label": `Video ${name}` }));
+const captions = NAMES.map((name) => el("figcaption", {}, name));
+byId("duo").append(...sides.map((canvas, index) => el("figure", {}, captions[index], canvas)));
 const voteButtons = CHOICES.map(([choice, text], index) => el("button", { type: "button", "data-choice": choice, "aria-keyshortcuts": index + 1, click: () => vote(choice) }, text));
 byId("votes").append(...voteButtons);
 const stop = el("button", { type: "button", click: () => (run.playing ? pause() : play()) }, "❚❚ Stop");
@@ -95,7 +96,8 @@ async function load() {
   const mine = ++turn;
   const pair = kept.order[kept.votes.length];
   const first = original.getAttribute("aria-pressed") === "true";
-  captions.forEach((caption, index) => { caption.textContent = first ? "Original" : ["Left", "Right"][index]; });
+  captions.forEach((caption, index) => { caption.textContent = first ? "Original" : NAMES[index]; });
+  byId("why").textContent = first ? "This is the original, on both sides. To vote, press “Show the original” again: A and B come back." : "";
   voteButtons.forEach((button) => { button.disabled = true; });
   try {
     const names = first ? [pair.original, pair.original] : [pair.left, pair.right];
@@ -110,10 +112,16 @@ async function load() {
   }
 }
 
+/** Sizes in CSS pixels: of the screen, the window and a picture, and how many pixels of the screen are one. */
+function screenOf(canvas) {
+  const { clientWidth, clientHeight } = canvas;
+  return { screen: `${screen.width}x${screen.height}`, window: `${innerWidth}x${innerHeight}`, picture: `${clientWidth}x${clientHeight}`, density: devicePixelRatio };
+}
+
 function vote(choice) {
   const { pair, left, right } = kept.order[kept.votes.length];
   const seconds = Math.round((performance.now() - shownAt) / 100) / 10;
-  kept.votes.push({ pair, left, right, choice, seconds });
+  kept.votes.push({ pair, left, right, choice, seconds, ...screenOf(sides[0]) });
   remember();
   next();
 }
@@ -146,8 +154,8 @@ const csvCell = (value) => `"${String(value).replaceAll('"', '""')}"`;
 /** Votes as a file: JSON with the study and voter once, CSV with them in every row. */
 function votesAs(kind) {
   if (kind === "json") return JSON.stringify({ schema: 1, study: content.study, voter, votes: kept.votes }, null, 1);
-  const fields = ["pair", "left", "right", "choice", "seconds"];
-  const lines = kept.votes.map((row) => [content.study, voter, ...fields.map((name) => row[name])].map(csvCell).join(","));
+  const fields = ["pair", "left", "right", "choice", "seconds", "screen", "window", "picture", "density"];
+  const lines = kept.votes.map((row) => [content.study, voter, ...fields.map((name) => row[name] ?? "")].map(csvCell).join(","));
   return [["study", "voter", ...fields].join(","), ...lines].join("\r\n") + "\r\n";
 }
 

@@ -1,10 +1,11 @@
 // Bits and quality of every frame, all codecs at nearly equal bitrate.
 
-/** A codec's points on a clip in the tuning made for viewers, by rate. */
-function viewingPoints(codec, clip) {
+/** A codec's points on a clip in the tuning that is fair to the metric (of all metrics, when there is none), by rate. */
+function fairPoints(codec, clip, metric) {
+  const tune = content.metrics[metric]?.tune;
   const own = content.points.filter((p) => p.codec === codec && p.clip === clip && !p.imported);
-  const viewing = own.filter((p) => p.tune === null || p.tune === "default");
-  return (viewing.length ? viewing : own).sort((one, other) => one.bpp - other.bpp);
+  const fair = own.filter((p) => p.tune === null || p.tune === tune);
+  return (fair.length ? fair : own).sort((one, other) => one.bpp - other.bpp);
 }
 
 function nearestRate(points, bpp) {
@@ -21,31 +22,44 @@ function alongTime() {
     section.append(el("p", { class: "soft" }, "The result holds no sizes or scores of single frames."));
     return;
   }
-  const leads = (clip) => viewingPoints(first, clip);
-  const middle = (clip) => String(leads(clip)[Math.floor(leads(clip).length / 2)]?.quality);
-  const state = { clip: content.clips[0], quality: middle(content.clips[0]), metric: scored[0] };
+  const hidden = new Set();
+  const rule = document.getElementById("time-rule");
+  const state = { clip: content.clips[0], quality: "", metric: scored[0] };
+  const leads = () => fairPoints(first, state.clip, state.metric);
+  const lead = () => leads().find((p) => String(p.quality) === state.quality) ?? leads()[Math.floor(leads().length / 2)];
   const chosen = () => {
-    const lead = leads(state.clip).find((p) => String(p.quality) === state.quality) ?? leads(state.clip)[0];
-    const shown = content.codecs.filter((codec) => !hidden.has(codec) && viewingPoints(codec, state.clip).length);
-    return shown.map((codec) => (codec === first ? lead : nearestRate(viewingPoints(codec, state.clip), lead.bpp)));
+    const own = lead();
+    const shown = content.codecs.filter((codec) => !hidden.has(codec) && fairPoints(codec, state.clip, state.metric).length);
+    return shown.map((codec) => (codec === first ? own : nearestRate(fairPoints(codec, state.clip, state.metric), own?.bpp ?? 1)));
   };
   const bits = chart(document.getElementById("time-bits"), () => timePlan(chosen(), "bits", state));
   const quality = chart(document.getElementById("time-quality"), () => timePlan(chosen(), state.metric, state));
-  charts.push(bits, quality);
-  const redraw = () => { bits.draw(); quality.draw(); };
-  const rates = (clip) => leads(clip).map((p) => [String(p.quality), `${first} ${p.quality}: ${number(p.bpp, 3)} bpp`]);
-  const level = select("Bitrate", rates(state.clip), state.quality, (value) => { state.quality = value; redraw(); });
-  const clip = select("Clip", content.clips.map((name) => [name, name]), state.clip, (value) => {
-    state.clip = value;
-    if (!leads(value).some((p) => String(p.quality) === state.quality)) state.quality = middle(value);
-    setOptions(level.list, rates(value), state.quality);
+  const rates = () => leads().map((p) => [String(p.quality), `${first} ${p.quality}: ${number(p.bpp, 3)} bpp`]);
+  const redraw = () => { bits.draw(); quality.draw(); rule.textContent = timeLine(chosen(), lead(), state); };
+  const level = select("Bitrate", [], "", (value) => { state.quality = value; redraw(); });
+  const settle = () => {
+    state.quality = String(lead()?.quality ?? "");
+    setOptions(level.list, rates(), state.quality);
     redraw();
-  });
-  const controls = [clip.element, level.element];
-  if (scored.length) controls.push(select("Metric", scored.map((name) => [name, content.metrics[name].title]), state.metric, (value) => { state.metric = value; redraw(); }).element);
+  };
+  const change = (name) => (value) => { state[name] = value; settle(); };
+  const controls = [select("Clip", content.clips.map((name) => [name, name]), state.clip, change("clip")).element, level.element];
+  if (scored.length) controls.push(select("Metric", scored.map((name) => [name, content.metrics[name].title]), state.metric, change("metric")).element);
   const place = document.getElementById("time-controls");
   place.append(...controls);
-  place.after(legend(content.codecs.filter((codec) => content.points.some((p) => p.codec === codec && !p.imported))));
+  place.after(legend(content.codecs.filter((codec) => content.points.some((p) => p.codec === codec && !p.imported)), hidden, redraw));
+  settle();
+}
+
+/** Which points are drawn, with their rates against the first codec's. */
+function timeLine(points, lead, state) {
+  const said = points.map((p) => {
+    const tuned = p.tune ? `, tune ${p.tune}` : "";
+    const against = p !== lead && lead ? `, ${signed(100 * (p.bpp / lead.bpp - 1), 2)} %` : "";
+    return `${p.codec} ${p.quality} (${number(p.bpp, 3)} bpp${against}${tuned})`;
+  });
+  const tuning = state.metric ? `, standard codecs in the tuning that goes with ${content.metrics[state.metric].title}` : "";
+  return `Bits and quality of the same files: every codec at its point nearest in bitrate to the first codec's${tuning}. ${said.join("; ")}.`;
 }
 
 /** Bits (kbit a frame) or a metric, frame by frame. */

@@ -56,6 +56,21 @@ def test_mixed_conditions_are_refused_by_name(other: RDResult, message: str):
         merge([result("a"), other], ["A", "B"])
 
 
+def test_causes_are_said_and_not_what_follows_from_them():
+    """Catches frames 8 against 4 drowned in the bytes of every point, and a line a clip for one cause."""
+    first = result("a")
+    points = [replace(p, frames=2, bytes=2 * p.bytes, sha256="f" * 64) for p in first.points]
+    for clip in first.clips():
+        first = changed(first, "clips", clip, frames=2)
+    with pytest.raises(CodecError) as refused:
+        merge([result("a"), replace(first, points=points)], ["A", "B"])
+    said = "results mix conditions: clips.one.frames is 1 in A and 2 in B (and 1 more clip); evaluate them under the same conditions"
+    assert str(refused.value) == said
+    other = replace(result("a"), points=[replace(p, bytes=p.bytes + 1) for p in result("a").points])
+    with pytest.raises(CodecError, match=r"conditions: a at 0 on one: bytes is 100 in A and 101 in B \(and 7 more points\); "):
+        merge([result("a"), other], ["A", "B"])
+
+
 def test_all_intra_beside_predicted_and_several_periods_are_no_mixture():
     """Catches a refusal of what one evaluation does on purpose."""
     first = result("a", "all_intra", codecs={"a": {"intra_period": -1}, "all_intra": {"intra_period": 1}})

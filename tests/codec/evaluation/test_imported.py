@@ -1,6 +1,7 @@
 """Published JSON as labelled codecs."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from made_up_results import result
 from codec.errors import CodecError
 from codec.evaluation import compare, load, save
 from codec.evaluation.conditions import merge
+from codec.evaluation.exported import export_compressai
 from codec.evaluation.imported import Given, exact_fps, import_results
 
 # Excerpts of CompressAI's results/video/UVG-1080p, of two of its codecs: BSD 3-Clause Clear, InterDigital.
@@ -112,6 +114,17 @@ def test_dcvc_s_frames_and_rgb(tmp_path: Path):
     assert point.frame_bytes == [6240, 1248, 1248] and point.per_frame == {"psnr_rgb": [33.0, 31.0, 32.0]}
     assert sum(point.frame_bytes) == point.bytes and point.metrics == {"psnr_rgb": 32.0}
     assert (point.encode_seconds, point.decode_seconds) == (1.5, 0) and point.fps == pytest.approx(30000 / 1001)
+
+
+def test_our_own_export_comes_back_whole(tmp_path: Path):
+    """Catches metrics that CompressAI does not have lost on the way, and those that were left out forgotten."""
+    made = result("ours", clips=("one",))
+    scores = {"lpips_alex": 0.2, "vmaf_neg": 80.0, "psnr_yuv": 33.0, "temporal_difference": 31.0}
+    points = [replace(p, metrics=p.metrics | scores | {"ms_ssim": None}) for p in made.points]
+    (file,) = export_compressai(replace(made, points=points), tmp_path)
+    found = import_results([file])
+    assert [point.metrics for point in found.points] == [p.metrics | scores for p in made.points]
+    assert found.conditions["codecs"]["ours (imported)"]["left_out"] == ["ms_ssim"]
 
 
 def test_imported_beside_measured(tmp_path: Path):

@@ -23,12 +23,13 @@ def halves(tmp_path: Path) -> list[Path]:
 
 
 def test_results_become_one_report(halves: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Catches results that are not merged, the wrong anchor, and pictures that are missing in silence."""
+    """Catches results that are not merged, the wrong anchor, and pictures that are missing in silence or in a line a file."""
     main(["report", *map(str, halves), "-o", str(tmp_path / "out"), "--anchor", "x265", "--title", "Ours & theirs"])
     said = capsys.readouterr()
-    assert "not shown: ../ours/ours_None: is not there" in said.err and str(tmp_path / "out" / "report.html") in said.out
+    assert "not shown: ../ours/ours_None and 5 more: the file is not there; keep the streams" in said.err
+    assert "give it with --clips" in said.err and str(tmp_path / "out" / "report.html") in said.out
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<h1>Ours &amp; theirs</h1>" in page and "+50.0 %" in page and "Not shown (3)" in page
+    assert "<h1>Ours &amp; theirs</h1>" in page and "+50.0 %" in page and "Not shown" in page
     assert {row["anchor"] for row in json.loads((tmp_path / "out" / "bd_rate.json").read_text())} == {"x265"}
 
 
@@ -38,7 +39,8 @@ def test_results_become_one_report(halves: list[Path], tmp_path: Path, capsys: p
         (["report", "nowhere", "-o", "OUT"], "nowhere: not there"),
         (["report", "ours", "-o", "OUT", "--anchor", "nobody"], "nobody: not in the results; choose from ours"),
         (["study", "ours"], "give -o DIR"),
-        (["study", "ours", "x265", "-o", "OUT"], "study: nothing to compare .* is not there"),
+        (["study", "ours", "x265", "-o", "OUT"], "no pair within 10% of rate, .*differ by 36% in rate; code .*qualities="),
+        (["study", "ours", "x265", "-o", "OUT", "--rate-tolerance", "0.5"], "study: nothing to compare .*--clips.* and 5 more: the file is not there"),
         (["study", "score", "votes.json"], "--key study_key.json"),
     ],
 )
@@ -54,7 +56,7 @@ def test_bad_words_are_said(
 
 def test_votes_are_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Catches a table or a file without the scores."""
-    pair = {"clip": "c", "one": {"video": "v0", "codec": "a"}, "other": {"video": "v1", "codec": "b"}}
+    pair = {"clip": "c", "rate_ratio": 1.0, "one": {"video": "v0", "codec": "a"}, "other": {"video": "v1", "codec": "b"}}
     (tmp_path / "key.json").write_text(json.dumps({"study": "s", "codecs": ["a", "b"], "pairs": [pair]}))
     vote = {"pair": 0, "left": "v1", "right": "v0", "choice": "right"}
     (tmp_path / "ann.json").write_text(json.dumps({"study": "s", "voter": "Ann", "votes": [vote]}))

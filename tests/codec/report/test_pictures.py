@@ -17,7 +17,7 @@ from codec.errors import CodecError
 from codec.evaluation import Point, RDResult
 from codec.metrics import psnr
 from codec.report import DecodedFrames, pictures_of
-from codec.report.matching import matched_levels
+from codec.report.matching import matched_levels, rate_gap
 from codec.report.pack import pack_frames, unpack
 from codec.report.pictures import BASE64, fitted
 from codec.stream import compress, decompress
@@ -48,6 +48,21 @@ def test_levels_are_nearly_equal_rates_in_the_viewing_tune():
         assert level["x265"].tune == "default" and 1 / 1.5 < level["ours"].bpp / level["x265"].bpp < 1.5
 
 
+def rates(codec: str, *bytes_: int) -> list[Point]:
+    """Points of a codec at rates."""
+    return [point("f", codec=codec, quality=size, bytes=size) for size in bytes_]
+
+
+def test_levels_match_as_well_as_the_points_allow():
+    """Catches levels that start from the first codec's points where another's match better, and a point shown twice."""
+    made = RDResult({}, rates("a", 100, 300, 900, 2700) + rates("b", 5, 205, 290, 910, 1700) + rates("c", 1, 2))
+    levels = matched_levels(made, "clip", ["a", "b"])
+    assert [(level["a"].bytes, level["b"].bytes) for level in levels] == [(100, 205), (300, 290), (900, 910)]
+    assert rate_gap(levels[1]) == pytest.approx(300 / 290 - 1)
+    assert [(level["a"].bytes, level["c"].bytes) for level in matched_levels(made, "clip", ["a", "c"])] == [(100, 2)]
+    assert len(matched_levels(made, "clip", ["a"])) == 3 and matched_levels(made, "clip", ["nobody"]) == []
+
+
 def test_pictures_share_the_room_and_say_what_is_missing():
     """Catches a page that grows beyond its limit, room of small clips left unused, and a failure that nobody is told of."""
 
@@ -56,7 +71,7 @@ def test_pictures_share_the_room_and_say_what_is_missing():
             raise CodecError("the source is gone")
 
     found = pictures_of(result(), Broken(), ["ours", "x265"])
-    assert found.missing == ["the source is gone"] and found.frames == (FRAMES, FRAMES)
+    assert found.missing == ["source:clip <0> & co and 1 more: the source is gone"] and found.frames == (FRAMES, FRAMES)
     small, large = (
         {f"{name}{n}": pack_frames(moving_clip(6, *size), 25) for n in "ab"} for name, size in (("s", (16, 16)), ("l", (96, 128)))
     )

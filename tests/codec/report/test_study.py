@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_a_codec_that_always_wins_has_a_score():
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of two codecs on two clips."""
     folder = tmp_path_factory.mktemp("study")
-    write_study(result(), FlatFrames(), ["ours", "x265"], folder)
+    write_study(result(), FlatFrames(), ["ours", "x265"], folder, rate_tolerance=0.4)
     return folder
 
 
@@ -78,6 +79,36 @@ def test_the_page_is_blind(study: Path):
     for pair in key["pairs"]:
         assert {pair["one"]["codec"], pair["other"]["codec"]} == {"ours", "x265"} and 0.6 < pair["rate_ratio"] < 1.5
         assert pair["one"]["video"] in page and pair["other"]["tune"] == "default"
+
+
+def test_pairs_of_unequal_rate_are_left_out(tmp_path: Path):
+    """Catches people who judge 36 % more bits as if they were equal, and pairs that go without a word."""
+    whole, said = result(), []
+    nearer = {("x265", "default", 1): 950, ("x265", "default", 2): 2100}
+    points = [replace(p, bytes=nearer.get((p.codec, p.tune, p.quality), p.bytes)) for p in whole.points]
+    made = replace(whole, points=points)
+    write_study(made, FlatFrames(), ["ours", "x265"], tmp_path, say=said.append)
+    key = read_key(tmp_path / KEY)
+    assert [pair["rate_ratio"] for pair in key["pairs"]] == [pytest.approx(950 / 900, abs=1e-4)] * 2
+    assert key["rate_tolerance"] == 0.1 and len([line for line in said if line.startswith("left out: one_1: ours")]) == 2
+    assert "4 of 6 pairs left out" in said[4] and "eval.py qualities=[...]" in said[4]
+    with pytest.raises(CodecError, match=r"no pair within 1% of rate, the nearest is .* differ by 6% in rate; code one"):
+        write_study(made, FlatFrames(), ["ours", "x265"], tmp_path, rate_tolerance=0.01)
+
+
+def test_scores_say_how_equal_the_rates_were(study: Path, tmp_path: Path):
+    """Catches a ratio of the wrong side, and one that is not the farthest."""
+    key = read_key(study / KEY)
+    (tmp_path / "a.json").write_text(json.dumps(votes_of(key, "Ann", "x265")))
+    found = {score.codec: score for score in score_study(read_votes([tmp_path / "a.json"], key), key["codecs"], draws=20).scores}
+    ratios = [pair["other"]["bpp"] / pair["one"]["bpp"] for pair in key["pairs"]]
+    assert found["x265"].rate_mean == pytest.approx(np.exp(np.mean(np.log(ratios))), abs=1e-3)
+    assert found["x265"].rate_largest == pytest.approx(min(ratios), abs=1e-3)
+    assert found["ours"].rate_mean == pytest.approx(1 / found["x265"].rate_mean)
+    key["pairs"][0].pop("rate_ratio")
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    with pytest.raises(CodecError, match=r"pairs\[0\].rate_ratio: None"):
+        read_key(tmp_path / "key.json")
 
 
 def votes_of(key: dict, voter: str, prefer: str) -> dict:
