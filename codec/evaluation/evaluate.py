@@ -165,11 +165,12 @@ def facts_of(clip: VideoSequence, name: str, frames: int | None, store: Store) -
 def described(source: SourceClip) -> dict[str, Any]:
     """Size, frames, and how the colours were read."""
     colour = source.colour
+    rounded = f" of {source.bits} bits rounded to 8" if source.bits > 8 else ""
     return {
         **{"width": source.width, "height": source.height, "frames": source.frames, "fps": float(source.fps)},
         "exact_fps": str(source.fps),
         "colour": f"{colour.matrix} {'full' if colour.full_range else 'limited'} range, {colour.origin}",
-        "read": "4:2:0 planes, converted to RGB by corvid" if source.planes else "RGB from the source or its decoder",
+        "read": f"4:2:0 planes{rounded}, converted to RGB by corvid" if source.planes else "RGB from the source or its decoder",
     }
 
 

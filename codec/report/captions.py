@@ -94,8 +94,9 @@ def by_value(values: dict[str, Any]) -> dict[Any, tuple[str, ...]]:
 
 
 def by_name(told: dict[tuple[str, ...], str]) -> str:
-    """The words alone where they hold for all, else each with the names they hold for."""
-    return "; ".join(f"{words} ({said(names)})" if len(told) > 1 else words for names, words in told.items())
+    """The words alone where they hold for all; else those of the fewer with their names, and `else` those of the most."""
+    *fewer, most = sorted(told, key=len)
+    return "; ".join([f"{told[names]} ({said(names)})" for names in fewer] + [f"{'else ' * bool(fewer)}{told[most]}"])
 
 
 def said(names: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ def bd_latex(comparisons: Sequence[Comparison]) -> str:
 
 
 def summary_latex(result: RDResult, comparisons: Sequence[Comparison]) -> str:
-    """A table an anchor: a row a codec, a column a metric with the mean BD-rate, then what coding costs; a caption says of what."""
+    """A table an anchor: a row a codec, a column a metric with the mean BD-rate, then costs; the caption says of what."""
     return HEAD + "\n".join(_summary(table, len(result.clips())) for table in summaries(result, comparisons))
 
 

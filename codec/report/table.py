@@ -33,8 +33,8 @@ def bd_table(means: Sequence[Comparison]) -> Table:
     table.title_style, table.caption_style = "bold", ""
     names = [row.codec for row in means] + ([] if alone else [f"  {name}" for name in metrics])
     table.add_column("codec" if alone else "codec and metric", no_wrap=True, min_width=max(map(len, names)))
-    for name in FIGURES:
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for name, column in zip(FIGURES, zip(*map(cells, means), strict=True), strict=True):
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(map(len, (name, *column))))
     for codec in dict.fromkeys(row.codec for row in means):
         own = [row for row in means if row.codec == codec]
         if not alone:
@@ -54,9 +54,17 @@ def cells(row: Comparison) -> tuple[str, ...]:
 
 
 def notes(means: Sequence[Comparison]) -> list[str]:
-    """What must be known, a line a codec and note, with the metrics that it is about."""
-    told: dict[tuple[str, str], list[str]] = {}
+    """What must be known, a line a note with the metrics and codecs that it is about; all of them are not named."""
+    about: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in means:
         for note in filter(None, row.note.split("; ")):
-            told.setdefault((row.codec, note), []).append(axis_of(row.metric).title)
-    return [f"{codec}, {', '.join(titles)}: {note}" for (codec, note), titles in told.items()]
+            about[row.codec, note] = (*about.get((row.codec, note), ()), axis_of(row.metric).title)
+    whom: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (codec, note), metrics in about.items():
+        whom.setdefault((note, metrics), []).append(codec)
+    count = [len({getattr(row, name) for row in means}) for name in ("metric", "codec")]
+    lines = []
+    for (note, metrics), codecs in whom.items():
+        named = [", ".join(names) for names, every in zip((metrics, codecs), count, strict=True) if len(names) < every]
+        lines.append(note + (f" ({'; '.join(named)})" if named else ""))
+    return lines
