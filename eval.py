@@ -93,7 +93,7 @@ def run(config: DictConfig) -> None:
     pictures = pictures_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
     pages = write_report(found.result, found.comparisons, output, pictures)
     console = Console()
-    console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n")
+    console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n", crop=False)
     names = " ".join(page.name for page in pages[:-1])
     for line in (f"figures and tables in {output}: {names}", output / "rd.json", output / "bd_rate.json", pages[-1]):
         console.print(str(line), highlight=False, soft_wrap=True)

@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from codec.evaluation.bd_rate import Comparison
 from codec.evaluation.rd import RDResult
 from codec.report.content import complexity_of
-from codec.report.text import part
 
 OPERATIONS = ("encode_kmac", "decode_kmac")
 SPEEDS = ("encode_fps", "decode_fps")
 ONE_INTRA = -1
 ALL_INTRA = 1
+MOST_NAMED = 2
 
 
 def clip_line(result: RDResult) -> str:
@@ -77,12 +76,6 @@ def reason(result: RDResult, metric: str, clip: str) -> str:
     return found[0] if found else "no point has a value"
 
 
-def part_line(rows: Iterable[Comparison]) -> str:
-    """`corvid against svtav1: 1 of 2 clips.` for every mean that is not over all clips."""
-    told = {f"{row.codec} against {row.anchor}": part(row) for row in rows if part(row)}
-    return "".join(f"{name}: {words}. " for name, words in told.items()).rstrip()
-
-
 def settings_of(result: RDResult, codec: str) -> dict[str, Any]:
     """A codec's conditions."""
     return (result.conditions.get("codecs") or {}).get(codec) or {}
@@ -94,9 +87,12 @@ def by_value(values: dict[str, Any]) -> dict[Any, tuple[str, ...]]:
 
 
 def by_name(told: dict[tuple[str, ...], str]) -> str:
-    """The words alone where they hold for all; else those of the fewer with their names, and `else` those of the most."""
+    """The words alone where they hold for all, else with names; of many codecs the largest group is `else`."""
     *fewer, most = sorted(told, key=len)
-    return "; ".join([f"{told[names]} ({said(names)})" for names in fewer] + [f"{'else ' * bool(fewer)}{told[most]}"])
+    named = [f"{told[names]} ({said(names)})" for names in (*fewer, most)]
+    if not fewer:
+        return told[most]
+    return "; ".join(named if len(most) <= MOST_NAMED else [*named[:-1], f"else {told[most]}"])
 
 
 def said(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from codec.report.captions import lack_line
 from codec.report.text import interval, part, percent, share
 from codec.report.theme import LIGHT, MARKERS, Theme, style
 
-PANEL = (4.2, 3.3)
+PANEL = (4.2, 3.1)
 COLUMNS = 3
 NAME_LENGTH = 34
 RATE_SIZE = 6.5
@@ -52,10 +52,12 @@ def rd_figure(
     if clips is None and len(shown) > 1:
         parts.insert(0, (shown, MEAN))
     with matplotlib.rc_context(style(theme)):
-        figure, panels = grid(max(1, len(parts)), PANEL, COLUMNS)
-        for panel, (own, name) in zip(panels, parts, strict=False):
+        heads = [rate_table([c for c in comparisons if (c.metric, c.clip) == (metric, name)]) for _, name in parts]
+        height = PANEL[1] + RATE_POINTS / 72 * max(map(len, heads), default=0)
+        figure, panels = grid(max(1, len(parts)), (PANEL[0], height), COLUMNS)
+        for panel, (own, name), rates in zip(panels, parts, heads, strict=False):
             draw_panel(panel, result, metric, own, theme)
-            head(panel, name, len(own), [c for c in comparisons if (c.metric, c.clip) == (metric, name)])
+            head(panel, f"{MEAN} of {len(own)} clips" if len(own) > 1 else name, rates)
         for panel in panels[len(parts) :]:
             panel.set_axis_off()
         lines = [MEAN_LINE] * (len(parts) > len(shown))
@@ -161,21 +163,22 @@ def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
     axis.set_tick_params(which="minor", length=0)
 
 
-def head(panel: Axes, name: str, clips: int, comparisons: Sequence[Comparison]) -> None:
+def head(panel: Axes, name: str, rates: Sequence[str]) -> None:
     """The clip's name or the mean's, and under it a table of BD-rates, clear of the curves."""
-    title = f"{MEAN} of {clips} clips" if clips > 1 else name
-    rates = rate_table(comparisons, "mean BD-rate" if clips > 1 else "BD-rate (overlap)")
-    panel.set_title(title if len(title) <= NAME_LENGTH else title[: NAME_LENGTH - 1] + "…", pad=7 + RATE_POINTS * len(rates))
+    half = NAME_LENGTH // 2
+    short = name if len(name) <= NAME_LENGTH else f"{name[: half - 1]}…{name[-half:]}"
+    panel.set_title(short, pad=7 + RATE_POINTS * len(rates))
     if rates:
         place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
         look = {"fontsize": RATE_SIZE, "family": "monospace", "linespacing": 1.25}
         panel.annotate("\n".join(rates), **place, **look, ha="left", va="bottom")
 
 
-def rate_table(comparisons: Sequence[Comparison], title: str) -> list[str]:
+def rate_table(comparisons: Sequence[Comparison]) -> list[str]:
     """A line a codec and a column an anchor, aligned in a monospaced font; anchors that do not fit are only named."""
     if not comparisons:
         return []
+    title = "mean BD-rate" if comparisons[0].is_mean else "BD-rate (overlap)"
     codecs = list(dict.fromkeys(row.codec for row in comparisons))
     columns, others = [[title, *codecs]], []
     for anchor in dict.fromkeys(row.anchor for row in comparisons):

@@ -36,7 +36,7 @@ def matched_levels(result: RDResult, clip: str, codecs: Sequence[str], levels: i
 
 
 def narrowest_sets(curves: Curves) -> list[dict[str, Point]]:
-    """With every point as the lowest of a set, the nearest points above it: no set from there on has rates nearer to each other."""
+    """With every point as the lowest of a set, the nearest points above it: no set that begins there is narrower."""
     sets = []
     for codec, low in ((codec, point) for codec, points in curves.items() for point in points):
         others = {name: [p for p in points if p.bpp >= low.bpp] for name, points in curves.items() if name != codec}

@@ -72,29 +72,17 @@ def write_study(
     planned = equal_pairs([pair for clip in result.clips() for pair in pairs_of(result, clip, codecs)], rate_tolerance, say)
     points = [point for pair in planned for point in (pair.first, pair.second)]
     pictures = pack_points(decoded, points, frames, megabytes, say)
-    pairs = [pair for pair in planned if {key_of(pair.first), key_of(pair.second)} <= set(pictures.packs)]
-    if not pairs:
-        why = "; ".join(pictures.missing) or "two codecs with points on one clip are needed"
-        raise CodecError(f"study: nothing to compare ({why})")
-    for line in pictures.missing:
-        say(f"not shown: {line}")
-    shown = {key_of(point): point for pair in pairs for point in (pair.first, pair.second)}
+    pairs = shown_pairs(planned, pictures, say)
     name = study_name(pairs)
+    shown = dict.fromkeys(key_of(point) for pair in pairs for point in (pair.first, pair.second))
     names = blind_names([*shown, *(f"{SOURCE}:{clip}" for clip in result.clips())], name)
     packs = dict(sorted((names[key], pack) for key, pack in pictures.packs.items() if key in names))
-    content = {
-        "study": name,
-        "pairs": [
-            {"pair": index, "one": names[key_of(pair.first)], "other": names[key_of(pair.second)]}
-            | ({"original": names[source]} if (source := f"{SOURCE}:{pair.first.clip}") in pictures.packs else {})
-            for index, pair in enumerate(pairs)
-        ],
-    }
+    content = {"study": name, "pairs": [page_row(index, pair, names, pictures) for index, pair in enumerate(pairs)]}
+    rows = [key_row(pair, names) for pair in pairs]
+    key = {"schema": SCHEMA, "study": name, "codecs": list(codecs), "rate_tolerance": rate_tolerance, "pairs": rows}
     output.mkdir(parents=True, exist_ok=True)
     page = render("study.html.j2", SCRIPTS, content, Pictures(packs=packs), **words(pairs, pictures))
     (output / PAGE).write_text(page, encoding="utf-8")
-    rows = [key_row(pair, names) for pair in pairs]
-    key = {"schema": SCHEMA, "study": name, "codecs": list(codecs), "rate_tolerance": rate_tolerance, "pairs": rows}
     write_json(key, output / KEY)
     return [output / KEY, output / PAGE]
 
@@ -135,6 +123,21 @@ def equal_pairs(pairs: Sequence[Pair], tolerance: float, say: Say) -> list[Pair]
     return kept
 
 
+def shown_pairs(pairs: Sequence[Pair], pictures: Pictures, say: Say) -> list[Pair]:
+    """Those of which both are among the pictures; what is missing is said.
+
+    Raises:
+        CodecError: there are none.
+    """
+    kept = [pair for pair in pairs if {key_of(pair.first), key_of(pair.second)} <= set(pictures.packs)]
+    if not kept:
+        why = "; ".join(pictures.missing) or "two codecs with points on one clip are needed"
+        raise CodecError(f"study: nothing to compare ({why})")
+    for line in pictures.missing:
+        say(f"not shown: {line}")
+    return kept
+
+
 def study_name(pairs: Sequence[Pair]) -> str:
     """The same for the same pairs of the same files."""
     text = json.dumps([[key_of(p), p.sha256, p.bytes] for pair in pairs for p in (pair.first, pair.second)])
@@ -146,6 +149,13 @@ def blind_names(keys: Sequence[str], seed: str) -> dict[str, str]:
     numbers = [f"v{index:03d}" for index in range(len(keys))]
     random.Random(seed).shuffle(numbers)
     return dict(zip(keys, numbers, strict=True))
+
+
+def page_row(index: int, pair: Pair, names: dict[str, str], pictures: Pictures) -> dict[str, Any]:
+    """A pair as the page knows it."""
+    row = {"pair": index, "one": names[key_of(pair.first)], "other": names[key_of(pair.second)]}
+    source = f"{SOURCE}:{pair.first.clip}"
+    return row | ({"original": names[source]} if source in pictures.packs else {})
 
 
 def key_row(pair: Pair, names: dict[str, str]) -> dict[str, Any]:

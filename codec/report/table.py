@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +12,7 @@ from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.report.text import interval, percent, share
 
 FIGURES = ("BD-rate", "95 % interval", "overlap", "clips")
+UNBOUNDED = 1000
 ELSEWHERE = "Every clip: bd_rate.md"
 
 
@@ -31,10 +33,9 @@ def bd_table(means: Sequence[Comparison]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     table.title_style, table.caption_style = "bold", ""
-    names = [row.codec for row in means] + ([] if alone else [f"  {name}" for name in metrics])
-    table.add_column("codec" if alone else "codec and metric", no_wrap=True, min_width=max(map(len, names)))
-    for name, column in zip(FIGURES, zip(*map(cells, means), strict=True), strict=True):
-        table.add_column(name, justify="right", no_wrap=True, min_width=max(map(len, (name, *column))))
+    table.add_column("codec" if alone else "codec and metric", no_wrap=True)
+    for name in FIGURES:
+        table.add_column(name, justify="right", no_wrap=True)
     for codec in dict.fromkeys(row.codec for row in means):
         own = [row for row in means if row.codec == codec]
         if not alone:
@@ -44,6 +45,7 @@ def bd_table(means: Sequence[Comparison]) -> Table:
                 codec if alone else f"  {axis_of(row.metric).title}", *cells(row), end_section=row is own[-1] and not alone
             )
     table.caption = Text("\n").join(map(Text, notes(means))) or None
+    table.width = Console(width=UNBOUNDED).measure(table).maximum
     return table
 
 

@@ -35,10 +35,12 @@ function compareTool(root) {
   };
   const rateOf = (level) => Object.values(level).map((name) => pointOf(name).bpp);
   const ends = (level) => [...new Set([Math.min(...rateOf(level)), Math.max(...rateOf(level))].map((bpp) => number(bpp, 2)))].join(" to ");
+  const gap = (level) => Math.max(...rateOf(level)) / Math.min(...rateOf(level));
+  const mostEqual = () => levels().reduce((best, level, index) => (gap(level) < gap(levels()[best]) ? index : best), 0);
   const rates = () => levels().map((level, index) => [String(index), `${ends(level)} bits per pixel`]);
 
   const controls = {
-    clip: select("Clip", clips.map((clip) => [clip, clip]), state.clip, (value) => { state.clip = value; state.level = Math.floor(levels().length / 2); settle(); }),
+    clip: select("Clip", clips.map((clip) => [clip, clip]), state.clip, (value) => { state.clip = value; state.level = mostEqual(); settle(); }),
     level: select("Bitrate", rates(), "0", (value) => { state.level = Number(value); settle(); }),
     left: select("Left", [], "", (value) => { state.left = value; settle(); }),
     right: select("Right", [], "", (value) => { state.right = value; settle(); }),
@@ -82,13 +84,12 @@ function compareTool(root) {
 
   function describePair() {
     const points = ["left", "right"].map((side) => (state[side] === SOURCE ? null : pointOf(key(side))));
-    const names = points.map((point) => (point ? `${point.codec} ${point.quality}, ${number(point.bpp, 3)} bpp` : "original"));
-    tags.forEach((tag, index) => { tag.textContent = names[index]; });
+    tags.forEach((tag, index) => { tag.textContent = sideName(["left", "right"][index]); });
     const shownAt = pair.map((one) => one.decibels);
     facts.replaceChildren(...[...points.map((point, index) => {
       if (!point) return el("div", {}, el("strong", {}, "original"));
       const scores = metricNames.map((name) => `${content.metrics[name].title} ${number(point.values[name])}`).join(", ");
-      return el("div", {}, el("strong", {}, names[index]), `${number(point.kbps, 3)} kbit/s`, el("small", {}, scores), el("small", {}, `shown here at ${number(shownAt[index], 3)} dB of the decoded frames or better`));
+      return el("div", {}, el("strong", {}, nameOf(point)), `${number(point.kbps, 3)} kbit/s`, el("small", {}, scores), el("small", {}, `shown here at ${number(shownAt[index], 3)} dB of the decoded frames or better`));
     }), ratioOf(...points)].filter((part) => part !== null));
   }
 
@@ -111,7 +112,7 @@ function compareTool(root) {
     else tags[0].textContent = sideName("left");
   }
 
-  const sideName = (side) => (state[side] === SOURCE ? "original" : `${pointOf(key(side)).codec} ${pointOf(key(side)).quality}`);
+  const sideName = (side) => (state[side] === SOURCE ? "original" : nameOf(pointOf(key(side))));
 
   function show(index, stop = false) {
     if (stop) pause();
@@ -150,10 +151,14 @@ function compareTool(root) {
       " zoom, ", el("kbd", {}, "shift"), " with arrows moves the zoomed part, ", el("kbd", {}, "["), " ", el("kbd", {}, "]"), " move the split. Drag the line, or the zoomed picture."),
   );
   new ResizeObserver(paint).observe(box.parentElement);
-  state.level = Math.floor(levels().length / 2);
+  state.level = mostEqual();
   fillLists();
   whenIdle(settle);
   return undefined;
+}
+
+function nameOf(point) {
+  return `${point.codec} ${point.quality}, ${number(point.bpp, 3)} bpp`;
 }
 
 /** How equal the rates of two points are, with a warning where they are not; null when one is the original. */

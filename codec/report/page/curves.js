@@ -91,7 +91,7 @@ function rdCurves() {
     };
   };
   const one = chart(host, plan);
-  const clips = [...(content.clips.length > 1 ? [[content.mean, "mean of all clips"]] : []), ...content.clips.map((clip) => [clip, clip])];
+  const clips = [...(content.clips.length > 1 ? [[content.mean, "mean over clips"]] : []), ...content.clips.map((clip) => [clip, clip])];
   const change = (name) => (value) => { state[name] = value; one.draw(); };
   document.getElementById("curves-controls").append(
     select("Clip", clips, state.clip, change("clip")).element,

@@ -33,7 +33,8 @@ def test_under_a_quarter_of_overlap_is_refused():
     assert clip.overlap == pytest.approx(1.5 / 20) and clip.bd_rate_percent is None and clip.akima_percent is None
     assert "refused: the curves share 8% of their quality, 25% is needed" in clip.note
     assert clip.bd_quality is None and "no BD-quality: the curves share 18% of their rate" in clip.note
-    assert mean.bd_rate_percent is None and mean.clips == 0 and mean.overlap == clip.overlap
+    assert (mean.bd_rate_percent, mean.bd_quality, mean.overlap, mean.rate_overlap) == (None, None, None, None)
+    assert (mean.clips, mean.of_clips, mean.is_of_part) == (0, 1, False)
 
 
 def test_little_overlap_is_said():
@@ -82,6 +83,28 @@ def test_the_mean_is_over_clips_not_over_curves():
     assert mean.clip == "mean" and mean.bd_rate_percent == pytest.approx(25) and mean.clips == 2
     assert mean.bd_quality == pytest.approx(0, abs=1e-9)  # one clip 3 dB lower, one 3 dB higher
     assert (mean.low, mean.high) == (None, None)  # of two clips no interval can be told
+
+
+def test_a_mean_is_over_the_clips_that_have_a_bd_rate_and_knows_of_how_many():
+    """Catches BD-rate, BD-quality and overlap of a mean row that are over different clips, and a part that passes for all."""
+    wide, rates = [20, 25, 30, 35, 40], [100, 200, 400, 800, 1600]
+    everything = [*points("a", rates, wide, "one"), *points("b", [2 * rate for rate in rates], wide, "one")]
+    everything += [*points("a", rates, wide, "two"), *points("b", rates[:4], [30, 30.5, 31, 31.5], "two")]
+    one, two, mean = compare(RDResult({}, everything), ["a"], ["b"])
+    assert two.bd_rate_percent is None and two.bd_quality is not None and two.overlap < 0.25
+    for name in ("bd_rate_percent", "akima_percent", "bd_quality", "overlap", "rate_overlap"):
+        assert getattr(mean, name) == getattr(one, name), name
+    assert (mean.clips, mean.of_clips, mean.is_of_part) == (1, 2, True) and not one.is_of_part
+    assert "1 of 2 clips have no BD-rate" in mean.note
+
+
+def test_a_mean_bd_quality_is_not_over_fewer_clips_than_its_bd_rate():
+    """Catches a BD-quality of one clip beside a BD-rate of two."""
+    everything = [*points("a", clip="one"), *points("b", clip="one"), *points("a", clip="two")]
+    everything += points("b", [16 * rate for rate in (100, 200, 400, 800)], [30.0, 33.0, 36.0, 39.0], "two")
+    one, two, mean = compare(RDResult({}, everything), ["a"], ["b"])
+    assert two.bd_rate_percent is not None and one.bd_quality is not None and two.bd_quality is None
+    assert mean.clips == 2 and mean.bd_quality is None and "no BD-quality: 1 of 2 clips have none" in mean.note
 
 
 def test_classes_have_their_means_and_every_clip_counts_the_same_in_the_whole():
@@ -133,6 +156,7 @@ def test_an_imported_codec_is_compared_on_what_it_has_and_says_what_it_is():
     both = [*points("a", clip="one"), *points("a", clip="two"), *theirs]
     clip, mean = compare(RDResult({}, both), ["a"], ["ssf (imported)"])
     assert clip.clip == "one" and clip.bd_rate_percent == pytest.approx(50)
+    assert (mean.clips, mean.of_clips, mean.is_of_part) == (1, 2, True)
     assert "imported from compressai, not measured here" in clip.note and "1 of 2 clips lack psnr_rgb" in mean.note
     elsewhere = [*points("a", clip="two"), *theirs]
     (only,) = compare(RDResult({}, elsewhere), ["a"], ["ssf (imported)"])

@@ -64,8 +64,8 @@ def test_causes_are_said_and_not_what_follows_from_them():
         first = changed(first, "clips", clip, frames=2)
     with pytest.raises(CodecError) as refused:
         merge([result("a"), replace(first, points=points)], ["A", "B"])
-    said = "results mix conditions: clips.one.frames is 1 in A and 2 in B (and 1 more clip); evaluate them under the same conditions"
-    assert str(refused.value) == said
+    cause = "clips.one.frames is 1 in A and 2 in B (and 1 more clip)"
+    assert str(refused.value) == f"results mix conditions: {cause}; evaluate them under the same conditions"
     other = replace(result("a"), points=[replace(p, bytes=p.bytes + 1) for p in result("a").points])
     with pytest.raises(CodecError, match=r"conditions: a at 0 on one: bytes is 100 in A and 101 in B \(and 7 more points\); "):
         merge([result("a"), other], ["A", "B"])

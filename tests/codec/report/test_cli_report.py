@@ -40,7 +40,7 @@ def test_results_become_one_report(halves: list[Path], tmp_path: Path, capsys: p
         (["report", "ours", "-o", "OUT", "--anchor", "nobody"], "nobody: not in the results; choose from ours"),
         (["study", "ours"], "give -o DIR"),
         (["study", "ours", "x265", "-o", "OUT"], "no pair within 10% of rate, .*differ by 36% in rate; code .*qualities="),
-        (["study", "ours", "x265", "-o", "OUT", "--rate-tolerance", "0.5"], "study: nothing to compare .*--clips.* and 5 more: the file is not there"),
+        (["study", "ours", "x265", "-o", "OUT", "--rate-tolerance", "0.5"], "nothing to compare .*--clips.* 5 more: .*there"),
         (["study", "score", "votes.json"], "--key study_key.json"),
     ],
 )

@@ -1,31 +1,21 @@
-"""The report and the study as a reader meets them: in a headless Chromium, from disk."""
+"""The report as a reader meets it: in a headless Chromium, from disk."""
 
-from collections.abc import Iterator
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from report_results import FRAMES, FlatFrames, colour_of, result
 
 from codec.evaluation import compare
-from codec.report import pictures_of
+from codec.evaluation.axes import AXES
+from codec.report import Pictures, pictures_of
 from codec.report.html import report_page
-from codec.report.study import KEY, PAGE, write_study
-from codec.report.study_votes import read_key, read_votes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
-from browser import chromium, opened  # noqa: E402
+from browser import opened  # noqa: E402
 
 WIDTHS = (1280, 400)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    """One Chromium for all tests of this file."""
-    path = chromium()
-    with sync_api.sync_playwright() as engine:
-        started = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +59,19 @@ def test_it_opens_and_fits(browser: sync_api.Browser, report: Path, width: int, 
 
 
 def test_a_curve_hides_and_its_values_are_told(browser: sync_api.Browser, report: Path):
-    """Catches a name that hides another curve or only here, a log switch that does nothing, and values keys cannot reach."""
+    """Catches a name that hides another curve or one of another chart, a log switch that does nothing, unreachable values."""
     with opened(browser, report) as page:
         name = page.locator("#curves .legend button", has_text="x265")
         name.press("Enter")
         assert name.get_attribute("aria-pressed") == "false"
         assert page.locator("#curves-chart [data-series]").all_inner_texts() != []
-        assert page.locator("[data-series='x265']").count() == 0 and page.locator("[data-series='ours']").count() >= 2
+        for chart, drawn in (("curves", 0), ("complexity", 1), ("time-bits", 1)):
+            assert page.locator(f"#{chart} [data-series='x265']").count() == drawn
+            assert page.locator(f"#{chart} [data-series='ours']").count() == 1
+        rule = page.locator("#curves-rule")
+        assert "against x265" not in rule.inner_text()
         name.click()
+        assert "ours +50.0 % against x265" in rule.inner_text()
         before = page.locator("#curves-chart svg.plot path").first.get_attribute("d")
         page.get_by_label("log rate axis").press("Space")
         assert page.locator("#curves-chart svg.plot [data-series] path").first.get_attribute("d") != before
@@ -101,6 +96,63 @@ def test_frames_are_told_by_their_number(browser: sync_api.Browser, report: Path
             page.keyboard.press("ArrowRight")
             page.keyboard.press("ArrowRight")
             assert page.locator(f"#time-{chart} .tip").inner_text().strip() == said
+
+
+def test_frames_are_of_the_metric_s_tuning(browser: sync_api.Browser, report: Path):
+    """Catches PSNR of the psycho-visual tuning, bits of another file than the quality, and a caption that says other points."""
+    with opened(browser, report) as page:
+        fair = (("psnr_rgb", "psnr", 3, 2400, r"\+33"), ("lpips_alex", "default", 2, 1320, "−27"))
+        for metric, tune, quality, rate, gap in fair:
+            page.locator("#time-controls select").last.select_option(metric)
+            said = page.locator("#time-rule").inner_text()
+            assert re.search(rf"ours 2 \([\d.]+ bpp\); x265 {quality} \([\d.]+ bpp, {gap} %, tune {tune}\)", said)
+            page.locator("#time-bits svg.plot").focus()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("ArrowLeft")
+            tip = page.locator("#time-bits .tip").inner_text()
+            assert f"x265 {quality}, frame 0" in tip and f"{8 * (rate // FRAMES) / 1000:.3g} kbit" in tip
+
+
+def test_a_mean_is_over_the_clips_that_have_the_metric(browser: sync_api.Browser, tmp_path: Path):
+    """Catches no mean at all where one clip is too small for a metric, and a mean that does not say over what it is."""
+    made = result()
+    scores = {p.place: None if p.clip == "one_1" else 0.9 + p.quality / 50 for p in made.points}
+    made = replace(made, points=[replace(p, metrics=p.metrics | {"ms_ssim": scores[p.place]}) for p in made.points])
+    (tmp_path / "report.html").write_text(report_page(made, compare(made, ["x265"], ["ours"]), Pictures()), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html") as page:
+        assert "over 1 of 2 clips" not in page.locator("#curves-rule").inner_text()
+        page.locator("#curves-controls select").last.select_option("ms_ssim")
+        assert page.locator("#curves-chart [data-series='x265'] rect").count() == 4
+        assert "over 1 of 2 clips: not every codec has MS-SSIM RGB on the others" in page.locator("#curves-rule").inner_text()
+
+
+def test_the_comparison_is_there_before_it_is_scrolled_to(browser: sync_api.Browser, report: Path):
+    """Catches empty lists and 'decoding …' in what is printed or photographed whole, and rates that are silently unequal."""
+    with opened(browser, report) as page:
+        assert page.locator("#compare-tool select").nth(2).input_value() == "ours"
+        page.locator(".stage .wait").wait_for(state="hidden")
+        assert page.evaluate("scrollY") == 0 and is_frame(colour_at(page, 0.4), "ours", 0)
+        assert page.locator(".tag.left").inner_text() == "ours 0, 0.195 bpp"
+        ratio = page.locator(".facts .ratio.bad")
+        assert "0.733 (−27 %), so this is no comparison at equal rate" in ratio.inner_text()
+        page.get_by_label("Right").select_option("source")
+        page.locator(".facts", has_text="original").wait_for()
+        assert ratio.count() == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_summary_fits_with_all_metrics(browser: sync_api.Browser, tmp_path: Path, width: int):
+    """Catches columns that are cut, with nothing that says so, where there are as many metrics as we have."""
+    made = result()
+    scores = {name: 33.0 if axis.best is None else 0.5 for name, axis in AXES.items()}
+    points = [replace(p, metrics={name: value * (0.9 + p.quality / 50) for name, value in scores.items()}) for p in made.points]
+    made = replace(made, points=points)
+    (tmp_path / "report.html").write_text(report_page(made, compare(made, ["x265"], ["ours"]), Pictures()), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html", viewport={"width": width, "height": 900}) as page:
+        assert page.locator(".overview").first.locator("td").count() == len(AXES)
+        wider = "[...document.querySelectorAll('#summary .scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert page.evaluate(wider) == 0
 
 
 def test_the_slider_moves(browser: sync_api.Browser, report: Path):
@@ -177,35 +229,3 @@ def test_everything_has_a_name_and_is_reached_by_tab(browser: sync_api.Browser, 
             page.keyboard.press("Tab")
             page.evaluate("seen.add(document.activeElement)")
         assert page.evaluate("seen.size - seen.has(document.body)") >= wanted
-
-
-def test_a_study_is_voted_on_resumed_and_saved(browser: sync_api.Browser, tmp_path: Path):
-    """Catches votes that are lost when the page is closed, keys that do nothing, and files that cannot be scored."""
-    write_study(result(), FlatFrames(), ["ours", "x265"], tmp_path, rate_tolerance=0.4)
-    key = read_key(tmp_path / KEY)
-    with opened(browser, tmp_path / PAGE, accept_downloads=True) as page:
-
-        def start() -> None:
-            page.locator("#voter").fill("Ann")
-            page.keyboard.press("Enter")
-
-        def vote(press: str, number: int) -> None:
-            page.locator("#count", has_text=f"Pair {number} of {len(key['pairs'])}").wait_for()
-            page.locator("#votes button:enabled").first.wait_for()
-            page.keyboard.press(press)
-
-        start()
-        for number in (1, 2):
-            vote("1", number)
-        page.reload()
-        start()
-        vote("2", 3)
-        for number in range(4, len(key["pairs"]) + 1):
-            vote("3", number)
-        for kind in ("json", "csv"):
-            with page.expect_download() as waiting:
-                page.locator(f"[data-save='{kind}']").click()
-            waiting.value.save_as(tmp_path / f"votes.{kind}")
-    votes = read_votes([tmp_path / "votes.json"], key)
-    assert votes == read_votes([tmp_path / "votes.csv"], key)
-    assert len(votes) == len(key["pairs"]) and sorted(vote.won for vote in votes) == [0, 0, 0, 0.5, 1, 1]
