@@ -19,7 +19,7 @@ install: .venv/installed
 demo: install
 	$(RUN) train.py experiment=demo run=runs/demo
 	$(RUN) eval.py checkpoint=runs/demo name=demo 'clips=[sample:carphone,sample:city]' frames=24 every=2 \
-		'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
+		'metrics=[psnr_rgb,psnr_yuv,lpips_alex,vmaf]' 'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
 
 test: install
 	$(RUN) -m pytest --cov --cov-report=term --cov-fail-under=70

@@ -1,5 +1,7 @@
 """Evaluation two points at once against one at a time, and again from the store: 5 clips, 6 qualities, 3 anchors; medians.
 
+Of the function `evaluate`: what starting Python, figures and pictures take comes on top, the same each time.
+
 python benchmarks/evaluation.py [--jobs 2] [--frames 12] [--size 320x192] [--repeats 3] [--json FILE]
 """
 
