@@ -3,11 +3,11 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import RDResult
+from codec.report.captions import cost_line
 from codec.report.content import complexity_of
 from codec.report.text import amount, interval, percent
 
@@ -15,10 +15,9 @@ COSTS = {
     "parameters": "parameters",
     "encode_kmac": "kMAC/pixel to encode",
     "decode_kmac": "kMAC/pixel to decode",
-    "encode_fps": "frames/s to encode",
-    "decode_fps": "frames/s to decode",
+    "encode_fps": "fps to encode",
+    "decode_fps": "fps to decode",
 }
-ALL_INTRA = 1
 
 
 @dataclass(frozen=True)
@@ -86,33 +85,12 @@ def _rate(mean: Comparison, comparisons: Sequence[Comparison], table: Overview) 
 
 
 def cost_table(result: RDResult) -> Overview | None:
-    """Complexity, a row a codec that was measured; sizes and threads stand below when all have the same, else in the rows."""
+    """Complexity, a row a codec that was measured; of what the figures are stands below the caption."""
     costs = {codec: found for codec in result.codecs() if (found := complexity_of(result, codec))}
     if not costs:
         return None
     names = [name for name in COSTS if any(found.get(name) is not None for found in costs.values())]
-    where = {codec: measured_at(found) for codec, found in costs.items()}
-    shared = len(set(where.values())) == 1
-    below = f"Measured alone, at {next(iter(where.values()))}. " if shared and any(where.values()) else ""
-    if any(name.endswith("kmac") for name in names):
-        below += "kMAC/pixel are thousand multiplications a pixel of a predicted frame" + intra_words(result, costs)
-    table = Overview("What coding costs", below, [COSTS[name] for name in names] + ["measured at"] * (not shared))
+    table = Overview("What coding costs", cost_line(result, list(costs)), [COSTS[name] for name in names])
     for codec, found in costs.items():
-        cells = [Cell(amount(found.get(name))) for name in names]
-        table.rows.append((codec, cells + [Cell(where[codec] or "–")] * (not shared)))
+        table.rows.append((codec, [Cell(amount(found.get(name))) for name in names]))
     return table
-
-
-def measured_at(found: dict[str, Any]) -> str:
-    """Size and threads in words, as far as they are known."""
-    threads = found.get("threads")
-    counted = f"{threads} thread{'s' * (threads != 1)}" if threads else ""
-    return ", ".join(filter(None, (found.get("size"), counted)))
-
-
-def intra_words(result: RDResult, costs: dict[str, Any]) -> str:
-    """The end of the sentence on kMAC: codecs that code nothing but intra frames."""
-    settings = result.conditions.get("codecs") or {}
-    counted = [codec for codec, found in costs.items() if found.get("decode_kmac") or found.get("encode_kmac")]
-    intra = [codec for codec in counted if (settings.get(codec) or {}).get("intra_period") == ALL_INTRA]
-    return f"; {', '.join(intra)}: of an intra frame." if intra else "."
