@@ -14,6 +14,7 @@ import torch
 
 from codec.errors import CodecError
 
+GPU_NAMES = ("gpu", "cuda")  # what Lightning calls the accelerators that this file speaks to
 PEAK_SIDE = {"cpu": 768, "cuda": 8192}  # of matrices large enough to reach the peak
 PEAK_SECONDS = 0.15
 

@@ -7,12 +7,12 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from codec.device import accelerators
+from codec.device import GPU_NAMES, accelerators
 from codec.errors import CodecError
 from codec.training.processes import count_processes, strategy_and_plugins
 from codec.training.stage import PRECISIONS, Stage
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+ACCELERATORS = ("auto", "cpu", *GPU_NAMES, "mps")
 _ALL = inspect.signature(Trainer).parameters
 _OURS = ("max_epochs", "limit_train_batches", "limit_val_batches", "logger", "callbacks", "num_sanity_val_steps", "strategy")
 _OURS += ("enable_checkpointing", "log_every_n_steps", "enable_model_summary", "plugins", "accumulate_grad_batches", "profiler")
@@ -40,12 +40,12 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 def _check_devices(accelerator: str, devices: int | list[int]) -> None:
     there, wanted = len(accelerators()), max(devices) + 1 if isinstance(devices, list) else devices
-    if accelerator in ("gpu", "cuda") and not there:
+    if accelerator in GPU_NAMES and not there:
         raise CodecError(
             f"trainer.accelerator={accelerator}: torch can use no GPU here (corvid doctor says why); "
             "trainer.accelerator=auto takes what there is"
         )
-    if there and accelerator in ("auto", "gpu", "cuda") and wanted > there:
+    if there and accelerator in ("auto", *GPU_NAMES) and wanted > there:
         raise CodecError(f"trainer.devices={devices}: torch can use {there} GPU here; give trainer.devices={there} or less")
 
 
