@@ -2,7 +2,7 @@
 
 Of the function `evaluate`: what starting Python, figures and pictures take comes on top, the same each time.
 
-python benchmarks/evaluation.py [--jobs 2] [--frames 12] [--size 320x192] [--repeats 3] [--json FILE]
+python benchmarks/evaluation.py [--jobs 2] [--frames 32] [--size 352x288] [--repeats 3] [--json FILE]
 """
 
 import argparse
@@ -27,7 +27,7 @@ from data.writer import write_video
 
 CLIPS = 5
 ANCHORS: list[StandardCodec] = [
-    X265(tunes=("psnr",)),
+    X265(tunes=("psnr",), parameters="bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:wpp=0:pools=none"),
     X264(tunes=("psnr",)),
     SvtAv1(preset=6, tunes=("psnr",)),
 ]
@@ -70,8 +70,8 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--size", default="320x192")
+    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--size", default="352x288")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()
