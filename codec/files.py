@@ -1,6 +1,7 @@
-"""Files that are either whole or not there: written beside their place, flushed to the disk, then renamed."""
+"""Files that are either whole or not there: written beside their place, flushed to the disk, then renamed; and their hash."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -55,6 +56,12 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode()
     with new_version(path, len(content)) as file:
         file.write(content)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:

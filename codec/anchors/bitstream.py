@@ -4,17 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import numpy as np
-import torch
 from av.error import FFmpegError
 
 from codec.anchors.planes import Planes
 from codec.errors import CodecError
-from data.decode import STRICT, decoder_errors
+from data.decode import STRICT, decoder_errors, frames_to_planes
 
 FORMATS = {".hevc": "hevc", ".h264": "h264", ".obu": "obu", ".vvc": "vvc"}
 TYPES = {1: "I", 2: "P", 3: "B"}
-BITS = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10}
 
 
 @dataclass(frozen=True)
@@ -77,21 +74,9 @@ def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
 
 def _planes(pictures: list[av.VideoFrame], width: int, height: int) -> Planes:
     """Cropped and rounded to 8 bits."""
-    sizes = [(height, width), *2 * [((height + 1) // 2, (width + 1) // 2)]]
-    found = []
-    for number, (tall, wide) in enumerate(sizes):
-        lines = np.empty((len(pictures), tall, wide), np.uint8)
-        for picture, out in zip(pictures, lines, strict=True):
-            out[:] = _plane(picture, number)[:tall, :wide]
-        found.append(torch.from_numpy(lines))
-    return found[0], found[1], found[2]
-
-
-def _plane(picture: av.VideoFrame, number: int) -> np.ndarray:
-    """One plane as 8 bits, with the padding at the end of its lines."""
-    if picture.format.name not in BITS:
-        raise CodecError(f"decoded pictures are {picture.format.name}; 4:2:0 of 8 or 10 bits expected")
-    bits, plane = BITS[picture.format.name], picture.planes[number]
-    kind = np.dtype(np.uint8 if bits == 8 else "<u2")
-    lines = np.frombuffer(plane, kind)[: plane.height * (plane.line_size // kind.itemsize)].reshape(plane.height, -1)
-    return lines if bits == 8 else np.minimum((lines + (1 << bits - 9)) >> (bits - 8), 255)
+    planes = frames_to_planes(pictures)
+    if planes is None:
+        raise CodecError(f"decoded pictures are {pictures[0].format.name}; 4:2:0 of 8 or 10 bits expected")
+    half = (slice(None), slice((height + 1) // 2), slice((width + 1) // 2))
+    y, u, v = planes
+    return y[:, :height, :width].contiguous(), u[half].contiguous(), v[half].contiguous()

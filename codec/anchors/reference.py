@@ -1,7 +1,6 @@
 """HM and VTM, the reference encoders of HEVC and VVC, in low delay and main10."""
 
 import functools
-import hashlib
 import re
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import ClassVar
 
 from codec.anchors.standard import Shot, StandardCodec
 from codec.errors import CodecError
+from codec.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Reference(StandardCodec):
     Source: https://github.com/microsoft/DCVC/blob/main/test_conditions.md
     """
 
+    tunes: Sequence[str | None] = (None,)
     encoder: str | None = None
     config: str | None = None
     options: Sequence[str] = ()
@@ -48,9 +49,9 @@ class Reference(StandardCodec):
         """Of the encoder as it says it, and hashes of the executable and the configuration."""
         return {
             self.title: said_version(self.encoder),
-            "encoder_sha256": file_sha256(self.encoder),
+            "encoder_sha256": sha256_of(self.encoder),
             "config": Path(self.config).name,
-            "config_sha256": file_sha256(self.config),
+            "config_sha256": sha256_of(self.config),
         }
 
     def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
@@ -74,9 +75,6 @@ class HM(Reference):
     """The HEVC test model, 16.25 or newer."""
 
     name: str = "hm"
-    intra_period: int = -1
-    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
-    tunes: Sequence[str | None] = (None,)
 
     suffix: ClassVar[str] = ".hevc"
     coarsest: ClassVar[int] = 51
@@ -89,9 +87,6 @@ class VTM(Reference):
     """The VVC test model, 17.0 or newer."""
 
     name: str = "vtm"
-    intra_period: int = -1
-    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
-    tunes: Sequence[str | None] = (None,)
 
     suffix: ClassVar[str] = ".vvc"
     coarsest: ClassVar[int] = 63
@@ -108,10 +103,3 @@ def said_version(encoder: str) -> str:
         raise CodecError(f"{encoder}: cannot be run ({error}); give the path of an executable") from error
     found = re.search(rb"Version \[?([\w.\-]+)", done.stdout + done.stderr)
     return found.group(1).decode() if found else "unknown"
-
-
-@functools.cache
-def file_sha256(path: str) -> str:
-    """Hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

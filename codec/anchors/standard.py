@@ -47,9 +47,9 @@ class StandardCodec(ABC):
     """
 
     name: str
-    intra_period: int
-    qualities: Sequence[int]
-    tunes: Sequence[str | None]
+    intra_period: int = -1
+    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
+    tunes: Sequence[str | None] = ("psnr", DEFAULT)
     legacy: str = ""
 
     suffix: ClassVar[str]

@@ -26,9 +26,7 @@ class SvtAv1(FfmpegCodec):
 
     name: str = "svtav1_4"
     preset: int = 4
-    intra_period: int = -1
     qualities: Sequence[int] = (20, 28, 36, 44, 52, 58)
-    tunes: Sequence[str | None] = ("psnr", DEFAULT)
     parameters: str = LOW_DELAY
     offsets: str = OFFSETS
 

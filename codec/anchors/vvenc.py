@@ -1,6 +1,5 @@
 """VVC by VVenC at fixed QP."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,9 +25,6 @@ class Vvenc(FfmpegCodec):
 
     name: str = "vvenc_medium"
     preset: str = "medium"
-    intra_period: int = -1
-    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
-    tunes: Sequence[str | None] = ("psnr", DEFAULT)
     parameters: str = LOW_DELAY
 
     suffix: ClassVar[str] = ".vvc"

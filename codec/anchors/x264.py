@@ -1,6 +1,5 @@
 """H.264 by x264 at fixed QP."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,9 +22,6 @@ class X264(FfmpegCodec):
 
     name: str = "x264_medium"
     preset: str = "medium"
-    intra_period: int = -1
-    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
-    tunes: Sequence[str | None] = ("psnr", DEFAULT)
     parameters: str = LOW_DELAY
 
     suffix: ClassVar[str] = ".h264"

@@ -1,6 +1,5 @@
 """HEVC by x265 at fixed QP: the practical anchor."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,9 +24,6 @@ class X265(FfmpegCodec):
 
     name: str = "x265_medium"
     preset: str = "medium"
-    intra_period: int = -1
-    qualities: Sequence[int] = (20, 24, 28, 32, 36, 40)
-    tunes: Sequence[str | None] = ("psnr", DEFAULT)
     parameters: str = LOW_DELAY
     tuning: str | None = None
 

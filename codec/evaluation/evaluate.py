@@ -70,22 +70,36 @@ def evaluate(
     refuse_twins(coders, sequences)
     output.mkdir(parents=True, exist_ok=True)
     with opened_store(running, output) as store:
-        names = clip_names(sequences)
-        facts = [facts_of(clip, name, frames, store) for clip, name in zip(sequences, names, strict=True)]
-        settings = [coder.settings() for coder in coders]
-        plan = planned(coders, settings, sequences, facts, frames, measure, running.threads)
-        make(plan, facts, measure, store, running)
-        result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
-        result.conditions["clips"] = clip_conditions(sequences, facts, classes or folders_of(sequences))
-        if running.complexity:
-            with_complexity(result.conditions["codecs"], coders, sequences[0], facts[0], frames, store, running)
-        for fact, tasks in zip(facts, plan, strict=True):
-            result.points.extend(point_of(task, fact, store, output) for task in tasks)
+        result = found(coders, sequences, classes or folders_of(sequences), output, measure, frames, running, store)
     save(result, output / "rd.json")
     names, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
     comparisons = compare(result, against, names) if names else compare(result, against[:1], against[1:])
     write_json([comparison.to_json() for comparison in comparisons], output / "bd_rate.json")
     return Evaluation(result, comparisons)
+
+
+def found(
+    coders: Sequence[Coder],
+    clips: Sequence[VideoSequence],
+    classes: Sequence[str],
+    output: Path,
+    measure: Measure,
+    frames: int | None,
+    running: Running,
+    store: Store,
+) -> RDResult:
+    """All points, made or from the store, and their conditions."""
+    facts = [facts_of(clip, name, frames, store) for clip, name in zip(clips, clip_names(clips), strict=True)]
+    settings = [coder.settings() for coder in coders]
+    plan = planned(coders, settings, clips, facts, frames, measure, running.threads)
+    make(plan, facts, measure, store, running)
+    result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
+    result.conditions["clips"] = clip_conditions(clips, facts, classes)
+    if running.complexity:
+        with_complexity(result.conditions["codecs"], coders, clips[0], facts[0], frames, store, running)
+    for fact, tasks in zip(facts, plan, strict=True):
+        result.points.extend(point_of(task, fact, store, output) for task in tasks)
+    return result
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import codec
 import data
 from codec.anchors import Coder, StandardCodec
+from codec.files import sha256_of
 from data.sequences import Sequence as VideoSequence
 
 LENGTH = 32
@@ -28,8 +29,7 @@ _APART = tuple(f"codec/{name}" for name in _CODE_NO_CLIP)
 def clip_hash(path: Path) -> str:
     """SHA-256 of a file, or of a folder's files by their names."""
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     files = sorted(file for file in path.iterdir() if file.is_file())
     return _hash([[file.name, clip_hash(file)] for file in files], 64)
 
@@ -63,7 +63,7 @@ def complexity_key(coder: Coder, settings: dict[str, Any], clip: str, threads: i
 @functools.cache
 def _own_source(module: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return sha256_of(file) if file else ""
 
 
 def own_source(coder: Coder) -> str:
@@ -88,7 +88,7 @@ def sources(*parts: str) -> str:
     """Hash of the Python files below these folders of the packages: what they do is what they say."""
     root = {"codec": Path(codec.__file__).parents[1], "data": Path(data.__file__).parents[1]}
     files = [file for part in parts for file in _python_files(root[part.split("/")[0]], part)]
-    return _hash([[name, hashlib.sha256(file.read_bytes()).hexdigest()] for name, file in sorted(files)], 64)
+    return _hash([[name, sha256_of(file)] for name, file in sorted(files)], 64)
 
 
 def _python_files(root: Path, part: str) -> Iterable[tuple[str, Path]]:

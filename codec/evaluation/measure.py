@@ -230,4 +230,4 @@ def perfect_frames(frames: Frames) -> str:
     """How many frames without error count 100 dB; empty when none does."""
     scored = [value for value in frames if value is not None]
     perfect = scored.count(IDENTICAL_DB)
-    return f"{perfect} of {len(scored)} frames are perfect, {IDENTICAL_DB:g} dB" * bool(perfect)
+    return f"{perfect} of {len(scored)} frames are perfect or nearly so, {IDENTICAL_DB:g} dB" * bool(perfect)

@@ -1,6 +1,5 @@
 """What evaluation has made, kept: facts of clips, coded files, scores, costs, each under the hash of what it depends on."""
 
-import hashlib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.errors import CodecError
-from codec.files import write_text
+from codec.files import sha256_of, write_text
 
 STREAM = "stream"
 CODED = "coded.json"
@@ -132,12 +131,6 @@ class Store:
 def default_folder() -> Path:
     """`$CORVID_HOME/evaluation`, or `~/.cache/corvid/evaluation`."""
     return Path(os.environ.get("CORVID_HOME", Path.home() / ".cache" / "corvid")) / "evaluation"
-
-
-def sha256_of(file: Path) -> str:
-    """Hash of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _read(path: Path) -> Any | None:

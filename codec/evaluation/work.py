@@ -154,8 +154,3 @@ def clip_names(clips: Sequence[VideoSequence]) -> list[str]:
 def source_of(clip: VideoSequence, frames: int | None) -> SourceClip:
     """The last clip read is kept: tasks come clip by clip."""
     return read_source(clip, max_frames=frames)
-
-
-def coders_of(tasks: Sequence[Task]) -> list[Coder]:
-    """Each once, in order."""
-    return list({id(task.coder): task.coder for task in tasks}.values())

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from codec.anchors.coder import CodedResult, Decoded
 from codec.errors import CodecError
 from codec.evaluation.fresh import process, stamp
-from codec.evaluation.zoo_models import VIDEO, file_hash, load_model, qualities_of, weights_file
+from codec.evaluation.zoo_models import VIDEO, load_model, qualities_of, weights_file
 from codec.evaluation.zoo_stream import decode_file, encode_file, operations, quality_in
+from codec.files import sha256_of
 from data.source import SourceClip
 
 ROUNDING = 1  # levels by which two processes may differ
@@ -66,7 +67,7 @@ class ZooCodec:
         return {
             "compressai": importlib.metadata.version("compressai"),
             "model": f"{self.model}, trained for {self.metric}",
-            "weights": {str(quality): file_hash(self.file(quality)) for quality in self.qualities},
+            "weights": {str(quality): sha256_of(self.file(quality)) for quality in self.qualities},
             "intra_period": self.intra_period,
             "input": "RGB, padded with 0 to multiples of 128 as CompressAI's evaluation does",
             "device": self.device,

@@ -1,6 +1,5 @@
 """Models of CompressAI's zoo with weights from a local file, a folder or the torch hub's cache; nothing is fetched."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,3 @@ def load_model(model: str, file: Path, device: str = "cpu") -> nn.Module:
         raise CodecError(f"{file}: no weights of CompressAI's {model} ({said}); give the zoo's file of this model") from error
     built.update()
     return built.eval().to(device)
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

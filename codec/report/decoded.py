@@ -1,7 +1,6 @@
 """The frames that a point's file decodes to, decoded again from the file."""
 
 import functools
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from codec.anchors.bitstream import FORMATS, read_file
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.rd import Point, RDResult
+from codec.files import sha256_of
 from codec.stream import decompress
 from codec.stream.container import read_stream
 from codec.stream.models import find_model
@@ -81,7 +81,7 @@ class DecodedFrames:
 
     def _file_of(self, point: Point) -> Path:
         found = [folder / point.file for folder in self.folders if (folder / point.file).is_file()]
-        same = [file for file in found if not point.sha256 or _sha256(file) == point.sha256]
+        same = [file for file in found if not point.sha256 or sha256_of(file) == point.sha256]
         if not same:
             why = "the file has changed since" if found else "the file is not there"
             raise NotShown(point.file, f"{why}; keep the streams beside rd.json, or evaluate again")
@@ -123,7 +123,3 @@ def _read(clip: VideoSequence | Path | str, frames: int) -> SourceClip:
 
 def _path(clip: VideoSequence | Path | str) -> Path:
     return clip.path if isinstance(clip, VideoSequence) else Path(clip)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

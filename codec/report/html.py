@@ -16,7 +16,7 @@ from codec.report.content import page_content
 from codec.report.overview import cost_table, rate_tables
 from codec.report.pack import LOSS
 from codec.report.pictures import SOURCE, Pictures
-from codec.report.text import decibels, interval, pair, percent, rounded, share
+from codec.report.text import decibels, interval, pair, percent, rate, rounded, share
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("dom", "axes", "chart", "curves", "complexity", "time", "video", "stage", "steer", "compare", "report")
@@ -88,17 +88,17 @@ def tables(comparisons: Sequence[Comparison]) -> list[list[dict[str, Any]]]:
 
 def table_row(comparison: Comparison) -> dict[str, Any]:
     """One row; `kind` colours a gain and a loss."""
-    rate = comparison.bd_rate_percent
+    value = comparison.bd_rate_percent
     return {
         "title": axis_of(comparison.metric).title,
         "pair": pair(comparison),
         "clip": comparison.clip,
         "mean": comparison.is_mean,
-        "rate": percent(rate),
+        "rate": rate(comparison),
         "akima": percent(comparison.akima_percent),
         "quality": decibels(comparison),
         "interval": interval(comparison),
-        "kind": "" if rate is None else "good" if rate < 0 else "bad",
+        "kind": "" if value is None else "good" if value < 0 else "bad",
         "overlap": share(comparison.overlap),
         "note": comparison.note,
     }

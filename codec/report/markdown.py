@@ -31,7 +31,7 @@ def summary_markdown(result: RDResult, comparisons: Sequence[Comparison]) -> str
 
 
 def _text(cell: Cell) -> str:
-    beside = "; ".join(filter(None, (cell.part, cell.detail)))
+    beside = "; ".join(cell.details)
     return cell.text + (f" ({beside})" if beside else "")
 
 

@@ -2,32 +2,15 @@
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import RDResult
 from codec.report.captions import cost_line
 from codec.report.content import complexity_of
-from codec.report.text import amount, interval, percent
-
-COSTS = {
-    "parameters": "parameters",
-    "encode_kmac": "kMAC/pixel to encode",
-    "decode_kmac": "kMAC/pixel to decode",
-    "encode_fps": "fps to encode",
-    "decode_fps": "fps to decode",
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure as a reader sees it; `kind` is good or bad, `details` stand below it, `mark` is that of its footnote."""
-
-    text: str
-    kind: str = ""
-    details: tuple[str, ...] = ()
-    mark: str = ""
+from codec.report.summary import COSTS, Cell, cost_cells, rate_cell
+from codec.report.text import interval
 
 
 @dataclass
@@ -69,19 +52,9 @@ def _rates(comparisons: Sequence[Comparison]) -> Overview:
     table = Overview(f"Mean BD-rate over clips against {means[0].anchor}", below, [axis_of(metric).title for metric in metrics])
     for codec in dict.fromkeys(row.codec for row in means):
         by_metric = {row.metric: row for row in means if row.codec == codec}
-        cells = [_rate(by_metric[metric], comparisons, table) if metric in by_metric else Cell("–") for metric in metrics]
-        table.rows.append((codec, cells))
+        cells = [rate_cell(by_metric.get(metric)) for metric in metrics]
+        table.rows.append((codec, [replace(cell, mark=table.mark(cell.note)) for cell in cells]))
     return table
-
-
-def _rate(mean: Comparison, comparisons: Sequence[Comparison], table: Overview) -> Cell:
-    """A BD-rate with its interval, and over how many clips it is the mean when these are not all."""
-    same = [row for row in comparisons if (row.codec, row.metric) == (mean.codec, mean.metric) and not row.is_mean]
-    scored = sum(row.bd_rate_percent is not None for row in same)
-    few = f"{scored} of {len(same)} clips" if 0 < scored < len(same) else ""
-    rate = mean.bd_rate_percent
-    kind = "" if rate is None else "good" if rate < 0 else "bad"
-    return Cell(percent(rate), kind, tuple(filter(None, (few, interval(mean)))), table.mark(mean.note))
 
 
 def cost_table(result: RDResult) -> Overview | None:
@@ -91,6 +64,5 @@ def cost_table(result: RDResult) -> Overview | None:
         return None
     names = [name for name in COSTS if any(found.get(name) is not None for found in costs.values())]
     table = Overview("What coding costs", cost_line(result, list(costs)), [COSTS[name] for name in names])
-    for codec, found in costs.items():
-        table.rows.append((codec, [Cell(amount(found.get(name))) for name in names]))
+    table.rows += [(codec, cost_cells(result, codec, names)) for codec in costs]
     return table

@@ -12,8 +12,8 @@ from codec.report.text import amount, interval, part, percent
 
 COSTS = {
     "parameters": "parameters",
-    "encode_kmac": "kMAC/px to encode",
-    "decode_kmac": "kMAC/px to decode",
+    "encode_kmac": "kMAC/pixel to encode",
+    "decode_kmac": "kMAC/pixel to decode",
     "encode_fps": "fps to encode",
     "decode_fps": "fps to decode",
 }
@@ -24,7 +24,7 @@ class Cell:
     """A figure as a reader sees it.
 
     `kind` is good or bad, `detail` its interval, `note` what must be known about it; `part` says when it is a mean over some
-    of the clips only, and stands wherever the figure stands.
+    of the clips only, and stands wherever the figure stands; `mark` is that of its footnote where notes stand below.
     """
 
     text: str
@@ -32,6 +32,12 @@ class Cell:
     detail: str = ""
     note: str = ""
     part: str = ""
+    mark: str = ""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What stands below the figure, a line each."""
+        return tuple(filter(None, (self.part, self.detail)))
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ def _summary(result: RDResult, comparisons: Sequence[Comparison], anchor: str) -
     for codec in codecs:
         by_metric = {row.metric: row for row in rows if row.codec == codec}
         cells = [rate_cell(by_metric.get(metric)) for metric in metrics]
-        summary.rows.append((codec, cells + _costs(result, codec, costs)))
-    summary.rows.append((anchor, [Cell("anchor")] * len(metrics) + _costs(result, anchor, costs)))
+        summary.rows.append((codec, cells + cost_cells(result, codec, costs)))
+    summary.rows.append((anchor, [Cell("anchor")] * len(metrics) + cost_cells(result, anchor, costs)))
     return summary
 
 
@@ -77,6 +83,7 @@ def rate_cell(row: Comparison | None) -> Cell:
     return Cell(percent(row.bd_rate_percent), kind, interval(row), row.note, part(row))
 
 
-def _costs(result: RDResult, codec: str, names: Sequence[str]) -> list[Cell]:
+def cost_cells(result: RDResult, codec: str, names: Sequence[str]) -> list[Cell]:
+    """What a codec costs, in these fields of its complexity."""
     found = complexity_of(result, codec)
     return [Cell(amount(found.get(name))) for name in names]

@@ -13,10 +13,8 @@ class Theme:
     lines: tuple[str, ...]
 
 
-_LIGHT_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4FA3", "#5B6470")
-_DARK_LINES = ("#56B4E9", "#E69F00", "#2BC79A", "#E08CBB", "#F0E442", "#FF7F50", "#B39DDB", "#AAB2BD")
-LIGHT = Theme("#ffffff", "#222222", "#e3e3e3", _LIGHT_LINES)
-DARK = Theme("#1b1d20", "#d8dade", "#35393f", _DARK_LINES)
+_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4FA3", "#5B6470")
+LIGHT = Theme("#ffffff", "#222222", "#e3e3e3", _LINES)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 

@@ -13,7 +13,7 @@ def test_notes_stand_once_below_and_means_say_their_clips():
     rows = []
     for metric in ("psnr_rgb", "vmaf"):
         rows += [Comparison("x265", "ours", metric, clip, rate, 0.5) for clip, rate in (("one", -3.0), ("two", None))]
-        rows += [Comparison("x265", "ours", metric, "mean", -3.0, 0.5, "1 of 2 left out", low=-4.0, high=-2.0)]
+        rows += [Comparison("x265", "ours", metric, "mean", -3.0, 0.5, "1 of 2 left out", low=-4.0, high=-2.0, of_clips=2)]
     (table,) = rate_tables(rows)
     ((name, cells),) = table.rows
     assert (name, table.columns, table.notes) == ("ours", ["PSNR RGB", "VMAF"], {"a": "1 of 2 left out"})
