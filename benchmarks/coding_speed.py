@@ -140,10 +140,11 @@ def peer_pictures(frames: Tensor) -> list[Tensor]:
 @torch.inference_mode()
 def our_symbols(codec: VideoCodec, frames: Tensor, quality: int) -> float:
     """Symbols that the entropy coder codes in a predicted frame, on average."""
-    codec, state, counts = freeze(codec), None, []
+    codec, references, counts = freeze(codec), None, []
     for frame in frames[:, None].float() / 255:
         channel = CountChannel(WriteChannel())
-        state = codec.code_frame(frame, state, frame.shape[-2:], torch.tensor([quality]), channel)
+        coded = codec.code_frame(frame, references, frame.shape[-2:], torch.tensor([quality]), channel)
+        references = coded.references
         counts.append(sum(channel.coded.values()))
     return statistics.mean(counts[1:])
 

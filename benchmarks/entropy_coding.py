@@ -96,10 +96,11 @@ def main() -> None:
 @torch.inference_mode()
 def symbols_of(codec: VideoCodec, frames: Tensor, quality: int) -> list[Part]:
     """What the last of uint8 `frames` `(T, 3, H, W)` is coded as, the first being intra."""
-    state, size = None, tuple(frames.shape[-2:])
+    references, size = None, tuple(frames.shape[-2:])
     for frame in frames:
         channel = RecordChannel(WriteChannel())
-        state = codec.code_frame(frame[None].float() / 255, state, size, torch.tensor([quality]), channel)
+        coded = codec.code_frame(frame[None].float() / 255, references, size, torch.tensor([quality]), channel)
+        references = coded.references
     return channel.parts
 
 

@@ -202,13 +202,14 @@ def prepared(codec: VideoCodec, setting: Setting) -> VideoCodec:
 @torch.inference_mode()
 def write(codec: VideoCodec, setting: Setting, frames: Tensor, quality: int) -> Written:
     """Uint8 frames `(T, 3, H, W)` as `setting` writes them."""
-    state, written = None, Written([], [], [])
+    references, written = None, Written([], [], [])
     index = torch.tensor([quality], device=setting.device)
     with applied(setting):
         for frame in frames.to(setting.device):
             channel = WriteChannel()
             listener = Listener(channel, written.symbols, written.values)
-            state = codec.code_frame(frame[None].float() / 255, state, tuple(frame.shape[-2:]), index, listener)
+            pixels, size = frame[None].float() / 255, tuple(frame.shape[-2:])
+            references = codec.code_frame(pixels, references, size, index, listener).references
             written.payloads.append(channel.finish_frame())
     return written
 
@@ -216,14 +217,15 @@ def write(codec: VideoCodec, setting: Setting, frames: Tensor, quality: int) -> 
 @torch.inference_mode()
 def read(codec: VideoCodec, setting: Setting, written: Written, size: tuple[int, int], quality: int) -> tuple[int, int]:
     """How many symbols, and how many values, `setting` reads otherwise; behind a payload that fails, all count."""
-    state, symbols, values = None, [], []
+    references, symbols, values = None, [], []
     index = torch.tensor([quality], device=setting.device)
     with applied(setting):
         for payload in written.payloads:
             try:
                 channel = ReadChannel(payload)
-                state = codec.code_frame(None, state, size, index, Listener(channel, symbols, values))
+                coded = codec.code_frame(None, references, size, index, Listener(channel, symbols, values))
                 channel.finish_frame()
+                references = coded.references
             except CodecError:
                 break
     return differing(written.symbols, symbols), differing(written.values, values)

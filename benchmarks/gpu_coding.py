@@ -25,7 +25,7 @@ from codec.device import accelerators, count_waits, default_device, device_name,
 from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.freeze import freeze
 from codec.layers.frames import pad_frames
-from codec.state import ReferenceState
+from codec.references import References
 from codec.video import VideoCodec
 from data.files import find_videos
 from data.source import read_source
@@ -43,23 +43,23 @@ class OurCoder:
         self.codec, self.size = codec, tuple(first.shape[-2:])
         self.quality = torch.tensor([quality], device=first.device)
         channel = WriteChannel()
-        self.sender = codec.code_frame(first, None, self.size, self.quality, channel)
+        self.sender = codec.code_frame(first, None, self.size, self.quality, channel).references
         self.receiver = self.read(channel.finish_frame(), None)
 
     def encode(self, frame: Tensor) -> bytes:
         channel = WriteChannel()
-        self.sender = self.codec.code_frame(frame, self.sender, self.size, self.quality, channel)
+        self.sender = self.codec.code_frame(frame, self.sender, self.size, self.quality, channel).references
         return channel.finish_frame()
 
     def decode(self, payload: bytes) -> None:
         self.receiver = self.read(payload, self.receiver)
 
-    def read(self, payload: bytes, state: ReferenceState | None) -> ReferenceState:
-        """The state after one frame on the receiving side."""
+    def read(self, payload: bytes, references: References | None) -> References:
+        """The references after one frame on the receiving side."""
         channel = ReadChannel(payload)
-        state = self.codec.code_frame(None, state, self.size, self.quality, channel)
+        coded = self.codec.code_frame(None, references, self.size, self.quality, channel)
         channel.finish_frame()
-        return state
+        return coded.references
 
 
 class PeerCoder:

@@ -30,7 +30,7 @@ def build_codec(config: dict[str, Any]) -> VideoCodec:
         CodecError: a `_target_` cannot be imported, or a network refuses its arguments.
     """
     try:
-        codec = instantiate(config)
+        codec = instantiate(_renamed(config))
     except InstantiationException as error:
         reason = " ".join(str(error.__cause__ or error).split())
         if isinstance(error.__cause__, ImportError):
@@ -38,6 +38,17 @@ def build_codec(config: dict[str, Any]) -> VideoCodec:
         raise CodecError(reason if isinstance(error.__cause__, CodecError) else f"codec: {reason}") from error
     codec.config = without_weights(config)
     return codec
+
+
+# Names that checkpoints of earlier versions hold; `model_hash` goes by what is stored.
+_RENAMED = {"codec.motion.searched.SearchedMotion": "codec.motion.fixed_block_matching.FixedBlockMatching"}
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    values = {name: _renamed(value) if isinstance(value, dict) else value for name, value in config.items()}
+    if values.get("_target_") in _RENAMED:
+        values["_target_"] = _RENAMED[values["_target_"]]
+    return values
 
 
 def without_weights(config: dict[str, Any]) -> dict[str, Any]:

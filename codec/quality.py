@@ -1,6 +1,8 @@
-"""The one rate knob: a quality index 0..63 a sample, and the lambda that belongs to it."""
+"""The one rate knob: a quality index 0..63 a sample; the quality of each frame, and lambda, follow from it."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,3 +41,71 @@ def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
     """
     share = quality.to(torch.float32) / (QUALITIES - 1)
     return torch.exp(math.log(low) + share * math.log(high / low))
+
+
+@dataclass(frozen=True)
+class LambdaRange:
+    """What distortion weighs against bits: `bpp + lambda · MSE`, the MSE over RGB in units of 8-bit levels squared.
+
+    Attributes:
+        low, high: at quality 0 and 63; between them it is interpolated evenly in the logarithm.
+
+    Raises:
+        CodecError: not 0 < low <= high.
+    """
+
+    low: float = 0.003
+    high: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise CodecError(f"codec.lambda_low, lambda_high: {self.low}, {self.high}; expected 0 < low <= high")
+
+    def at(self, quality: Tensor) -> Tensor:
+        """Lambda of the same shape as `quality`, any shape, float32."""
+        return log_interpolate(self.low, self.high, quality)
+
+    @property
+    def middle(self) -> float:
+        """In the middle of the range."""
+        return (self.low * self.high) ** 0.5
+
+
+@dataclass(frozen=True)
+class QualityPattern:
+    """How the quality of frames differs from that of their clip, by position.
+
+    Later frames are predicted from earlier ones: what is spent on some of them pays in all (in HM's low delay one frame in four
+    is coded better).
+
+    Attributes:
+        intra: what is added to the clip's quality for intra frames.
+        predicted: the same for predicted frames, one after another from the intra frame on, repeated.
+
+    Raises:
+        CodecError: no offset for predicted frames, or one outside -63..63.
+    """
+
+    intra: int = 0
+    predicted: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        offsets = (self.intra, *self.predicted)
+        if not self.predicted or any(abs(offset) >= QUALITIES for offset in offsets):
+            raise CodecError(
+                f"codec.quality_offsets: intra {self.intra}, predicted {list(self.predicted)}; expected one or more "
+                f"offsets from {1 - QUALITIES} to {QUALITIES - 1}"
+            )
+
+    @classmethod
+    def of(cls, intra: int = 0, predicted: Sequence[int] = (0,)) -> "QualityPattern":
+        """The pattern that a config describes."""
+        return cls(intra, tuple(predicted))
+
+    def offset(self, position: int) -> int:
+        """Of a frame that lies so many frames after the last intra frame; 0 is the intra frame itself."""
+        return self.predicted[(position - 1) % len(self.predicted)] if position else self.intra
+
+    def at(self, quality: Tensor, position: int) -> Tensor:
+        """The frame's own quality `(B,)`, clamped to 0..63."""
+        return (quality + self.offset(position)).clamp(0, QUALITIES - 1)

@@ -1,6 +1,6 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
 from codec.layers.precision import check_precision
 from codec.motion.network import MotionNetwork
-from codec.quality import check_qualities
+from codec.quality import LambdaRange, QualityPattern, check_qualities
+from codec.references import MOST_REFERENCES, CodedFrame, Context, Reference, References
 from codec.residual.network import ResidualNetwork
-from codec.state import ReferenceState
 
 
 @dataclass
@@ -28,19 +28,24 @@ class CodedClip:
         frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
         bits: by component, `(B, T)` each.
         predictions: `(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their place.
-        estimates: as predictions, by the motion as it was estimated, not as it was coded; None where no network estimates.
         intra: which of the T frames are intra.
+        quality: `(B, T)` integer index 0..63 that each frame was coded at.
+        lambdas: what lambda is at which quality.
         first: index of the first of the frames in its clip.
-        state: what the last frame left, for the frames after it; None where nothing can follow.
+        references: what the frames after the last one may be predicted from; None where nothing can follow.
+        warped_uncoded: as predictions, by the motion as it was estimated, not as it was coded; None where no network
+            estimates.
     """
 
     frames: Tensor
     bits: dict[str, Tensor]
     predictions: Tensor
     intra: tuple[bool, ...]
+    quality: Tensor
+    lambdas: LambdaRange = LambdaRange()
     first: int = 0
-    state: ReferenceState | None = None
-    estimates: Tensor | None = None
+    references: References | None = None
+    warped_uncoded: Tensor | None = None
 
     @property
     def total_bits(self) -> Tensor:
@@ -70,6 +75,10 @@ class VideoCodec(nn.Module):
         colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
             (their attribute `made_for`), `rgb` where none says.
         precision: what the networks of predicted frames compute streams in, of `codec.layers.precision`; training has its own.
+        references: decoded frames that a frame may be predicted from, 1 to 4; networks made for one use the newest.
+        lambda_low, lambda_high: lambda at quality 0 and 63, for training and for decisions at the encoder (`LambdaRange`).
+        quality_offsets: fields of `QualityPattern`, for example `{intra: 4, predicted: [-4, -4, -4, 3]}`; None: all frames have
+            the quality of their clip.
 
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
@@ -87,8 +96,16 @@ class VideoCodec(nn.Module):
         entropy: EntropyNetwork,
         colours: str | None = None,
         precision: str = "fp32",
+        references: int = 1,
+        lambda_low: float = 0.003,
+        lambda_high: float = 0.4,
+        quality_offsets: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if not 1 <= references <= MOST_REFERENCES:
+            raise CodecError(f"codec.references: {references} given; expected 1 to {MOST_REFERENCES}")
+        self.references, self.lambdas = references, LambdaRange(lambda_low, lambda_high)
+        self.quality_pattern = QualityPattern.of(**(quality_offsets or {}))
         self.config: dict[str, Any] | None = None
         self.frozen: FrozenAs | None = None
         self.precision = check_precision(precision)
@@ -123,7 +140,7 @@ class VideoCodec(nn.Module):
             quality: `(B,)` integer indices 0..63.
             hard: round symbols and table choices as a stream would.
             intra_period: frames from one intra frame to the next; -1: only the first is intra.
-            before: what coding the frames before gave; `frames` follow them. Gradients flow into its state.
+            before: what coding the frames before gave; `frames` follow them. Gradients flow into its references.
             noise: of the training proxy; None: from torch's global generator.
             checkpointing: compute each frame's activations again in the backward pass instead of keeping them.
 
@@ -140,57 +157,87 @@ class VideoCodec(nn.Module):
             )
         check_qualities(quality)
         size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
-        state, outputs, predictions, estimates, bits, kinds = before and before.state, [], [], [], {}, []
+        references, coded, spent = before and before.references, [], []
         for t in range(frames.shape[1]):
-            intra = is_intra(first + t, intra_period)
-            given = (frames[:, t], None if intra else state, size, quality, hard, noise, first + t)
-            state, spent = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
-            outputs.append(self.output(state, size))
-            predictions.append(outputs[-1] if intra else self.picture(state.prediction, size))
-            if intra or state.estimate is not None:
-                estimates.append(outputs[-1] if intra else self.picture(state.estimate, size))
-            kinds.append(intra)
-            for component, value in spent.items():
-                bits.setdefault(component, {})[t] = value
-        zero = torch.zeros(len(frames), device=frames.device)
-        by_frame = {name: torch.stack([row.get(t, zero) for t in range(frames.shape[1])], 1) for name, row in bits.items()}
-        estimated = torch.stack(estimates, 1) if len(estimates) == len(outputs) else None
-        coded, predicted = torch.stack(outputs, 1), torch.stack(predictions, 1)
-        return CodedClip(coded, by_frame, predicted, tuple(kinds), first, state, estimated)
+            position = since_intra(first + t, intra_period)
+            given = (
+                frames[:, t],
+                references if position else None,
+                size,
+                self.quality_pattern.at(quality, position),
+                hard,
+                noise,
+                first + t,
+            )
+            frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
+            references = frame.references
+            coded.append(frame)
+            spent.append(bits)
+        return self._coded_clip(coded, spent, size, first)
 
     def _estimate(
         self,
         frame: Tensor,
-        state: ReferenceState | None,
+        references: References | None,
         size: tuple[int, int],
         quality: Tensor,
         hard: bool,
         noise: ClipNoise | None,
-        number: int,
-    ) -> tuple[ReferenceState, dict[str, Tensor]]:
+        time: int,
+    ) -> tuple[CodedFrame, dict[str, Tensor]]:
         """One frame and its bits by component; the same again when it is computed again."""
-        channel = EstimateChannel(hard, noise and noise.frame(number))
-        return self.code_frame(frame, state, size, quality, channel), channel.take_bits()
+        channel = EstimateChannel(hard, noise and noise.frame(time))
+        return self.code_frame(frame, references, size, quality, channel, time), channel.take_bits()
+
+    def _coded_clip(
+        self, coded: list[CodedFrame], spent: list[dict[str, Tensor]], size: tuple[int, int], first: int
+    ) -> CodedClip:
+        """Frames one after another, and the bits of each by component, as one clip."""
+        outputs = [self.output(frame.reference, size) for frame in coded]
+        intra = tuple(frame.reference.intra for frame in coded)
+
+        def pictures(values: list[Tensor | None]) -> Tensor | None:
+            """Of predicted frames; the reconstruction of intra frames."""
+            if any(value is None and not alone for value, alone in zip(values, intra, strict=True)):
+                return None
+            shown = zip(values, intra, outputs, strict=True)
+            return torch.stack([out if alone else self.picture(value, size) for value, alone, out in shown], 1)
+
+        zero = torch.zeros(len(outputs[0]), device=outputs[0].device)
+        names = dict.fromkeys(name for bits in spent for name in bits)
+        return CodedClip(
+            frames=torch.stack(outputs, 1),
+            bits={name: torch.stack([bits.get(name, zero) for bits in spent], 1) for name in names},
+            predictions=pictures([frame.prediction for frame in coded]),
+            intra=intra,
+            quality=torch.stack([frame.reference.quality for frame in coded], 1),
+            lambdas=self.lambdas,
+            first=first,
+            references=coded[-1].references,
+            warped_uncoded=pictures([frame.warped_uncoded for frame in coded]),
+        )
 
     def code_frame(
         self,
         frame: Tensor | None,
-        state: ReferenceState | None,
+        references: References | None,
         size: tuple[int, int],
         quality: Tensor,
         channel: Channel,
-    ) -> ReferenceState:
+        time: int | None = None,
+    ) -> CodedFrame:
         """Code one frame through any channel.
 
         Args:
             frame: `(B, 3, H, W)` RGB in 0..1; None on the receiving side.
-            state: what the last frame left; None makes an intra frame.
+            references: what it is predicted from; None makes an intra frame.
             size: `(H, W)` of the original.
-            quality: `(B,)` indices 0..63.
+            quality: `(B,)` indices 0..63 of this frame.
             channel: sends or receives.
+            time: display time of the frame, in frames; None: the frame after the newest reference, 0 for an intra frame.
 
         Returns:
-            The state after the frame; `output` makes the picture of it.
+            The frame, and the references of the frame after it; `output` makes the picture of it.
 
         Raises:
             CodecError: the frame is smaller than 16×16.
@@ -198,35 +245,54 @@ class VideoCodec(nn.Module):
         check_size(*size)
         if frame is not None:
             frame = pad_frames(self.colours.from_rgb(frame.float()), self.block)
-        if state is None:
-            state = self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
+        context = None
+        if references is None:
+            reference = self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
+            time = time or 0
         else:
-            state = self.code_predicted(frame, state, quality, channel)
-        state.frame = self.colours.limit(state.frame)
-        return state
+            references = references if time is None else replace(references, time=time)
+            time = references.time
+            context, reference = self.code_predicted(frame, references, quality, channel)
+        reference = replace(
+            reference, frame=self.colours.limit(reference.frame), quality=quality, time=time, intra=context is None
+        )
+        buffer = References(frames=(reference,), time=time + 1)
+        return CodedFrame(
+            reference=reference,
+            references=references.push(reference, self.references) if references else buffer,
+            prediction=context and context.prediction,
+            warped_uncoded=context and context.warped_uncoded,
+        )
 
-    def code_predicted(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> ReferenceState:
-        """Code one padded frame (in the codec's colours) that is predicted from `state`."""
-        context = self.motion(frame, state, quality, channel)
+    def code_predicted(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> tuple[Context, Reference]:
+        """Code one padded frame (in the codec's colours) that is predicted from `references`."""
+        context = self.motion(frame, references, quality, channel)
         latent = self.residual.analyse(frame, context, quality) if channel.sends else None
         stride = self.residual.latent_stride
-        size = (state.frame.shape[-2] // stride, state.frame.shape[-1] // stride)
-        latent = self.entropy.transmit("residual", latent, size, quality, channel, state.symbols)
+        size = tuple(side // stride for side in references.newest.frame.shape[-2:])
+        latent = self.entropy.transmit("residual", latent, size, quality, channel, references.newest.latent)
         reconstruction, features = self.residual.synthesise(latent, context, quality)
-        return ReferenceState(reconstruction, features, latent, context.motion, context.prediction, context.estimate)
+        return context, Reference(frame=reconstruction, features=features, latent=latent, motion=context.motion)
 
-    def output(self, state: ReferenceState, size: tuple[int, int]) -> Tensor:
-        """The picture in a state: RGB `(B, 3, H, W)` float32, cropped to the original size."""
-        return self.picture(state.frame, size)
+    def output(self, reference: Reference, size: tuple[int, int]) -> Tensor:
+        """The picture of a decoded frame: RGB `(B, 3, H, W)` float32, cropped to the original size."""
+        return self.picture(reference.frame, size)
 
     def picture(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
         """RGB `(B, 3, H, W)` float32 of a padded frame in the codec's colours, cropped to the original size."""
         return self.colours.to_rgb(frame[..., : size[0], : size[1]])
 
 
+def since_intra(t: int, intra_period: int) -> int:
+    """How many frames after the last intra frame `t` lies: with a period above 0 every so many frames are intra, else the first."""
+    return t % intra_period if intra_period > 0 else t
+
+
 def is_intra(t: int, intra_period: int) -> bool:
-    """Whether frame `t` is intra: the first, and with a period above 0 every so many frames."""
-    return t == 0 or (intra_period > 0 and t % intra_period == 0)
+    """Whether frame `t` is intra."""
+    return since_intra(t, intra_period) == 0
 
 
 def check_features(networks: dict[str, nn.Module]) -> None:

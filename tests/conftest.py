@@ -14,7 +14,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 @pytest.fixture(scope="session")
 def codec() -> VideoCodec:
-    """A small untrained codec with `searched` motion."""
+    """A small untrained codec with block motion."""
     return build()
 
 

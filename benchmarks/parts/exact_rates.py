@@ -15,7 +15,7 @@ from codec.entropy.exact import SIXTEENTHS, set_rounding
 from codec.entropy.two_step import TwoStep
 from codec.errors import CodecError
 from codec.quality import QUALITIES
-from codec.state import Context
+from codec.references import Context
 from codec.video import VideoCodec
 from data.files import find_videos
 from data.module import ClipDataModule

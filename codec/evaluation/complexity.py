@@ -15,7 +15,7 @@ from codec.errors import CodecError
 from codec.evaluation.ledger import CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
 from codec.freeze import freeze
 from codec.quality import check_quality
-from codec.state import ReferenceState
+from codec.references import References
 from codec.video import VideoCodec
 
 FRAMES = 3  # an intra frame, a predicted one, and the predicted one that is measured
@@ -124,10 +124,10 @@ def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, rep
     device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
     index = torch.tensor([quality], device=device)
     first, second, third = frames[:, None].to(device).float() / 255
-    state = codec.code_frame(first, None, size, index, WriteChannel())
-    state = codec.code_frame(second, state, size, index, WriteChannel())
+    references = codec.code_frame(first, None, size, index, WriteChannel()).references
+    references = codec.code_frame(second, references, size, index, WriteChannel()).references
     intra = _Frame(codec, first, None, index).measure(repeats)
-    predicted = _Frame(codec, third, state, index).measure(repeats)
+    predicted = _Frame(codec, third, references, index).measure(repeats)
     how = (quality, codec.frozen.precision, torch.get_num_threads(), repeats)
     return Complexity(size[1], size[0], *how, parameters, intra, predicted)
 
@@ -138,7 +138,7 @@ class _Frame:
 
     codec: VideoCodec
     pixels: Tensor
-    reference: ReferenceState | None
+    references: References | None
     quality: Tensor
 
     def measure(self, repeats: int) -> FrameComplexity:
@@ -158,7 +158,7 @@ class _Frame:
     def encode(self, writer: WriteChannel, channel: Channel, read: Callable[[], float]) -> tuple[dict[str, float], bytes]:
         """What each part used up, and the payload; `channel` is `writer` or leads to it."""
         with booked(self.codec, writer, read) as ledger:
-            self.codec.code_frame(self.pixels, self.reference, self.size, self.quality, channel)
+            self.codec.code_frame(self.pixels, self.references, self.size, self.quality, channel)
             payload = writer.finish_frame()
         return ledger.spent, payload
 
@@ -166,8 +166,8 @@ class _Frame:
         """What each part used up until there is a picture."""
         reader = ReadChannel(payload)
         with booked(self.codec, reader, read) as ledger:
-            state = self.codec.code_frame(None, self.reference, self.size, self.quality, reader)
-            self.codec.output(state, self.size)
+            coded = self.codec.code_frame(None, self.references, self.size, self.quality, reader)
+            self.codec.output(coded.reference, self.size)
         return ledger.spent
 
     def costs(self, operations: dict[str, float], seconds: list[dict[str, float]]) -> dict[str, Cost]:

@@ -49,7 +49,7 @@ class Ledger:
 def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> Iterator[Ledger]:
     """Share what `codec` and the writing or reading `channel` use up within among the codec's parts.
 
-    For that while the methods at which work passes from one part to another are wrapped. Methods `search` and `move` of a
+    For that while the methods at which work passes from one part to another are wrapped. Methods `estimate_motion` and `warp` of a
     motion network are parts of their own: finding motion at the encoder, and warping by it.
     """
     ledger = Ledger(read)
@@ -75,8 +75,8 @@ def entropy_networks(codec: VideoCodec) -> dict[str, EntropyNetwork]:
 def _doors(codec: VideoCodec, channel: Channel) -> Iterator[tuple[Any, str, str]]:
     yield codec.intra, "forward", networks_of("intra", entropy=False)
     yield codec.motion, "forward", networks_of("motion", entropy=False)
-    yield codec.motion, "search", SEARCH
-    yield codec.motion, "move", WARPING
+    yield codec.motion, "estimate_motion", SEARCH
+    yield codec.motion, "warp", WARPING
     yield codec.residual, "analyse", networks_of("residual", entropy=False)
     yield codec.residual, "synthesise", networks_of("residual", entropy=False)
     for path, network in entropy_networks(codec).items():

@@ -16,7 +16,7 @@ from codec.layers.compressai import FactorizedPrior, FactorizedPriorReLU, MeanSc
 from codec.layers.frames import COLOURS, padded
 from codec.layers.peer_weights import peer_weights, stored_weights
 from codec.layers.steps import QualitySteps
-from codec.state import ReferenceState
+from codec.references import Reference
 
 MODELS = {
     "bmshj2018-factorized": FactorizedPrior,
@@ -76,14 +76,14 @@ class CompressaiImage(IntraNetwork):
             for part in self._parts().values():
                 part.requires_grad_(False)
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
         latent = self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality) if channel.sends else None
         stride = self.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
         latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
         rgb = self.g_s(self.steps.multiply(latent, quality)).float()
         reconstruction = self.colours.from_rgb(rgb)
-        return ReferenceState(reconstruction, self.to_features(reconstruction))
+        return Reference(frame=reconstruction, features=self.to_features(reconstruction))
 
     def load(self, path: Path) -> None:
         """Take over the weights in a file of CompressAI's.

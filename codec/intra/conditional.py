@@ -8,8 +8,8 @@ from codec.entropy.network import EntropyNetwork, check_channels
 from codec.intra.network import IntraCoder, IntraNetwork
 from codec.layers.frames import pad_frames, padded
 from codec.motion.network import ContextNetwork
+from codec.references import Context, Reference
 from codec.residual.network import ResidualNetwork
-from codec.state import Context, ReferenceState
 
 _FACTOR = 4
 
@@ -43,20 +43,22 @@ class ConditionalIntra(IntraNetwork):
         if magnitude is not None:
             entropy.start_from(magnitude)
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
         context = self.enlarged(frame, size, quality, channel)
         latent = self.transform.analyse(frame, context, quality) if channel.sends else None
         latent_size = (size[0] // self.latent_stride, size[1] // self.latent_stride)
         latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
-        return ReferenceState(*self.transform.synthesise(latent, context, quality))
+        reconstruction, features = self.transform.synthesise(latent, context, quality)
+        return Reference(frame=reconstruction, features=features)
 
     def enlarged(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Context:
         """Transmit the small version; the context that it gives for the whole frame."""
         stride = self.coarse.latent_stride
         small = None if frame is None else pad_frames(F.avg_pool2d(frame, _FACTOR), stride)
         small_size = (size[0] // _FACTOR, size[1] // _FACTOR)
-        state = self.coarse(small, (padded(small_size[0], stride), padded(small_size[1], stride)), quality, channel)
-        picture = state.frame[..., : small_size[0], : small_size[1]]
+        coarse = self.coarse(small, (padded(small_size[0], stride), padded(small_size[1], stride)), quality, channel)
+        picture = coarse.frame[..., : small_size[0], : small_size[1]]
         picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
-        features = state.features.new_zeros(len(picture), state.features.shape[1], size[0] // 8, size[1] // 8)
-        return Context(*self.context(picture, features, quality))
+        features = coarse.features.new_zeros(len(picture), coarse.features.shape[1], size[0] // 8, size[1] // 8)
+        prediction, features = self.context(picture, features, quality)
+        return Context(prediction=prediction, features=features)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.layers.frames import padded
+from codec.references import Context, Reference
 from codec.residual.network import ResidualNetwork
-from codec.state import Context, ReferenceState
 
 
 class IntraNetwork(nn.Module, ABC):
@@ -24,7 +24,7 @@ class IntraNetwork(nn.Module, ABC):
     made_for: str | None = None
 
     @abstractmethod
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
         """Code one frame.
 
         Args:
@@ -34,7 +34,7 @@ class IntraNetwork(nn.Module, ABC):
             channel: where the bits go.
 
         Returns:
-            The state that the next frame is predicted from.
+            What the next frame is predicted from.
         """
 
 
@@ -60,18 +60,18 @@ class IntraCoder(IntraNetwork):
         if magnitude is not None:
             entropy.start_from(magnitude)
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> ReferenceState:
+    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
         context = self.empty_context(len(quality), size, quality.device)
         latent = self.transform.analyse(frame, context, quality) if channel.sends else None
         stride = self.transform.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
         latent = self.entropy.transmit(self.component, latent, latent_size, quality, channel)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
-        return ReferenceState(reconstruction, features)
+        return Reference(frame=reconstruction, features=features)
 
     def empty_context(self, batch: int, size: tuple[int, int], device: torch.device) -> Context:
         """Mid-grey pixels and zero features."""
         return Context(
-            torch.zeros(batch, 3, *size, device=device),
-            torch.zeros(batch, self.features, size[0] // 8, size[1] // 8, device=device),
+            prediction=torch.zeros(batch, 3, *size, device=device),
+            features=torch.zeros(batch, self.features, size[0] // 8, size[1] // 8, device=device),
         )

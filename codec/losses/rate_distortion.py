@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.metrics.lpips import load_lpips
-from codec.quality import log_interpolate
 from codec.video import CodedClip
 
 
@@ -23,11 +22,11 @@ class RateDistortionLoss(nn.Module):
     """`bpp + lambda · (mse · 255² · MSE + lpips · LPIPS + prediction · 255² · MSE of the prediction)`, averaged; `estimate`
     weighs the motion estimate as `prediction` the prediction.
 
-    Lambda is log-interpolated over quality. As losses differ by two orders of magnitude between quality 0 and 63, each
-    sample is divided by `lambda ** balance`, relative to the middle of the range, so that all qualities are heard.
+    Lambda is the codec's (`codec.quality.LambdaRange`) at each frame's own quality. As losses differ by two orders of magnitude
+    between quality 0 and 63, each sample is divided by `lambda ** balance` at the clip's quality, relative to the middle of the
+    range, so that all qualities are heard.
 
     Args:
-        lambda_low, lambda_high: lambda at quality 0 and 63.
         mse, lpips: weights of the distortions. One unit of LPIPS counts as much as an MSE of `lpips` in 255² units.
         prediction: weight of the squared error of what the motion network predicted, in the same units as `mse`.
         estimate: the same of what its motion, not yet coded, would predict; for networks that learn to estimate motion.
@@ -41,8 +40,6 @@ class RateDistortionLoss(nn.Module):
 
     def __init__(
         self,
-        lambda_low: float = 0.003,
-        lambda_high: float = 0.4,
         mse: float = 1.0,
         lpips: float = 0.0,
         prediction: float = 0.0,
@@ -53,9 +50,7 @@ class RateDistortionLoss(nn.Module):
         frame_weights: list[float] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < lambda_low <= lambda_high:
-            raise CodecError(f"loss.lambda_low, lambda_high: {lambda_low}, {lambda_high}; expected 0 < low <= high")
-        self.lambda_low, self.lambda_high, self.balance = lambda_low, lambda_high, balance
+        self.balance = balance
         self.start = {"mse": mse, "lpips": lpips, "prediction": prediction, "estimate": estimate}
         self.backbone = (lpips_net, lpips_backbone)
         self.start_frame_weights = frame_weights or [1.0]
@@ -98,13 +93,12 @@ class RateDistortionLoss(nn.Module):
         if self.prediction:
             distortion = distortion + self.prediction * _missed(frames, coded.predictions, intra)
         if self.estimate:
-            if coded.estimates is None:
+            if coded.warped_uncoded is None:
                 raise CodecError("loss.estimate: this codec's motion network estimates no motion before it codes it; set it to 0")
-            distortion = distortion + self.estimate * _missed(frames, coded.estimates, intra)
-        lambdas = log_interpolate(self.lambda_low, self.lambda_high, quality)
-        middle = (self.lambda_low * self.lambda_high) ** 0.5
-        loss = coded.bpp.mean(1) + lambdas * (distortion * weights).mean(1)
-        loss = (loss * (middle / lambdas) ** self.balance).mean()
+            distortion = distortion + self.estimate * _missed(frames, coded.warped_uncoded, intra)
+        lambdas = coded.lambdas
+        loss = coded.bpp.mean(1) + (lambdas.at(coded.quality) * distortion * weights).mean(1)
+        loss = (loss * (lambdas.middle / lambdas.at(quality)) ** self.balance).mean()
         pixels = frames.shape[-1] * frames.shape[-2]
         terms |= {f"bpp_{name}": value.mean() / pixels for name, value in coded.bits.items()}
         return LossTerms(loss, {"loss": loss.detach()} | {name: value.detach() for name, value in terms.items()})

@@ -10,7 +10,7 @@ from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain
 from codec.layers.warp import warp
 from codec.motion.network import ContextNetwork, MotionNetwork
-from codec.state import Context, ReferenceState
+from codec.references import Context, Reference, References
 
 _FEATURE_STRIDE, _LATENT_STRIDE = 8, 16
 _LARGEST = 8.0  # feature positions: 64 pixels
@@ -71,17 +71,18 @@ class FeatureFlow(MotionNetwork):
         self.features = features
         self.context = ContextNetwork(features, depth)
 
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        latent = None
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+        reference, latent = references.newest, None
         if channel.sends:
-            latent = self.analysis(frame, state.frame, state.features).float() * self.encoder_gain(quality)
-        size = (state.frame.shape[-2] // _LATENT_STRIDE, state.frame.shape[-1] // _LATENT_STRIDE)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        copied, features = self.move(self.synthesis(sent * self.decoder_gain(quality)), state)
-        return Context(*self.context(copied, features, quality), motion=sent)
+            latent = self.analysis(frame, reference.frame, reference.features).float() * self.encoder_gain(quality)
+        size = tuple(side // _LATENT_STRIDE for side in reference.frame.shape[-2:])
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
+        warped, features = self.warp(self.synthesis(sent * self.decoder_gain(quality)), reference)
+        prediction, features = self.context(warped, features, quality)
+        return Context(prediction=prediction, features=features, motion=sent)
 
     @staticmethod
-    def move(flow: Tensor, state: ReferenceState) -> tuple[Tensor, Tensor]:
-        """Frame and features of `state`, warped by `flow` `(B, 2, H / 8, W / 8)` in feature positions."""
-        pixels = F.interpolate(flow, state.frame.shape[-2:], mode="bilinear", align_corners=False) * _FEATURE_STRIDE
-        return warp(state.frame, pixels), warp(state.features, flow)
+    def warp(flow: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
+        """Frame and features of `reference`, warped by `flow` `(B, 2, H / 8, W / 8)` in feature positions."""
+        pixels = F.interpolate(flow, reference.frame.shape[-2:], mode="bilinear", align_corners=False) * _FEATURE_STRIDE
+        return warp(reference.frame, pixels), warp(reference.features, flow)

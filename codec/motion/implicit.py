@@ -4,7 +4,7 @@ from torch import Tensor
 
 from codec.entropy.channel import Channel
 from codec.motion.network import ContextNetwork, MotionNetwork
-from codec.state import Context, ReferenceState
+from codec.references import Context, References
 
 
 class ImplicitMotion(MotionNetwork):
@@ -22,5 +22,7 @@ class ImplicitMotion(MotionNetwork):
         self.features = features
         self.context = ContextNetwork(features, depth)
 
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        return Context(*self.context(state.frame, state.features, quality))
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+        reference = references.newest
+        prediction, features = self.context(reference.frame, reference.features, quality)
+        return Context(prediction=prediction, features=features)

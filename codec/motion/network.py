@@ -9,7 +9,7 @@ from codec.entropy.channel import Channel
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
-from codec.state import Context, ReferenceState
+from codec.references import Context, References
 
 
 class MotionNetwork(nn.Module, ABC):
@@ -22,12 +22,12 @@ class MotionNetwork(nn.Module, ABC):
     made_for: str | None = None
 
     @abstractmethod
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
         """Predict.
 
         Args:
             frame: `(B, 3, H, W)` the frame to predict, padded, in the codec's colours; None on the receiving side.
-            state: what both sides have.
+            references: what both sides have.
             quality: `(B,)` indices 0..63.
             channel: where motion bits go.
 

@@ -12,7 +12,7 @@ from codec.layers.steps import QualitySteps
 from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
 from codec.layers.warp import warp
 from codec.motion.network import MotionNetwork
-from codec.state import Context, ReferenceState
+from codec.references import Context, References
 
 
 class ResidualBlock(nn.Module):
@@ -96,15 +96,16 @@ class OpticalFlowMotion(MotionNetwork):
         self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
         self.compensation = MotionCompensation(refinement)
 
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        latent = estimate = None
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+        reference, latent, estimate = references.newest, None, None
         if channel.sends:
-            flow = self.flow(frame, state.frame)
+            flow = self.flow(frame, reference.frame)
             latent = self.steps.divide(self.analysis(flow), quality)
-            estimate = warp(state.frame, flow.float()) if isinstance(channel, EstimateChannel) else None
-        size = (state.frame.shape[-2] // STRIDE, state.frame.shape[-1] // STRIDE)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        return Context(self.predict(sent, state.frame, quality), state.features, motion=sent, estimate=estimate)
+            estimate = warp(reference.frame, flow.float()) if isinstance(channel, EstimateChannel) else None
+        size = tuple(side // STRIDE for side in reference.frame.shape[-2:])
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
+        prediction = self.predict(sent, reference.frame, quality)
+        return Context(prediction=prediction, features=reference.features, motion=sent, warped_uncoded=estimate)
 
     def predict(self, latent: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """`reference` `(B, 3, H, W)` moved as the transmitted latent says, and refined."""

@@ -10,7 +10,7 @@ from codec.layers.scale_space import scale_space_warp
 from codec.layers.steps import QualitySteps
 from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
 from codec.motion.network import MotionNetwork
-from codec.state import Context, ReferenceState
+from codec.references import Context, References
 
 
 class ScaleSpaceMotion(MotionNetwork):
@@ -49,14 +49,16 @@ class ScaleSpaceMotion(MotionNetwork):
         self.synthesis = synthesis_transform(latent_channels, width, 2 + 1)
         self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
 
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        reference = state.frame if state.prediction is not None else state.frame.detach()
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+        newest = references.newest
+        reference = newest.frame.detach() if newest.intra else newest.frame
         latent = None
         if channel.sends:
             latent = self.steps.divide(self.analysis(torch.cat([frame, reference], 1)), quality)
         size = (reference.shape[-2] // STRIDE, reference.shape[-1] // STRIDE)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
-        return Context(self.predict(sent, reference, quality), state.features, motion=sent)
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion)
+        prediction = self.predict(sent, reference, quality)
+        return Context(prediction=prediction, features=newest.features, motion=sent)
 
     def predict(self, latent: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """`reference` `(B, 3, H, W)` moved as the transmitted latent says."""

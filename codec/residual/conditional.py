@@ -8,9 +8,9 @@ from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.dct import BlockTransform, typical_magnitude
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
+from codec.references import Context
 from codec.residual.network import ResidualNetwork
 from codec.residual.skip import skip_gate
-from codec.state import Context
 
 
 class Analysis(Network):
@@ -102,7 +102,7 @@ class ConditionalResidual(ResidualNetwork):
         gain, gate = self.correction_gain(quality), skip_gate(latent, context) if self.skip else None
         if gate is None:
             return add_patches(linear, learned, gain), features
-        return add_gated_patches(linear, learned, gain, context.copied, gate), features
+        return add_gated_patches(linear, learned, gain, context.warped, gate), features
 
     def typical_magnitude(self, predicted: bool) -> Tensor:
         coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)

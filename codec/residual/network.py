@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from codec.state import Context
+from codec.references import Context
 
 
 class ResidualNetwork(nn.Module, ABC):

@@ -6,8 +6,8 @@ from torch import Tensor
 from codec.errors import CodecError
 from codec.layers.steps import QualitySteps
 from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
+from codec.references import Context
 from codec.residual.network import ResidualNetwork
-from codec.state import Context
 
 
 class PixelResidual(ResidualNetwork):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.state import Context
+from codec.references import Context
 
 
 def skip_gate(latent: Tensor, context: Context) -> Tensor | None:
@@ -16,13 +16,13 @@ def skip_gate(latent: Tensor, context: Context) -> Tensor | None:
 
     Args:
         latent: `(B, C, h, w)` transmitted, in quantisation steps.
-        context: with `copied` and `moving` `(B, 1, h', w')`; without them there is nothing to keep.
+        context: with `warped` and `motion_mask` `(B, 1, h', w')`; without them there is nothing to keep.
 
     Returns:
         `(B, 1, h, w)` in 0..1, or None: nothing to keep.
     """
-    if context.copied is None or context.moving is None:
+    if context.warped is None or context.motion_mask is None:
         return None
     coded = (2 * latent.abs().amax(1, keepdim=True) - 1).clamp(0, 1)
-    moving = F.adaptive_max_pool2d(context.moving, coded.shape[-2:])
+    moving = F.adaptive_max_pool2d(context.motion_mask, coded.shape[-2:])
     return F.max_pool2d(torch.maximum(coded, moving.to(coded)), 3, stride=1, padding=1)

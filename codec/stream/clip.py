@@ -17,9 +17,9 @@ from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.quality import check_quality
-from codec.state import ReferenceState
+from codec.references import CodedFrame, Reference, References
 from codec.stream.container import MOST_PIXELS, StreamHeader, read_stream, write_stream
-from codec.video import VideoCodec, is_intra
+from codec.video import VideoCodec, since_intra
 
 Progress = Callable[[int, int], None]
 
@@ -87,16 +87,19 @@ def compress(
     start = time.perf_counter()
     _check_input(frames, quality, intra_period)
     codec = freeze(codec)
-    size, payloads, state, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
+    size, payloads, references, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
     device = next(codec.parameters()).device
     index = torch.tensor([quality], device=device)
     for t, frame in enumerate(frames):
         channel = WriteChannel()
         pixels = frame[None].to(device).float() / 255
-        state = codec.code_frame(pixels, None if is_intra(t, intra_period) else state, size, index, channel)
+        position = since_intra(t, intra_period)
+        quality_of_frame = codec.quality_pattern.at(index, position)
+        coded = codec.code_frame(pixels, references if position else None, size, quality_of_frame, channel, t)
+        references = coded.references
         payloads.append(channel.finish_frame())
-        reconstruction[t] = _picture(codec, state, size)
-        if not torch.isfinite(state.frame).all():
+        reconstruction[t] = _picture(codec, coded.reference, size)
+        if not torch.isfinite(coded.reference.frame).all():
             raise CodecError(f"compress: frame {t} at quality {quality} became non-finite; this checkpoint is broken")
         if progress:
             progress(t + 1, len(frames))
@@ -129,14 +132,16 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
     if header.exact != codec.exact:
         raise CodecError(f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; compress it again")
     codec = freeze(codec, header.precision)
-    size, state = (header.height, header.width), None
+    size, references = (header.height, header.width), None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
     with _threads(header.threads):
         for t, payload in enumerate(payloads):
-            reference = None if is_intra(t, header.intra_period) else state
-            state = _read_frame(codec, payload, reference, size, index, f"{path}, frame {t}")
-            frames[t] = _picture(codec, state, size)
+            position = since_intra(t, header.intra_period)
+            quality = codec.quality_pattern.at(index, position)
+            coded = _read_frame(codec, payload, references if position else None, size, quality, f"{path}, frame {t}")
+            references = coded.references
+            frames[t] = _picture(codec, coded.reference, size)
             if progress:
                 progress(t + 1, len(payloads))
     identical = _crc32(frames) == header.reconstruction
@@ -161,15 +166,15 @@ def _check_input(frames: Tensor, quality: int, intra_period: int) -> None:
 
 
 def _read_frame(
-    codec: VideoCodec, payload: bytes, reference: ReferenceState | None, size: tuple[int, int], quality: Tensor, where: str
-) -> ReferenceState:
+    codec: VideoCodec, payload: bytes, references: References | None, size: tuple[int, int], quality: Tensor, where: str
+) -> CodedFrame:
     channel = ReadChannel(payload)
     try:
-        state = codec.code_frame(None, reference, size, quality, channel)
+        coded = codec.code_frame(None, references, size, quality, channel)
         channel.finish_frame()
     except CodecError as error:
         raise CodecError(f"{where}: {error}; the file does not hold what its header says: compress it again") from error
-    return state
+    return coded
 
 
 def frames_sha256(frames: Tensor) -> str:
@@ -192,6 +197,6 @@ def _crc32(frames: Tensor) -> int:
     return zlib.crc32(frames.contiguous().numpy())
 
 
-def _picture(codec: VideoCodec, state: ReferenceState, size: tuple[int, int]) -> Tensor:
+def _picture(codec: VideoCodec, reference: Reference, size: tuple[int, int]) -> Tensor:
     """uint8 `(3, H, W)` on the CPU, as both sides show it."""
-    return codec.colours.to_levels(state.frame[:1, :, : size[0], : size[1]])[0].cpu().contiguous()
+    return codec.colours.to_levels(reference.frame[:1, :, : size[0], : size[1]])[0].cpu().contiguous()

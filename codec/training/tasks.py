@@ -13,7 +13,7 @@ from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.layers.frames import pad_frames
-from codec.state import ReferenceState
+from codec.references import References
 from codec.video import CodedClip, VideoCodec
 
 
@@ -57,7 +57,7 @@ class CodecTask:
             coded = codec(part, quality, before=before, **how)
             yield Coded(part, coded, part.shape[1] / frames.shape[1])
             before = coded
-            before.state = coded.state.detach()
+            before.references = coded.references.detach()
 
     def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms of the loss under the names by which the task logs them."""
@@ -73,7 +73,9 @@ class MotionTask(CodecTask):
     def trains(self, codec: VideoCodec) -> set[str]:
         names = _below(codec, ("motion",))
         if not names:
-            raise CodecError("task=motion: this codec's motion network has nothing to train; choose another, as motion=searched")
+            raise CodecError(
+                "task=motion: this codec's motion network has nothing to train; choose another, as motion=block_matching"
+            )
         return names
 
     def pieces(self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any) -> Iterator[Coded]:
@@ -85,7 +87,17 @@ class MotionTask(CodecTask):
             seen, estimated = (_stacked([pictures[k] for pictures, _ in found]) for k in range(2))
             none = {"motion": torch.zeros(len(frames), device=frames.device)}  # of networks that transmit nothing
             bits = {name: _stacked([(spent or none)[name] for _, spent in found]) for name in found[0][1] or none}
-            coded = CodedClip(seen, bits, seen, (False,) * len(found), first=start, estimates=estimated)
+            qualities = torch.stack([codec.quality_pattern.at(quality, t) for t in range(start, last)], 1)
+            coded = CodedClip(
+                frames=seen,
+                bits=bits,
+                predictions=seen,
+                intra=(False,) * len(found),
+                quality=qualities,
+                lambdas=codec.lambdas,
+                first=start,
+                warped_uncoded=estimated,
+            )
             yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 
     def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -138,18 +150,19 @@ def _predicted(
     """Frame `t` as the motion network predicts it from the intra-coded frame before, as its estimate would, and the bits."""
     with torch.no_grad():
         channel = EstimateChannel(hard, noise and noise.frame(t - 1))
-        state = codec.code_frame(frames[:, t - 1], None, frames.shape[-2:], quality, channel)
-    given = (codec, frames[:, t], t, state, quality, hard, noise)
+        pattern = codec.quality_pattern
+        intra = codec.code_frame(frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), channel, t - 1)
+    given = (codec, frames[:, t], t, intra.references, pattern.at(quality, t), hard, noise)
     return checkpoint(_moved, *given, use_reentrant=False) if checkpointing else _moved(*given)
 
 
 def _moved(
-    codec: VideoCodec, frame: Tensor, t: int, state: ReferenceState, quality: Tensor, hard: bool, noise: ClipNoise | None
+    codec: VideoCodec, frame: Tensor, t: int, references: References, quality: Tensor, hard: bool, noise: ClipNoise | None
 ) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
-    """Frame number `t` as it is predicted from a state; the same again when it is computed again."""
+    """Frame number `t` as it is predicted from references; the same again when it is computed again."""
     size, channel = frame.shape[-2:], EstimateChannel(hard, noise and noise.frame(t))
-    context = codec.motion(pad_frames(codec.colours.from_rgb(frame.float()), codec.block), state, quality, channel)
-    estimate = None if context.estimate is None else codec.picture(context.estimate, size)
+    context = codec.motion(pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, channel)
+    estimate = None if context.warped_uncoded is None else codec.picture(context.warped_uncoded, size)
     return (codec.picture(context.prediction, size), estimate), channel.take_bits()
 
 

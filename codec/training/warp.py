@@ -23,6 +23,6 @@ def with_warp(terms: dict[str, Tensor], loss: nn.Module, frames: Tensor, coded: 
     predicted = [t for t, intra in enumerate(coded.intra) if not intra]
     if not (estimate or prediction) or not predicted:
         return terms
-    pictures = coded.estimates if estimate else coded.predictions
+    pictures = coded.warped_uncoded if estimate else coded.predictions
     missed = (frames[:, predicted] - pictures[:, predicted].detach()).square().mean((2, 3, 4))
     return terms | {WARP: -10 * missed.clamp(min=1e-10).log10().mean()}

@@ -11,7 +11,7 @@ from codec.errors import CodecError
 from codec.layers.frames import COLOURS
 from codec.layers.steps import QualitySteps
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.state import ReferenceState
+from codec.references import Reference, References
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
 
@@ -83,7 +83,7 @@ def test_the_command_line_changes_a_named_codec(name: str):
     "overrides",
     [
         ["codec=ssf", "motion=implicit"],
-        ["codec=ssf", "motion=searched", "residual=conditional"],
+        ["codec=ssf", "motion=fixed_block_matching", "residual=conditional"],
         ["codec=dvc", "residual=conditional", "entropy=hyperprior"],
         ["codec=demo", "motion=scale_space", "residual=pixel", "entropy=factorized"],
         ["codec=demo", "motion=optical_flow", "entropy=ssf"],
@@ -94,15 +94,16 @@ def test_networks_mix(tmp_path: Path, overrides: list[str]):
     codec, clip = build(*overrides), moving_clip(2, 32, 48)
     assert compress(codec, clip, FPS, 30, tmp_path / "a.cvd").bytes > 0
     codec = build_codec(small_config(*overrides)).eval()
-    state = ReferenceState(codec.colours.from_rgb(torch.full((1, 3, 32, 48), 0.9)), torch.zeros(1, 16, 4, 6))
+    frame = codec.colours.from_rgb(torch.full((1, 3, 32, 48), 0.9))
+    references = References(frames=(Reference(frame=frame, features=torch.zeros(1, 16, 4, 6)),), time=1)
     with torch.inference_mode():
-        context = codec.motion(state.frame, state, torch.tensor([30]), EstimateChannel(hard=True))
+        context = codec.motion(frame, references, torch.tensor([30]), EstimateChannel(hard=True))
     assert float(codec.picture(context.prediction, (32, 48)).mean()) == pytest.approx(0.9, abs=0.05)
 
 
 def test_colours_follow_from_the_networks():
     """Catches Corvid's luma and chroma transform fed with RGB, and ssf2020's networks fed with anything else."""
     assert build(*SMALL_CODECS["ssf"]).colours is COLOURS["rgb"]
-    assert build("codec=ssf", "motion=searched").colours is COLOURS["ycc"]
+    assert build("codec=ssf", "motion=fixed_block_matching").colours is COLOURS["ycc"]
     with pytest.raises(CodecError, match="motion.levels: 6 given"):
         build("codec=ssf", "motion.levels=6")

@@ -54,11 +54,12 @@ def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int)
     load_compressai_ssf(codec, model.state_dict())
     clip = moving_clip(3, 128, 128)[None].float() / 255
     expected = model(list(clip.unbind(1)))
-    state = None
+    references = None
     for t in range(3):
         channel = RoundedBits()
-        state = codec.code_frame(clip[:, t], state, (128, 128), QUALITY, channel)
-        assert (codec.output(state, (128, 128)) - expected["x_hat"][t]).abs().max() <= 1e-5
+        coded = codec.code_frame(clip[:, t], references, (128, 128), QUALITY, channel)
+        references = coded.references
+        assert (codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]).abs().max() <= 1e-5
         for kind, likelihoods in expected["likelihoods"][t].items():
             component = {"keyframe": "intra"}.get(kind, kind)
             for ours, theirs in ((component, "y"), (f"{component}.hyper", "z")):

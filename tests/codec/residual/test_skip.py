@@ -2,19 +2,19 @@ import torch
 from small_codec import build, moving_clip
 
 from codec.entropy.channel import EstimateChannel
+from codec.references import Context
 from codec.residual.skip import skip_gate
-from codec.state import Context
 
 
 def test_only_what_moves_or_is_coded_gets_through():
     """Catches a gate that is upside down, misses its neighbours, or lies on the wrong block."""
     copied, latent, moving = torch.zeros(1, 3, 96, 128), torch.zeros(1, 4, 6, 8), torch.zeros(1, 1, 6, 8)
     latent[0, 2, 0, 0], moving[0, 0, 5, 7] = -3.0, 1.0
-    gate = skip_gate(latent, Context(copied, torch.zeros(1), copied=copied, moving=moving))
+    gate = skip_gate(latent, Context(prediction=copied, features=copied, warped=copied, motion_mask=moving))
     open_blocks = gate[0, 0].nonzero().tolist()
     assert open_blocks == [[0, 0], [0, 1], [1, 0], [1, 1], [4, 6], [4, 7], [5, 6], [5, 7]]
     assert gate.unique().tolist() == [0, 1]
-    assert skip_gate(latent, Context(copied, torch.zeros(1))) is None
+    assert skip_gate(latent, Context(prediction=copied, features=copied)) is None
 
 
 @torch.inference_mode()
@@ -24,8 +24,9 @@ def test_static_content_stays():
     for skip, still in (("true", True), ("false", False)):
         codec, channel = build(f"skip_gate={skip}"), EstimateChannel(hard=True)
         codec.residual.analysis.head.weight.zero_(), codec.residual.analysis.head.bias.zero_()
-        first = state = codec.code_frame(frame, None, (64, 96), quality, channel)
+        first = coded = codec.code_frame(frame, None, (64, 96), quality, channel)
         for _ in range(3):
-            state = codec.code_frame(codec.output(first, (64, 96)), state, (64, 96), quality, channel)
-            assert state.symbols.any() and state.motion.any()  # expected values, if nothing else
-        assert torch.equal(state.frame, first.frame) == still
+            picture = codec.output(first.reference, (64, 96))
+            coded = codec.code_frame(picture, coded.references, (64, 96), quality, channel)
+            assert coded.reference.latent.any() and coded.reference.motion.any()  # expected values, if nothing else
+        assert torch.equal(coded.reference.frame, first.reference.frame) == still

@@ -54,7 +54,7 @@ def test_truncation_is_the_sum_over_frames_cut_where_it_says():
     for start, stop in ((0, 2), (2, 4), (4, 5)):
         before = made.codec(frames[:, start:stop], quality, noise=noise, before=before)
         losses.append(made.loss(frames[:, start:stop], before, quality).loss * (stop - start) / 5)
-        before.state = before.state.detach()
+        before.references = before.references.detach()
     torch.stack(losses).sum().backward()
     assert_close(found, {name: p.grad for name, p in made.codec.named_parameters() if p.grad is not None})
 

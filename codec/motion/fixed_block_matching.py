@@ -1,4 +1,4 @@
-"""Motion found at the encoder by a classical search, coded; the decoder warps pixels and features."""
+"""One vector a block of fixed size, found at the encoder by a search, coded; the decoder warps pixels and features."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ from codec.layers.gain import QualityGain
 from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.motion.search import block_search
 from codec.quality import log_interpolate
-from codec.state import Context, ReferenceState
+from codec.references import Context, References
 
 _FEATURE_STRIDE = 8
 STILL = 0.13  # pixels: blocks that move by less stand still; no sixteenth of a quarter pixel is so near that rounding decides
 _BLOCKS = (8, 16)  # whole features, and frames are padded to 16
 
 
-class SearchedMotion(MotionNetwork):
+class FixedBlockMatching(MotionNetwork):
     """Block motion, one vector a `block`, found by `block_search` against the reconstruction of the last frame.
 
     Vectors are coded in units that are learned per quality (a quarter of a pixel at the start) and rounded by the channel.
@@ -55,22 +55,24 @@ class SearchedMotion(MotionNetwork):
         self.fineness = QualityGain(2, torch.full((2,), 4.0).log())
         self.block, self.cheapest, self.dearest = block, cheapest, dearest
 
-    def forward(self, frame: Tensor | None, state: ReferenceState, quality: Tensor, channel: Channel) -> Context:
-        latent = self.search(frame, state.frame, quality) if channel.sends else None
-        size = (state.frame.shape[-2] // self.block, state.frame.shape[-1] // self.block)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, state.motion)
+    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+        reference = references.newest
+        latent = self.estimate_motion(frame, reference.frame, quality) if channel.sends else None
+        size = (reference.frame.shape[-2] // self.block, reference.frame.shape[-1] // self.block)
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
         field = sent / self.fineness(quality)
         moving = (field.abs() >= STILL).any(1, keepdim=True).float()
-        copied, features = self.move(field * moving, state.frame, state.features)
-        return Context(*self.context(copied, features, quality), motion=sent, copied=copied, moving=moving)
+        warped, features = self.warp(field * moving, reference.frame, reference.features)
+        prediction, features = self.context(warped, features, quality)
+        return Context(prediction=prediction, features=features, motion=sent, warped=warped, motion_mask=moving)
 
-    def search(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
+    def estimate_motion(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """The motion latent `(B, 2, h, w)`: vectors in coded units."""
         penalty = log_interpolate(self.dearest, self.cheapest, quality) / 255
         field = block_search(frame[:, :1].float(), reference[:, :1].detach().float(), self.block, penalty)
         return field * self.fineness(quality)
 
-    def move(self, field: Tensor, frame: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def warp(self, field: Tensor, frame: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by a vector a block, in pixels of the frame."""
-        copied = block_warp(frame, field, self.block)
-        return copied, block_warp(features, field / _FEATURE_STRIDE, self.block // _FEATURE_STRIDE)
+        warped = block_warp(frame, field, self.block)
+        return warped, block_warp(features, field / _FEATURE_STRIDE, self.block // _FEATURE_STRIDE)

@@ -1,0 +1,126 @@
+"""What is handed from frame to frame (references) and from network to network (a context)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+from torch import Tensor
+
+from codec.errors import CodecError
+
+MOST_REFERENCES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What both sides keep of a decoded frame.
+
+    Attributes:
+        frame: `(B, 3, H, W)` the reconstruction in the codec's colours, padded, float32.
+        features: `(B, F, H / 8, W / 8)` what the synthesis knew beyond the pixels.
+        latent: `(B, C, h, w)` the frame's coded latent, or None after an intra frame.
+        motion: `(B, M, h, w)` the frame's coded motion, or None.
+        quality: `(B,)` the index 0..63 that the frame was coded at, or None where nobody said.
+        time: display time in frames; distances between frames follow from it.
+        intra: it was coded without a reference.
+    """
+
+    frame: Tensor
+    features: Tensor
+    latent: Tensor | None = None
+    motion: Tensor | None = None
+    quality: Tensor | None = None
+    time: int = 0
+    intra: bool = False
+
+    def detach(self) -> Reference:
+        """The same values without a history."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """The decoded frames that one frame may be predicted from, in order of preference; at least one.
+
+    Immutable: `push` and `towards` give new buffers.
+
+    Attributes:
+        frames: of any display times, before or after `time`; the first is the one that networks with one reference use.
+        time: display time of the frame to be predicted.
+    """
+
+    frames: tuple[Reference, ...]
+    time: int
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise CodecError("references: none given; a predicted frame needs one at the least")
+
+    def __iter__(self) -> Iterator[Reference]:
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Reference:
+        return self.frames[index]
+
+    @property
+    def newest(self) -> Reference:
+        """The first of them: where a frame's latent and motion are predicted from."""
+        return self.frames[0]
+
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """Frames from each reference to the frame to be predicted; negative where the reference lies in the future."""
+        return tuple(self.time - reference.time for reference in self.frames)
+
+    def push(self, reference: Reference, limit: int) -> References:
+        """With `reference` in front, `limit` frames at the most; what is predicted next is the frame after it."""
+        return References(frames=(reference, *self.frames)[:limit], time=reference.time + 1)
+
+    def detach(self) -> References:
+        """The same values without a history."""
+        return replace(self, frames=tuple(reference.detach() for reference in self.frames))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedFrame:
+    """What coding one frame gave.
+
+    Attributes:
+        reference: the frame as later ones are predicted from it.
+        references: the buffer with it in front.
+        prediction: `(B, 3, H, W)` what the frame was predicted to be; None for an intra frame.
+        warped_uncoded: as `Context.warped_uncoded`, or None.
+    """
+
+    reference: Reference
+    references: References
+    prediction: Tensor | None = None
+    warped_uncoded: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a motion network offers the residual network.
+
+    Attributes:
+        prediction: `(B, 3, H, W)` of the frame, as `Reference.frame`.
+        features: `(B, F, H / 8, W / 8)`.
+        motion: what was coded, for the next frame's motion, or None.
+        warped: `(B, 3, H, W)` references moved and otherwise untouched, or None.
+        motion_mask: `(B, 1, h, w)` 1 where what was warped comes from elsewhere, 0 where it stood still; or None.
+        warped_uncoded: `(B, 3, H, W)` the reference moved as motion was estimated, before the estimate was coded; of networks
+            that learn to estimate, where no stream is made.
+    """
+
+    prediction: Tensor
+    features: Tensor
+    motion: Tensor | None = None
+    warped: Tensor | None = None
+    motion_mask: Tensor | None = None
+    warped_uncoded: Tensor | None = None
