@@ -286,7 +286,7 @@ class VideoCodec(nn.Module):
 
 
 def since_intra(t: int, intra_period: int) -> int:
-    """How many frames after the last intra frame `t` lies: with a period above 0 every so many frames are intra, else the first."""
+    """Frames from the last intra frame to `t`: with a period above 0 every so many frames are intra, else the first."""
     return t % intra_period if intra_period > 0 else t
 
 

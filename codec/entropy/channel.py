@@ -52,12 +52,26 @@ class EstimateChannel(Channel):
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         centred = latent.float() - model.means
+        if model.integer:
+            return self._decided(component, centred, model)
         rounded = quantize_ste(centred)
         if model.coded is not None:  # gradients pass all the same, or what is left out would stay so
             rounded = rounded - (rounded * ~model.coded).detach()
-        total = self._bits_of(centred, rounded, model).flatten(1).sum(1)
-        self.bits[component] = self.bits[component] + total if component in self.bits else total
+        self._spend(component, self._bits_of(centred, rounded, model))
         return rounded + model.means
+
+    def _decided(self, component: str, symbols: Tensor, model: SymbolModel) -> Tensor:
+        """As `symbols`, where these are integers already: only what is coded counts."""
+        symbols = symbols.detach()
+        if model.coded is not None:
+            symbols = torch.where(model.coded, symbols, 0)
+        bits = model.tables.bits_of(symbols, model.rows.clamp(min=0)) if self.hard else model.bits(symbols)
+        self._spend(component, bits if model.coded is None else torch.where(model.coded, bits, 0))
+        return symbols + model.means
+
+    def _spend(self, component: str, bits: Tensor) -> None:
+        total = bits.flatten(1).sum(1)
+        self.bits[component] = self.bits[component] + total if component in self.bits else total
 
     def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
         if self.hard:

@@ -32,21 +32,27 @@ class LaplaceModel(SymbolModel):
         means: `(B, C, h, w)` float32.
         scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are real.
         skip_below: nothing is coded where the rounded position is lower: the value is its mean.
+        present: `(B, C, h, w)` bool, of a latent of integers: where there is a symbol, as both sides know. None: everywhere.
     """
 
     means: Tensor
     scale_index: Tensor
     skip_below: int = 0
+    present: Tensor | None = None
+    integer: bool = False
 
     def bits(self, centred: Tensor) -> Tensor:
         return laplace_bits(centred, self.scale_index)
 
     @property
     def coded(self) -> Tensor | None:
-        return self.scale_index.round() >= self.skip_below if self.skip_below else None
+        coded = self.scale_index.round() >= self.skip_below if self.skip_below else None
+        return coded if self.present is None else self.present if coded is None else self.present & coded
 
     @property
     def rows(self) -> Tensor:
+        if self.present is not None:
+            return torch.where(self.coded, self.scale_index.round().to(torch.int8), -1)
         if by_kernel(self.scale_index):
             return mapped(choose_rows, self.scale_index, torch.int8, self.skip_below)
         rows = self.scale_index.round().to(torch.int8)

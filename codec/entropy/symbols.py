@@ -89,9 +89,13 @@ class SymbolModel(ABC):
 
     Attributes:
         means: `(B, C, h, w)` float32.
+        integer: the latent is one of integers that were decided (as motion vectors are), and so are the means. In training they
+            are taken as they are: no noise stands for their rounding, and what is not `coded` costs nothing and passes no
+            gradient. Otherwise it is a network's answer, which is rounded.
     """
 
     means: Tensor
+    integer: bool = False
 
     @abstractmethod
     def bits(self, centred: Tensor) -> Tensor:

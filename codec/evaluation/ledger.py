@@ -49,8 +49,8 @@ class Ledger:
 def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> Iterator[Ledger]:
     """Share what `codec` and the writing or reading `channel` use up within among the codec's parts.
 
-    For that while the methods at which work passes from one part to another are wrapped. Methods `estimate_motion` and `warp` of a
-    motion network are parts of their own: finding motion at the encoder, and warping by it.
+    For that while the methods at which work passes from one part to another are wrapped. Methods `estimate_motion` and
+    `warp` of a motion network are parts of their own: finding motion at the encoder, and warping by it.
     """
     ledger = Ledger(read)
     with ExitStack() as wrapped:

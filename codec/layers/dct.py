@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.errors import CodecError
-from codec.layers.blocks import Network
+from codec.layers.blocks import Network, patches_of
 
 _UNIT = 0.02
 
@@ -72,8 +72,9 @@ class BlockTransform(Network):
     def analyse(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
         with torch.autocast(pixels.device.type, enabled=False):
-            basis = self.start + _UNIT * self.forward_moved
-            return nn.functional.conv2d(self.cast(pixels.float()), self.cast(basis), stride=self.block).float()
+            basis = (self.start + _UNIT * self.forward_moved).flatten(1)
+            coefficients = patches_of(self.cast(pixels.float()), self.block) @ self.cast(basis).T
+        return coefficients.permute(0, 3, 1, 2).float()
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """`(B, C, h, w)` -> patches `(B, 3·block², h, w)` for `codec.layers.assemble`, channels last."""

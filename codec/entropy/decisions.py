@@ -1,0 +1,90 @@
+"""Decisions between classes as symbols: binary choices with probabilities from a fixed ladder."""
+
+import math
+from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
+from functools import lru_cache
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.entropy.channel import Channel
+from codec.entropy.frequencies import quantised
+from codec.entropy.symbols import CdfTables, SymbolModel
+
+STEP = 0.25  # of log-odds
+LEVELS = 65  # log-odds from -8 to 8: the surest decision costs 0.0005 bits
+_CENTRE = (LEVELS - 1) // 2
+
+
+@dataclass
+class BinaryModel(SymbolModel):
+    """Symbols 0 and 1.
+
+    Attributes:
+        log_odds: `(B, C, h, w)` float32, natural logarithm of p(1) / p(0); clamped to -8..8 and, where bits are real, rounded to
+            quarters. Differentiable.
+        present: `(B, C, h, w)` bool: where a decision is made, as both sides know; elsewhere it is 0. None: everywhere.
+    """
+
+    log_odds: Tensor
+    present: Tensor | None = None
+    integer: bool = True
+
+    @property
+    def means(self) -> Tensor:
+        return torch.zeros_like(self.log_odds)
+
+    def bits(self, centred: Tensor) -> Tensor:
+        return F.softplus(torch.where(centred > 0.5, -self.log_odds, self.log_odds)) / math.log(2)
+
+    @property
+    def coded(self) -> Tensor | None:
+        return self.present
+
+    @property
+    def rows(self) -> Tensor:
+        rows = (self.log_odds / STEP).round().clamp(-_CENTRE, _CENTRE).to(torch.int8) + _CENTRE
+        return rows if self.present is None else torch.where(self.present, rows, -1)
+
+    @property
+    def tables(self) -> CdfTables:
+        return binary_tables()
+
+
+@lru_cache(maxsize=1)
+def binary_tables() -> CdfTables:
+    """A row for each log-odds of the ladder; the same integers on every machine, as they follow from constants alone."""
+    rows = []
+    with localcontext(Context(prec=40)):
+        for level in range(LEVELS):
+            one = 1 / (1 + (-Decimal(str(STEP)) * (level - _CENTRE)).exp())
+            rows.append([0, *accumulate(quantised([int((1 - one) * 2**64), int(one * 2**64), 0]))])
+    return CdfTables.from_rows(rows, [0] * LEVELS)
+
+
+def code_classes(
+    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel
+) -> Tensor:
+    """Code one of K classes at every place, as K - 1 decisions: is it class 0? if not, is it class 1? ...
+
+    Args:
+        component: whose bits these are.
+        classes: `(B, 1, h, w)` integers 0..K-1 on the sending side, None on the receiving side.
+        log_odds: `(B, K - 1, h, w)` of each "yes", given that all before were "no".
+        present: `(B, 1, h, w)` bool: where there is a class to code; elsewhere it is 0.
+        channel: where the decisions go to or come from.
+
+    Returns:
+        `(B, 1, h, w)` int64, the same on both sides.
+    """
+    found = torch.zeros(present.shape, dtype=torch.int64, device=present.device)
+    open_ = present
+    for k, odds in enumerate(log_odds.split(1, 1)):
+        wanted = None if classes is None else (classes == k).float()
+        yes = channel.symbols(component, wanted, BinaryModel(odds, open_)) > 0.5
+        open_ = open_ & ~yes
+        found = torch.where(open_, k + 1, found)
+    return found
