@@ -1,19 +1,22 @@
 """Numba kernels of block motion compensation with separable filters, and of its gradient.
 
 `block_compensation` says what they compute. Cells of a row that lie side by side and move alike are
-filtered as one run. A pixel goes through the same operations in the same order in any run: loops
-have the length of a cell, and sums start at zero, so that there is one way to contract them.
+filtered as one run. A pixel goes through the same operations in the same order in any run.
 """
 
 from collections.abc import Callable
 from functools import cache
+from math import gcd
 
 import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from codec.layers.lanes import add_filtered_lanes, address_of, correlate_lanes, filter_lanes
+
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _RUN = 64  # pixels of the longest run: its patch stays in the first cache
+_PIXEL = 4  # bytes
 
 
 @cache
@@ -24,23 +27,25 @@ def forward_kernel(block: int, taps: int) -> Callable:
     reference number `which` to rows of cells `first .. end - 1`, counted over all planes, after it
     has cleared them if `which` is 0. `reference` and `target` are `(B, C, H, W)` float32, `vectors`
     `(B, 2·R, H / block, W / block)` int32, `weights` `(B, R, H / block, W / block)` float32,
-    `filters` `(fraction, taps)` float32.
+    `filters` `(fraction, taps)` float32; all contiguous.
     """
-    before, longest, beside = taps // 2 - 1, max(1, _RUN // block), -(-(taps - 1) // block)
+    before, longest, beside, lane = _sizes(block, taps)
 
-    @njit(cache=True, nogil=True, fastmath={"contract"})
+    @njit(cache=True, nogil=True)
     def compensate_rows(reference, vectors, weights, which, filters, target, first, end):
         channels, height, width = reference.shape[1:]
         tall, wide = vectors.shape[2:]
-        fraction = filters.shape[0]
-        patch = np.zeros((block + taps - 1, (longest + beside) * block), np.float32)
-        middle = np.zeros((block, (longest + beside) * block), np.float32)
+        fraction, room = filters.shape[0], (longest + beside) * block
+        patch = np.zeros((block + taps - 1, room), np.float32)
+        middle = np.zeros((block, room), np.float32)
+        lanes, alone = to_fixed_tuple(np.zeros(lane), lane), (_ONE,)
         for line in range(first, end):
             at, row = line // tall, line % tall
             b, c = at // channels, at % channels
-            plane, made = reference[b, c], target[b, c]
+            plane = address_of(reference) + at * height * width * _PIXEL
+            made = address_of(target) + (at * height + row * block) * width * _PIXEL
             if which == 0:
-                made[row * block : (row + 1) * block] = _ZERO
+                target[b, c, row * block : (row + 1) * block] = _ZERO
             start = 0
             while start < wide:
                 stop = _run_end(vectors, weights, which, b, row, start, longest)
@@ -50,26 +55,26 @@ def forward_kernel(block: int, taps: int) -> Callable:
                     vy = np.int64(vectors[b, 2 * which + 1, row, start])
                     across, down = vx % fraction, vy % fraction
                     x, y = start * block + vx // fraction, row * block + vy // fraction
-                    cells, rows = stop - start, block
+                    columns, rows = (stop - start) * block, block
                     if across != 0:
-                        x, cells = x - before, cells + beside
+                        x, columns = x - before, columns + beside * block
                     if down != 0:
                         y, rows = y - before, rows + taps - 1
-                    area = plane
-                    if x < 0 or y < 0 or x + cells * block > width or y + rows > height:
-                        _cut(plane, x, y, patch, rows, cells * block)
-                        area, x, y = patch, 0, 0
+                    area, stride = plane + (y * width + x) * _PIXEL, width
+                    if x < 0 or y < 0 or x + columns > width or y + rows > height:
+                        _cut(reference, b, c, x, y, patch, rows, columns)
+                        area, stride = address_of(patch), room
                     if down != 0:
-                        coefficients = to_fixed_tuple(filters[down], taps)
-                        _filter_down(area, x, y, coefficients, middle, block, cells, block)
-                        area, x, y = middle, 0, 0
-                    left, top = start * block, row * block
+                        part = to_fixed_tuple(filters[down], taps)
+                        goal = address_of(middle)
+                        _filter(area, stride, stride, part, goal, room, block, columns, lanes)
+                        area, stride = goal, room
+                    goal, columns = made + start * block * _PIXEL, (stop - start) * block
                     if across != 0:
-                        coefficients = to_fixed_tuple(filters[across], taps)
-                        cells = stop - start
-                        _add_across(area, x, y, coefficients, weight, made, left, top, cells, block)
+                        part = to_fixed_tuple(filters[across], taps)
+                        _add(area, stride, 1, part, weight, goal, width, block, columns, lanes)
                     else:
-                        _add(area, x, y, weight, made, left, top, block, cells, block)
+                        _add(area, stride, 1, alone, weight, goal, width, block, columns, lanes)
                 start = stop
 
     return compensate_rows
@@ -83,22 +88,24 @@ def backward_kernel(block: int, taps: int) -> Callable:
     `first .. end - 1` of `target`, counted over the batch, what reference `which` gets of
     `gradient`; both are `(B, C, H, W)` float32, the rest as for `forward_kernel`.
     """
-    before, longest, beside = taps // 2 - 1, max(1, _RUN // block), -(-(taps - 1) // block)
+    before, longest, beside, lane = _sizes(block, taps)
 
-    @njit(cache=True, nogil=True, fastmath={"contract"})
+    @njit(cache=True, nogil=True)
     def scatter_planes(gradient, vectors, weights, which, filters, target, first, end):
         channels, height, width = target.shape[1:]
         tall, wide = vectors.shape[2:]
-        fraction = filters.shape[0]
+        fraction, room = filters.shape[0], (longest + beside) * block
+        long = taps - 1 + room
         turned = np.ascontiguousarray(filters[:, ::-1])
-        room = (longest + beside) * block
-        padded = np.zeros((block, taps - 1 + room), np.float32)  # zeros on the left
+        padded = np.zeros((block, long), np.float32)  # zeros on the left and the right
         middle = np.zeros((block + 2 * (taps - 1), room), np.float32)  # zeros above and below
         patch = np.zeros((block + taps - 1, room), np.float32)
+        lanes, alone = to_fixed_tuple(np.zeros(lane), lane), (_ONE,)
         for line in range(first * tall, end * tall):
             at, row = line // tall, line % tall
             b, c = at // channels, at % channels
-            plane, given = target[b, c], gradient[b, c]
+            plane = address_of(target) + at * height * width * _PIXEL
+            given = address_of(gradient) + (at * height + row * block) * width * _PIXEL
             start = 0
             while start < wide:
                 stop = _run_end(vectors, weights, which, b, row, start, longest)
@@ -108,29 +115,32 @@ def backward_kernel(block: int, taps: int) -> Callable:
                     vy = np.int64(vectors[b, 2 * which + 1, row, start])
                     across, down = vx % fraction, vy % fraction
                     x, y = start * block + vx // fraction, row * block + vy // fraction
-                    cells, rows, left, top = stop - start, block, start * block, row * block
+                    columns, rows = (stop - start) * block, block
+                    area, scale = given + start * block * _PIXEL, (weight,)
+                    inner = address_of(middle) + (taps - 1) * room * _PIXEL
                     if across != 0:
-                        x, cells = x - before, cells + beside
-                        _scale(given, left, top, weight, padded, taps - 1, 0, stop - start, block)
-                        _clear(padded, taps - 1 + (stop - start) * block, beside * block)
-                        coefficients = to_fixed_tuple(turned[across], taps)
-                        _filter_across(padded, coefficients, middle, taps - 1, block, cells, block)
+                        goal = address_of(padded) + (taps - 1) * _PIXEL
+                        _filter(area, width, 1, scale, goal, long, block, columns, lanes)
+                        _clear(padded, taps - 1 + columns, beside * block)
+                        x, columns = x - before, columns + beside * block
+                        part, area = to_fixed_tuple(turned[across], taps), address_of(padded)
+                        _filter(area, long, 1, part, inner, room, block, columns, lanes)
                     else:
-                        _scale(given, left, top, weight, middle, 0, taps - 1, cells, block)
+                        _filter(area, width, 1, scale, inner, room, block, columns, lanes)
                     if down != 0:
                         y, rows = y - before, rows + taps - 1
-                    inside = x >= 0 and y >= 0 and x + cells * block <= width and y + rows <= height
-                    goal = plane if inside else patch
+                    goal, stride = plane + (y * width + x) * _PIXEL, width
+                    inside = x >= 0 and y >= 0 and x + columns <= width and y + rows <= height
                     if not inside:
                         patch[:] = _ZERO
-                    left, top = (x, y) if inside else (0, 0)
+                        goal, stride = address_of(patch), room
                     if down != 0:
-                        coefficients = to_fixed_tuple(turned[down], taps)
-                        _add_down(middle, coefficients, goal, left, top, rows, cells, block)
+                        part, area = to_fixed_tuple(turned[down], taps), address_of(middle)
+                        _add(area, room, room, part, _ONE, goal, stride, rows, columns, lanes)
                     else:
-                        _add(middle, 0, taps - 1, _ONE, goal, left, top, rows, cells, block)
+                        _add(inner, room, 1, alone, _ONE, goal, stride, rows, columns, lanes)
                     if not inside:
-                        _put_back(patch, plane, x, y, rows, cells * block)
+                        _put_back(patch, target, b, c, x, y, rows, columns)
                 start = stop
 
     return scatter_planes
@@ -144,20 +154,22 @@ def filters_kernel(block: int, taps: int) -> Callable:
     `(B·C, fraction, taps)` float64 what planes `first .. end - 1` contribute through reference
     `which`; the rest as for `backward_kernel`.
     """
-    before, longest, beside = taps // 2 - 1, max(1, _RUN // block), -(-(taps - 1) // block)
+    before, longest, beside, lane = _sizes(block, taps)
 
-    @njit(cache=True, nogil=True, fastmath={"contract"})
+    @njit(cache=True, nogil=True)
     def correlate_planes(reference, gradient, vectors, weights, which, filters, sums, first, end):
         channels, height, width = reference.shape[1:]
         tall, wide = vectors.shape[2:]
-        fraction = filters.shape[0]
-        room = (longest + beside) * block
+        fraction, room = filters.shape[0], (longest + beside) * block
         patch = np.zeros((block + taps - 1, room), np.float32)
         middle = np.zeros((block + taps - 1, room), np.float32)
+        found = np.zeros((taps, lane), np.float32)
+        lanes = to_fixed_tuple(np.zeros(lane), lane)
         for line in range(first * tall, end * tall):
             at, row = line // tall, line % tall
             b, c = at // channels, at % channels
-            plane, given = reference[b, c], gradient[b, c]
+            plane = address_of(reference) + at * height * width * _PIXEL
+            given = address_of(gradient) + (at * height + row * block) * width * _PIXEL
             start = 0
             while start < wide:
                 stop = _run_end(vectors, weights, which, b, row, start, longest)
@@ -167,37 +179,41 @@ def filters_kernel(block: int, taps: int) -> Callable:
                 across, down = vx % fraction, vy % fraction
                 if weight != 0 and (across != 0 or down != 0):
                     x, y = start * block + vx // fraction, row * block + vy // fraction
-                    cells, rows, left, top = stop - start, block, start * block, row * block
+                    columns, rows = (stop - start) * block, block
+                    ours, span = given + start * block * _PIXEL, columns
                     if across != 0:
-                        x, cells = x - before, cells + beside
+                        x, columns = x - before, columns + beside * block
                     if down != 0:
                         y, rows = y - before, rows + taps - 1
-                    area = plane
-                    if x < 0 or y < 0 or x + cells * block > width or y + rows > height:
-                        _cut(plane, x, y, patch, rows, cells * block)
-                        area, x, y = patch, 0, 0
-                    count = stop - start
+                    area, stride = plane + (y * width + x) * _PIXEL, width
+                    if x < 0 or y < 0 or x + columns > width or y + rows > height:
+                        _cut(reference, b, c, x, y, patch, rows, columns)
+                        area, stride = address_of(patch), room
+                    goal = address_of(middle)
                     if across != 0:
-                        between, u, v = area, x, y
+                        part, half, pitch = to_fixed_tuple(filters[across], taps), area, stride
                         if down != 0:
-                            coefficients = to_fixed_tuple(filters[down], taps)
-                            _filter_down(area, x, y, coefficients, middle, block, cells, block)
-                            between, u, v = middle, 0, 0
-                        for k in range(taps):
-                            found = _product(between, u + k, v, given, left, top, count, block)
-                            sums[at, across, k] += weight * found
+                            other = to_fixed_tuple(filters[down], taps)
+                            _filter(area, stride, stride, other, goal, room, block, columns, lanes)
+                            half, pitch = goal, room
+                        _correlate(half, pitch, 1, part, ours, width, found, block, span, lanes)
+                        _add_sums(found, weight, sums, at, across)
                     if down != 0:
-                        between, u, v = area, x, y
+                        part, half, pitch = to_fixed_tuple(filters[down], taps), area, stride
                         if across != 0:
-                            coefficients = to_fixed_tuple(filters[across], taps)
-                            _filter_rows(area, x, y, coefficients, middle, rows, count, block)
-                            between, u, v = middle, 0, 0
-                        for k in range(taps):
-                            found = _product(between, u, v + k, given, left, top, count, block)
-                            sums[at, down, k] += weight * found
+                            other = to_fixed_tuple(filters[across], taps)
+                            _filter(area, stride, 1, other, goal, room, rows, span, lanes)
+                            half, pitch = goal, room
+                        _correlate(half, pitch, pitch, part, ours, width, found, block, span, lanes)
+                        _add_sums(found, weight, sums, at, down)
                 start = stop
 
     return correlate_planes
+
+
+def _sizes(block: int, taps: int) -> tuple[int, int, int, int]:
+    """Taps before a pixel, cells of the longest run, of what filters need beside one, and lanes."""
+    return taps // 2 - 1, max(1, _RUN // block), -(-(taps - 1) // block), gcd(block, 8)
 
 
 @njit(inline="always")
@@ -215,70 +231,41 @@ def _run_end(vectors, weights, which, b, row, start, longest):
 
 
 @njit(inline="always")
-def _filter_down(area, x, y, coefficients, made, rows, cells, block):
-    """Filter columns: `cells · block` of them from (x, y) of `area`, into `rows` of `made`."""
-    x, y, side = np.uintp(x), np.uintp(y), np.uintp(block)
-    for i in range(np.uintp(rows)):
-        for cell in range(np.uintp(cells)):
-            left = cell * side
-            for j in range(side):
-                value = _ZERO
-                for k in range(len(coefficients)):
-                    value += coefficients[k] * area[y + i + np.uintp(k), x + left + j]
-                made[i, left + j] = value
+def _filter(area, stride, step, coefficients, goal, pitch, rows, columns, lanes):
+    """Filter `rows` x `columns` from address `area` to `goal`; their rows are `stride` and `pitch`.
+
+    Taps are `step` apart: 1 filters rows, `stride` columns.
+    """
+    for i in range(rows):
+        for j in range(0, columns, len(lanes)):
+            source, target = area + (i * stride + j) * _PIXEL, goal + (i * pitch + j) * _PIXEL
+            filter_lanes(target, source, step, coefficients, lanes)
 
 
 @njit(inline="always")
-def _filter_rows(area, x, y, coefficients, made, rows, cells, block):
-    """Filter rows from (x, y) of `area` into `rows` of `made`."""
-    x, y, side = np.uintp(x), np.uintp(y), np.uintp(block)
-    for i in range(np.uintp(rows)):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                value = _ZERO
-                for k in range(len(coefficients)):
-                    value += coefficients[k] * area[y + i, x + at + j + np.uintp(k)]
-                made[i, at + j] = value
+def _add(area, stride, step, coefficients, weight, goal, pitch, rows, columns, lanes):
+    """As `_filter`, but adds `weight` times the result to what is at `goal`."""
+    for i in range(rows):
+        for j in range(0, columns, len(lanes)):
+            source, target = area + (i * stride + j) * _PIXEL, goal + (i * pitch + j) * _PIXEL
+            add_filtered_lanes(target, weight, source, step, coefficients, lanes)
 
 
 @njit(inline="always")
-def _filter_across(area, coefficients, made, top, rows, cells, block):
-    """Filter rows of `area` into `rows` of `made` from its row `top`."""
-    top, side = np.uintp(top), np.uintp(block)
-    for i in range(np.uintp(rows)):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                value = _ZERO
-                for k in range(len(coefficients)):
-                    value += coefficients[k] * area[i, at + j + np.uintp(k)]
-                made[top + i, at + j] = value
+def _correlate(area, stride, step, coefficients, given, pitch, found, rows, columns, lanes):
+    """Fill `found` `(taps, lanes)` with inner products of `given` and `area`, tap by tap."""
+    found[:] = _ZERO
+    for i in range(rows):
+        for j in range(0, columns, len(lanes)):
+            source, other = area + (i * stride + j) * _PIXEL, given + (i * pitch + j) * _PIXEL
+            correlate_lanes(address_of(found), other, source, step, coefficients, lanes)
 
 
 @njit(inline="always")
-def _add_down(area, coefficients, made, left, top, rows, cells, block):
-    """Filter columns of `area` and add the result to `rows` of `made` at (left, top)."""
-    left, top, side = np.uintp(left), np.uintp(top), np.uintp(block)
-    for i in range(np.uintp(rows)):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                value = _ZERO
-                for k in range(len(coefficients)):
-                    value += coefficients[k] * area[i + np.uintp(k), at + j]
-                made[top + i, left + at + j] += value
-
-
-@njit(inline="always")
-def _scale(area, x, y, weight, made, left, top, cells, block):
-    """Put `weight` times a row of cells at (x, y) of `area` into `made` at (left, top)."""
-    x, y, left, top, side = np.uintp(x), np.uintp(y), np.uintp(left), np.uintp(top), np.uintp(block)
-    for i in range(side):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                made[top + i, left + at + j] = weight * area[y + i, x + at + j]
+def _add_sums(found, weight, sums, at, phase):
+    for k in range(found.shape[0]):
+        for j in range(found.shape[1]):
+            sums[at, phase, k] += weight * np.float64(found[k, j])
 
 
 @njit(inline="always")
@@ -290,64 +277,28 @@ def _clear(area, left, columns):
 
 
 @njit(inline="always")
-def _product(area, x, y, given, left, top, cells, block):
-    """The inner product of a row of cells at (x, y) of `area` and at (left, top) of `given`."""
-    x, y, left, top, side = np.uintp(x), np.uintp(y), np.uintp(left), np.uintp(top), np.uintp(block)
-    found = 0.0
-    for i in range(side):
-        for at in range(np.uintp(cells) * side):
-            found += area[y + i, x + at] * given[top + i, left + at]
-    return found
-
-
-@njit(inline="always")
-def _add_across(area, x, y, coefficients, weight, made, left, top, cells, block):
-    """Filter rows from (x, y) of `area`, add `weight` times the result to `made` at (left, top)."""
-    x, y, left, top, side = np.uintp(x), np.uintp(y), np.uintp(left), np.uintp(top), np.uintp(block)
-    for i in range(side):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                value = _ZERO
-                for k in range(len(coefficients)):
-                    value += coefficients[k] * area[y + i, x + at + j + np.uintp(k)]
-                made[top + i, left + at + j] += weight * value
-
-
-@njit(inline="always")
-def _add(area, x, y, weight, made, left, top, rows, cells, block):
-    """Add `weight` times what lies at (x, y) of `area` to `made` at (left, top)."""
-    x, y, left, top, side = np.uintp(x), np.uintp(y), np.uintp(left), np.uintp(top), np.uintp(block)
-    for i in range(np.uintp(rows)):
-        for cell in range(np.uintp(cells)):
-            at = cell * side
-            for j in range(side):
-                made[top + i, left + at + j] += weight * area[y + i, x + at + j]
-
-
-@njit(inline="always")
 def _clamp(index, size):
     return min(max(index, 0), size - 1)
 
 
 @njit
-def _cut(plane, x, y, patch, rows, columns):
-    """Fill `rows` x `columns` of `patch` from `plane` at (x, y), borders repeated."""
-    height, width = plane.shape
+def _cut(planes, b, c, x, y, patch, rows, columns):
+    """Fill `rows` x `columns` of `patch` from a plane at (x, y), borders repeated."""
+    height, width = planes.shape[2:]
     for i in range(rows):
         source = _clamp(y + i, height)
         for j in range(columns):
-            patch[i, j] = plane[source, _clamp(x + j, width)]
+            patch[i, j] = planes[b, c, source, _clamp(x + j, width)]
 
 
 @njit
-def _put_back(patch, plane, x, y, rows, columns):
-    """Add `rows` x `columns` of `patch` to `plane` at (x, y): what `_cut` repeats adds up."""
-    height, width = plane.shape
+def _put_back(patch, planes, b, c, x, y, rows, columns):
+    """Add `rows` x `columns` of `patch` to a plane at (x, y): what `_cut` repeats adds up."""
+    height, width = planes.shape[2:]
     for i in range(rows):
         target = _clamp(y + i, height)
         for j in range(columns):
-            plane[target, _clamp(x + j, width)] += patch[i, j]
+            planes[b, c, target, _clamp(x + j, width)] += patch[i, j]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
