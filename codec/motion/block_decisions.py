@@ -52,7 +52,7 @@ class PhasePlanes:
 
     Attributes:
         levels: `(B, 16, H + 2 MARGIN, W + 2 MARGIN)` uint8, phase 4 y + x, borders repeated.
-        coarse: `(B, 1, H / 4, W / 4)` float32 luma.
+        coarse: `(B, 1, H / 4, W / 4)` uint8.
     """
 
     levels: Tensor

@@ -1,4 +1,4 @@
-"""SATD of 8-bit blocks as vector instructions, for numba kernels.
+"""SAD and SATD of 8-bit blocks as vector instructions, for numba kernels.
 
 Written in LLVM's portable vectors of 16-bit integers, since numba widens small integers to 64 bits
 and loses the vectors. Blocks are given by address and stride in bytes.
@@ -120,6 +120,53 @@ def _satd_of_two(width: int) -> Callable:
         return types.int64(*[types.int64] * 6), generate
 
     return error
+
+
+LANES = 32  # vectors that `best_sads` compares at once
+SAD_SCALE = 8  # so that rates may be fractions
+
+
+@intrinsic
+def best_sads(typing, current, current_stride, reference, reference_stride, rates, costs):
+    """SAD of a 4x4 block with 32 blocks that lie a pixel apart in a row, times 8, plus rates.
+
+    `rates` and `costs` are addresses of 32 uint16; the sums (not above 65535) are stored at `costs`.
+    Returns the least.
+    """
+
+    def generate(context, builder, signature, arguments):
+        current, current_stride, reference, reference_stride, rates, costs = arguments
+        short, byte = ir.IntType(16), ir.IntType(8)
+        lanes = ir.VectorType(short, LANES)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        total = ir.Constant(lanes, [0] * LANES)
+        for row in range(4):
+            mine = builder.add(current, builder.mul(current_stride, ir.Constant(_LONG, row)))
+            other = builder.add(reference, builder.mul(reference_stride, ir.Constant(_LONG, row)))
+            for column in range(4):
+                step = ir.Constant(_LONG, column)
+                pointer = builder.inttoptr(builder.add(mine, step), byte.as_pointer())
+                pixel = builder.zext(builder.load(pointer), short)
+                alone = builder.insert_element(
+                    ir.Constant(lanes, ir.Undefined), pixel, ir.Constant(ir.IntType(32), 0)
+                )
+                pixels = builder.shuffle_vector(alone, alone, first)
+                pointer_type = ir.VectorType(byte, LANES).as_pointer()
+                pointer = builder.inttoptr(builder.add(other, step), pointer_type)
+                moved = builder.zext(builder.load(pointer, align=1), lanes)
+                total = builder.add(total, _absolute(builder, builder.sub(pixels, moved)))
+        total = builder.mul(total, ir.Constant(lanes, [SAD_SCALE] * LANES))
+        rate = builder.load(builder.inttoptr(rates, lanes.as_pointer()), align=1)
+        pair = ir.FunctionType(lanes, [lanes, lanes])
+        add = cgutils.get_or_insert_function(builder.module, pair, f"llvm.uadd.sat.v{LANES}i16")
+        cost = builder.call(add, [total, rate])
+        builder.store(cost, builder.inttoptr(costs, lanes.as_pointer()), align=1)
+        kind = ir.FunctionType(short, [lanes])
+        name = f"llvm.vector.reduce.umin.v{LANES}i16"
+        least = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.zext(builder.call(least, [cost]), _LONG)
+
+    return types.int64(*[types.int64] * 6), generate
 
 
 @intrinsic

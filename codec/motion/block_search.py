@@ -22,8 +22,7 @@ from codec.motion.block_decisions import (
     reference_pairs,
     vector_limits,
 )
-from codec.motion.block_search_numba import KernelSearch, interpolate
-from codec.motion.search_kernels import KernelMatching
+from codec.motion.block_search_numba import KernelSearch, full_search, interpolate
 
 __all__ = [
     "BlockDecisions",
@@ -42,7 +41,7 @@ _COARSE = 4  # the full search runs at a quarter of the size
 def phase_planes(luma: Tensor, filters: Tensor) -> PhasePlanes:
     """Interpolate luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
     luma = luma.float().nan_to_num().clamp(-0.5, 0.5)
-    return PhasePlanes(levels=interpolate(luma, filters), coarse=F.avg_pool2d(luma, _COARSE))
+    return PhasePlanes(levels=interpolate(luma, filters), coarse=coarse_levels(luma))
 
 
 @torch.no_grad()
@@ -113,17 +112,17 @@ def _full_search(
         `(B, R, 2, H / 16, W / 16)` int16 quarter pixels, multiples of 16.
     """
     steps = reach // _COARSE
-    coarse = F.avg_pool2d(current.float().nan_to_num().clamp(-0.5, 0.5), _COARSE) * 255
-    side = torch.arange(-steps, steps + 1, device=current.device)
-    vectors = torch.cartesian_prod(side, side).flip(1)
-    bits = bits_by_difference(prices, 4 * _COARSE * steps)
-    rates = bit_price * bits[4 * _COARSE * vectors.abs()].sum(1)[:, None] / _COARSE**2
-    found = []
-    for plane in planes:
-        matching = KernelMatching(coarse, plane.coarse * 255, 16 // _COARSE, steps)
-        best = vectors[matching.best_of_all(vectors, rates)].permute(0, 3, 1, 2)
-        found.append((best * (4 * _COARSE)).to(torch.int16))
-    return torch.stack(found, 1)
+    side = torch.arange(-steps, steps, device=current.device)
+    bits = bits_by_difference(prices, 4 * _COARSE * steps)[4 * _COARSE * side.abs()]
+    rates = bit_price.view(-1, 1, 1) * (bits[:, None] + bits) / _COARSE**2
+    mine = coarse_levels(current)
+    found = [full_search(mine, plane.coarse, rates) for plane in planes]
+    return (torch.stack(found, 1) * (4 * _COARSE)).to(torch.int16)
+
+
+def coarse_levels(luma: Tensor) -> Tensor:
+    """Luma in -0.5..0.5 at quarter resolution, as uint8."""
+    return levels(F.avg_pool2d(luma, _COARSE))
 
 
 def _draw(random: Tensor, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.nn import functional as F
 
 from codec.layers.bands import in_bands
 from codec.motion.block_decisions import (
@@ -24,7 +25,7 @@ from codec.motion.block_decisions import (
     bits_by_difference,
     reference_pairs,
 )
-from codec.motion.block_errors import byte_at, satd, satd_of_two
+from codec.motion.block_errors import LANES, SAD_SCALE, best_sads, byte_at, satd, satd_of_two
 
 _TAPS = 8
 _PASSES = 2
@@ -124,6 +125,68 @@ def _filter_row(line, taps, target):
 @njit(inline="always")
 def _clamp(index, size):
     return min(max(index, 0), size - 1)
+
+
+def full_search(current: Tensor, reference: Tensor, rates: Tensor) -> Tensor:
+    """The vector of each 4x4 block with the least SAD + rate, of all in a square.
+
+    Args:
+        current, reference: `(B, 1, H, W)` uint8, of whole blocks.
+        rates: `(B, 2 N, 2 N)` float32, of each vector (-N .. N - 1) down and across, in SAD.
+
+    Returns:
+        `(B, 2, H / 4, W / 4)` int64, (x, y).
+    """
+    batch, _, height, width = current.shape
+    steps = rates.shape[1] // 2
+    across = -(-2 * steps // LANES) * LANES
+    far = steps, across - steps + 4, steps, steps
+    padded = F.pad(reference.float(), far, mode="replicate").to(torch.uint8).contiguous()
+    dear = torch.full((batch, 2 * steps, across), 65535, dtype=torch.int32)
+    dear[:, :, : 2 * steps] = (rates * SAD_SCALE).clamp(max=65535).round().int()
+    best = torch.zeros(batch, 2, height // 4, width // 4, dtype=torch.int64)
+    mine = current.contiguous()
+    addresses = mine.data_ptr(), padded.data_ptr()
+    size = padded.shape[2], padded.shape[3]
+    arrays = dear.numpy().astype(np.uint16), best.numpy()
+    in_bands(
+        lambda first, end: full_search_rows(*addresses, *size, *arrays, first, end),
+        batch * best.shape[2],
+    )
+    return best
+
+
+@njit(cache=True, nogil=True)
+def full_search_rows(current, reference, tall, wide, rates, best, first, end):
+    """Rows `first .. end - 1` of blocks, counted over the batch; `current`, `reference`: addresses."""
+    rows, columns = best.shape[2:]
+    down, across = rates.shape[1:]
+    costs = np.empty(LANES, np.uint16)
+    stored = costs.ctypes.data
+    for line in range(first, end):
+        b, row = line // rows, line % rows
+        mine = current + (b * rows + row) * 4 * (columns * 4)
+        other = reference + (b * tall + row * 4) * wide
+        prices = rates[b].ctypes.data
+        for column in range(columns):
+            least = 1 << 30
+            for y in range(down):
+                for x in range(0, across, LANES):
+                    cost = best_sads(
+                        mine + 4 * column,
+                        4 * columns,
+                        other + y * wide + 4 * column + x,
+                        wide,
+                        prices + 2 * (y * across + x),
+                        stored,
+                    )
+                    if cost < least:
+                        least = cost
+                        for lane in range(LANES):
+                            if costs[lane] == cost:
+                                best[b, 0, row, column] = x + lane - down // 2
+                                best[b, 1, row, column] = y - down // 2
+                                break
 
 
 class KernelSearch:
