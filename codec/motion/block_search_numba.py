@@ -29,6 +29,8 @@ from codec.motion.block_errors import LANES, SAD_SCALE, best_sads, byte_at, satd
 
 _TAPS = 8
 _PASSES = 2
+# rounds of refinement by level (64, 32, 16, 8), with steps of 1, 2, 4 and 8 quarter pixels
+_ROUNDS = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
 
 
 class Frames(NamedTuple):
@@ -45,12 +47,15 @@ class Frames(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best vector of every block of one level in each reference alone, and its SATD."""
+    """The best vectors of every block of every level, and their SATD.
 
-    vectors: np.ndarray  # (B, R, rows, columns, 2) int64, quarter pixels
-    errors: np.ndarray  # (B, R, rows, columns) float64
-    pairs: np.ndarray  # (B, P, rows, columns, 4) int64: vectors of each average
-    pair_errors: np.ndarray  # (B, P, rows, columns) float64, negative before it is searched
+    What belongs to block (i, j) of a level lies at its first cell.
+    """
+
+    vectors: np.ndarray  # (B, R, 4, h, w, 2) int32, in each reference alone
+    errors: np.ndarray  # (B, R, 4, h, w) float32
+    pairs: np.ndarray  # (B, P, 4, h, w, 4) int32, of each average
+    pair_errors: np.ndarray  # (B, P, 4, h, w) float32, negative before it is searched
 
 
 class Tables(NamedTuple):
@@ -58,7 +63,7 @@ class Tables(NamedTuple):
 
     pairs: np.ndarray  # (M, 2) int64: the references of each mode
     uses: np.ndarray  # (M + 1, R) bool: whether a mode uses a reference; the last row: undecided
-    split: np.ndarray  # (3, 2) float64
+    split: np.ndarray  # (4, 2) float64; zeros for blocks of 8
     mode: np.ndarray  # (4, M) float64
 
 
@@ -223,12 +228,14 @@ class KernelSearch:
     ) -> BlockDecisions:
         """Decisions from `coarse` vectors, the `last` frame's and `forced` levels and modes."""
         size = self.batch, self.references, self.rows, self.columns
-        field = np.zeros((*size, 2), np.int64)
+        field = np.zeros((*size, 2), np.int32)
         before = _last_to_end(last, field)
-        start = coarse.permute(0, 1, 3, 4, 2).long().contiguous().numpy()
-        found = tuple(self._empty(side // CELL) for side in SIDES)
+        start = coarse.permute(0, 1, 3, 4, 2).int().contiguous().numpy()
+        found = self._nothing_found()
         in_bands(
-            lambda first, end: search_rows(self.frames, found, start, before, first, end),
+            lambda first, end: search_rows(
+                self.frames, found.vectors, found.errors, start, before, first, end
+            ),
             self.batch * self.lines,
         )
         pairs = np.array(reference_pairs(self.references), np.int64)
@@ -238,13 +245,13 @@ class KernelSearch:
                 [[r in pair for r in range(self.references)] for pair in pairs]
                 + [[True] * self.references]
             ),
-            split=self.prices.split.double().numpy(),
+            split=np.pad(self.prices.split.double().numpy(), ((0, 1), (0, 0))),
             mode=self.prices.mode.double().numpy(),
         )
         level = np.zeros((self.batch, self.rows, self.columns), np.int8)
         mode = np.full((self.batch, self.rows, self.columns), -1, np.int8)
         forced_maps = self._forced(forced)
-        field[:] = found[2].vectors.repeat(2, 2).repeat(2, 3)
+        field[:] = found.vectors[:, :, 2, ::2, ::2].repeat(2, 2).repeat(2, 3)
         for _ in range(_PASSES):
             old = field.copy(), mode.copy()
             new = field, mode, level
@@ -261,15 +268,14 @@ class KernelSearch:
             vectors=vectors.reshape(self.batch, -1, self.rows, self.columns),
         )
 
-    def _empty(self, side: int) -> Found:
-        batch, references, rows, columns = self.batch, self.references, self.rows, self.columns
-        places = rows // side, columns // side
-        pairs = references * (references - 1) // 2
+    def _nothing_found(self) -> Found:
+        pyramid = len(SIDES), self.rows, self.columns
+        pairs = self.references * (self.references - 1) // 2
         return Found(
-            np.zeros((batch, references, *places, 2), np.int64),
-            np.zeros((batch, references, *places)),
-            np.zeros((batch, pairs, *places, 4), np.int64),
-            np.full((batch, pairs, *places), -1.0),
+            np.zeros((self.batch, self.references, *pyramid, 2), np.int32),
+            np.zeros((self.batch, self.references, *pyramid), np.float32),
+            np.zeros((self.batch, pairs, *pyramid, 4), np.int32),
+            np.full((self.batch, pairs, *pyramid), -1, np.float32),
         )
 
     def _forced(self, forced: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -280,10 +286,10 @@ class KernelSearch:
 
 
 def _last_to_end(last: Tensor | None, like: np.ndarray) -> np.ndarray:
-    """`(B, 2 R, h, w)` -> `(B, R, h, w, 2)` int64, zeros for None."""
+    """`(B, 2 R, h, w)` -> `(B, R, h, w, 2)` int32, zeros for None."""
     if last is None:
         return np.zeros_like(like)
-    return last.long().unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).contiguous().numpy()
+    return last.int().unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).contiguous().numpy()
 
 
 @njit(nogil=True, forceinline=True)
@@ -329,11 +335,11 @@ def _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, patch)
     return satd_of_two(mine, frames.width, moved, wide, fixed, stride, size)
 
 
-@njit(nogil=True, forceinline=True)
-def _add(candidates, count, frames, x, y):
+@njit(nogil=True)
+def _add(candidates, count, limit_x, limit_y, x, y):
     """Put a vector on the list, limited, unless it is there; how many are there then."""
-    x = min(max(x, -frames.limit_x), frames.limit_x)
-    y = min(max(y, -frames.limit_y), frames.limit_y)
+    x = min(max(x, -limit_x), limit_x)
+    y = min(max(y, -limit_y), limit_y)
     for n in range(count):
         if candidates[n, 0] == x and candidates[n, 1] == y:
             return count
@@ -396,53 +402,74 @@ def _vector_median(vectors, count):
 
 
 @njit(cache=True, nogil=True)
-def search_rows(frames, found, start, before, first, end):
-    """Fill `found` for rows `first .. end - 1` of 64x64 blocks, counted over the batch.
+def search_rows(frames, vectors, errors, start, before, first, end):
+    """Fill `vectors` and `errors` of `Found` for rows `first .. end - 1` of 64x64 blocks.
 
-    `start` holds vectors of 16x16 blocks from the full search, `before` the last frame's.
+    Rows are counted over the batch. `start` holds vectors of 16x16 blocks from the full search,
+    `before` the last frame's.
     """
     lines = (frames.height + 63) // 64
+    rows, columns = before.shape[2:4]
     patch = np.empty(64 * 64, np.uint8)
     candidates, around = np.empty((16, 2), np.int64), np.empty((4, 2), np.int64)
     for line in range(first, end):
         b, row = line // lines, line % lines
         for column in range((frames.width + 63) // 64):
             for r in range(len(frames.planes)):
-                for n in range(16):
-                    i, j = 4 * row + n // 4, 4 * column + n % 4
-                    if i < start.shape[2] and j < start.shape[3]:
-                        _search_16(
-                            frames, found[2], start, before, b, r, i, j, candidates, around, patch
+                for level in (2, 3, 1, 0):
+                    side, across = 8 >> level, 1 << level
+                    for n in range(across * across):
+                        i, j = across * row + n // across, across * column + n % across
+                        if (i + 1) * side > rows or (j + 1) * side > columns:
+                            continue
+                        if level == 2:
+                            tried, near_x, near_y = _candidates_16(
+                                frames, vectors, start, before, b, r, i, j, candidates, around
+                            )
+                        elif level == 3:
+                            tried, near_x, near_y = _candidates_8(
+                                frames, vectors, before, b, r, i, j, candidates
+                            )
+                        else:
+                            tried, near_x, near_y = _candidates_of_large(
+                                frames, vectors, level, b, r, i, j, candidates
+                            )
+                        size = 64 >> level
+                        top, left = size * i, size * j
+                        best = _best_candidate(
+                            frames, b, r, top, left, size, candidates, tried, near_x, near_y, patch
                         )
-                for n in range(64):
-                    i, j = 8 * row + n // 8, 8 * column + n % 8
-                    if i < before.shape[2] and j < before.shape[3]:
-                        _search_8(frames, found, before, b, r, i, j, candidates, patch)
-                for n in range(4):
-                    _search_large(
-                        frames,
-                        found,
-                        1,
-                        b,
-                        r,
-                        2 * row + n // 2,
-                        2 * column + n % 2,
-                        candidates,
-                        patch,
-                    )
-                _search_large(frames, found, 0, b, r, row, column, candidates, patch)
+                        for power in range(3, -1, -1):
+                            rounds = _ROUNDS[level, power]
+                            best = _refine(
+                                frames,
+                                b,
+                                r,
+                                top,
+                                left,
+                                size,
+                                best,
+                                near_x,
+                                near_y,
+                                1 << power,
+                                rounds,
+                                patch,
+                            )
+                        vectors[b, r, level, side * i, side * j, 0] = best[0]
+                        vectors[b, r, level, side * i, side * j, 1] = best[1]
+                        errors[b, r, level, side * i, side * j] = best[3]
 
 
 @njit(nogil=True)
-def _search_16(frames, found, start, before, b, r, i, j, candidates, around, patch):
-    vectors = found.vectors
+def _candidates_16(frames, vectors, start, before, b, r, i, j, candidates, around):
+    """From the full search, the blocks around, the last frame, and newer references."""
     rows, columns = start.shape[2:4]
     count = 0
     if j > 0:
-        around[count] = vectors[b, r, i, j - 1]
+        around[count] = vectors[b, r, 2, 2 * i, 2 * (j - 1)]
         count += 1
     if i > 0:
-        around[count] = vectors[b, r, i - 1, j] if i % 4 else start[b, r, i - 1, j]
+        around[count] = vectors[b, r, 2, 2 * (i - 1), 2 * j] if i % 4 else start[b, r, i - 1, j]
         count += 1
     if j + 1 < columns:
         around[count] = start[b, r, i, j + 1]
@@ -451,82 +478,64 @@ def _search_16(frames, found, start, before, b, r, i, j, candidates, around, pat
         around[count] = start[b, r, i + 1, j]
         count += 1
     near_x, near_y = _vector_median(around, count)
-    tried = _add(candidates, 0, frames, start[b, r, i, j, 0], start[b, r, i, j, 1])
-    tried = _add(candidates, tried, frames, 0, 0)
+    tried = _add(
+        candidates, 0, frames.limit_x, frames.limit_y, start[b, r, i, j, 0], start[b, r, i, j, 1]
+    )
+    tried = _add(candidates, tried, frames.limit_x, frames.limit_y, 0, 0)
     for n in range(count):
-        tried = _add(candidates, tried, frames, around[n, 0], around[n, 1])
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, around[n, 0], around[n, 1])
     last = before[b, r, 2 * i + 1, 2 * j + 1]
-    tried = _add(candidates, tried, frames, last[0], last[1])
+    tried = _add(candidates, tried, frames.limit_x, frames.limit_y, last[0], last[1])
     if r > 0:
-        newer = vectors[b, r - 1, i, j]
-        tried = _add(candidates, tried, frames, newer[0], newer[1])
-        tried = _add(candidates, tried, frames, newer[0] * (r + 1) // r, newer[1] * (r + 1) // r)
-    top, left = 16 * i, 16 * j
-    best = _best_candidate(frames, b, r, top, left, 16, candidates, tried, near_x, near_y, patch)
-    best = _refine(frames, b, r, top, left, 16, best, near_x, near_y, 8, 2, patch)
-    best = _refine(frames, b, r, top, left, 16, best, near_x, near_y, 4, 4, patch)
-    best = _refine(frames, b, r, top, left, 16, best, near_x, near_y, 2, 1, patch)
-    best = _refine(frames, b, r, top, left, 16, best, near_x, near_y, 1, 2, patch)
-    vectors[b, r, i, j, 0], vectors[b, r, i, j, 1] = best[0], best[1]
-    found.errors[b, r, i, j] = best[3]
+        newer = vectors[b, r - 1, 2, 2 * i, 2 * j]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, newer[0], newer[1])
+        x, y = newer[0] * (r + 1) // r, newer[1] * (r + 1) // r
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, x, y)
+    return tried, near_x, near_y
 
 
 @njit(nogil=True)
-def _search_8(frames, found, before, b, r, i, j, candidates, patch):
-    """From the vectors of the 16x16 block that it lies in and of those beside it."""
-    larger, vectors = found[2].vectors, found[3].vectors
-    parent = larger[b, r, i // 2, j // 2]
-    tried = _add(candidates, 0, frames, parent[0], parent[1])
-    beside = j // 2 + (1 if j % 2 else -1)
-    if 0 <= beside < larger.shape[3] and beside // 4 <= j // 8:
-        vector = larger[b, r, i // 2, beside]
-        tried = _add(candidates, tried, frames, vector[0], vector[1])
-    above = i // 2 + (1 if i % 2 else -1)
-    if 0 <= above < larger.shape[2] and above // 4 == i // 8:
-        vector = larger[b, r, above, j // 2]
-        tried = _add(candidates, tried, frames, vector[0], vector[1])
+def _candidates_8(frames, vectors, before, b, r, i, j, candidates):
+    """From the 16x16 block that it lies in, those beside it, and the last frame."""
+    rows, columns = before.shape[2:4]
+    top, left = i - i % 2, j - j % 2
+    near = vectors[b, r, 2, top, left]
+    near_x, near_y = near[0], near[1]
+    tried = _add(candidates, 0, frames.limit_x, frames.limit_y, near_x, near_y)
+    beside = left + (2 if j % 2 else -2)
+    if 0 <= beside < columns and beside // 8 <= j // 8:
+        vector = vectors[b, r, 2, top, beside]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, vector[0], vector[1])
+    above = top + (2 if i % 2 else -2)
+    if 0 <= above < rows and above // 8 == i // 8:
+        vector = vectors[b, r, 2, above, left]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, vector[0], vector[1])
     if j > 0:
-        tried = _add(
-            candidates, tried, frames, vectors[b, r, i, j - 1, 0], vectors[b, r, i, j - 1, 1]
-        )
+        vector = vectors[b, r, 3, i, j - 1]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, vector[0], vector[1])
     if i % 8:
-        tried = _add(
-            candidates, tried, frames, vectors[b, r, i - 1, j, 0], vectors[b, r, i - 1, j, 1]
-        )
+        vector = vectors[b, r, 3, i - 1, j]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, vector[0], vector[1])
     last = before[b, r, i, j]
-    tried = _add(candidates, tried, frames, last[0], last[1])
-    top, left, near_x, near_y = 8 * i, 8 * j, parent[0], parent[1]
-    best = _best_candidate(frames, b, r, top, left, 8, candidates, tried, near_x, near_y, patch)
-    best = _refine(frames, b, r, top, left, 8, best, near_x, near_y, 8, 1, patch)
-    best = _refine(frames, b, r, top, left, 8, best, near_x, near_y, 4, 2, patch)
-    best = _refine(frames, b, r, top, left, 8, best, near_x, near_y, 2, 1, patch)
-    best = _refine(frames, b, r, top, left, 8, best, near_x, near_y, 1, 1, patch)
-    vectors[b, r, i, j, 0], vectors[b, r, i, j, 1] = best[0], best[1]
-    found[3].errors[b, r, i, j] = best[3]
+    tried = _add(candidates, tried, frames.limit_x, frames.limit_y, last[0], last[1])
+    return tried, near_x, near_y
 
 
 @njit(nogil=True)
-def _search_large(frames, found, level, b, r, i, j, candidates, patch):
-    """From the vectors of the four blocks inside and of the one on the left."""
-    vectors, smaller = found[level].vectors, found[level + 1].vectors
-    if i >= vectors.shape[2] or j >= vectors.shape[3]:
-        return
-    tried = _add(candidates, 0, frames, 0, 0)
+def _candidates_of_large(frames, vectors, level, b, r, i, j, candidates):
+    """From the four blocks inside and the one on the left."""
+    side = 8 >> level
+    near_x, near_y = 0, 0
+    tried = _add(candidates, 0, frames.limit_x, frames.limit_y, 0, 0)
     for n in range(4):
-        vector = smaller[b, r, 2 * i + n // 2, 2 * j + n % 2]
-        tried = _add(candidates, tried, frames, vector[0], vector[1])
-    near_x, near_y = candidates[tried - 1, 0], candidates[tried - 1, 1]
+        y, x = side * i + (n // 2) * side // 2, side * j + (n % 2) * side // 2
+        near_x, near_y = vectors[b, r, level + 1, y, x, 0], vectors[b, r, level + 1, y, x, 1]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, near_x, near_y)
     if j > 0:
-        near_x, near_y = vectors[b, r, i, j - 1, 0], vectors[b, r, i, j - 1, 1]
-        tried = _add(candidates, tried, frames, near_x, near_y)
-    size = 64 >> level
-    top, left = size * i, size * j
-    best = _best_candidate(frames, b, r, top, left, size, candidates, tried, near_x, near_y, patch)
-    best = _refine(frames, b, r, top, left, size, best, near_x, near_y, 4, 1, patch)
-    best = _refine(frames, b, r, top, left, size, best, near_x, near_y, 2, 1, patch)
-    best = _refine(frames, b, r, top, left, size, best, near_x, near_y, 1, 1, patch)
-    vectors[b, r, i, j, 0], vectors[b, r, i, j, 1] = best[0], best[1]
-    found[level].errors[b, r, i, j] = best[3]
+        left = vectors[b, r, level, side * i, side * (j - 1)]
+        near_x, near_y = left[0], left[1]
+        tried = _add(candidates, tried, frames.limit_x, frames.limit_y, near_x, near_y)
+    return tried, near_x, near_y
 
 
 class Scratch(NamedTuple):
@@ -564,64 +573,34 @@ def decide_rows(frames, found, before, old, new, tables, forced, first, end):
     costs = np.zeros(4)  # of all that is decided inside the block at hand, by its level
     for line in range(first, end):
         b, row = line // lines, line % lines
+        price = frames.bit_price[b]
         for column in range((columns + 7) // 8):
-            costs[0] = 0
             for n in range(64):  # in order of the quadtree: bits of n are y x y x y x
-                i = 8 * row + (n >> 5 & 1) * 4 + (n >> 3 & 1) * 2 + (n >> 1 & 1)
-                j = 8 * column + (n >> 4 & 1) * 4 + (n >> 2 & 1) * 2 + (n & 1)
-                for level in range(1, 3):
-                    if n & ((64 >> 2 * level) - 1) == 0:
-                        costs[level] = 0
-                if i < rows and j < columns:
-                    cost = _evaluate(
-                        frames, found, before, old, new, tables, forced, b, 3, i, j, scratch
-                    )
-                    _write(new, scratch.chosen, b, 3, i, j)
-                    costs[2] += cost
-                for level in range(2, -1, -1):
-                    inside = (64 >> 2 * level) - 1
-                    if n & inside != inside:
-                        break
+                y = 8 * row + (n >> 5 & 1) * 4 + (n >> 3 & 1) * 2 + (n >> 1 & 1)
+                x = 8 * column + (n >> 4 & 1) * 4 + (n >> 2 & 1) * 2 + (n & 1)
+                for level in range(3, -1, -1):
+                    cells = 64 >> 2 * level
+                    if n & (cells - 1) != cells - 1:
+                        break  # not the last of this block
                     side = 8 >> level
-                    _join(
-                        frames,
-                        found,
-                        before,
-                        old,
-                        new,
-                        tables,
-                        forced,
-                        b,
-                        level,
-                        i // side,
-                        j // side,
-                        scratch,
-                        costs,
-                    )
+                    i, j = y // side, x // side
+                    if (i + 1) * side <= rows and (j + 1) * side <= columns:
+                        apart = costs[level] + price * tables.split[level, 1]
+                        whole = price * tables.split[level, 0] + _evaluate(
+                            frames, found, before, old, new, tables, forced, b, level, i, j, scratch
+                        )
+                        wanted = forced[0][b, side * i, side * j]
+                        if level == 3 or ((whole <= apart) if wanted < 0 else wanted <= level):
+                            _write(new, scratch.chosen, b, level, i, j)
+                            costs[level] = whole
+                        else:
+                            costs[level] = apart
+                    if level > 0:
+                        costs[level - 1] += costs[level]
+                    costs[level] = 0
 
 
-@njit(nogil=True)
-def _join(frames, found, before, old, new, tables, forced, b, level, i, j, scratch, costs):
-    """Make one block of what was decided inside block (i, j) of `level`, if that costs less.
-
-    What the block costs then is added to `costs` of the level above.
-    """
-    if i < found[level].errors.shape[2] and j < found[level].errors.shape[3]:
-        price, side = frames.bit_price[b], 8 >> level
-        apart = costs[level] + price * tables.split[level, 1]
-        whole = price * tables.split[level, 0]
-        whole += _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, scratch)
-        wanted = forced[0][b, side * i, side * j]
-        if (whole <= apart) if wanted < 0 else wanted <= level:
-            _write(new, scratch.chosen, b, level, i, j)
-            costs[level] = whole
-        else:
-            costs[level] = apart
-    if level > 0:
-        costs[level - 1] += costs[level]
-
-
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _write(new, chosen, b, level, i, j):
     field, mode, levels = new
     side = 8 >> level
@@ -634,7 +613,7 @@ def _write(new, chosen, b, level, i, j):
                 field[b, r, y, x, 1] = chosen[2 + 2 * r]
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _neighbours(old, new, tables, b, r, level, i, j, around):
     """Fill `around` with the vectors of the neighbours that use `r`; how many do."""
     rows, columns = new[1].shape[1:]
@@ -656,7 +635,7 @@ def _neighbours(old, new, tables, b, r, level, i, j, around):
     return count
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, scratch):
     """The least cost of block (i, j) of `level` as a whole; mode and vectors in `scratch.chosen`."""
     vectors, errors, chosen = scratch.vectors, scratch.errors, scratch.chosen
@@ -688,25 +667,46 @@ def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, s
     return best
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, scratch):
     """The cost of a block predicted from `r`, without its mode; the best vector in `scratch`."""
     near, candidates = scratch.near, scratch.candidates
     size, side, price = 64 >> level, 8 >> level, frames.bit_price[b]
     count = _neighbours(old, new, tables, b, r, level, i, j, scratch.around)
     near[r, 0], near[r, 1] = _vector_median(scratch.around, count)
-    known = found[level].vectors[b, r, i, j]
-    error = found[level].errors[b, r, i, j]
+    known = found.vectors[b, r, level, side * i, side * j]
+    error = found.errors[b, r, level, side * i, side * j]
     best = error + price * _bits(frames, known[0], known[1], near[r, 0], near[r, 1])
-    tried = _add(candidates, 0, frames, known[0], known[1])
-    tried = _add(candidates, tried, frames, near[r, 0], near[r, 1])
+    tried = _add(candidates, 0, frames.limit_x, frames.limit_y, known[0], known[1])
+    tried = _add(candidates, tried, frames.limit_x, frames.limit_y, near[r, 0], near[r, 1])
     for n in range(count):
-        tried = _add(candidates, tried, frames, scratch.around[n, 0], scratch.around[n, 1])
-    tried = _add(candidates, tried, frames, 0, 0)
+        tried = _add(
+            candidates,
+            tried,
+            frames.limit_x,
+            frames.limit_y,
+            scratch.around[n, 0],
+            scratch.around[n, 1],
+        )
+    tried = _add(candidates, tried, frames.limit_x, frames.limit_y, 0, 0)
     y, x = side * i + side // 2, side * j + side // 2
-    tried = _add(candidates, tried, frames, before[b, r, y, x, 0], before[b, r, y, x, 1])
+    tried = _add(
+        candidates,
+        tried,
+        frames.limit_x,
+        frames.limit_y,
+        before[b, r, y, x, 0],
+        before[b, r, y, x, 1],
+    )
     if tables.uses[old[1][b, y, x], r]:
-        tried = _add(candidates, tried, frames, old[0][b, r, y, x, 0], old[0][b, r, y, x, 1])
+        tried = _add(
+            candidates,
+            tried,
+            frames.limit_x,
+            frames.limit_y,
+            old[0][b, r, y, x, 0],
+            old[0][b, r, y, x, 1],
+        )
     scratch.vectors[r, 0], scratch.vectors[r, 1] = known[0], known[1]
     patch = scratch.patches[0]
     if tried > 1:
@@ -730,20 +730,21 @@ def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, 
     return best
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
     """The cost of a block as an average of two, without its mode; its vectors in `scratch.pair`."""
     near, vectors, errors, pair = scratch.near, scratch.vectors, scratch.errors, scratch.pair
     r, s = tables.pairs[mode]
     size, price = 64 >> level, frames.bit_price[b]
     top, left = size * i, size * j
-    known = found[level].pairs[b, mode - len(errors), i, j]
-    known_errors = found[level].pair_errors[b, mode - len(errors)]
+    y, x, p = (8 >> level) * i, (8 >> level) * j, mode - len(errors)
+    known = found.pairs[b, p, level, y, x]
+    known_error = found.pair_errors[b, p, level, y, x]
     best = np.inf
-    if known_errors[i, j] >= 0:
+    if known_error >= 0:
         rate = _bits(frames, known[0], known[1], near[r, 0], near[r, 1])
         rate += _bits(frames, known[2], known[3], near[s, 0], near[s, 1])
-        best = known_errors[i, j] + price * rate
+        best = known_error + price * rate
         pair[:] = known
     for choice in range(4):
         first = vectors[r] if choice & 1 == 0 else near[r]
@@ -761,7 +762,7 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
         if error < best:
             best = error
             pair[0], pair[1], pair[2], pair[3] = first[0], first[1], second[0], second[1]
-    if known_errors[i, j] < 0:
+    if known_error < 0:
         for turn in range(2):
             moving = int(errors[r] > errors[s]) ^ turn ^ 1  # the worse one first
             best = _refine_pair(
@@ -770,11 +771,11 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
         rate = _bits(frames, pair[0], pair[1], near[r, 0], near[r, 1])
         rate += _bits(frames, pair[2], pair[3], near[s, 0], near[s, 1])
         known[:] = pair
-        known_errors[i, j] = max(best - price * rate, 0.0)
+        found.pair_errors[b, p, level, y, x] = max(best - price * rate, 0.0)
     return best
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
     """Move one vector of `scratch.pair` in small steps, the other kept; the cost after it."""
     pair, near, price = scratch.pair, scratch.near, frames.bit_price[b]
