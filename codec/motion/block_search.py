@@ -1,0 +1,168 @@
+"""Block motion estimation at the encoder: a quadtree of blocks, each with one or two references.
+
+Blocks of 64, 32, 16 or 8 pixels are predicted from one reference or the average of two, by integer
+quarter-pixel vectors, chosen by J = SATD + price of a bit * bits. No gradients pass.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.errors import CodecError
+from codec.motion.block_cost import decision_cost
+from codec.motion.block_decisions import (
+    CELL,
+    BlockDecisions,
+    BlockPrices,
+    PhasePlanes,
+    bits_by_difference,
+    levels,
+    reference_pairs,
+    vector_limits,
+)
+from codec.motion.block_search_numba import KernelSearch, full_search, interpolate
+
+__all__ = [
+    "BlockDecisions",
+    "BlockPrices",
+    "PhasePlanes",
+    "decision_cost",
+    "phase_planes",
+    "reference_pairs",
+    "search_blocks",
+]
+
+_COARSE = 4  # the full search runs at a quarter of the size
+
+
+@torch.no_grad()
+def phase_planes(luma: Tensor, filters: Tensor) -> PhasePlanes:
+    """Interpolate luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
+    luma = luma.float().nan_to_num().clamp(-0.5, 0.5)
+    return PhasePlanes(levels=interpolate(luma, filters), coarse=coarse_levels(luma))
+
+
+@torch.no_grad()
+def search_blocks(
+    current: Tensor,
+    references: Sequence[Tensor],
+    *,
+    bit_price: Tensor,
+    prices: BlockPrices,
+    filters: Tensor,
+    last: Tensor | None = None,
+    reach: int = 64,
+    random: Tensor | None = None,
+    planes: Sequence[PhasePlanes] | None = None,
+) -> BlockDecisions:
+    """Split the frame in blocks and find where in the references each comes from.
+
+    Blocks of 64 or 32 that cross the frame's border are split, at no price. On the CPU the result
+    does not depend on the number of threads.
+
+    Args:
+        current: `(B, 1, H, W)` float32 luma in -0.5..0.5, H and W multiples of 16.
+        references: R of the same shape, newest first.
+        bit_price: `(B,)` cost of a bit in SATD of levels 0..255: the root of 1 / lambda.
+        prices: bits of the side information.
+        filters: `(4, 8)` float32 interpolation filters by quarter-pixel phase, row 0 the identity;
+            tap k applies to pixel (whole + k - 3), borders repeated.
+        last: `(B, 2 R, h, w)` int16, the last frame's vectors, as candidates.
+        reach: largest displacement in whole pixels of the full search; later steps may add 16.
+        random: `(B, 1, H / 64, W / 64)` bool (rounded up), blocks whose splits and modes are drawn
+            from torch's generator of the device instead (their vectors are searched all the same).
+        planes: of each reference, from `phase_planes`; made here if not given.
+
+    Returns:
+        Decisions over cells of 8x8, h = H / 8 and w = W / 8.
+
+    Raises:
+        CodecError: sizes disagree, or are not multiples of 16.
+
+    Source: Sullivan et al., *Overview of the HEVC standard*, 2012 (quadtree, bi-prediction), and
+    its model's search (HM); predictive search after Tourapis, *Enhanced predictive zonal search*.
+    """
+    _check(current, references, bit_price, prices, filters)
+    planes = planes or [phase_planes(reference, filters) for reference in references]
+    search = KernelSearch(
+        levels(current),
+        [plane.levels for plane in planes],
+        bit_price=bit_price,
+        prices=prices,
+        limits=vector_limits(current, reach),
+    )
+    coarse = _full_search(current, planes, bit_price, prices, reach)
+    height, width = current.shape[-2:]
+    forced = None if random is None else _draw(random, height, width, prices.mode.shape[1])
+    return search.decide(coarse, last, forced)
+
+
+def _full_search(
+    current: Tensor,
+    planes: Sequence[PhasePlanes],
+    bit_price: Tensor,
+    prices: BlockPrices,
+    reach: int,
+) -> Tensor:
+    """The best of all vectors to `reach` for each 16x16, at quarter resolution.
+
+    Returns:
+        `(B, R, 2, H / 16, W / 16)` int16 quarter pixels, multiples of 16.
+    """
+    steps = reach // _COARSE
+    side = torch.arange(-steps, steps, device=current.device)
+    bits = bits_by_difference(prices, 4 * _COARSE * steps)[4 * _COARSE * side.abs()]
+    rates = bit_price.view(-1, 1, 1) * (bits[:, None] + bits) / _COARSE**2
+    mine = coarse_levels(current)
+    found = [full_search(mine, plane.coarse, rates) for plane in planes]
+    return (torch.stack(found, 1) * (4 * _COARSE)).to(torch.int16)
+
+
+def coarse_levels(luma: Tensor) -> Tensor:
+    """Luma in -0.5..0.5 at quarter resolution, as uint8."""
+    return levels(F.avg_pool2d(luma, _COARSE))
+
+
+def _draw(random: Tensor, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:
+    """Levels and modes for the blocks of `random`.
+
+    Returns:
+        `(B, 1, h, w)` int8 levels, -1 where nothing is forced, a consistent quadtree but for the
+        border; `(B, 1, h, w)` int8 modes, of which a block takes the one at its upper left.
+    """
+    cells = random.shape[0], 1, 8 * random.shape[2], 8 * random.shape[3]
+    level = torch.zeros(cells, dtype=torch.int8, device=random.device)
+    for depth, side in enumerate((8, 4, 2)):
+        shape = cells[0], 1, cells[2] // side, cells[3] // side
+        split = torch.rand(shape, device=random.device) < (0.75 if depth == 0 else 0.5)
+        split = split.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        level += ((level == depth) & split).to(torch.int8)
+    chosen = random.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    level = torch.where(chosen, level, -1)
+    mode = torch.randint(modes, cells, dtype=torch.int8, device=random.device)
+    h, w = height // CELL, width // CELL
+    return level[..., :h, :w].contiguous(), mode[..., :h, :w].contiguous()
+
+
+def _check(
+    current: Tensor,
+    references: Sequence[Tensor],
+    bit_price: Tensor,
+    prices: BlockPrices,
+    filters: Tensor,
+) -> None:
+    shapes = {tuple(luma.shape) for luma in (current, *references)}
+    if len(shapes) != 1 or current.shape[1] != 1 or not references:
+        raise CodecError(f"search_blocks: shapes {shapes}; give luma (B, 1, H, W) of one size")
+    if current.shape[2] % 16 or current.shape[3] % 16:
+        size = f"{current.shape[3]}x{current.shape[2]}"
+        raise CodecError(f"search_blocks: {size} is not in whole blocks of 16; pad the frames")
+    if bit_price.shape != current.shape[:1] or filters.shape != (4, 8):
+        given = f"bit_price {tuple(bit_price.shape)}, filters {tuple(filters.shape)}"
+        raise CodecError(f"search_blocks: {given}; give ({current.shape[0]},) and (4, 8)")
+    modes = len(reference_pairs(len(references)))
+    if prices.split.shape != (3, 2) or prices.mode.shape != (4, modes) or not len(prices.vector):
+        given = f"split {tuple(prices.split.shape)}, mode {tuple(prices.mode.shape)}"
+        raise CodecError(f"search_blocks: prices of {given}; give (3, 2), (4, {modes}) and vectors")
