@@ -54,6 +54,14 @@ class BinaryModel(SymbolModel):
         return binary_tables()
 
 
+def class_bits(classes: Tensor, log_odds: Tensor) -> Tensor:
+    """Bits of `classes` `(B, 1, h, w)` as `code_classes` codes them; the same shape."""
+    numbers = torch.arange(log_odds.shape[1], device=classes.device).view(1, -1, 1, 1)
+    wrong = torch.where(classes == numbers, -log_odds, log_odds)
+    asked = numbers <= classes
+    return (F.softplus(wrong) * asked).sum(1, keepdim=True) / math.log(2)
+
+
 @lru_cache(maxsize=1)
 def binary_tables() -> CdfTables:
     """A row for each log-odds of the ladder; the same integers on every machine, as they follow from constants alone."""

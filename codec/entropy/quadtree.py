@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
-from codec.entropy.decisions import BinaryModel, code_classes
+from codec.entropy.decisions import BinaryModel, class_bits, code_classes
 from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
 from codec.entropy.hyper import LEVELS_PER_UNIT
 from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.prices import VECTOR_STEPS, PriceTables
 from codec.entropy.quadtree_kernels import look_around
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
@@ -102,6 +103,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         references: that a block may choose from, 1 to 4.
         width: of the network.
 
+    Attributes:
+        prices: what its symbols cost, for decisions at the encoder.
+
     Source: the quadtree and the modes are HEVC's (Sullivan et al., *Overview of the HEVC standard*, 2012); the order of coding is
     after He et al., *Checkerboard context model*, CVPR 2021; the vector median after Astola et al., *Vector median filters*, 1990.
 
@@ -117,6 +121,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             raise CodecError(f"references: {references} given; expected 1 to {MOST_REFERENCES}")
         self.channels, self.references = 2 + 2 * references, references
         self.modes = prediction_modes(self.references)
+        self.prices = PriceTables(len(self.modes))
         inputs = 8 * self.references + 4 + 2 * len(self.modes) + len(CELLS) + 4
         self.context = BlockContext(inputs, width, len(self.modes) - 1 + 2 * self.references)
         with torch.no_grad():
@@ -189,10 +194,10 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             means, inputs = self._look_around(state, last, level, second)
             said = self.context(inputs, quality, level).float()
             if not second:
-                split = self._code_split(component, wanted, state, said, level, size, channel)
+                split = self._code_split(component, wanted, state, said, level, size, quality, channel)
                 leaf = state.exists & ~split
             here = ~even if second else even
-            state = self._code_leaves(component, wanted, state, means, said, leaf & here, here, channel, distances)
+            state = self._code_leaves(component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances)
         return state, split, leaf
 
     def _code_split(
@@ -203,6 +208,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         said: Tensor,
         level: int,
         size: tuple[int, int],
+        quality: Tensor,
         channel: Channel,
     ) -> Tensor:
         if CELLS[level] == 1:
@@ -210,7 +216,10 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         inside = _inside(size, CELLS[level], said.device)
         split = None if wanted is None else (wanted[:, :1] > level).float()
         model = BinaryModel(said[:, :1] / SIXTEENTHS, state.exists & inside)
-        return (channel.symbols(f"{component}.split", split, model) > 0.5) | (state.exists & ~inside)
+        symbols = channel.symbols(f"{component}.split", split, model)
+        if self.training:
+            self.prices.note("split", 2 * level + symbols, model.bits(symbols), model.present, quality)
+        return (symbols > 0.5) | (state.exists & ~inside)
 
     def _code_leaves(
         self,
@@ -221,6 +230,8 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         said: Tensor,
         present: Tensor,
         here: Tensor,
+        level: int,
+        quality: Tensor,
         channel: Channel,
         distances: tuple[int, ...],
     ) -> BlockKnowledge:
@@ -230,6 +241,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         mode, vectors = (None, None) if wanted is None else (wanted[:, 1:2].long(), wanted[:, 2:])
         if len(distances) > 1:
             mode = code_classes(f"{component}.mode", mode, odds / SIXTEENTHS, present, channel)
+            if self.training:
+                bits = class_bits(mode, odds / SIXTEENTHS)
+                self.prices.note("mode", len(self.modes) * level + mode, bits, present, quality)
         else:
             mode = torch.zeros_like(present, dtype=torch.int64)
         used = used_references(mode, self.references)
@@ -237,6 +251,10 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         coded = (used & present).repeat_interleave(2, 1)
         model = LaplaceModel(means.float(), index, present=coded, integer=True)
         vectors = channel.symbols(f"{component}.vector", vectors, model).round().int()
+        if self.training:
+            missed = (vectors - means).abs()
+            entry = missed.clamp(max=VECTOR_STEPS - 1)
+            self.prices.note("vector", entry, model.bits(entry.float()), coded, quality)
         vectors = torch.where(present, _completed(vectors, used, distances), means)
         return replace(
             state,

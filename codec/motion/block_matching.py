@@ -78,32 +78,31 @@ class BlockMatching(MotionNetwork):
             frame[:, :1].float().contiguous(),
             [reference.frame[:, :1].float().contiguous() for reference in available],
             bit_price=self.lambdas.at(quality).rsqrt(),
-            prices=self.prices(len(available), frame.device),
+            prices=self.prices(quality, len(available)),
             filters=self.filters,
             last=None if last is None else last[:, 2 : 2 + 2 * len(available)].to(torch.int16),
             reach=self.reach,
         )
         return self.as_maps(decisions, len(available))
 
-    def prices(self, available: int, device: torch.device) -> BlockPrices:
-        """What side information is expected to cost, in bits."""
-        modes = len(prediction_modes(available))
-        single, mixed = torch.full((available,), 2.0), torch.full((modes - available,), 2.5)
-        mode = torch.cat([single, mixed])
-        mode[0] = 0.7 if modes > 1 else 0.0
-        steps = torch.arange(1, 64).float()
-        vector = torch.cat([torch.tensor([0.4]), 2.5 + 2 * steps.log2()])
+    def prices(self, quality: Tensor, available: int) -> BlockPrices:
+        """What side information is expected to cost at `quality` `(B,)`, of decisions between so many references."""
+        tables = self.entropy.prices.at(quality)
+        mode = tables["mode"][..., self._modes(available)]
         return BlockPrices(
-            split=torch.tensor([[1.0, 1.0]] * 3).to(device), mode=mode.expand(4, -1).to(device), vector=vector.to(device)
+            split=tables["split"], mode=mode if available > 1 else torch.zeros_like(mode), vector=tables["vector"]
         )
+
+    def _modes(self, available: int) -> Tensor:
+        """The class, among all, of each mode of so many references."""
+        ours = prediction_modes(self.references)
+        return torch.tensor([ours.index(used) for used in prediction_modes(available)], device=self.filters.device)
 
     def as_maps(self, decisions: BlockDecisions, available: int) -> Tensor:
         """Decisions over the references that there are, as maps of all that there may be."""
-        ours, theirs = prediction_modes(self.references), prediction_modes(available)
-        numbers = torch.tensor([ours.index(used) for used in theirs], device=decisions.mode.device)
         vectors = decisions.vectors.float()
         missing = vectors.new_zeros(len(vectors), 2 * (self.references - available), *vectors.shape[-2:])
-        return torch.cat([decisions.level.float(), numbers[decisions.mode.long()].float(), vectors, missing], 1)
+        return torch.cat([decisions.level.float(), self._modes(available)[decisions.mode.long()].float(), vectors, missing], 1)
 
     def warp(self, maps: Tensor, references: tuple[Reference, ...]) -> tuple[Tensor, Tensor]:
         """Pixels `(B, 3, H, W)` and features `(B, F, H / 8, W / 8)` of `references`, moved and mixed as the maps say."""

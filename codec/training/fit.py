@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec.entropy.exact import freeze_exact
+from codec.entropy.prices import update_prices
 from codec.errors import CodecError
 from codec.training.boundary import START, drop_stage_if_worse, stage_line
 from codec.training.crops import check_crops
@@ -66,6 +67,7 @@ def fit(
 def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: bool) -> None:
     module.begin_stage(index)
     if new:
+        update_prices(module.codec)  # what stages before noted
         keep.begin_stage()
         module.before = {}
         if not index and module.stage.rollback is not None:
