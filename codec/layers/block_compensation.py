@@ -328,7 +328,8 @@ def _check_fit(
 ) -> None:
     """Raise a CodecError unless references, vectors and weights fit each other and `block`."""
     shapes = [tuple(reference.shape) for reference in references]
-    if not shapes or len(shapes[0]) != 4 or 0 in shapes[0] or len(set(shapes)) != 1:
+    alike = all(shape == shapes[0] for shape in shapes)
+    if not shapes or len(shapes[0]) != 4 or 0 in shapes[0] or not alike:
         raise CodecError(f"{name}: references {shapes} given; give one or more of one (B, C, H, W)")
     batch, _, height, width = shapes[0]
     if block < 1 or height % block or width % block:

@@ -11,6 +11,6 @@ def by_kernel(*tensors: Tensor) -> bool:
 
 
 def on_cpu(*tensors: Tensor) -> bool:
-    """Whether these are on the CPU and nothing is traced: enough for a kernel that has a backward of its own."""
+    """Whether these are on the CPU and nothing is traced: enough for a kernel with a backward."""
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
     return all(tensor.device.type == "cpu" for tensor in tensors) and not traced

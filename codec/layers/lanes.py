@@ -3,7 +3,8 @@
 Numba leaves short loops of fixed length scalar. These functions are such loops over the length of
 `lanes`, a tuple that is only looked at for its length, written as LLVM vectors. Each lane goes
 through the same operations in the same order, whatever surrounds it. Addresses come from
-`address_of`, in bytes; `step` counts float32. Nothing is checked.
+`address_of`, in bytes; `step` counts float32. Nothing is checked. Kernels that numba has cached do
+not notice a change of this file.
 """
 
 from numba import types

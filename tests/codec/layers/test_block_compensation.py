@@ -238,6 +238,19 @@ def test_on_a_gpu_nothing_waits(
             assert all(each.grad is not None for each in [*references, *features, filters])
 
 
+def test_a_traced_graph_computes_the_same():
+    """Catches kernels called while tracing, whose answer would be a constant in the graph."""
+    given = case(8) | {"filters": luma_filters()}
+
+    def predicted(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
+        return compensate(**given | {"references": [first, second], "vectors": vectors})
+
+    inputs = *given["references"], given["vectors"]
+    graph = torch.jit.trace(predicted, inputs, check_trace=False)
+    others = inputs[1], inputs[0], inputs[2] + 3
+    torch.testing.assert_close(graph(*others), predicted(*others), atol=2e-6, rtol=0)
+
+
 def feature_case(layout: torch.memory_format, kind: torch.dtype = torch.float32) -> dict:
     given = case(1, channels=24)
     references = [reference.to(kind) for reference in given["references"]]
