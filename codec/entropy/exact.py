@@ -10,6 +10,7 @@ divisions are powers of two here.
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,7 @@ class ExactConv(Exact, nn.Conv2d):
             for parameter in self.parameters():
                 nn.init.zeros_(parameter)
         self.frozen = False
+        self._kept: tuple[Any, Tensor, Tensor | None] | None = None  # rounded, and of which state of the weights
 
     def forward(self, values: Tensor) -> Tensor:
         """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers."""
@@ -102,9 +104,18 @@ class ExactConv(Exact, nn.Conv2d):
         """Weight and bias as they are computed with."""
         if self.frozen:
             return self.weight, self.bias
-        grid = weight_grid(self.weight.detach())
-        bias = None if self.bias is None else _Round.apply(self.bias * (_FINEST * SIXTEENTHS)) / (_FINEST * SIXTEENTHS)
-        return _Round.apply(self.weight * grid) / grid, bias
+        parameters = [value for value in (self.weight, self.bias) if value is not None]
+        state = [None if value.is_inference() else (value.data_ptr(), value._version) for value in parameters]
+        if self._kept is None or None in state or self._kept[0] != state:  # rounded once an update, not once a frame
+            self._kept = state, *self._round()
+        weight, bias = self._kept[1:]
+        return _Straight.apply(self.weight, weight), None if bias is None else _Straight.apply(self.bias, bias)
+
+    @torch.no_grad()
+    def _round(self) -> tuple[Tensor, Tensor | None]:
+        grid = weight_grid(self.weight)
+        unit = _FINEST * SIXTEENTHS
+        return (self.weight * grid).round() / grid, None if self.bias is None else (self.bias * unit).round() / unit
 
     def freeze(self, name: str) -> None:
         """Keep the rounded weights, once they are known to be safe; `name` is the layer's in errors.
@@ -203,6 +214,18 @@ def freeze_exact(codec: nn.Module) -> None:
 def _root(values: Tensor) -> Tensor:
     """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is finite."""
     return torch.where(values < 1, values, values.clamp(min=1).sqrt()) if values.requires_grad else values.sqrt()
+
+
+class _Straight(torch.autograd.Function):
+    """Rounded values for those that they were made of; gradients pass unchanged."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.view_as(rounded)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
 class _Round(torch.autograd.Function):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +16,7 @@ from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, class_bits, code_classes
 from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
 from codec.entropy.hyper import LEVELS_PER_UNIT
-from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
+from codec.entropy.laplace import LOG_STEP, SMALLEST_SCALE, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import VECTOR_STEPS, PriceTables
 from codec.entropy.quadtree_kernels import look_around
@@ -27,7 +29,7 @@ CELL = 8  # pixels: the smallest block, and the grid of the maps
 CELLS = (8, 4, 2, 1)  # cells a side of blocks of 64, 32, 16 and 8 pixels
 _NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # (x, y)
 _KNOWN, _TEMPORAL = 3, 2  # how much a neighbour that is coded already, and the last frame, count beside a guess
-_START_SCALE = 1.5  # quarter pixels
+_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # 1.5 quarter pixels, as heads say it
 
 
 def prediction_modes(references: int) -> list[tuple[int, ...]]:
@@ -37,9 +39,16 @@ def prediction_modes(references: int) -> list[tuple[int, ...]]:
 
 def used_references(mode: Tensor, references: int) -> Tensor:
     """`(B, 1, h, w)` classes of `prediction_modes` -> `(B, R, h, w)` bool: which references a block uses."""
+    return _uses(references, mode.device)[mode[:, 0]].permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # training may use it after decoding did
+def _uses(references: int, device: torch.device) -> Tensor:
+    """`(M + 1, R)` bool: whether a mode uses a reference; the last row is that of mode -1."""
     modes = prediction_modes(references)
-    columns = [torch.stack([mode == k for k, used in enumerate(modes) if r in used]).any(0) for r in range(references)]
-    return torch.cat(columns, 1)
+    rows = [[r in used for r in range(references)] for used in [*modes, ()]]
+    return torch.tensor(rows, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +134,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         inputs = 8 * self.references + 4 + 2 * len(self.modes) + len(CELLS) + 4
         self.context = BlockContext(inputs, width, len(self.modes) - 1 + 2 * self.references)
         with torch.no_grad():
-            start = float(scale_index_of(torch.tensor(_START_SCALE))) / LEVELS_PER_UNIT
             for head in self.context.heads:
-                head.bias[-2 * self.references :] = start
-                head.bias[1 : 2] = 1.0  # the newest reference
+                head.bias[-2 * self.references :] = _START_SCALE
+                head.bias[1:2] = 1.0  # the newest reference
 
     def transmit(
         self,

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
+from codec.entropy.decisions import LEVELS, BinaryModel, binary_tables, class_bits, code_classes
+
+
+def decisions(classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Classes `(1, 1, 12, 20)`, log-odds of them, and where there is one."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, 1, 12, 20)
+    log_odds = 3 * torch.randn(1, classes - 1, 12, 20, generator=generator)
+    return torch.randint(0, classes, shape, generator=generator), log_odds, torch.rand(shape, generator=generator) > 0.3
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_classes_are_read_as_written(classes: int):
+    """Catches a mask that follows from what the reader does not have yet, and symbols where there are none."""
+    wanted, log_odds, present = decisions(classes)
+    writer = WriteChannel()
+    sent = code_classes("mode", wanted, log_odds, present, writer)
+    reader = ReadChannel(writer.finish_frame())
+    assert torch.equal(code_classes("mode", None, log_odds, present, reader), sent)
+    reader.finish_frame()
+    assert torch.equal(sent, torch.where(present, wanted, 0))
+
+
+def test_estimates_are_what_the_coder_spends():
+    """Catches noise on decisions, bits of absent symbols, and log-odds with the wrong sign."""
+    wanted, log_odds, present = decisions(4)
+    writer, hard, soft = WriteChannel(), EstimateChannel(hard=True), EstimateChannel()
+    for channel in (writer, hard, soft):
+        code_classes("mode", wanted, log_odds, present, channel)
+    spent = 8 * len(writer.finish_frame())
+    assert spent == pytest.approx(float(hard.bits["mode"]), abs=40)
+    assert float(soft.bits["mode"]) == pytest.approx(float(hard.bits["mode"]), rel=0.02)
+    by_class = torch.where(present, class_bits(wanted, log_odds), 0).sum()
+    assert float(by_class) == pytest.approx(float(soft.bits["mode"]), rel=1e-5)
+
+
+def test_what_is_absent_passes_no_gradient():
+    """Catches a network that learns from places where nothing is coded."""
+    wanted, log_odds, present = decisions(2)
+    log_odds.requires_grad_(True)
+    channel = EstimateChannel()
+    code_classes("mode", wanted, log_odds, present, channel)
+    channel.bits["mode"].sum().backward()
+    assert not log_odds.grad[~present].any() and log_odds.grad[present].all()
+
+
+def test_sure_decisions_cost_next_to_nothing():
+    """Catches a ladder too short for content that stands still: thousands of blocks that all do the same."""
+    model = BinaryModel(torch.full((1, 1, 64, 64), -20.0))
+    assert float(model.tables.bits_of(torch.zeros(1, 1, 64, 64), model.rows).sum()) < 3
+    assert len(binary_tables().offsets) == LEVELS
