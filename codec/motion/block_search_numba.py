@@ -28,8 +28,10 @@ from codec.motion.block_decisions import (
 from codec.motion.block_errors import LANES, SAD_SCALE, best_sads, byte_at, satd, satd_of_two
 
 _TAPS = 8
-_PASSES = 2
+_CLEARLY = 1.05  # by how much a choice must win not to be looked at again
+_HOPEFUL = 1.08  # by how much an average may cost more than one reference before it is refined
 # rounds of refinement by level (64, 32, 16, 8), with steps of 1, 2, 4 and 8 quarter pixels
+_DX, _DY = np.array([-1, 1, 0, 0, 0]), np.array([0, 0, -1, 1, 0])
 _ROUNDS = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
 
 
@@ -252,12 +254,23 @@ class KernelSearch:
         mode = np.full((self.batch, self.rows, self.columns), -1, np.int8)
         forced_maps = self._forced(forced)
         field[:] = found.vectors[:, :, 2, ::2, ::2].repeat(2, 2).repeat(2, 3)
-        for _ in range(_PASSES):
+        new = field, mode, level
+        known = np.full((self.batch, len(SIDES), self.rows, self.columns, 2), np.inf)
+        for again in (False, True):
             old = field.copy(), mode.copy()
-            new = field, mode, level
             in_bands(
-                lambda first, end, old=old, new=new: decide_rows(
-                    self.frames, found, before, old, new, tables, forced_maps, first, end
+                lambda first, end, old=old, again=again: decide_rows(
+                    self.frames,
+                    found,
+                    before,
+                    old,
+                    new,
+                    known,
+                    again,
+                    tables,
+                    forced_maps,
+                    first,
+                    end,
                 ),
                 self.batch * self.lines,
             )
@@ -364,27 +377,35 @@ def _best_candidate(frames, b, r, top, left, size, candidates, count, near_x, ne
 
 @njit(nogil=True)
 def _refine(frames, b, r, top, left, size, start, near_x, near_y, step, rounds, patch):
-    """Move (x, y, cost, error) to the best of its eight neighbours, at most `rounds` times."""
+    """Move (x, y, cost, error) to the best of its neighbours, at most `rounds` times.
+
+    The neighbours are four, and the one between the better of each two.
+    """
     price = frames.bit_price[b]
     best_x, best_y, best, least = start
-    from_x, from_y = best_x, best_y  # where the last round began: not tried again
     for _ in range(rounds):
         middle_x, middle_y = best_x, best_y
-        for n in range(9):
-            x, y = middle_x + (n % 3 - 1) * step, middle_y + (n // 3 - 1) * step
-            if n == 4 or abs(x) > frames.limit_x or abs(y) > frames.limit_y:
-                continue
-            moved = middle_x != from_x or middle_y != from_y
-            if moved and abs(x - from_x) <= step and abs(y - from_y) <= step:
-                continue
-            rate = price * _bits(frames, x, y, near_x, near_y)
-            if rate < best:
-                error = _error(frames, b, r, top, left, size, x, y, patch)
-                if error + rate < best:
-                    best_x, best_y, best, least = x, y, error + rate, error
+        towards_x, towards_y, lower = 0, 0, np.inf
+        for n in range(5):
+            dx, dy = _DX[n] * step, _DY[n] * step
+            if n == 4:
+                dx, dy = towards_x, towards_y
+            x, y, cost = middle_x + dx, middle_y + dy, np.inf
+            if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
+                cost = price * _bits(frames, x, y, near_x, near_y)
+                if cost < best or n < 4:
+                    error = _error(frames, b, r, top, left, size, x, y, patch)
+                    cost += error
+                    if cost < best:
+                        best_x, best_y, best, least = x, y, cost, error
+            if n == 0 or n == 2:
+                lower = cost
+            elif n == 1:
+                towards_x = dx if cost < lower else -dx
+            elif n == 3:
+                towards_y = dy if cost < lower else -dy
         if best_x == middle_x and best_y == middle_y:
             break
-        from_x, from_y = middle_x, middle_y
     return best_x, best_y, best, least
 
 
@@ -552,10 +573,11 @@ class Scratch(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def decide_rows(frames, found, before, old, new, tables, forced, first, end):
+def decide_rows(frames, found, before, old, new, known, again, tables, forced, first, end):
     """Decide rows `first .. end - 1` of 64x64 blocks, counted over the batch.
 
     `old` is the last pass's (field, mode); `new`, the present (field, mode, level), starts as `old`.
+    `known` keeps each block's cost as a whole and split, by which a pass `again` saves work.
     """
     lines = (frames.height + 63) // 64
     rows, columns = new[1].shape[1:]
@@ -578,18 +600,37 @@ def decide_rows(frames, found, before, old, new, tables, forced, first, end):
             for n in range(64):  # in order of the quadtree: bits of n are y x y x y x
                 y = 8 * row + (n >> 5 & 1) * 4 + (n >> 3 & 1) * 2 + (n >> 1 & 1)
                 x = 8 * column + (n >> 4 & 1) * 4 + (n >> 2 & 1) * 2 + (n & 1)
-                for level in range(3, -1, -1):
+                closed = _closed(known, forced, b, y, x) if again else 3
+                for level in range(closed, -1, -1):
                     cells = 64 >> 2 * level
                     if n & (cells - 1) != cells - 1:
                         break  # not the last of this block
                     side = 8 >> level
                     i, j = y // side, x // side
                     if (i + 1) * side <= rows and (j + 1) * side <= columns:
+                        top, left = side * i, side * j
+                        wanted = forced[0][b, top, left]
                         apart = costs[level] + price * tables.split[level, 1]
-                        whole = price * tables.split[level, 0] + _evaluate(
-                            frames, found, before, old, new, tables, forced, b, level, i, j, scratch
-                        )
-                        wanted = forced[0][b, side * i, side * j]
+                        if level == closed:
+                            apart = np.inf
+                        whole = np.inf
+                        if not again or wanted >= 0 or not _hopeless(known, b, level, top, left):
+                            whole = price * tables.split[level, 0] + _evaluate(
+                                frames,
+                                found,
+                                before,
+                                old,
+                                new,
+                                tables,
+                                forced,
+                                b,
+                                level,
+                                i,
+                                j,
+                                scratch,
+                            )
+                        known[b, level, top, left, 0] = whole
+                        known[b, level, top, left, 1] = apart
                         if level == 3 or ((whole <= apart) if wanted < 0 else wanted <= level):
                             _write(new, scratch.chosen, b, level, i, j)
                             costs[level] = whole
@@ -598,6 +639,25 @@ def decide_rows(frames, found, before, old, new, tables, forced, first, end):
                     if level > 0:
                         costs[level - 1] += costs[level]
                     costs[level] = 0
+
+
+@njit(nogil=True)
+def _closed(known, forced, b, y, x):
+    """The level at (y, x) below which splitting cost much more in the last pass; 3 if none."""
+    if forced[0][b, y, x] < 0:
+        for level in range(3):
+            side = 8 >> level
+            costs = known[b, level, y - y % side, x - x % side]
+            if costs[0] * _CLEARLY < costs[1]:
+                return level
+    return 3
+
+
+@njit(nogil=True)
+def _hopeless(known, b, level, top, left):
+    """Whether a block cost much more as a whole in the last pass than split."""
+    costs = known[b, level, top, left]
+    return costs[1] * _CLEARLY < costs[0]
 
 
 @njit(nogil=True, forceinline=True)
@@ -652,7 +712,7 @@ def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, s
     for mode in range(references, len(tables.pairs)):
         if 0 <= wanted != mode:
             continue
-        cost = _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch)
+        cost = _evaluate_pair(frames, found, tables, b, mode, level, i, j, best, scratch)
         cost += price * tables.mode[level, mode]
         if cost < best or wanted == mode:
             best, best_mode = cost, mode
@@ -731,7 +791,7 @@ def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, 
 
 
 @njit(nogil=True, forceinline=True)
-def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
+def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
     """The cost of a block as an average of two, without its mode; its vectors in `scratch.pair`."""
     near, vectors, errors, pair = scratch.near, scratch.vectors, scratch.errors, scratch.pair
     r, s = tables.pairs[mode]
@@ -763,7 +823,8 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
             best = error
             pair[0], pair[1], pair[2], pair[3] = first[0], first[1], second[0], second[1]
     if known_error < 0:
-        for turn in range(2):
+        turns = 2 if best < _HOPEFUL * alone else 0
+        for turn in range(turns):
             moving = int(errors[r] > errors[s]) ^ turn ^ 1  # the worse one first
             best = _refine_pair(
                 frames, b, tables.pairs[mode], moving, top, left, size, best, scratch
@@ -784,18 +845,27 @@ def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
     fixed, stride = _moved(frames, b, s, top, left, size, kept_x, kept_y, scratch.patches[0])
     kept_bits = _bits(frames, kept_x, kept_y, near[s, 0], near[s, 1])
     best_x, best_y = pair[2 * moving], pair[2 * moving + 1]
-    for step in (4, 2, 1):
+    for step in (2, 1):
         middle_x, middle_y = best_x, best_y
-        for n in range(9):
-            x, y = middle_x + (n % 3 - 1) * step, middle_y + (n // 3 - 1) * step
-            if n == 4 or abs(x) > frames.limit_x or abs(y) > frames.limit_y:
-                continue
-            rate = price * (kept_bits + _bits(frames, x, y, near[r, 0], near[r, 1]))
-            if rate < best:
-                cost = rate + _error_of_pair(
-                    frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]
-                )
-                if cost < best:
-                    best_x, best_y, best = x, y, cost
+        towards_x, towards_y, lower = 0, 0, np.inf
+        for n in range(5):
+            dx, dy = _DX[n] * step, _DY[n] * step
+            if n == 4:
+                dx, dy = towards_x, towards_y
+            x, y, cost = middle_x + dx, middle_y + dy, np.inf
+            if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
+                cost = price * (kept_bits + _bits(frames, x, y, near[r, 0], near[r, 1]))
+                if cost < best or n < 4:
+                    cost += _error_of_pair(
+                        frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]
+                    )
+                    if cost < best:
+                        best_x, best_y, best = x, y, cost
+            if n == 0 or n == 2:
+                lower = cost
+            elif n == 1:
+                towards_x = dx if cost < lower else -dx
+            elif n == 3:
+                towards_y = dy if cost < lower else -dy
     pair[2 * moving], pair[2 * moving + 1] = best_x, best_y
     return best
