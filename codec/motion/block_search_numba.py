@@ -28,8 +28,10 @@ from codec.motion.block_decisions import (
 from codec.motion.block_errors import LANES, SAD_SCALE, best_sads, byte_at, satd, satd_of_two
 
 _TAPS = 8
-_PASSES = 2
+_CLEARLY = 1.05  # by how much a choice must win not to be looked at again
+_HOPEFUL = 1.08  # by how much an average may cost more than one reference before it is refined
 # rounds of refinement by level (64, 32, 16, 8), with steps of 1, 2, 4 and 8 quarter pixels
+_DX, _DY = np.array([-1, 1, 0, 0, 0]), np.array([0, 0, -1, 1, 0])
 _ROUNDS = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
 
 
@@ -194,6 +196,34 @@ def full_search_rows(current, reference, tall, wide, rates, best, first, end):
                                 break
 
 
+class Scratch(NamedTuple):
+    """Memory of one thread."""
+
+    candidates: np.ndarray  # (16, 2)
+    around: np.ndarray  # (4, 2): vectors of neighbours
+    near: np.ndarray  # (R, 2): what vectors are predicted from
+    vectors: np.ndarray  # (R, 2): the best of each reference alone
+    errors: np.ndarray  # (R,)
+    pair: np.ndarray  # (4,): the best of the average at hand
+    chosen: np.ndarray  # (1 + 2 R,): mode and vectors of the block at hand
+    costs: np.ndarray  # (4,): of all that is decided inside the block at hand, by its level
+    patches: np.ndarray  # (2, 64 * 64) uint8
+
+
+def _scratch(references: int) -> Scratch:
+    return Scratch(
+        candidates=np.empty((16, 2), np.int64),
+        around=np.empty((4, 2), np.int64),
+        near=np.empty((references, 2), np.int64),
+        vectors=np.empty((references, 2), np.int64),
+        errors=np.empty(references),
+        pair=np.empty(4, np.int64),
+        chosen=np.empty(1 + 2 * references, np.int64),
+        costs=np.zeros(4),
+        patches=np.empty((2, 64 * 64), np.uint8),
+    )
+
+
 class KernelSearch:
     """The search for one batch of frames; arguments as `search_blocks` prepares them."""
 
@@ -234,7 +264,14 @@ class KernelSearch:
         found = self._nothing_found()
         in_bands(
             lambda first, end: search_rows(
-                self.frames, found.vectors, found.errors, start, before, first, end
+                self.frames,
+                found.vectors,
+                found.errors,
+                start,
+                before,
+                first,
+                end,
+                _scratch(self.references),
             ),
             self.batch * self.lines,
         )
@@ -252,12 +289,24 @@ class KernelSearch:
         mode = np.full((self.batch, self.rows, self.columns), -1, np.int8)
         forced_maps = self._forced(forced)
         field[:] = found.vectors[:, :, 2, ::2, ::2].repeat(2, 2).repeat(2, 3)
-        for _ in range(_PASSES):
+        new = field, mode, level
+        known = np.full((self.batch, len(SIDES), self.rows, self.columns, 2), np.inf)
+        for again in (False, True):
             old = field.copy(), mode.copy()
-            new = field, mode, level
             in_bands(
-                lambda first, end, old=old, new=new: decide_rows(
-                    self.frames, found, before, old, new, tables, forced_maps, first, end
+                lambda first, end, old=old, again=again: decide_rows(
+                    self.frames,
+                    found,
+                    before,
+                    old,
+                    new,
+                    known,
+                    again,
+                    tables,
+                    forced_maps,
+                    first,
+                    end,
+                    _scratch(self.references),
                 ),
                 self.batch * self.lines,
             )
@@ -292,7 +341,7 @@ def _last_to_end(last: Tensor | None, like: np.ndarray) -> np.ndarray:
     return last.int().unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).contiguous().numpy()
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _moved(frames, b, r, top, left, size, x, y, patch):
     """Address and stride of the block at (top, left) moved by (x, y); in `patch` at the border."""
     tall, wide = frames.height + 2 * MARGIN, frames.width + 2 * MARGIN
@@ -305,7 +354,7 @@ def _moved(frames, b, r, top, left, size, x, y, patch):
     return patch.ctypes.data, 64
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _cut(plane, tall, wide, row, column, size, patch):
     """Fill `patch` from a plane at (row, column), borders repeated."""
     for i in range(size):
@@ -314,12 +363,12 @@ def _cut(plane, tall, wide, row, column, size, patch):
             patch[i * 64 + j] = byte_at(line + _clamp(column + j, wide))
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _bits(frames, x, y, near_x, near_y):
     return frames.bits[abs(x - near_x)] + frames.bits[abs(y - near_y)]
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _error(frames, b, r, top, left, size, x, y, patch):
     """SATD of a block predicted from one reference."""
     moved, stride = _moved(frames, b, r, top, left, size, x, y, patch)
@@ -327,7 +376,7 @@ def _error(frames, b, r, top, left, size, x, y, patch):
     return satd(mine, frames.width, moved, stride, size)
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, patch):
     """SATD of the average of a block at address `fixed` and the one that (x, y) points to in `r`."""
     moved, wide = _moved(frames, b, r, top, left, size, x, y, patch)
@@ -335,7 +384,7 @@ def _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, patch)
     return satd_of_two(mine, frames.width, moved, wide, fixed, stride, size)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _add(candidates, count, limit_x, limit_y, x, y):
     """Put a vector on the list, limited, unless it is there; how many are there then."""
     x = min(max(x, -limit_x), limit_x)
@@ -347,7 +396,14 @@ def _add(candidates, count, limit_x, limit_y, x, y):
     return count + 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
+def _append(vectors, count, vector):
+    """Put a vector on a list; how many are there then."""
+    vectors[count, 0], vectors[count, 1] = vector[0], vector[1]
+    return count + 1
+
+
+@njit(nogil=True, _nrt=False)
 def _best_candidate(frames, b, r, top, left, size, candidates, count, near_x, near_y, patch):
     """(x, y, cost, error) of the candidate with the least error + rate."""
     price = frames.bit_price[b]
@@ -362,33 +418,41 @@ def _best_candidate(frames, b, r, top, left, size, candidates, count, near_x, ne
     return best_x, best_y, best, least
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _refine(frames, b, r, top, left, size, start, near_x, near_y, step, rounds, patch):
-    """Move (x, y, cost, error) to the best of its eight neighbours, at most `rounds` times."""
+    """Move (x, y, cost, error) to the best of its neighbours, at most `rounds` times.
+
+    The neighbours are four, and the one between the better of each two.
+    """
     price = frames.bit_price[b]
     best_x, best_y, best, least = start
-    from_x, from_y = best_x, best_y  # where the last round began: not tried again
     for _ in range(rounds):
         middle_x, middle_y = best_x, best_y
-        for n in range(9):
-            x, y = middle_x + (n % 3 - 1) * step, middle_y + (n // 3 - 1) * step
-            if n == 4 or abs(x) > frames.limit_x or abs(y) > frames.limit_y:
-                continue
-            moved = middle_x != from_x or middle_y != from_y
-            if moved and abs(x - from_x) <= step and abs(y - from_y) <= step:
-                continue
-            rate = price * _bits(frames, x, y, near_x, near_y)
-            if rate < best:
-                error = _error(frames, b, r, top, left, size, x, y, patch)
-                if error + rate < best:
-                    best_x, best_y, best, least = x, y, error + rate, error
+        towards_x, towards_y, lower = 0, 0, np.inf
+        for n in range(5):
+            dx, dy = _DX[n] * step, _DY[n] * step
+            if n == 4:
+                dx, dy = towards_x, towards_y
+            x, y, cost = middle_x + dx, middle_y + dy, np.inf
+            if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
+                cost = price * _bits(frames, x, y, near_x, near_y)
+                if cost < best or n < 4:
+                    error = _error(frames, b, r, top, left, size, x, y, patch)
+                    cost += error
+                    if cost < best:
+                        best_x, best_y, best, least = x, y, cost, error
+            if n == 0 or n == 2:
+                lower = cost
+            elif n == 1:
+                towards_x = dx if cost < lower else -dx
+            elif n == 3:
+                towards_y = dy if cost < lower else -dy
         if best_x == middle_x and best_y == middle_y:
             break
-        from_x, from_y = middle_x, middle_y
     return best_x, best_y, best, least
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _vector_median(vectors, count):
     """Of `count` vectors the one nearest to all; zero if there is none."""
     best_x, best_y, least = 0, 0, 1 << 40
@@ -401,8 +465,8 @@ def _vector_median(vectors, count):
     return best_x, best_y
 
 
-@njit(cache=True, nogil=True)
-def search_rows(frames, vectors, errors, start, before, first, end):
+@njit(cache=True, nogil=True, _nrt=False)
+def search_rows(frames, vectors, errors, start, before, first, end, scratch):
     """Fill `vectors` and `errors` of `Found` for rows `first .. end - 1` of 64x64 blocks.
 
     Rows are counted over the batch. `start` holds vectors of 16x16 blocks from the full search,
@@ -410,8 +474,7 @@ def search_rows(frames, vectors, errors, start, before, first, end):
     """
     lines = (frames.height + 63) // 64
     rows, columns = before.shape[2:4]
-    patch = np.empty(64 * 64, np.uint8)
-    candidates, around = np.empty((16, 2), np.int64), np.empty((4, 2), np.int64)
+    patch, candidates, around = scratch.patches[0], scratch.candidates, scratch.around
     for line in range(first, end):
         b, row = line // lines, line % lines
         for column in range((frames.width + 63) // 64):
@@ -460,23 +523,20 @@ def search_rows(frames, vectors, errors, start, before, first, end):
                         errors[b, r, level, side * i, side * j] = best[3]
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _candidates_16(frames, vectors, start, before, b, r, i, j, candidates, around):
     """From the full search, the blocks around, the last frame, and newer references."""
     rows, columns = start.shape[2:4]
     count = 0
     if j > 0:
-        around[count] = vectors[b, r, 2, 2 * i, 2 * (j - 1)]
-        count += 1
+        count = _append(around, count, vectors[b, r, 2, 2 * i, 2 * (j - 1)])
     if i > 0:
-        around[count] = vectors[b, r, 2, 2 * (i - 1), 2 * j] if i % 4 else start[b, r, i - 1, j]
-        count += 1
+        above = vectors[b, r, 2, 2 * (i - 1), 2 * j] if i % 4 else start[b, r, i - 1, j]
+        count = _append(around, count, above)
     if j + 1 < columns:
-        around[count] = start[b, r, i, j + 1]
-        count += 1
+        count = _append(around, count, start[b, r, i, j + 1])
     if i + 1 < rows:
-        around[count] = start[b, r, i + 1, j]
-        count += 1
+        count = _append(around, count, start[b, r, i + 1, j])
     near_x, near_y = _vector_median(around, count)
     tried = _add(
         candidates, 0, frames.limit_x, frames.limit_y, start[b, r, i, j, 0], start[b, r, i, j, 1]
@@ -494,7 +554,7 @@ def _candidates_16(frames, vectors, start, before, b, r, i, j, candidates, aroun
     return tried, near_x, near_y
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _candidates_8(frames, vectors, before, b, r, i, j, candidates):
     """From the 16x16 block that it lies in, those beside it, and the last frame."""
     rows, columns = before.shape[2:4]
@@ -521,7 +581,7 @@ def _candidates_8(frames, vectors, before, b, r, i, j, candidates):
     return tried, near_x, near_y
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _candidates_of_large(frames, vectors, level, b, r, i, j, candidates):
     """From the four blocks inside and the one on the left."""
     side = 8 >> level
@@ -538,39 +598,17 @@ def _candidates_of_large(frames, vectors, level, b, r, i, j, candidates):
     return tried, near_x, near_y
 
 
-class Scratch(NamedTuple):
-    """Memory of one thread."""
-
-    candidates: np.ndarray  # (16, 2)
-    around: np.ndarray  # (4, 2): vectors of neighbours
-    near: np.ndarray  # (R, 2): what vectors are predicted from
-    vectors: np.ndarray  # (R, 2): the best of each reference alone
-    errors: np.ndarray  # (R,)
-    pair: np.ndarray  # (4,): the best of the average at hand
-    chosen: np.ndarray  # (1 + 2 R,): mode and vectors of the block at hand
-    patches: np.ndarray  # (2, 64 * 64) uint8
-
-
-@njit(cache=True, nogil=True)
-def decide_rows(frames, found, before, old, new, tables, forced, first, end):
+@njit(cache=True, nogil=True, _nrt=False)
+def decide_rows(frames, found, before, old, new, known, again, tables, forced, first, end, scratch):
     """Decide rows `first .. end - 1` of 64x64 blocks, counted over the batch.
 
     `old` is the last pass's (field, mode); `new`, the present (field, mode, level), starts as `old`.
+    `known` keeps each block's cost as a whole and split, by which a pass `again` saves work.
     """
     lines = (frames.height + 63) // 64
     rows, columns = new[1].shape[1:]
-    references = len(frames.planes)
-    scratch = Scratch(
-        np.empty((16, 2), np.int64),
-        np.empty((4, 2), np.int64),
-        np.empty((references, 2), np.int64),
-        np.empty((references, 2), np.int64),
-        np.empty(references),
-        np.empty(4, np.int64),
-        np.empty(1 + 2 * references, np.int64),
-        np.empty((2, 64 * 64), np.uint8),
-    )
-    costs = np.zeros(4)  # of all that is decided inside the block at hand, by its level
+    costs = scratch.costs
+    costs[:] = 0
     for line in range(first, end):
         b, row = line // lines, line % lines
         price = frames.bit_price[b]
@@ -578,18 +616,37 @@ def decide_rows(frames, found, before, old, new, tables, forced, first, end):
             for n in range(64):  # in order of the quadtree: bits of n are y x y x y x
                 y = 8 * row + (n >> 5 & 1) * 4 + (n >> 3 & 1) * 2 + (n >> 1 & 1)
                 x = 8 * column + (n >> 4 & 1) * 4 + (n >> 2 & 1) * 2 + (n & 1)
-                for level in range(3, -1, -1):
+                closed = _closed(known, forced, b, y, x) if again else 3
+                for level in range(closed, -1, -1):
                     cells = 64 >> 2 * level
                     if n & (cells - 1) != cells - 1:
                         break  # not the last of this block
                     side = 8 >> level
                     i, j = y // side, x // side
                     if (i + 1) * side <= rows and (j + 1) * side <= columns:
+                        top, left = side * i, side * j
+                        wanted = forced[0][b, top, left]
                         apart = costs[level] + price * tables.split[level, 1]
-                        whole = price * tables.split[level, 0] + _evaluate(
-                            frames, found, before, old, new, tables, forced, b, level, i, j, scratch
-                        )
-                        wanted = forced[0][b, side * i, side * j]
+                        if level == closed:
+                            apart = np.inf
+                        whole = np.inf
+                        if not again or wanted >= 0 or not _hopeless(known, b, level, top, left):
+                            whole = price * tables.split[level, 0] + _evaluate(
+                                frames,
+                                found,
+                                before,
+                                old,
+                                new,
+                                tables,
+                                forced,
+                                b,
+                                level,
+                                i,
+                                j,
+                                scratch,
+                            )
+                        known[b, level, top, left, 0] = whole
+                        known[b, level, top, left, 1] = apart
                         if level == 3 or ((whole <= apart) if wanted < 0 else wanted <= level):
                             _write(new, scratch.chosen, b, level, i, j)
                             costs[level] = whole
@@ -600,7 +657,26 @@ def decide_rows(frames, found, before, old, new, tables, forced, first, end):
                     costs[level] = 0
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False)
+def _closed(known, forced, b, y, x):
+    """The level at (y, x) below which splitting cost much more in the last pass; 3 if none."""
+    if forced[0][b, y, x] < 0:
+        for level in range(3):
+            side = 8 >> level
+            costs = known[b, level, y - y % side, x - x % side]
+            if costs[0] * _CLEARLY < costs[1]:
+                return level
+    return 3
+
+
+@njit(nogil=True, _nrt=False)
+def _hopeless(known, b, level, top, left):
+    """Whether a block cost much more as a whole in the last pass than split."""
+    costs = known[b, level, top, left]
+    return costs[1] * _CLEARLY < costs[0]
+
+
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _write(new, chosen, b, level, i, j):
     field, mode, levels = new
     side = 8 >> level
@@ -613,7 +689,7 @@ def _write(new, chosen, b, level, i, j):
                 field[b, r, y, x, 1] = chosen[2 + 2 * r]
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _neighbours(old, new, tables, b, r, level, i, j, around):
     """Fill `around` with the vectors of the neighbours that use `r`; how many do."""
     rows, columns = new[1].shape[1:]
@@ -635,7 +711,7 @@ def _neighbours(old, new, tables, b, r, level, i, j, around):
     return count
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, scratch):
     """The least cost of block (i, j) of `level` as a whole; mode and vectors in `scratch.chosen`."""
     vectors, errors, chosen = scratch.vectors, scratch.errors, scratch.chosen
@@ -652,22 +728,23 @@ def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, s
     for mode in range(references, len(tables.pairs)):
         if 0 <= wanted != mode:
             continue
-        cost = _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch)
+        cost = _evaluate_pair(frames, found, tables, b, mode, level, i, j, best, scratch)
         cost += price * tables.mode[level, mode]
         if cost < best or wanted == mode:
             best, best_mode = cost, mode
-            r, s = tables.pairs[mode]
+            r, s = tables.pairs[mode, 0], tables.pairs[mode, 1]
             chosen[1:] = 0
-            chosen[1 + 2 * r : 3 + 2 * r] = scratch.pair[:2]
-            chosen[1 + 2 * s : 3 + 2 * s] = scratch.pair[2:]
+            chosen[1 + 2 * r], chosen[2 + 2 * r] = scratch.pair[0], scratch.pair[1]
+            chosen[1 + 2 * s], chosen[2 + 2 * s] = scratch.pair[2], scratch.pair[3]
     chosen[0] = best_mode
     if best_mode < references:
         chosen[1:] = 0
-        chosen[1 + 2 * best_mode : 3 + 2 * best_mode] = vectors[best_mode]
+        chosen[1 + 2 * best_mode] = vectors[best_mode, 0]
+        chosen[2 + 2 * best_mode] = vectors[best_mode, 1]
     return best
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, scratch):
     """The cost of a block predicted from `r`, without its mode; the best vector in `scratch`."""
     near, candidates = scratch.near, scratch.candidates
@@ -730,11 +807,11 @@ def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, 
     return best
 
 
-@njit(nogil=True, forceinline=True)
-def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
+@njit(nogil=True, _nrt=False, forceinline=True)
+def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
     """The cost of a block as an average of two, without its mode; its vectors in `scratch.pair`."""
     near, vectors, errors, pair = scratch.near, scratch.vectors, scratch.errors, scratch.pair
-    r, s = tables.pairs[mode]
+    r, s = tables.pairs[mode, 0], tables.pairs[mode, 1]
     size, price = 64 >> level, frames.bit_price[b]
     top, left = size * i, size * j
     y, x, p = (8 >> level) * i, (8 >> level) * j, mode - len(errors)
@@ -745,7 +822,7 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
         rate = _bits(frames, known[0], known[1], near[r, 0], near[r, 1])
         rate += _bits(frames, known[2], known[3], near[s, 0], near[s, 1])
         best = known_error + price * rate
-        pair[:] = known
+        pair[0], pair[1], pair[2], pair[3] = known[0], known[1], known[2], known[3]
     for choice in range(4):
         first = vectors[r] if choice & 1 == 0 else near[r]
         second = vectors[s] if choice & 2 == 0 else near[s]
@@ -763,19 +840,20 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, scratch):
             best = error
             pair[0], pair[1], pair[2], pair[3] = first[0], first[1], second[0], second[1]
     if known_error < 0:
-        for turn in range(2):
+        turns = 2 if best < _HOPEFUL * alone else 0
+        for turn in range(turns):
             moving = int(errors[r] > errors[s]) ^ turn ^ 1  # the worse one first
             best = _refine_pair(
                 frames, b, tables.pairs[mode], moving, top, left, size, best, scratch
             )
         rate = _bits(frames, pair[0], pair[1], near[r, 0], near[r, 1])
         rate += _bits(frames, pair[2], pair[3], near[s, 0], near[s, 1])
-        known[:] = pair
+        known[0], known[1], known[2], known[3] = pair[0], pair[1], pair[2], pair[3]
         found.pair_errors[b, p, level, y, x] = max(best - price * rate, 0.0)
     return best
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, _nrt=False, forceinline=True)
 def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
     """Move one vector of `scratch.pair` in small steps, the other kept; the cost after it."""
     pair, near, price = scratch.pair, scratch.near, frames.bit_price[b]
@@ -784,18 +862,27 @@ def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
     fixed, stride = _moved(frames, b, s, top, left, size, kept_x, kept_y, scratch.patches[0])
     kept_bits = _bits(frames, kept_x, kept_y, near[s, 0], near[s, 1])
     best_x, best_y = pair[2 * moving], pair[2 * moving + 1]
-    for step in (4, 2, 1):
+    for step in (2, 1):
         middle_x, middle_y = best_x, best_y
-        for n in range(9):
-            x, y = middle_x + (n % 3 - 1) * step, middle_y + (n // 3 - 1) * step
-            if n == 4 or abs(x) > frames.limit_x or abs(y) > frames.limit_y:
-                continue
-            rate = price * (kept_bits + _bits(frames, x, y, near[r, 0], near[r, 1]))
-            if rate < best:
-                cost = rate + _error_of_pair(
-                    frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]
-                )
-                if cost < best:
-                    best_x, best_y, best = x, y, cost
+        towards_x, towards_y, lower = 0, 0, np.inf
+        for n in range(5):
+            dx, dy = _DX[n] * step, _DY[n] * step
+            if n == 4:
+                dx, dy = towards_x, towards_y
+            x, y, cost = middle_x + dx, middle_y + dy, np.inf
+            if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
+                cost = price * (kept_bits + _bits(frames, x, y, near[r, 0], near[r, 1]))
+                if cost < best or n < 4:
+                    cost += _error_of_pair(
+                        frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]
+                    )
+                    if cost < best:
+                        best_x, best_y, best = x, y, cost
+            if n == 0 or n == 2:
+                lower = cost
+            elif n == 1:
+                towards_x = dx if cost < lower else -dx
+            elif n == 3:
+                towards_y = dy if cost < lower else -dy
     pair[2 * moving], pair[2 * moving + 1] = best_x, best_y
     return best
