@@ -25,7 +25,8 @@ class PriceTables(nn.Module):
     Attributes:
         split: `(KNOTS, 3, 2)` of "not split" and "split" at blocks of 64, 32 and 16.
         mode: `(KNOTS, 4, M)` of each mode at blocks of 64, 32, 16 and 8.
-        vector: `(KNOTS, K)` of one component that differs by 0, 1, .. K - 1 quarter pixels from its mean.
+        same: `(KNOTS, 2)` of a vector that is not, and that is, just its mean.
+        vector: `(KNOTS, K)` of one component of another vector, that differs by 0, 1, .. K - 1 quarter pixels from its mean.
     """
 
     def __init__(self, modes: int) -> None:
@@ -34,15 +35,17 @@ class PriceTables(nn.Module):
         start = {
             "split": torch.ones(3, 2),
             "mode": torch.tensor([0.7, *[2.5] * (modes - 1)]).expand(4, -1),
-            "vector": torch.cat([torch.tensor([0.4]), 2.5 + 1.5 * steps.log2()]).clamp(max=LARGEST),
+            "same": torch.tensor([1.3, 0.7]),
+            "vector": torch.cat([torch.tensor([1.6]), 2.4 + 1.4 * steps.log2()]).clamp(max=LARGEST),
         }
+        self.tables = tuple(start)
         for name, bits in start.items():
             self.register_buffer(name, bits.expand(KNOTS, *bits.shape).clone())
             self.register_buffer(f"{name}_spent", torch.zeros(KNOTS, *bits.shape))
             self.register_buffer(f"{name}_count", torch.zeros(KNOTS, *bits.shape))
 
     def at(self, quality: Tensor) -> dict[str, Tensor]:
-        """The tables at `quality` `(B,)`: split `(B, 3, 2)`, mode `(B, 4, M)`, vector `(B, K)`."""
+        """The tables at `quality` `(B,)`: split `(B, 3, 2)`, mode `(B, 4, M)`, same `(B, 2)`, vector `(B, K)`."""
         position = quality.float() * ((KNOTS - 1) / (QUALITIES - 1))
         lower = position.floor().long().clamp(max=KNOTS - 2)
 
@@ -50,14 +53,14 @@ class PriceTables(nn.Module):
             share = (position - lower).view(-1, *[1] * (table.dim() - 1))
             return torch.lerp(table[lower], table[lower + 1], share)
 
-        return {name: between(getattr(self, name)) for name in ("split", "mode", "vector")}
+        return {name: between(getattr(self, name)) for name in self.tables}
 
     @torch.no_grad()
     def note(self, kind: str, entry: Tensor, bits: Tensor, present: Tensor, quality: Tensor) -> None:
         """Count what symbols cost, towards the next `update`.
 
         Args:
-            kind: `split`, `mode` or `vector`.
+            kind: `split`, `mode`, `same` or `vector`.
             entry: `(B, …)` integers, which entry of the table (its last dimensions flat) a symbol belongs to.
             bits: of the same shape.
             present: of the same shape, bool: where there is a symbol.
@@ -72,7 +75,7 @@ class PriceTables(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Take over what was noted, in all processes together; vectors never become cheaper with their length."""
-        for name in ("split", "mode", "vector"):
+        for name in self.tables:
             table, spent, count = (getattr(self, name + end) for end in ("", "_spent", "_count"))
             if distributed.is_initialized():
                 for value in (spent, count):

@@ -105,7 +105,8 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
 
     Level by level, blocks of 64 pixels first: which are split, then for those that are not the mode and the vectors, in two
     passes over a checkerboard. A vector's mean is the vector among those around it (of coarser blocks, of the pass before, of the
-    last frame) that differs least from the others, so "as my neighbours" is a zero symbol, and standing still is one too.
+    last frame) that differs least from the others, and the first question is whether the vector is just that: "as my neighbours"
+    and "nothing moves" cost the same.
     Probabilities come from an exact network.
 
     Args:
@@ -132,7 +133,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         self.modes = prediction_modes(self.references)
         self.prices = PriceTables(len(self.modes))
         inputs = 8 * self.references + 4 + 2 * len(self.modes) + len(CELLS) + 4
-        self.context = BlockContext(inputs, width, len(self.modes) - 1 + 2 * self.references)
+        self.context = BlockContext(inputs, width, len(self.modes) - 1 + 3 * self.references)
         with torch.no_grad():
             for head in self.context.heads:
                 head.bias[-2 * self.references :] = _START_SCALE
@@ -244,8 +245,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         distances: tuple[int, ...],
     ) -> BlockKnowledge:
         """Modes and vectors of the blocks that are `present`; `here` are the places of this pass, where means are kept."""
-        choices = len(self.modes) - 1
-        _, odds, scales = said.split([1, choices, 2 * self.references], 1)
+        _, odds, vector_odds, scales = said.split([1, len(self.modes) - 1, self.references, 2 * self.references], 1)
         mode, vectors = (None, None) if wanted is None else (wanted[:, 1:2].long(), wanted[:, 2:])
         if len(distances) > 1:
             mode = code_classes(f"{component}.mode", mode, odds / SIXTEENTHS, present, channel)
@@ -255,14 +255,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         else:
             mode = torch.zeros_like(present, dtype=torch.int64)
         used = used_references(mode, self.references)
-        index = limit_index(scales * (LEVELS_PER_UNIT / SIXTEENTHS))
-        coded = (used & present).repeat_interleave(2, 1)
-        model = LaplaceModel(means.float(), index, present=coded, integer=True)
-        vectors = channel.symbols(f"{component}.vector", vectors, model).round().int()
-        if self.training:
-            missed = (vectors - means).abs()
-            entry = missed.clamp(max=VECTOR_STEPS - 1)
-            self.prices.note("vector", entry, model.bits(entry.float()), coded, quality)
+        vectors = self._code_vectors(component, vectors, means, vector_odds, scales, used & present, quality, channel)
         vectors = torch.where(present, _completed(vectors, used, distances), means)
         return replace(
             state,
@@ -270,6 +263,32 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             known=state.known | present,
             mode=torch.where(present, mode, state.mode),
         )
+
+    def _code_vectors(
+        self,
+        component: str,
+        wanted: Tensor | None,
+        means: Tensor,
+        odds: Tensor,
+        scales: Tensor,
+        present: Tensor,
+        quality: Tensor,
+        channel: Channel,
+    ) -> Tensor:
+        """Vectors `(B, 2·R, h, w)` int32 where they are `present` `(B, R, h, w)`: first whether they are just the mean."""
+        means = means.float()
+        same = None if wanted is None else (_lengths(wanted - means) == 0).float()
+        choice = BinaryModel(odds / SIXTEENTHS, present)
+        same = channel.symbols(f"{component}.vector", same, choice)
+        coded = (present & (same < 0.5)).repeat_interleave(2, 1)
+        index = limit_index(scales * (LEVELS_PER_UNIT / SIXTEENTHS))
+        model = LaplaceModel(means, index, present=coded, integer=True)
+        vectors = channel.symbols(f"{component}.vector", wanted, model)
+        if self.training:
+            self.prices.note("same", same, choice.bits(same), present, quality)
+            missed = (vectors - means).abs().clamp(max=VECTOR_STEPS - 1)
+            self.prices.note("vector", missed, model.bits(missed), coded, quality)
+        return vectors.round().int()
 
     def _look_around(
         self, state: BlockKnowledge, last: _LastFrame, level: int, second: bool

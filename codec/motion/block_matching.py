@@ -87,7 +87,7 @@ class BlockMatching(MotionNetwork):
 
     def prices(self, quality: Tensor, available: int) -> BlockPrices:
         """What side information is expected to cost at `quality` `(B,)`, of decisions between so many references."""
-        tables = self.entropy.prices.at(quality)
+        tables = {name: bits.mean(0) for name, bits in self.entropy.prices.at(quality).items()}
         mode = tables["mode"][..., self._modes(available)]
         return BlockPrices(
             split=tables["split"], mode=mode if available > 1 else torch.zeros_like(mode), vector=tables["vector"]
