@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from codec.motion.block_cost import decision_cost
+from codec.layers.kernels import by_kernel
+from codec.motion import block_search_numba, block_search_torch
+from codec.motion.block_cost import decision_cost, interpolate
 from codec.motion.block_decisions import (
     CELL,
     BlockDecisions,
@@ -22,7 +24,8 @@ from codec.motion.block_decisions import (
     reference_pairs,
     vector_limits,
 )
-from codec.motion.block_search_numba import KernelSearch, full_search, interpolate
+from codec.motion.block_search_numba import KernelSearch, interpolate_levels
+from codec.motion.block_search_torch import TensorSearch
 
 __all__ = [
     "BlockDecisions",
@@ -41,7 +44,9 @@ _COARSE = 4  # the full search runs at a quarter of the size
 def phase_planes(luma: Tensor, filters: Tensor) -> PhasePlanes:
     """Interpolate luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
     luma = luma.float().nan_to_num().clamp(-0.5, 0.5)
-    return PhasePlanes(levels=interpolate(luma, filters), coarse=coarse_levels(luma))
+    if by_kernel(luma):
+        return PhasePlanes(levels=interpolate_levels(luma, filters), coarse=coarse_levels(luma))
+    return PhasePlanes(levels=levels(interpolate(luma, filters)), coarse=coarse_levels(luma))
 
 
 @torch.no_grad()
@@ -86,7 +91,7 @@ def search_blocks(
     """
     _check(current, references, bit_price, prices, filters)
     planes = planes or [phase_planes(reference, filters) for reference in references]
-    search = KernelSearch(
+    search = (KernelSearch if by_kernel(current) else TensorSearch)(
         levels(current),
         [plane.levels for plane in planes],
         bit_price=bit_price,
@@ -116,7 +121,8 @@ def _full_search(
     bits = bits_by_difference(prices, 4 * _COARSE * steps)[4 * _COARSE * side.abs()]
     rates = bit_price.view(-1, 1, 1) * (bits[:, None] + bits) / _COARSE**2
     mine = coarse_levels(current)
-    found = [full_search(mine, plane.coarse, rates) for plane in planes]
+    search = block_search_numba if by_kernel(current) else block_search_torch
+    found = [search.full_search(mine, plane.coarse, rates) for plane in planes]
     return (torch.stack(found, 1) * (4 * _COARSE)).to(torch.int16)
 
 

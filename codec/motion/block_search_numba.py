@@ -32,7 +32,7 @@ _CLEARLY = 1.05  # by how much a choice must win not to be looked at again
 _HOPEFUL = 1.08  # by how much an average may cost more than one reference before it is refined
 # rounds of refinement by level (64, 32, 16, 8), with steps of 1, 2, 4 and 8 quarter pixels
 _DX, _DY = np.array([-1, 1, 0, 0, 0]), np.array([0, 0, -1, 1, 0])
-_ROUNDS = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
+_ROUNDS = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
 
 
 class Frames(NamedTuple):
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
     mode: np.ndarray  # (4, M) float64
 
 
-def interpolate(luma: Tensor, filters: Tensor) -> Tensor:
+def interpolate_levels(luma: Tensor, filters: Tensor) -> Tensor:
     """The `levels` of `PhasePlanes` from luma `(B, 1, H, W)` in -0.5..0.5."""
     batch, _, height, width = luma.shape
     size = batch, 16, height + 2 * MARGIN, width + 2 * MARGIN
