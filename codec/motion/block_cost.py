@@ -52,7 +52,11 @@ def predict(references: Sequence[Tensor], decisions: BlockDecisions, filters: Te
 
 
 def interpolate(luma: Tensor, filters: Tensor) -> Tensor:
-    """Luma `(B, 1, H, W)` -> `(B, 16, H + 2 MARGIN, W + 2 MARGIN)` at all quarter-pixel phases 4 y + x."""
+    """Luma `(B, 1, H, W)` at all quarter-pixel phases 4 y + x, borders repeated.
+
+    Returns:
+        `(B, 16, H + 2 MARGIN, W + 2 MARGIN)`.
+    """
     sides = (MARGIN + _BEFORE, MARGIN + _AFTER) * 2
     padded = F.pad(luma, sides, mode="replicate")
     columns = F.conv2d(padded, filters.view(4, 1, -1, 1))
@@ -84,7 +88,7 @@ def compensate(planes: Tensor, vectors: Tensor) -> Tensor:
 
 
 def satd_of_cells(error: Tensor) -> Tensor:
-    """Sums of absolute Hadamard coefficients / 4, as HM's, of each 8x8 of `(B, 1, H, W)`: `(B, 1, h, w)`."""
+    """SATD of each 8x8 of `(B, 1, H, W)`: sums of absolute coefficients / 4, as HM's."""
     two = torch.ones(2, 2, dtype=error.dtype, device=error.device)
     two[1, 1] = -1
     hadamard = torch.kron(torch.kron(two, two), two)

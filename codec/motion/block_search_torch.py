@@ -1,7 +1,7 @@
 """`search_blocks` in tensor operations, for any device: all blocks of a level at once.
 
-The same steps as the kernels of `block_search_numba`, with neighbours from the last step where those
-read what is already decided, so that results differ a little. Nothing waits for the device.
+The same steps as the kernels of `block_search_numba`, with neighbours from the last step where
+those read what is already decided, so that results differ a little. Nothing waits for the device.
 """
 
 from collections.abc import Sequence
@@ -148,7 +148,9 @@ class TensorSearch:
         if newer:
             vectors = newer[-1][2][0]
             proposals += [vectors, vectors * (r + 1) // r]
-        found[2] = self._refined(r, 2, proposals, near)
+        vectors, _ = self._refined(r, 2, proposals, near)
+        around = _beside(vectors)  # good vectors spread, as they do from block to block in kernels
+        found[2] = self._refined(r, 2, [vectors, *around], vector_median(torch.stack(around)))
         near = found[2][0].repeat_interleave(2, 2).repeat_interleave(2, 3)
         found[3] = self._refined(r, 3, [near, *_beside(near, 2), last], near)
         for level in (1, 0):
@@ -296,7 +298,7 @@ class TensorSearch:
 
 
 def _take_least(costs: Tensor, vectors: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Of N by block: the vectors `(B, C, h, w)` with the least cost and their error `(B, 1, h, w)`."""
+    """Of N by block: vectors `(B, C, h, w)` of the least cost and their error `(B, 1, h, w)`."""
     index = costs.argmin(0, keepdim=True)
     channels = index.expand(1, *vectors.shape[1:])
     return vectors.gather(0, channels)[0], errors.gather(0, index)[0]

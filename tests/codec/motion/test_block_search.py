@@ -186,7 +186,7 @@ def test_dearer_bits_make_larger_blocks():
 
 
 def test_random_blocks_use_everything():
-    """Catches modes or sizes that training would never see, and blocks changed that should not be."""
+    """Catches modes or sizes that training would never see, and other blocks changed."""
     torch.manual_seed(3)
     frames = noisy(1, 256, 336, 3)
     chosen = torch.zeros(1, 1, 4, 6, dtype=torch.bool)
@@ -228,6 +228,23 @@ def test_parts_of_blocks_are_refused(size: tuple[int, int]):
     luma = torch.zeros(1, 1, *size)
     with pytest.raises(CodecError, match="multiple|whole blocks"):
         search(luma, luma)
+
+
+def test_planes_of_another_frame_are_refused():
+    """Catches kernels that read past the end of what was kept."""
+    luma, small = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 32, 64)
+    with pytest.raises(CodecError, match="another frame"):
+        search(luma, luma, planes=[phase_planes(small, FILTERS)])
+
+
+@pytest.mark.parametrize("reach", [4, 24, 240])
+def test_any_reach(reach: int):
+    """Catches vectors beyond the limits of a small frame, and a full search of odd width."""
+    frames = noisy(1, 16, 48, 2)
+    found = search(*frames, reach=reach, price=0.5)
+    assert_consistent(found, 2)
+    assert found.vectors[:, ::2].abs().max() <= 4 * min(reach + 16, 48 + 80)
+    assert found.vectors[:, 1::2].abs().max() <= 4 * min(reach + 16, 16 + 80)
 
 
 def test_cost_of_known_decisions():
