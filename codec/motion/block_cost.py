@@ -52,7 +52,11 @@ def predict(references: Sequence[Tensor], decisions: BlockDecisions, filters: Te
 
 
 def interpolate(luma: Tensor, filters: Tensor) -> Tensor:
-    """Luma `(B, 1, H, W)` -> `(B, 16, H + 2 MARGIN, W + 2 MARGIN)` at all quarter-pixel phases 4 y + x."""
+    """Luma `(B, 1, H, W)` at all quarter-pixel phases 4 y + x, borders repeated.
+
+    Returns:
+        `(B, 16, H + 2 MARGIN, W + 2 MARGIN)`.
+    """
     sides = (MARGIN + _BEFORE, MARGIN + _AFTER) * 2
     padded = F.pad(luma, sides, mode="replicate")
     columns = F.conv2d(padded, filters.view(4, 1, -1, 1))
@@ -61,24 +65,37 @@ def interpolate(luma: Tensor, filters: Tensor) -> Tensor:
 
 
 def compensate(planes: Tensor, vectors: Tensor) -> Tensor:
-    """Samples of phase planes `(B, 16, H + 2 MARGIN, W + 2 MARGIN)` where `(B, 2, h, w)` point, `(B, 1, H, W)`."""
+    """Samples of phase planes where vectors point.
+
+    Args:
+        planes: `(B, 16, H + 2 MARGIN, W + 2 MARGIN)`, of any type; borders are repeated.
+        vectors: `(…, B, 2, h, w)` quarter pixels, by cell.
+
+    Returns:
+        `(…, B, 1, 8 h, 8 w)` in the type of `planes`.
+    """
     tall, wide = planes.shape[-2:]
-    dense = vectors.long().repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-    x, y = dense[:, 0], dense[:, 1]
-    rows = torch.arange(y.shape[1], device=y.device).view(-1, 1) + MARGIN
-    columns = torch.arange(x.shape[2], device=x.device) + MARGIN
+    dense = vectors.int().repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+    x, y = dense.unbind(-3)
+    rows = torch.arange(y.shape[-2], dtype=y.dtype, device=y.device).view(-1, 1) + MARGIN
+    columns = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device) + MARGIN
     row = (rows + (y >> 2)).clamp(0, tall - 1)
     column = (columns + (x >> 2)).clamp(0, wide - 1)
     place = ((4 * (y & 3) + (x & 3)) * tall + row) * wide + column
-    return planes.flatten(1).gather(1, place.flatten(1)).view_as(place)[:, None]
+    by_sample = place.view(-1, *place.shape[-3:]).transpose(0, 1)
+    moved = planes.flatten(1).gather(1, by_sample.flatten(1).long()).view_as(by_sample)
+    return moved.transpose(0, 1).reshape(place.shape).unsqueeze(-3)
 
 
 def satd_of_cells(error: Tensor) -> Tensor:
-    """Sums of absolute Hadamard coefficients / 4, as HM's, of each 8x8 of `(B, 1, H, W)`: `(B, 1, h, w)`."""
-    two = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=error.dtype, device=error.device)
+    """SATD of each 8x8 of `(B, 1, H, W)`: sums of absolute coefficients / 4, as HM's."""
+    two = torch.ones(2, 2, dtype=error.dtype, device=error.device)
+    two[1, 1] = -1
     hadamard = torch.kron(torch.kron(two, two), two)
     cells = error.unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL)).transpose(3, 4)
-    return (hadamard @ cells @ hadamard.T).abs().sum((-2, -1)) / 4
+    rows = (cells.reshape(-1, CELL) @ hadamard).view(-1, CELL, CELL)
+    coefficients = rows.transpose(1, 2).reshape(-1, CELL) @ hadamard  # two large products
+    return coefficients.view(*cells.shape[:-2], -1).abs().sum(-1) / 4
 
 
 def decision_bits(decisions: BlockDecisions, prices: BlockPrices) -> Tensor:
@@ -145,11 +162,13 @@ def predicted_vectors(decisions: BlockDecisions, reference: int) -> Tensor:
     return vector_median(torch.stack(around), torch.stack(known))
 
 
-def vector_median(vectors: Tensor, known: Tensor) -> Tensor:
+def vector_median(vectors: Tensor, known: Tensor | None = None) -> Tensor:
     """Of N vectors `(N, B, 2, h, w)` the known one nearest to all known; zero if none is.
 
-    `known` is `(N, B, 1, h, w)` bool; of equally near ones the first.
+    `known` is `(N, B, 1, h, w)` bool, by default all; of equally near ones the first.
     """
+    if known is None:
+        known = torch.ones_like(vectors[:, :, :1], dtype=torch.bool)
     best = torch.zeros_like(vectors[0])
     least = torch.full_like(best[:, :1], torch.iinfo(best.dtype).max)
     for mine, valid in zip(vectors, known, strict=True):

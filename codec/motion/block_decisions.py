@@ -1,4 +1,4 @@
-"""What a block search decides and by which prices: a quadtree of blocks with one or two references."""
+"""What a block search decides, and by which prices: a quadtree of blocks and their vectors."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -48,7 +48,7 @@ class BlockDecisions:
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlanes:
-    """A reference's luma at all quarter-pixel phases: made once, used by all frames that refer to it.
+    """A reference's luma at all quarter-pixel phases, made once for all frames that refer to it.
 
     Attributes:
         levels: `(B, 16, H + 2 MARGIN, W + 2 MARGIN)` uint8, phase 4 y + x, borders repeated.

@@ -130,8 +130,8 @@ SAD_SCALE = 8  # so that rates may be fractions
 def best_sads(typing, current, current_stride, reference, reference_stride, rates, costs):
     """SAD of a 4x4 block with 32 blocks that lie a pixel apart in a row, times 8, plus rates.
 
-    `rates` and `costs` are addresses of 32 uint16; the sums (not above 65535) are stored at `costs`.
-    Returns the least.
+    `rates` and `costs` are addresses of 32 uint16; the sums, not above 65535, are stored at
+    `costs`. Returns the least.
     """
 
     def generate(context, builder, signature, arguments):

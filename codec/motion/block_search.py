@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from codec.motion.block_cost import decision_cost
+from codec.layers.kernels import by_kernel
+from codec.motion import block_search_numba, block_search_torch
+from codec.motion.block_cost import decision_cost, interpolate
 from codec.motion.block_decisions import (
     CELL,
+    MARGIN,
     BlockDecisions,
     BlockPrices,
     PhasePlanes,
@@ -22,7 +25,8 @@ from codec.motion.block_decisions import (
     reference_pairs,
     vector_limits,
 )
-from codec.motion.block_search_numba import KernelSearch, full_search, interpolate
+from codec.motion.block_search_numba import KernelSearch, interpolate_levels
+from codec.motion.block_search_torch import TensorSearch
 
 __all__ = [
     "BlockDecisions",
@@ -39,9 +43,11 @@ _COARSE = 4  # the full search runs at a quarter of the size
 
 @torch.no_grad()
 def phase_planes(luma: Tensor, filters: Tensor) -> PhasePlanes:
-    """Interpolate luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
+    """Luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
     luma = luma.float().nan_to_num().clamp(-0.5, 0.5)
-    return PhasePlanes(levels=interpolate(luma, filters), coarse=coarse_levels(luma))
+    if by_kernel(luma):
+        return PhasePlanes(levels=interpolate_levels(luma, filters), coarse=coarse_levels(luma))
+    return PhasePlanes(levels=levels(interpolate(luma, filters)), coarse=coarse_levels(luma))
 
 
 @torch.no_grad()
@@ -79,14 +85,15 @@ def search_blocks(
         Decisions over cells of 8x8, h = H / 8 and w = W / 8.
 
     Raises:
-        CodecError: sizes disagree, or are not multiples of 16.
+        CodecError: sizes disagree, or the frame is not in whole blocks of 16.
 
     Source: Sullivan et al., *Overview of the HEVC standard*, 2012 (quadtree, bi-prediction), and
     its model's search (HM); predictive search after Tourapis, *Enhanced predictive zonal search*.
     """
     _check(current, references, bit_price, prices, filters)
+    _check_options(current, len(references), last, random, planes)
     planes = planes or [phase_planes(reference, filters) for reference in references]
-    search = KernelSearch(
+    search = (KernelSearch if by_kernel(current) else TensorSearch)(
         levels(current),
         [plane.levels for plane in planes],
         bit_price=bit_price,
@@ -116,8 +123,15 @@ def _full_search(
     bits = bits_by_difference(prices, 4 * _COARSE * steps)[4 * _COARSE * side.abs()]
     rates = bit_price.view(-1, 1, 1) * (bits[:, None] + bits) / _COARSE**2
     mine = coarse_levels(current)
-    found = [full_search(mine, plane.coarse, rates) for plane in planes]
-    return (torch.stack(found, 1) * (4 * _COARSE)).to(torch.int16)
+    search = block_search_numba if by_kernel(current) else block_search_torch
+    found = [search.full_search(mine, plane.coarse, rates) for plane in planes]
+    vectors = torch.stack(found, 1) * (4 * _COARSE)
+    limit_x, limit_y = vector_limits(current, reach)
+    across, down = (
+        vectors[:, :, 0].clamp(-limit_x, limit_x),
+        vectors[:, :, 1].clamp(-limit_y, limit_y),
+    )
+    return torch.stack([across, down], 2).to(torch.int16)
 
 
 def coarse_levels(luma: Tensor) -> Tensor:
@@ -166,3 +180,27 @@ def _check(
     if prices.split.shape != (3, 2) or prices.mode.shape != (4, modes) or not len(prices.vector):
         given = f"split {tuple(prices.split.shape)}, mode {tuple(prices.mode.shape)}"
         raise CodecError(f"search_blocks: prices of {given}; give (3, 2), (4, {modes}) and vectors")
+
+
+def _check_options(
+    current: Tensor,
+    references: int,
+    last: Tensor | None,
+    random: Tensor | None,
+    planes: Sequence[PhasePlanes] | None,
+) -> None:
+    """Kernels read by address: a wrong size must not reach them."""
+    batch, _, height, width = current.shape
+    cells = height // CELL, width // CELL
+    blocks = -(-height // 64), -(-width // 64)
+    expected = [(last, (batch, 2 * references, *cells)), (random, (batch, 1, *blocks))]
+    for plane in planes or []:
+        around = height + 2 * MARGIN, width + 2 * MARGIN
+        expected.append((plane.levels, (batch, 16, *around)))
+        expected.append((plane.coarse, (batch, 1, height // _COARSE, width // _COARSE)))
+    for tensor, shape in expected:
+        if tensor is not None and tensor.shape != shape:
+            given = f"{tuple(tensor.shape)} instead of {shape}"
+            raise CodecError(f"search_blocks: last, random or planes of another frame: {given}")
+    if planes and len(planes) != references:
+        raise CodecError(f"search_blocks: {len(planes)} planes for {references} references")

@@ -1,9 +1,12 @@
 """`search_blocks` on the CPU: numba kernels.
 
 First each level's blocks are searched in each reference alone, smallest first; then the quadtree is
-decided in passes over the frame, each with the last one's vectors as neighbours. Rows of 64x64 blocks
-are shared by threads; a row reads neighbours in other rows from the last pass only, so that the
+decided in two passes over the frame, each with the last one's vectors as neighbours. Threads share
+the rows of 64x64 blocks; a row reads neighbours in other rows from the last pass only, so that the
 result does not depend on the threads.
+
+Most kernels are made without numba's counting of references (`_nrt=False`), which took a fifth of
+the time; they therefore allocate nothing and get their memory as `Scratch`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +35,7 @@ _CLEARLY = 1.05  # by how much a choice must win not to be looked at again
 _HOPEFUL = 1.08  # by how much an average may cost more than one reference before it is refined
 # rounds of refinement by level (64, 32, 16, 8), with steps of 1, 2, 4 and 8 quarter pixels
 _DX, _DY = np.array([-1, 1, 0, 0, 0]), np.array([0, 0, -1, 1, 0])
-_ROUNDS = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
+_ROUNDS = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [2, 1, 4, 2], [1, 1, 2, 1]])
 
 
 class Frames(NamedTuple):
@@ -69,7 +72,7 @@ class Tables(NamedTuple):
     mode: np.ndarray  # (4, M) float64
 
 
-def interpolate(luma: Tensor, filters: Tensor) -> Tensor:
+def interpolate_levels(luma: Tensor, filters: Tensor) -> Tensor:
     """The `levels` of `PhasePlanes` from luma `(B, 1, H, W)` in -0.5..0.5."""
     batch, _, height, width = luma.shape
     size = batch, 16, height + 2 * MARGIN, width + 2 * MARGIN
@@ -165,7 +168,7 @@ def full_search(current: Tensor, reference: Tensor, rates: Tensor) -> Tensor:
 
 @njit(cache=True, nogil=True)
 def full_search_rows(current, reference, tall, wide, rates, best, first, end):
-    """Rows `first .. end - 1` of blocks, counted over the batch; `current`, `reference`: addresses."""
+    """Rows `first .. end - 1` of blocks, counted over the batch; frames are given by address."""
     rows, columns = best.shape[2:]
     down, across = rates.shape[1:]
     costs = np.empty(LANES, np.uint16)
@@ -378,7 +381,7 @@ def _error(frames, b, r, top, left, size, x, y, patch):
 
 @njit(nogil=True, _nrt=False, forceinline=True)
 def _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, patch):
-    """SATD of the average of a block at address `fixed` and the one that (x, y) points to in `r`."""
+    """SATD of the average of a block at address `fixed` and the one at (x, y) in `r`."""
     moved, wide = _moved(frames, b, r, top, left, size, x, y, patch)
     mine = frames.current + (b * frames.height + top) * frames.width + left
     return satd_of_two(mine, frames.width, moved, wide, fixed, stride, size)
@@ -602,7 +605,7 @@ def _candidates_of_large(frames, vectors, level, b, r, i, j, candidates):
 def decide_rows(frames, found, before, old, new, known, again, tables, forced, first, end, scratch):
     """Decide rows `first .. end - 1` of 64x64 blocks, counted over the batch.
 
-    `old` is the last pass's (field, mode); `new`, the present (field, mode, level), starts as `old`.
+    `old` is the last pass's (field, mode); `new`, now (field, mode, level), starts as `old`.
     `known` keeps each block's cost as a whole and split, by which a pass `again` saves work.
     """
     lines = (frames.height + 63) // 64
@@ -713,7 +716,7 @@ def _neighbours(old, new, tables, b, r, level, i, j, around):
 
 @njit(nogil=True, _nrt=False, forceinline=True)
 def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, scratch):
-    """The least cost of block (i, j) of `level` as a whole; mode and vectors in `scratch.chosen`."""
+    """The least cost of block (i, j) of `level` as a whole; `scratch.chosen` holds the choice."""
     vectors, errors, chosen = scratch.vectors, scratch.errors, scratch.chosen
     references, side, price = len(errors), 8 >> level, frames.bit_price[b]
     wanted = forced[1][b, side * i, side * j] if forced[0][b, side * i, side * j] >= 0 else -1

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from codec.errors import CodecError
+from codec.motion import block_search
 from codec.motion.block_cost import decision_bits, predict
 from codec.motion.block_decisions import reference_pairs
 from codec.motion.block_search import (
@@ -184,7 +186,7 @@ def test_dearer_bits_make_larger_blocks():
 
 
 def test_random_blocks_use_everything():
-    """Catches modes or sizes that training would never see, and blocks changed that should not be."""
+    """Catches modes or sizes that training would never see, and other blocks changed."""
     torch.manual_seed(3)
     frames = noisy(1, 256, 336, 3)
     chosen = torch.zeros(1, 1, 4, 6, dtype=torch.bool)
@@ -228,6 +230,23 @@ def test_parts_of_blocks_are_refused(size: tuple[int, int]):
         search(luma, luma)
 
 
+def test_planes_of_another_frame_are_refused():
+    """Catches kernels that read past the end of what was kept."""
+    luma, small = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 32, 64)
+    with pytest.raises(CodecError, match="another frame"):
+        search(luma, luma, planes=[phase_planes(small, FILTERS)])
+
+
+@pytest.mark.parametrize("reach", [4, 24, 240])
+def test_any_reach(reach: int):
+    """Catches vectors beyond the limits of a small frame, and a full search of odd width."""
+    frames = noisy(1, 16, 48, 2)
+    found = search(*frames, reach=reach, price=0.5)
+    assert_consistent(found, 2)
+    assert found.vectors[:, ::2].abs().max() <= 4 * min(reach + 16, 48 + 80)
+    assert found.vectors[:, 1::2].abs().max() <= 4 * min(reach + 16, 16 + 80)
+
+
 def test_cost_of_known_decisions():
     """Catches SATD or bits counted otherwise than said: one 16x16 block, off by one level."""
     cells = torch.zeros(1, 1, 2, 2, dtype=torch.int8)
@@ -238,3 +257,65 @@ def test_cost_of_known_decisions():
     satd = 4 * 64 / 4  # a constant has one coefficient: 64 times the error
     found = cost(reference + 1 / 255, reference, decisions=decisions, price=3.0)
     torch.testing.assert_close(found, torch.tensor([satd + 3 * bits]), rtol=1e-4, atol=1e-3)
+
+
+@pytest.fixture
+def by_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other devices do, on the CPU."""
+    monkeypatch.setattr(block_search, "by_kernel", lambda *tensors: False)
+
+
+@pytest.mark.parametrize("references", [1, 2, 3])
+def test_tensors_decide_as_well_as_kernels(references: int, request: pytest.FixtureRequest):
+    """Catches another device's search that gives invalid or much worse decisions."""
+    current, *others = noisy(2, 144, 176, references)
+    current[..., 40:90, 60:130] = current[..., 44:94, 50:120]
+    kernels = cost(current, *others, decisions=search(current, *others))
+    request.getfixturevalue("by_tensors")
+    found = search(current, *others)
+    assert_consistent(found, references)
+    tensors = cost(current, *others, decisions=found)
+    torch.testing.assert_close(tensors, kernels, rtol=0.05, atol=0)
+
+
+def test_tensors_draw_as_kernels_do(by_tensors: None):
+    """Catches random blocks that another device ignores."""
+    torch.manual_seed(3)
+    found = search(*noisy(1, 256, 336, 3), random=torch.ones(1, 1, 4, 6, dtype=torch.bool))
+    assert_consistent(found, 3)
+    assert len(found.level.unique()) == 4 and len(found.mode.unique()) == 6
+
+
+def test_planes_by_tensors_are_the_kernels(monkeypatch: pytest.MonkeyPatch):
+    """Catches taps or phases in another order, and borders that differ."""
+    luma = noisy(2, 48, 64, 1)[1]
+    kernels = phase_planes(luma, FILTERS)
+    monkeypatch.setattr(block_search, "by_kernel", lambda *tensors: False)
+    tensors = phase_planes(luma, FILTERS)
+    difference = (kernels.levels.int() - tensors.levels.int()).abs()
+    assert difference.max() <= 1 and difference.float().mean() < 1e-3
+    assert torch.equal(kernels.coarse, tensors.coarse)
+
+
+def test_nothing_waits_for_the_device():
+    """Catches tensors on the wrong device and values read back, which a GPU would wait for."""
+    with FakeTensorMode():
+        luma = torch.empty(2, 1, 80, 112, device="cuda")
+        table = prices(2)
+        options = {
+            "bit_price": torch.empty(2, device="cuda"),
+            "prices": BlockPrices(
+                split=table.split.cuda(), mode=table.mode.cuda(), vector=table.vector.cuda()
+            ),
+            "filters": torch.empty(4, 8, device="cuda"),
+        }
+        found = search_blocks(
+            luma,
+            [luma, luma],
+            last=torch.empty(2, 4, 10, 14, dtype=torch.int16, device="cuda"),
+            random=torch.empty(2, 1, 2, 2, dtype=torch.bool, device="cuda"),
+            **options,
+        )
+        assert found.vectors.shape == (2, 4, 10, 14) and found.vectors.device.type == "cuda"
+        assert found.level.shape == found.mode.shape == (2, 1, 10, 14)
+        assert decision_cost(luma, [luma, luma], found, **options).shape == (2,)
