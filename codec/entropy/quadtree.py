@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -49,6 +50,10 @@ def _uses(references: int, device: torch.device) -> Tensor:
     modes = prediction_modes(references)
     rows = [[r in used for r in range(references)] for used in [*modes, ()]]
     return torch.tensor(rows, device=device)
+
+
+# level, mode `(B, 1, h, w)`, vectors and their means `(B, 2·R, h, w)`, where there are blocks `(B, 1, h, w)` -> vectors
+Revise = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         channel: Channel,
         previous: Tensor | None = None,
         distances: tuple[int, ...] = (1,),
+        revise: Revise | None = None,
     ) -> Tensor:
         """Send or receive the maps of one frame.
 
@@ -160,6 +166,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             channel: where it goes to or comes from.
             previous: the maps of the last frame, or None.
             distances: frames to each reference that there is now, as `References.distances`.
+            revise: where the encoder may change its mind, once it is known what a vector is expected to be.
 
         Returns:
             `(B, 2 + 2·R, h, w)` float32, the same on both sides; vectors of references that a block does not use are what is
@@ -170,7 +177,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         state = self._start(last, size)
         for level, cells in enumerate(CELLS):
             wanted = None if latent is None else _coarse(latent, cells)
-            state, split, leaf = self._code_level(component, wanted, state, last, level, size, quality, channel, distances)
+            state, split, leaf = self._code_level(component, wanted, state, last, level, size, quality, channel, distances, revise)
             found = torch.cat([torch.full_like(state.mode, level), state.mode, state.vectors], 1).float()
             decided = torch.where(_fine(leaf, cells, size), _fine(found, cells, size), decided)
             if cells > 1:
@@ -194,6 +201,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         distances: tuple[int, ...],
+        revise: Revise | None,
     ) -> tuple[BlockKnowledge, Tensor, Tensor]:
         """One level: what is known after it, which blocks are split, and which are leaves."""
         cells = CELLS[level]
@@ -206,7 +214,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
                 split = self._code_split(component, wanted, state, said, level, size, quality, channel)
                 leaf = state.exists & ~split
             here = ~even if second else even
-            state = self._code_leaves(component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances)
+            state = self._code_leaves(component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances, revise)
         return state, split, leaf
 
     def _code_split(
@@ -243,10 +251,13 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         distances: tuple[int, ...],
+        revise: Revise | None,
     ) -> BlockKnowledge:
         """Modes and vectors of the blocks that are `present`; `here` are the places of this pass, where means are kept."""
         _, odds, vector_odds, scales = said.split([1, len(self.modes) - 1, self.references, 2 * self.references], 1)
         mode, vectors = (None, None) if wanted is None else (wanted[:, 1:2].long(), wanted[:, 2:])
+        if revise and vectors is not None:
+            vectors = revise(level, mode, vectors.int(), means, present)
         if len(distances) > 1:
             mode = code_classes(f"{component}.mode", mode, odds / SIXTEENTHS, present, channel)
             if self.training:

@@ -105,19 +105,23 @@ def decision_bits(decisions: BlockDecisions, prices: BlockPrices) -> Tensor:
     rows = torch.arange(level.shape[2], device=level.device).view(-1, 1)
     columns = torch.arange(level.shape[3], device=level.device)
     first = (rows % side == 0) & (columns % side == 0)
-    bits = prices.mode[level, mode]
+    sample = torch.arange(len(level), device=level.device).view(-1, 1, 1, 1)
+    bits = prices.mode[sample, level, mode]
     vectors = decisions.vectors.int().unflatten(1, (-1, 2))
     largest = 2 * torch.iinfo(torch.int16).max
     by_difference = bits_by_difference(prices, largest)
     for r, used in enumerate(uses_reference(mode, vectors.shape[1])):
         difference = vectors[:, r] - predicted_vectors(decisions, r)
-        bits = bits + used * by_difference[difference.abs().long()].sum(1, keepdim=True)
+        apart = by_difference[sample, difference.abs().long()].sum(1, keepdim=True)
+        same = (difference == 0).all(1, keepdim=True)
+        cost = torch.where(same, prices.same[:, 1].view(-1, 1, 1, 1), prices.same[:, 0].view(-1, 1, 1, 1) + apart)
+        bits = bits + used * cost
     bits = torch.where(first, bits, 0)
     for depth in range(3):
         across = CELL >> depth
         corner = (rows % across == 0) & (columns % across == 0) & (level >= depth)
         fits = (rows + across <= len(rows)) & (columns + across <= len(columns))
-        bits = bits + (corner & fits) * prices.split[depth, (level > depth).long()]
+        bits = bits + (corner & fits) * prices.split[sample, depth, (level > depth).long()]
     return bits
 
 

@@ -16,17 +16,20 @@ _LARGEST_VECTOR = 32767 // 2  # quarter pixels; differences of two must fit int1
 
 @dataclass(frozen=True, kw_only=True)
 class BlockPrices:
-    """What side information costs, in bits.
+    """What side information costs, in bits, for each sample.
 
     Attributes:
-        split: `(3, 2)` float32, of "not split" and "split" at blocks of 64, 32 and 16.
-        mode: `(4, M)` float32, of each mode at blocks of 64, 32, 16 and 8; see `reference_pairs`.
-        vector: `(K,)` float32, of one component that differs by 0, 1, .. K - 1 quarter pixels from
-            its prediction; beyond, the last value grows by 2 bits a doubling.
+        split: `(B, 3, 2)` float32, of "not split" and "split" at blocks of 64, 32 and 16.
+        mode: `(B, 4, M)` float32, of each mode at blocks of 64, 32, 16 and 8; see
+            `reference_pairs`.
+        same: `(B, 2)` float32, of a vector that is not, and that is, just its prediction.
+        vector: `(B, K)` float32, of one component of a vector that is not, if it differs by 0, 1,
+            .. K - 1 quarter pixels; beyond, the last value grows by 2 bits a doubling.
     """
 
     split: Tensor
     mode: Tensor
+    same: Tensor
     vector: Tensor
 
 
@@ -79,9 +82,10 @@ def vector_limits(current: Tensor, reach: int) -> tuple[int, int]:
 
 
 def bits_by_difference(prices: BlockPrices, largest: int) -> Tensor:
-    """`prices.vector`, continued to differences up to `largest`, `(largest + 1,)`."""
-    known = prices.vector[: largest + 1].float()
-    if len(known) > largest:
+    """`prices.vector`, continued to differences up to `largest`, `(B, largest + 1)`."""
+    known = prices.vector[:, : largest + 1].float()
+    count = known.shape[1]
+    if count > largest:
         return known
-    far = torch.arange(len(known), largest + 1, device=known.device)
-    return torch.cat([known, known[-1] + 2 * torch.log2(far / max(len(known) - 1, 1))])
+    far = torch.arange(count, largest + 1, device=known.device)
+    return torch.cat([known, known[:, -1:] + 2 * torch.log2(far / max(count - 1, 1))], 1)

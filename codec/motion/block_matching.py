@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from codec.entropy.channel import Channel
-from codec.entropy.quadtree import CELL, QuadtreeEntropy, prediction_modes, used_references
+from codec.entropy.quadtree import CELL, QuadtreeEntropy, Revise, prediction_modes, used_references
 from codec.errors import CodecError
 from codec.layers.block_compensation import compensate, compensate_features, luma_filters
-from codec.motion.block_search import BlockDecisions, BlockPrices, search_blocks
+from codec.motion.block_search import BlockDecisions, BlockPrices, search_for
 from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
+
+
+# SATD is HM's, twice the sum of orthonormal coefficients; measured on choosing clips, docs/results.md
+_SATD_OF_A_BIT = 2.0
 
 
 class BlockMatching(MotionNetwork):
@@ -59,10 +63,10 @@ class BlockMatching(MotionNetwork):
 
     def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
         newest, available = references.newest, references.frames[: self.references]
-        latent = self.estimate_motion(frame, references, quality) if channel.sends else None
+        latent, revise = self.estimate_motion(frame, references, quality) if channel.sends else (None, None)
         size = tuple(side // CELL for side in newest.frame.shape[-2:])
         distances = references.distances[: self.references]
-        maps = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion, distances)
+        maps = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion, distances, revise)
         warped, features = self.warp(maps, available)
         prediction, features = self.context(warped, features, quality)
         used = used_references(maps[:, 1:2].long(), self.references).repeat_interleave(2, 1)
@@ -70,28 +74,33 @@ class BlockMatching(MotionNetwork):
         return Context(prediction=prediction, features=features, motion=maps, warped=warped, motion_mask=moving)
 
     @torch.no_grad()
-    def estimate_motion(self, frame: Tensor, references: References, quality: Tensor) -> Tensor:
-        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`."""
+    def estimate_motion(self, frame: Tensor, references: References, quality: Tensor) -> tuple[Tensor, Revise]:
+        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`, and how to revise them."""
         available = references.frames[: self.references]
         last = references.newest.motion
-        decisions = search_blocks(
+        decisions, search = search_for(
             frame[:, :1].float().contiguous(),
             [reference.frame[:, :1].float().contiguous() for reference in available],
-            bit_price=self.lambdas.at(quality).rsqrt(),
+            bit_price=_SATD_OF_A_BIT * self.lambdas.at(quality).rsqrt(),
             prices=self.prices(quality, len(available)),
             filters=self.filters,
             last=None if last is None else last[:, 2 : 2 + 2 * len(available)].to(torch.int16),
             reach=self.reach,
         )
-        return self.as_maps(decisions, len(available))
+        pairs = [(used[0], used[-1]) for used in prediction_modes(self.references)]
+        count = 2 * len(available)
+
+        def revise(level: int, mode: Tensor, vectors: Tensor, means: Tensor, present: Tensor) -> Tensor:
+            kept = search.revise(level, pairs, mode, vectors[:, :count], means[:, :count], present)
+            return torch.cat([kept, vectors[:, count:]], 1)
+
+        return self.as_maps(decisions, len(available)), revise
 
     def prices(self, quality: Tensor, available: int) -> BlockPrices:
         """What side information is expected to cost at `quality` `(B,)`, of decisions between so many references."""
-        tables = {name: bits.mean(0) for name, bits in self.entropy.prices.at(quality).items()}
+        tables = self.entropy.prices.at(quality)
         mode = tables["mode"][..., self._modes(available)]
-        return BlockPrices(
-            split=tables["split"], mode=mode if available > 1 else torch.zeros_like(mode), vector=tables["vector"]
-        )
+        return BlockPrices(**(tables | {"mode": mode if available > 1 else torch.zeros_like(mode)}))
 
     def _modes(self, available: int) -> Tensor:
         """The class, among all, of each mode of so many references."""

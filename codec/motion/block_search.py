@@ -36,6 +36,7 @@ __all__ = [
     "phase_planes",
     "reference_pairs",
     "search_blocks",
+    "search_for",
 ]
 
 _COARSE = 4  # the full search runs at a quarter of the size
@@ -63,6 +64,33 @@ def search_blocks(
     random: Tensor | None = None,
     planes: Sequence[PhasePlanes] | None = None,
 ) -> BlockDecisions:
+    """Decisions of `search_for`."""
+    return search_for(
+        current,
+        references,
+        bit_price=bit_price,
+        prices=prices,
+        filters=filters,
+        last=last,
+        reach=reach,
+        random=random,
+        planes=planes,
+    )[0]
+
+
+@torch.no_grad()
+def search_for(
+    current: Tensor,
+    references: Sequence[Tensor],
+    *,
+    bit_price: Tensor,
+    prices: BlockPrices,
+    filters: Tensor,
+    last: Tensor | None = None,
+    reach: int = 64,
+    random: Tensor | None = None,
+    planes: Sequence[PhasePlanes] | None = None,
+) -> tuple[BlockDecisions, KernelSearch | TensorSearch]:
     """Split the frame in blocks and find where in the references each comes from.
 
     Blocks of 64 or 32 that cross the frame's border are split, at no price. On the CPU the result
@@ -82,7 +110,8 @@ def search_blocks(
         planes: of each reference, from `phase_planes`; made here if not given.
 
     Returns:
-        Decisions over cells of 8x8, h = H / 8 and w = W / 8.
+        Decisions over cells of 8x8, h = H / 8 and w = W / 8; and the search, which can `revise`
+        vectors when it is known how they will be coded.
 
     Raises:
         CodecError: sizes disagree, or the frame is not in whole blocks of 16.
@@ -102,8 +131,8 @@ def search_blocks(
     )
     coarse = _full_search(current, planes, bit_price, prices, reach)
     height, width = current.shape[-2:]
-    forced = None if random is None else _draw(random, height, width, prices.mode.shape[1])
-    return search.decide(coarse, last, forced)
+    forced = None if random is None else _draw(random, height, width, prices.mode.shape[2])
+    return search.decide(coarse, last, forced), search
 
 
 def _full_search(
@@ -120,8 +149,8 @@ def _full_search(
     """
     steps = reach // _COARSE
     side = torch.arange(-steps, steps, device=current.device)
-    bits = bits_by_difference(prices, 4 * _COARSE * steps)[4 * _COARSE * side.abs()]
-    rates = bit_price.view(-1, 1, 1) * (bits[:, None] + bits) / _COARSE**2
+    bits = bits_by_difference(prices, 4 * _COARSE * steps)[:, 4 * _COARSE * side.abs()]
+    rates = bit_price.view(-1, 1, 1) * (bits[:, :, None] + bits[:, None]) / _COARSE**2
     mine = coarse_levels(current)
     search = block_search_numba if by_kernel(current) else block_search_torch
     found = [search.full_search(mine, plane.coarse, rates) for plane in planes]
@@ -177,9 +206,12 @@ def _check(
         given = f"bit_price {tuple(bit_price.shape)}, filters {tuple(filters.shape)}"
         raise CodecError(f"search_blocks: {given}; give ({current.shape[0]},) and (4, 8)")
     modes = len(reference_pairs(len(references)))
-    if prices.split.shape != (3, 2) or prices.mode.shape != (4, modes) or not len(prices.vector):
+    batch = len(current)
+    fits = prices.split.shape == (batch, 3, 2) and prices.mode.shape == (batch, 4, modes)
+    if not fits or prices.same.shape != (batch, 2) or len(prices.vector) != batch:
         given = f"split {tuple(prices.split.shape)}, mode {tuple(prices.mode.shape)}"
-        raise CodecError(f"search_blocks: prices of {given}; give (3, 2), (4, {modes}) and vectors")
+        wanted = f"({batch}, 3, 2), ({batch}, 4, {modes})"
+        raise CodecError(f"search_blocks: prices of {given}; give {wanted} and vectors")
 
 
 def _check_options(

@@ -48,7 +48,8 @@ class Frames(NamedTuple):
     limit_x: int  # quarter pixels
     limit_y: int
     bit_price: np.ndarray  # (B,) float64
-    bits: np.ndarray  # bits of a vector component by its difference
+    same: np.ndarray  # (B, 2) float64: bits of a vector that is not, and that is, its prediction
+    bits: np.ndarray  # (B, N) float64: bits of a component by its difference
 
 
 class Found(NamedTuple):
@@ -68,8 +69,8 @@ class Tables(NamedTuple):
 
     pairs: np.ndarray  # (M, 2) int64: the references of each mode
     uses: np.ndarray  # (M + 1, R) bool: whether a mode uses a reference; the last row: undecided
-    split: np.ndarray  # (4, 2) float64; zeros for blocks of 8
-    mode: np.ndarray  # (4, M) float64
+    split: np.ndarray  # (B, 4, 2) float64; zeros for blocks of 8
+    mode: np.ndarray  # (B, 4, M) float64
 
 
 def interpolate_levels(luma: Tensor, filters: Tensor) -> Tensor:
@@ -253,8 +254,42 @@ class KernelSearch:
             limit_x=limits[0],
             limit_y=limits[1],
             bit_price=bit_price.double().numpy(),
+            same=prices.same.double().numpy(),
             bits=bits_by_difference(prices, 2 * max(limits)).double().numpy(),
         )
+
+    def revise(
+        self,
+        level: int,
+        pairs: Sequence[tuple[int, int]],
+        mode: Tensor,
+        vectors: Tensor,
+        means: Tensor,
+        present: Tensor,
+    ) -> Tensor:
+        """Vectors of blocks once it is known how they will be coded: their means where that is cheaper.
+
+        Args:
+            level: of the blocks.
+            pairs: the references of each mode, twice the same for one alone.
+            mode: `(B, 1, h, w)` int64.
+            vectors, means: `(B, 2 R, h, w)` int32.
+            present: `(B, 1, h, w)` bool, where there is a block to decide.
+
+        Returns:
+            `(B, 2 R, h, w)` int32.
+        """
+        kept = vectors.contiguous().clone()
+        arrays = mode[:, 0].contiguous(), kept, means.contiguous(), present[:, 0].contiguous()
+        maps = [array.numpy() for array in arrays]
+        table = np.array(pairs, np.int64)
+        in_bands(
+            lambda first, end: revise_rows(
+                self.frames, level, table, *maps, first, end, np.empty((2, 64 * 64), np.uint8)
+            ),
+            mode.shape[0] * mode.shape[2],
+        )
+        return kept
 
     def decide(
         self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None
@@ -285,7 +320,7 @@ class KernelSearch:
                 [[r in pair for r in range(self.references)] for pair in pairs]
                 + [[True] * self.references]
             ),
-            split=np.pad(self.prices.split.double().numpy(), ((0, 1), (0, 0))),
+            split=np.pad(self.prices.split.double().numpy(), ((0, 0), (0, 1), (0, 0))),
             mode=self.prices.mode.double().numpy(),
         )
         level = np.zeros((self.batch, self.rows, self.columns), np.int8)
@@ -367,8 +402,10 @@ def _cut(plane, tall, wide, row, column, size, patch):
 
 
 @njit(nogil=True, _nrt=False, forceinline=True)
-def _bits(frames, x, y, near_x, near_y):
-    return frames.bits[abs(x - near_x)] + frames.bits[abs(y - near_y)]
+def _bits(frames, b, x, y, near_x, near_y):
+    if x == near_x and y == near_y:
+        return frames.same[b, 1]
+    return frames.same[b, 0] + frames.bits[b, abs(x - near_x)] + frames.bits[b, abs(y - near_y)]
 
 
 @njit(nogil=True, _nrt=False, forceinline=True)
@@ -413,7 +450,7 @@ def _best_candidate(frames, b, r, top, left, size, candidates, count, near_x, ne
     best_x, best_y, best, least = 0, 0, np.inf, np.inf
     for n in range(count):
         x, y = candidates[n, 0], candidates[n, 1]
-        rate = price * _bits(frames, x, y, near_x, near_y)
+        rate = price * _bits(frames, b, x, y, near_x, near_y)
         if rate < best:
             error = _error(frames, b, r, top, left, size, x, y, patch)
             if error + rate < best:
@@ -438,7 +475,7 @@ def _refine(frames, b, r, top, left, size, start, near_x, near_y, step, rounds, 
                 dx, dy = towards_x, towards_y
             x, y, cost = middle_x + dx, middle_y + dy, np.inf
             if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
-                cost = price * _bits(frames, x, y, near_x, near_y)
+                cost = price * _bits(frames, b, x, y, near_x, near_y)
                 if cost < best or n < 4:
                     error = _error(frames, b, r, top, left, size, x, y, patch)
                     cost += error
@@ -453,6 +490,57 @@ def _refine(frames, b, r, top, left, size, start, near_x, near_y, step, rounds, 
         if best_x == middle_x and best_y == middle_y:
             break
     return best_x, best_y, best, least
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def revise_rows(frames, level, pairs, mode, vectors, means, present, first, end, patches):
+    """`KernelSearch.revise` for rows `first .. end - 1` of blocks, counted over the batch; changes `vectors`."""
+    rows, columns = mode.shape[1:]
+    size, largest = 64 >> level, frames.bits.shape[1] - 1
+    for line in range(first, end):
+        b, i = line // rows, line % rows
+        price = frames.bit_price[b]
+        for j in range(columns):
+            if not present[b, i, j]:
+                continue
+            r, s = pairs[mode[b, i, j], 0], pairs[mode[b, i, j], 1]
+            top, left, best, kept = size * i, size * j, np.inf, 0
+            for choice in range(2 if r == s else 4):
+                x, y = vectors[b, 2 * r, i, j], vectors[b, 2 * r + 1, i, j]
+                far_x, far_y = vectors[b, 2 * s, i, j], vectors[b, 2 * s + 1, i, j]
+                if choice & 1:
+                    x, y = means[b, 2 * r, i, j], means[b, 2 * r + 1, i, j]
+                if choice & 2:
+                    far_x, far_y = means[b, 2 * s, i, j], means[b, 2 * s + 1, i, j]
+                if max(abs(x), abs(y), abs(far_x), abs(far_y)) > 32000:
+                    continue
+                cost = price * _bits_to_mean(frames, b, x, y, means[b, 2 * r : 2 * r + 2, i, j], largest)
+                if r == s:
+                    cost += _error(frames, b, r, top, left, size, x, y, patches[0])
+                else:
+                    cost += price * _bits_to_mean(
+                        frames, b, far_x, far_y, means[b, 2 * s : 2 * s + 2, i, j], largest
+                    )
+                    fixed, stride = _moved(frames, b, s, top, left, size, far_x, far_y, patches[0])
+                    cost += _error_of_pair(
+                        frames, b, r, s, top, left, size, x, y, fixed, stride, patches[1]
+                    )
+                if cost < best:
+                    best, kept = cost, choice
+            if kept & 1:
+                vectors[b, 2 * r, i, j] = means[b, 2 * r, i, j]
+                vectors[b, 2 * r + 1, i, j] = means[b, 2 * r + 1, i, j]
+            if kept & 2:
+                vectors[b, 2 * s, i, j] = means[b, 2 * s, i, j]
+                vectors[b, 2 * s + 1, i, j] = means[b, 2 * s + 1, i, j]
+
+
+@njit(nogil=True, _nrt=False, forceinline=True)
+def _bits_to_mean(frames, b, x, y, mean, largest):
+    across, down = min(abs(x - mean[0]), largest), min(abs(y - mean[1]), largest)
+    if across == 0 and down == 0:
+        return frames.same[b, 1]
+    return frames.same[b, 0] + frames.bits[b, across] + frames.bits[b, down]
 
 
 @njit(nogil=True, _nrt=False)
@@ -629,12 +717,12 @@ def decide_rows(frames, found, before, old, new, known, again, tables, forced, f
                     if (i + 1) * side <= rows and (j + 1) * side <= columns:
                         top, left = side * i, side * j
                         wanted = forced[0][b, top, left]
-                        apart = costs[level] + price * tables.split[level, 1]
+                        apart = costs[level] + price * tables.split[b, level, 1]
                         if level == closed:
                             apart = np.inf
                         whole = np.inf
                         if not again or wanted >= 0 or not _hopeless(known, b, level, top, left):
-                            whole = price * tables.split[level, 0] + _evaluate(
+                            whole = price * tables.split[b, level, 0] + _evaluate(
                                 frames,
                                 found,
                                 before,
@@ -723,7 +811,7 @@ def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, s
     best, best_mode = np.inf, 0
     for r in range(references):
         cost = _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, scratch)
-        cost += price * tables.mode[level, r]
+        cost += price * tables.mode[b, level, r]
         if cost < best or wanted == r:
             best, best_mode = cost, r
         if wanted == r:
@@ -732,7 +820,7 @@ def _evaluate(frames, found, before, old, new, tables, forced, b, level, i, j, s
         if 0 <= wanted != mode:
             continue
         cost = _evaluate_pair(frames, found, tables, b, mode, level, i, j, best, scratch)
-        cost += price * tables.mode[level, mode]
+        cost += price * tables.mode[b, level, mode]
         if cost < best or wanted == mode:
             best, best_mode = cost, mode
             r, s = tables.pairs[mode, 0], tables.pairs[mode, 1]
@@ -756,7 +844,7 @@ def _evaluate_alone(frames, found, before, old, new, tables, b, r, level, i, j, 
     near[r, 0], near[r, 1] = _vector_median(scratch.around, count)
     known = found.vectors[b, r, level, side * i, side * j]
     error = found.errors[b, r, level, side * i, side * j]
-    best = error + price * _bits(frames, known[0], known[1], near[r, 0], near[r, 1])
+    best = error + price * _bits(frames, b, known[0], known[1], near[r, 0], near[r, 1])
     tried = _add(candidates, 0, frames.limit_x, frames.limit_y, known[0], known[1])
     tried = _add(candidates, tried, frames.limit_x, frames.limit_y, near[r, 0], near[r, 1])
     for n in range(count):
@@ -822,15 +910,15 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
     known_error = found.pair_errors[b, p, level, y, x]
     best = np.inf
     if known_error >= 0:
-        rate = _bits(frames, known[0], known[1], near[r, 0], near[r, 1])
-        rate += _bits(frames, known[2], known[3], near[s, 0], near[s, 1])
+        rate = _bits(frames, b, known[0], known[1], near[r, 0], near[r, 1])
+        rate += _bits(frames, b, known[2], known[3], near[s, 0], near[s, 1])
         best = known_error + price * rate
         pair[0], pair[1], pair[2], pair[3] = known[0], known[1], known[2], known[3]
     for choice in range(4):
         first = vectors[r] if choice & 1 == 0 else near[r]
         second = vectors[s] if choice & 2 == 0 else near[s]
-        rate = _bits(frames, first[0], first[1], near[r, 0], near[r, 1])
-        rate = price * (rate + _bits(frames, second[0], second[1], near[s, 0], near[s, 1]))
+        rate = _bits(frames, b, first[0], first[1], near[r, 0], near[r, 1])
+        rate = price * (rate + _bits(frames, b, second[0], second[1], near[s, 0], near[s, 1]))
         if rate >= best:
             continue
         fixed, stride = _moved(
@@ -849,8 +937,8 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
             best = _refine_pair(
                 frames, b, tables.pairs[mode], moving, top, left, size, best, scratch
             )
-        rate = _bits(frames, pair[0], pair[1], near[r, 0], near[r, 1])
-        rate += _bits(frames, pair[2], pair[3], near[s, 0], near[s, 1])
+        rate = _bits(frames, b, pair[0], pair[1], near[r, 0], near[r, 1])
+        rate += _bits(frames, b, pair[2], pair[3], near[s, 0], near[s, 1])
         known[0], known[1], known[2], known[3] = pair[0], pair[1], pair[2], pair[3]
         found.pair_errors[b, p, level, y, x] = max(best - price * rate, 0.0)
     return best
@@ -863,7 +951,7 @@ def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
     r, s = references[moving], references[1 - moving]
     kept_x, kept_y = pair[2 * (1 - moving)], pair[2 * (1 - moving) + 1]
     fixed, stride = _moved(frames, b, s, top, left, size, kept_x, kept_y, scratch.patches[0])
-    kept_bits = _bits(frames, kept_x, kept_y, near[s, 0], near[s, 1])
+    kept_bits = _bits(frames, b, kept_x, kept_y, near[s, 0], near[s, 1])
     best_x, best_y = pair[2 * moving], pair[2 * moving + 1]
     for step in (2, 1):
         middle_x, middle_y = best_x, best_y
@@ -874,7 +962,7 @@ def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
                 dx, dy = towards_x, towards_y
             x, y, cost = middle_x + dx, middle_y + dy, np.inf
             if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
-                cost = price * (kept_bits + _bits(frames, x, y, near[r, 0], near[r, 1]))
+                cost = price * (kept_bits + _bits(frames, b, x, y, near[r, 0], near[r, 1]))
                 if cost < best or n < 4:
                     cost += _error_of_pair(
                         frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]

@@ -71,6 +71,7 @@ class TensorSearch:
         self.prices = prices
         self.limits = limits
         self.bits = bits_by_difference(prices, 2 * max(limits))
+        self.same = prices.same.T.view(2, 1, -1, 1, 1, 1)
         self.pairs = reference_pairs(len(planes))
 
     def decide(
@@ -102,6 +103,50 @@ class TensorSearch:
             vectors=vectors[crop].contiguous(),
         )
 
+    def revise(
+        self,
+        level: int,
+        pairs: Sequence[tuple[int, int]],
+        mode: Tensor,
+        vectors: Tensor,
+        means: Tensor,
+        present: Tensor,
+    ) -> Tensor:
+        """As `block_search_numba.KernelSearch.revise`."""
+        both = self._whole_grid(vectors, level), self._whole_grid(means, level)
+        chosen, rows = self._whole_grid(mode, level)[:, :1], []
+        numbers = torch.tensor(pairs, device=mode.device)[chosen]  # (B, 1, h, w, 2)
+        for choice in range(4):
+            cost, moved = 0, 0
+            for end in range(2):
+                taken = both[choice >> end & 1]
+                for r in range(len(self.planes)):
+                    used = (numbers[..., end] == r).unsqueeze(0)
+                    vector, mean = (values[None, :, 2 * r : 2 * r + 2] for values in (taken, both[1]))
+                    moved = moved + used_pixels(used, level) * self._moved(r, level, vector) / 2
+                    counts = used & (numbers[..., 0] != numbers[..., 1]) if end else used
+                    cost = cost + counts * self._rates(vector, mean)
+            rows.append(cost + self._errors(moved, level))
+        alone = (numbers[..., 0] == numbers[..., 1]).unsqueeze(0)
+        costs = torch.cat(rows)
+        costs = torch.stack([costs[0], costs[1].where(~alone[0], torch.inf), costs[2].where(~alone[0], torch.inf), costs[3]])
+        best = costs.argmin(0)
+        kept = both[0].clone()
+        for end in range(2):
+            takes = (best >> end & 1).bool()
+            for r in range(len(self.planes)):
+                here = takes & (numbers[..., end] == r)
+                part = slice(2 * r, 2 * r + 2)
+                kept[:, part] = torch.where(here, both[1][:, part], kept[:, part])
+        height, width = vectors.shape[-2:]
+        return torch.where(present, kept[..., :height, :width], vectors)
+
+    def _whole_grid(self, values: Tensor, level: int) -> Tensor:
+        """Values of the blocks of a level, for all of the padded frame."""
+        height, width = self.current.shape[-2] >> 6 - level, self.current.shape[-1] >> 6 - level
+        margins = 0, width - values.shape[-1], 0, height - values.shape[-2]
+        return F.pad(values.float(), margins, mode="replicate").to(values.dtype)
+
     def _pad(self, cells: Tensor, value: int) -> Tensor:
         return F.pad(cells, [margin // CELL for margin in self.margins], value=value)
 
@@ -126,8 +171,11 @@ class TensorSearch:
 
     def _rates(self, vectors: Tensor, near: Tensor) -> Tensor:
         """What vectors `(N, B, 2, h, w)` cost that are expected at `near`: `(N, B, 1, h, w)`."""
-        difference = (vectors - near).abs().clamp(max=len(self.bits) - 1).long()
-        return self.price * self.bits[difference].sum(2, keepdim=True)
+        difference = (vectors - near).abs().clamp(max=self.bits.shape[1] - 1).long()
+        sample = torch.arange(len(self.bits), device=near.device).view(1, -1, 1, 1, 1)
+        apart = self.bits[sample, difference].sum(2, keepdim=True) + self.same[0]
+        same = (difference == 0).all(2, keepdim=True)
+        return self.price * torch.where(same, self.same[1], apart)
 
     def _limit(self, vectors: Tensor) -> Tensor:
         x, y = self.limits
@@ -190,7 +238,7 @@ class TensorSearch:
                 level_map = torch.full_like(mode, level)
                 continue
             fits = F.avg_pool2d(self.inside, side) == 1
-            split = self.prices.split[level]
+            split = self.prices.split[:, level].T.view(2, -1, 1, 1, 1)
             apart = F.avg_pool2d(cost, 2) * 4 + fits * self.price * split[1]
             whole = whole + self.price * split[0]
             join = whole <= apart
@@ -249,7 +297,7 @@ class TensorSearch:
             nothing = [torch.zeros_like(pair[0])] * references
             nothing[r], nothing[s] = pair[0], pair[1]
             chosen.append(torch.stack(nothing, 1))
-        rates = self.price * self.prices.mode[level].view(-1, 1, 1, 1, 1)
+        rates = self.price * self.prices.mode[:, level].T.view(len(costs), -1, 1, 1, 1)
         cost = torch.stack(costs) + rates
         if wanted is not None:
             modes = torch.arange(len(costs), device=cost.device).view(-1, 1, 1, 1, 1)
@@ -345,3 +393,9 @@ def _neighbours(vectors: Tensor, used: Tensor, side: int) -> tuple[Tensor, Tenso
         around.append(vectors.index_select(2, y).index_select(3, x))
         known.append(used.index_select(2, y).index_select(3, x) & inside)
     return torch.stack(around), torch.stack(known)
+
+
+def used_pixels(used: Tensor, level: int) -> Tensor:
+    """Flags of blocks `(N, B, 1, h, w)` for each of their pixels."""
+    side = 64 >> level
+    return used.repeat_interleave(side, 3).repeat_interleave(side, 4)

@@ -18,6 +18,7 @@ from codec.motion.block_search import (
     decision_cost,
     phase_planes,
     search_blocks,
+    search_for,
 )
 
 FILTERS = (
@@ -33,13 +34,15 @@ FILTERS = (
 )
 
 
-def prices(references: int) -> BlockPrices:
+def prices(references: int, batch: int = 1) -> BlockPrices:
     """Plausible bits: zero differences and the newest reference are cheap."""
     modes = len(reference_pairs(references))
     vector = torch.cat([torch.tensor([0.4]), 2.5 + 2 * torch.log2(torch.arange(1, 64).float())])
+    same = torch.tensor([0.2, 0.8])
     mode = torch.full((4, modes), 2.0)
     mode[:, 0] = 0.7
-    return BlockPrices(split=torch.ones(3, 2), mode=mode, vector=vector)
+    tables = {"split": torch.ones(3, 2), "mode": mode, "same": same, "vector": vector}
+    return BlockPrices(**{name: table.expand(batch, *table.shape) for name, table in tables.items()})
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -54,7 +57,7 @@ def search(current: Tensor, *references: Tensor, price: float = 4.0, **options) 
         current,
         references,
         bit_price=torch.full(current.shape[:1], price),
-        prices=prices(len(references)),
+        prices=prices(len(references), len(current)),
         filters=FILTERS,
         **options,
     )
@@ -66,7 +69,7 @@ def cost(current: Tensor, *references: Tensor, decisions: BlockDecisions, price:
         references,
         decisions,
         bit_price=torch.full(current.shape[:1], price),
-        prices=prices(len(references)),
+        prices=prices(len(references), len(current)),
         filters=FILTERS,
     )
 
@@ -178,10 +181,10 @@ def test_dearer_bits_make_larger_blocks():
         current.repeat(3, 1, 1, 1),
         [reference.repeat(3, 1, 1, 1) for reference in references],
         bit_price=torch.tensor([0.5, 4.0, 40.0]),
-        prices=prices(2),
+        prices=prices(2, batch=3),
         filters=FILTERS,
     )
-    bits = decision_bits(found, prices(2)).sum((1, 2, 3))
+    bits = decision_bits(found, prices(2, batch=3)).sum((1, 2, 3))
     assert bits[0] > bits[1] > bits[2]
 
 
@@ -253,7 +256,7 @@ def test_cost_of_known_decisions():
     vectors = torch.tensor([4, 0], dtype=torch.int16).view(1, 2, 1, 1).expand(1, 2, 2, 2)
     decisions = BlockDecisions(level=cells + 2, mode=cells, vectors=vectors)
     reference = torch.zeros(1, 1, 16, 16)
-    bits = 1 + 0.7 + 0.4 + float(prices(1).vector[4])  # mode prices of one reference: 0.7
+    bits = 1 + 0.7 + 0.2 + 0.4 + float(prices(1).vector[0, 4])  # mode prices of one reference: 0.7
     satd = 4 * 64 / 4  # a constant has one coefficient: 64 times the error
     found = cost(reference + 1 / 255, reference, decisions=decisions, price=3.0)
     torch.testing.assert_close(found, torch.tensor([satd + 3 * bits]), rtol=1e-4, atol=1e-3)
@@ -276,6 +279,24 @@ def test_tensors_decide_as_well_as_kernels(references: int, request: pytest.Fixt
     assert_consistent(found, references)
     tensors = cost(current, *others, decisions=found)
     torch.testing.assert_close(tensors, kernels, rtol=0.05, atol=0)
+
+
+def test_revised_vectors_are_cheaper(request: pytest.FixtureRequest):
+    """Catches means that are taken where they predict worse, or not where they cost less; kernels and tensors alike."""
+    current, *others = noisy(2, 96, 112, 2)
+    options = {"bit_price": torch.full((2,), 4.0), "prices": prices(2, 2), "filters": FILTERS}
+    pairs, kept = reference_pairs(2), []
+    for kind in ("kernels", "tensors"):
+        if kind == "tensors":
+            request.getfixturevalue("by_tensors")
+        _, found = search_for(current, others, **options)
+        mode = torch.tensor([0, 1, 2, 2]).repeat(3)[:12].view(1, 1, 2, 6)[..., :3].expand(2, 1, 2, 3).contiguous()
+        present = torch.tensor([True, True, False]).expand(2, 1, 2, 3)
+        vectors = torch.full((2, 4, 2, 3), 40, dtype=torch.int32)
+        means = torch.zeros_like(vectors)  # the truth: `noisy` frames stand still
+        kept.append(found.revise(1, pairs, mode, vectors, means, present))
+    assert torch.equal(kept[0], kept[1])
+    assert (kept[0][..., 2] == 40).all() and not kept[0][:, :2, 0, 0].any()
 
 
 def test_tensors_draw_as_kernels_do(by_tensors: None):
@@ -301,12 +322,10 @@ def test_nothing_waits_for_the_device():
     """Catches tensors on the wrong device and values read back, which a GPU would wait for."""
     with FakeTensorMode():
         luma = torch.empty(2, 1, 80, 112, device="cuda")
-        table = prices(2)
+        table = prices(2, batch=2)
         options = {
             "bit_price": torch.empty(2, device="cuda"),
-            "prices": BlockPrices(
-                split=table.split.cuda(), mode=table.mode.cuda(), vector=table.vector.cuda()
-            ),
+            "prices": BlockPrices(**{name: value.cuda() for name, value in vars(table).items()}),
             "filters": torch.empty(4, 8, device="cuda"),
         }
         found = search_blocks(
