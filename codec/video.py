@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from codec.entropy.channel import Channel, EstimateChannel
+from codec.entropy.exact import rounded_once
 from codec.entropy.network import EntropyNetwork, check_channels
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
@@ -158,21 +159,22 @@ class VideoCodec(nn.Module):
         check_qualities(quality)
         size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
         references, coded, spent = before and before.references, [], []
-        for t in range(frames.shape[1]):
-            position = since_intra(first + t, intra_period)
-            given = (
-                frames[:, t],
-                references if position else None,
-                size,
-                self.quality_pattern.at(quality, position),
-                hard,
-                noise,
-                first + t,
-            )
-            frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
-            references = frame.references
-            coded.append(frame)
-            spent.append(bits)
+        with rounded_once(self):
+            for t in range(frames.shape[1]):
+                position = since_intra(first + t, intra_period)
+                given = (
+                    frames[:, t],
+                    references if position else None,
+                    size,
+                    self.quality_pattern.at(quality, position),
+                    hard,
+                    noise,
+                    first + t,
+                )
+                frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
+                references = frame.references
+                coded.append(frame)
+                spent.append(bits)
         return self._coded_clip(coded, spent, size, first)
 
     def _estimate(

@@ -8,9 +8,9 @@ Source: Ballé, Johnston and Minnen, *Integer networks for data compression with
 divisions are powers of two here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class ExactConv(Exact, nn.Conv2d):
             for parameter in self.parameters():
                 nn.init.zeros_(parameter)
         self.frozen = False
-        self._kept: tuple[Any, Tensor, Tensor | None] | None = None  # rounded, and of which state of the weights
+        self._keeps, self._kept = False, None  # see `rounded_once`
 
     def forward(self, values: Tensor) -> Tensor:
         """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers."""
@@ -104,11 +104,9 @@ class ExactConv(Exact, nn.Conv2d):
         """Weight and bias as they are computed with."""
         if self.frozen:
             return self.weight, self.bias
-        parameters = [value for value in (self.weight, self.bias) if value is not None]
-        state = [None if value.is_inference() else (value.data_ptr(), value._version) for value in parameters]
-        if self._kept is None or None in state or self._kept[0] != state:  # rounded once an update, not once a frame
-            self._kept = state, *self._round()
-        weight, bias = self._kept[1:]
+        weight, bias = self._kept or self._round()
+        if self._keeps:
+            self._kept = weight, bias
         return _Straight.apply(self.weight, weight), None if bias is None else _Straight.apply(self.bias, bias)
 
     @torch.no_grad()
@@ -135,6 +133,19 @@ class ExactConv(Exact, nn.Conv2d):
             if bias is not None:
                 self.bias.copy_(bias)
         self.frozen = True
+
+
+@contextmanager
+def rounded_once(codec: nn.Module) -> Iterator[None]:
+    """Round the weights of exact layers once for all that is computed within, where weights must not change."""
+    layers = [module for module in codec.modules() if isinstance(module, ExactConv)]
+    for layer in layers:
+        layer._keeps, layer._kept = True, None
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._keeps, layer._kept = False, None
 
 
 def weight_grid(weight: Tensor) -> Tensor:

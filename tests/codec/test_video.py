@@ -71,7 +71,8 @@ def test_bits_are_reported_by_component_and_frame(codec: VideoCodec):
     """Catches intra bits in predicted frames or the reverse, and bits that do not add up."""
     with torch.inference_mode():
         coded = codec(moving_clip(3, 64, 64)[None].float() / 255, torch.tensor([40]), hard=True)
-    assert set(coded.bits) == {f"{c}{h}" for c in ("intra", "motion", "residual") for h in ("", ".hyper")}
+    networks = {f"{c}{h}" for c in ("intra", "residual") for h in ("", ".hyper")}
+    assert set(coded.bits) == networks | {f"motion.{kind}" for kind in ("split", "mode", "vector")}
     assert coded.bits["intra"][0, 1:].sum() == 0 and coded.bits["residual"][0, 0] == 0
     assert coded.bits["intra"][0, 0] > 0 and (coded.bits["residual"][0, 1:] > 0).all()
 
@@ -122,7 +123,8 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
     [
         ("entropy.channels=100", "entropy.channels: 100 given, but the latent has 384"),
         ("intra_entropy.channels=7", "intra_entropy.channels: 7 given"),
-        ("motion.block=12", "motion.block: 12 given; choose from"),
+        ("motion=fixed_block_matching motion.block=12", "motion.block: 12 given; choose from"),
+        ("references=5", "references: 5 given; expected 1 to 4"),
         ("motion.features=8", "motion.features: 8, residual.features: 16; make them equal"),
         ("residual.transform.block=32", "residual.transform.block: 32 given; expected 16"),
         ("residual.transform.start=dtc", "start: 'dtc' given"),
@@ -133,7 +135,7 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
 def test_networks_that_do_not_fit_are_refused(override: str, said: str):
     """Catches a codec that is built and fails in its first step, with an error that names no setting."""
     with pytest.raises(CodecError, match=said):
-        build(override)
+        build(*override.split())
 
 
 @pytest.mark.parametrize("quality", [-1, 64, 2.5, True])

@@ -33,7 +33,7 @@ def test_estimates_are_what_the_coder_spends():
         code_classes("mode", wanted, log_odds, present, channel)
     spent = 8 * len(writer.finish_frame())
     assert spent == pytest.approx(float(hard.bits["mode"]), abs=40)
-    assert float(soft.bits["mode"]) == pytest.approx(float(hard.bits["mode"]), rel=0.02)
+    assert float(soft.bits["mode"]) == pytest.approx(float(hard.bits["mode"]), rel=0.05)
     by_class = torch.where(present, class_bits(wanted, log_odds), 0).sum()
     assert float(by_class) == pytest.approx(float(soft.bits["mode"]), rel=1e-5)
 

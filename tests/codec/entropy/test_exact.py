@@ -8,6 +8,7 @@ from torch import nn
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.exact import (
+    rounded_once,
     BoundedBlock,
     Exact,
     ExactConv,
@@ -196,3 +197,18 @@ def test_kernels_are_the_tensor_expressions():
     for lowest in (0, 7):
         by_tensors = LaplaceModel(values, index.clone().requires_grad_(), lowest).rows
         assert torch.equal(LaplaceModel(values, index, lowest).rows, by_tensors) and by_tensors.dtype == torch.int8
+
+
+def test_weights_are_rounded_anew_after_an_update():
+    """Catches rounded weights that outlive an optimizer's step: a fused one does not say that it changed them."""
+    torch.manual_seed(0)
+    layer, values = ExactConv(4, 4).train(), torch.arange(16.0).view(1, 4, 2, 2)
+    layer.rounding = True
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        with rounded_once(layer):
+            layer(values)
+            assert layer.rounded()[0].data_ptr() == layer.rounded()[0].data_ptr()
+            layer(values).square().sum().backward()
+        optimizer.step()
+        assert (layer.rounded()[0] - layer.weight).abs().max() < 0.01

@@ -132,7 +132,7 @@ def test_no_device_is_waited_for():
     with FakeTensorMode(), torch.device("cuda"):
         entropy = QuadtreeEntropy(2).eval()
         maps, quality = torch.zeros(1, 6, 12, 20), torch.zeros(1, dtype=torch.int64)
-        sent = entropy.transmit("motion", maps, (12, 20), quality, EstimateChannel(hard=True), maps, (1, 2))
+        sent = entropy.transmit("motion", maps, (12, 20), quality, EstimateChannel(), maps, (1, 2))
         assert sent.device.type == "cuda"
 
 
