@@ -50,7 +50,7 @@ def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
     """The checkpoint to evaluate, called `name`; or several by their names; or none."""
     from codec.evaluation.learned import LearnedCodec
 
-    common = {name: choice[name] for name in ("intra_period", "qualities", "device")}
+    common = {name: choice[name] for name in ("intra_period", "qualities", "device", "precision")}
     chosen = choice["checkpoint"] or {}
     named = chosen if isinstance(chosen, dict) else {choice["name"]: chosen}
     return [LearnedCodec(checkpoint, name=name, **common) for name, checkpoint in named.items()]

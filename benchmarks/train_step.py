@@ -1,8 +1,8 @@
 """A training step of codec=ssf at our defaults against CompressAI's ssf2020 at its own, in one run.
 
-Ours: bfloat16 autocast and channels last, as train.py sets them, with its loss, clipping and AdamW. CompressAI's: float32,
-contiguous, likelihoods and mean squared error, clipping, Adam, and the auxiliary loss with its own Adam, as in its
-examples/train_video.py. The same clips and threads, runs interleaved, medians.
+Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast or float32), as train.py sets them, with its
+loss, clipping and AdamW. CompressAI's: float32, contiguous, likelihoods and mean squared error, clipping, Adam, and the
+auxiliary loss with its own Adam, as in its examples/train_video.py. The same clips and threads, runs interleaved, medians.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--json FILE]
 """
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.training.module import CodecTraining
+from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -78,7 +79,7 @@ def our_step() -> Callable[[Tensor], None]:
 
     def step(frames: Tensor) -> None:
         quality = torch.randint(0, 64, (len(frames),))
-        with torch.autocast("cpu", torch.bfloat16, enabled=plain["trainer"]["precision"] == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=best_precision(plain["trainer"]) == "bf16-mixed"):
             value = module.loss(frames, codec(frames, quality), quality).loss
         module.optimizer.zero_grad()
         if torch.isfinite(value):

@@ -13,7 +13,8 @@ from data.errors import DataError
 
 _COMPLEXITY = """Measure a codec: words as for train.py describe it (codec=demo motion=implicit width=96; untrained), or
 checkpoint=FILE_OR_RUN. Others: size=WxH (1280x720), clip=VIDEO (a synthetic one that moves), quality=32, threads=N,
-repeats=3 (timed runs), json=FILE. The last line printed is the header of the codec's file in conf/codec."""
+precision=auto (or bf16, fp16, fp32; by default the codec's own), repeats=3 (timed runs), json=FILE. The last line printed is
+the header of the codec's file in conf/codec."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,13 +46,14 @@ def run_compress(choice: argparse.Namespace) -> None:
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
     with _Bar("compress", source.frames) as bar:
-        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update)
+        how = {"intra_period": choice.intra_period, "progress": bar.update, "precision": choice.precision}
+        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, **how)
     remember_model(content, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
     kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
     print(
         f"{choice.output}: {written.bytes} bytes, {source.frames} frames of {source.width}×{source.height}, "
-        f"{bpp:.4f} bpp, {kbps:.1f} kbit/s at {float(source.fps):.3f} fps, {written.seconds:.1f} s"
+        f"{bpp:.4f} bpp, {kbps:.1f} kbit/s at {float(source.fps):.3f} fps, {written.seconds:.1f} s in {written.precision}"
     )
 
 
@@ -68,10 +70,12 @@ def run_decompress(choice: argparse.Namespace) -> None:
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
     with _Bar("decompress", header.frames) as bar:
-        clip = decompress(choice.input, codec, bar.update)
+        clip = decompress(choice.input, codec, bar.update, choice.precision)
     written = write_video(clip.frames, header.fps, choice.output)
-    print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s")
-    if not clip.identical:
+    print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s in {clip.precision}")
+    if clip.precision != header.precision:
+        print(f"pictures are not the encoder's bit by bit: it computed in {header.precision}; --precision stream follows it")
+    elif not clip.identical:
         print("pictures differ from the encoder's by rounding: it ran on another device, or with other threads or versions")
 
 
@@ -197,11 +201,23 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--quality", type=int, default=32, help="0 (smallest file) to 63; default %(default)s")
     add.add_argument("--intra-period", type=int, default=-1, help="frames between intra frames; -1: only the first")
     add.add_argument("--frames", type=int, default=None, help="code only so many frames")
+    add.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default=None,
+        help="networks compute in it; auto: what is fastest here; default: what the checkpoint says (auto, in most)",
+    )
     add.set_defaults(run=run_compress)
     add = commands.add_parser("decompress", help="a .cvd file to a video")
     add.add_argument("input", type=Path, help="the .cvd file")
     add.add_argument("output", type=Path, help=".mkv (lossless), .mp4, .npy, or a folder for PNGs")
     add.add_argument("--checkpoint", default=None, help="by default the weights that compress kept on this machine")
+    add.add_argument(
+        "--precision",
+        choices=("stream", "auto", "fp32", "bf16", "fp16"),
+        default="stream",
+        help="networks compute in it; stream (default): as the encoder did, bit by bit; auto: what is fastest here",
+    )
     add.set_defaults(run=run_decompress)
     add = commands.add_parser("info", help="what a .cvd file is")
     add.add_argument("input", type=Path, help="the .cvd file")

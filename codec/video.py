@@ -13,8 +13,8 @@ from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
-from codec.layers.precision import check_precision
 from codec.motion.network import MotionNetwork
+from codec.precision import check_precision
 from codec.quality import check_qualities
 from codec.residual.network import ResidualNetwork
 from codec.state import ReferenceState
@@ -69,7 +69,8 @@ class VideoCodec(nn.Module):
         motion, residual, entropy: code the others.
         colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
             (their attribute `made_for`), `rgb` where none says.
-        precision: what the networks of predicted frames compute streams in, of `codec.layers.precision`; training has its own.
+        precision: what the networks of predicted frames compute streams in: of `codec.precision.PRECISIONS`, or `auto`, what is
+            fastest on the machine that encodes. Training has its own.
 
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed, multiprocessing, nn
@@ -28,7 +29,17 @@ class GradientMean(DDPStrategy):
 
     The wrapper averages in every backward pass, and a parameter that only some passes reach comes out wrong; a step here may
     have many passes. A codec's gradients are tens of megabytes, so that one exchange an update costs little.
+
+    All processes compute in the precision of the first: nodes may differ in what they can.
     """
+
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        own = self.precision_plugin.precision
+        first = gather(own)[0]
+        if first != own:
+            mixed = first.endswith("mixed")
+            self.precision_plugin = MixedPrecision(first, self.root_device.type) if mixed else Precision()
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         return model
