@@ -23,7 +23,7 @@ from codec.stream.container import MOST_PIXELS, StreamHeader, read_stream, write
 from codec.video import VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
-_ONLY_STREAM = "this codec's symbols are read in the stream's own arithmetic alone; give precision=stream, the default"
+MOST_DRIFT = 120  # frames of a chain that may be decoded in another precision: so far the drift is measured to be small
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
 
     Raises:
         CodecError: the file is damaged or was written by other weights; or the codec is not exact, and this machine's
-            arithmetic differs from the writer's, so that other frames came out, or `precision` is not `stream`.
+            arithmetic differs from the writer's, so that other frames came out, or `precision` is not `stream`; or that is
+            another than the writer's and more than `MOST_DRIFT` frames follow from one intra frame.
     """
     start = time.perf_counter()
     header, payloads = read_stream(path)
@@ -148,9 +149,9 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
         raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
     if header.exact != codec.exact:
         raise CodecError(f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; compress it again")
-    if precision != STREAM and not header.exact:
-        raise CodecError(f"{path}: precision={precision}: {_ONLY_STREAM}")
     codec = freeze(codec, header.precision if precision == STREAM else precision)
+    if precision != STREAM:
+        _check_precision(path, header, precision, codec.frozen.precision)
     size, state = (header.height, header.width), None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
@@ -168,6 +169,21 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
     return DecompressedClip(frames, header, time.perf_counter() - start, identical, codec.frozen.precision)
+
+
+def _check_precision(path: Path, header: StreamHeader, asked: str, precision: str) -> None:
+    """Refuse a precision that was asked for where frames would not be nearly the encoder's."""
+    remedy = "give precision=stream, the default"
+    if not header.exact:
+        what = "this codec's symbols are read in the stream's own arithmetic alone"
+        raise CodecError(f"{path}: precision={asked}: {what}; {remedy}")
+    chain = header.frames if header.intra_period == -1 else min(header.intra_period, header.frames)
+    if precision != header.precision and chain > MOST_DRIFT:
+        raise CodecError(
+            f"{path}: precision={asked}: {chain} frames follow from one intra frame, and what {precision} rounds otherwise "
+            f"than {header.precision} adds up from frame to frame, little in {MOST_DRIFT} frames, more after that; {remedy}, "
+            f"or compress it with an intra period of {MOST_DRIFT} or less"
+        )
 
 
 def _check_input(frames: Tensor, quality: int, intra_period: int) -> None:

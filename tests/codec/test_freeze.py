@@ -87,6 +87,18 @@ def test_another_precision_reads_the_same_symbols(tmp_path: Path):
     assert 0 < apart.mean() < 0.2 and not apart[0].any(), "intra frames are float32 in both"
 
 
+def test_a_long_chain_is_decoded_in_the_streams_precision_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches rounding that adds up over hundreds of frames, and a limit where the arithmetic is the same or chains are short."""
+    monkeypatch.setattr("codec.stream.clip.MOST_DRIFT", 2)
+    codec, clip = build(), moving_clip(3, 48, 64)
+    compress(codec, clip, FPS, 40, tmp_path / "long.cvd", precision="fp32")
+    compress(codec, clip, FPS, 40, tmp_path / "short.cvd", intra_period=2, precision="fp32")
+    with pytest.raises(CodecError, match="long.cvd: precision=bf16: 3 frames .* precision=stream, .* an intra period of 2"):
+        decompress(tmp_path / "long.cvd", codec, precision="bf16")
+    assert decompress(tmp_path / "long.cvd", codec, precision="fp32").identical
+    assert decompress(tmp_path / "short.cvd", codec, precision="bf16").precision == "bf16"
+
+
 def test_floating_symbols_are_read_in_the_streams_precision_alone(tmp_path: Path):
     """Catches noise for pictures, or a checksum's error after all the work, where symbols follow from floats."""
     codec = build("entropy=factorized")

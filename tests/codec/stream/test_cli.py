@@ -39,6 +39,21 @@ def test_another_process_decodes_the_encoders_reconstruction(
     assert frames_sha256(decoded) == written.reconstruction_sha256
 
 
+def test_another_precision_is_said(video: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Catches frames that are not the encoder's, or a precision, without a word; and options that go nowhere."""
+    file, out = str(tmp_path / "a.cvd"), str(tmp_path / "out.npy")
+    main(["compress", str(video), file, "--checkpoint", str(checkpoint), "--precision", "bf16"])
+    assert capsys.readouterr().out.endswith(" s in bf16\n")
+    for precision, said in (("stream", ""), ("bf16", ""), ("fp32", "not the encoder's bit by bit, which computed in bf16")):
+        main(["decompress", file, out, "--precision", precision])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].endswith(" s in fp32" if said else " s in bf16") and said in "".join(lines[1:])
+        assert len(lines) == (2 if said else 1)
+    with pytest.raises(SystemExit):
+        main(["decompress", file, out, "--precision", "fp8"])
+    assert "invalid choice" in capsys.readouterr().err
+
+
 def test_info_names_the_header(video: Path, checkpoint: Path, tmp_path: Path, capsys):
     """Catches a header that says something else than what was coded."""
     main(["compress", str(video), str(tmp_path / "a.cvd"), "--checkpoint", str(checkpoint), "--frames", "2"])
