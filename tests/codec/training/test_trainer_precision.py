@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import open_dict, read_write
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from small_codec import FPS, composed, moving_clip
+from small_codec import CONF, FPS, composed, moving_clip
 
 from codec.training import precision as ours
-from codec.training.folder import identity, read_config
+from codec.training.command import run_to_resume, sweep_folder
+from codec.training.folder import identity, read_config, write_config
 from codec.training.precision import agree, best_precision, choose_precision
 from codec.training.processes import GradientMean, run_in_processes
 from codec.training.record import precision_of_run
@@ -111,11 +116,13 @@ def config(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_run_records_and_keeps_what_it_computed_in(
-    machine: Any, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+    machine: Any, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """Catches numbers of which nobody knows the arithmetic, a folder named after the machine, a reproduction in another
     arithmetic, and a resumed run that forgets what it was told."""
     machine(False)
+    shown: list[str] = []
+    monkeypatch.setattr("codec.training.run.wandb_logger", lambda *given: shown.append(given[-1]["trainer"]["precision"]))
     folder, before = tmp_path / "run", identity(config)
     train(folder, config)
     assert "precision: 32-true, as this CPU does not multiply bfloat16" in capsys.readouterr().out
@@ -135,7 +142,32 @@ def test_a_run_records_and_keeps_what_it_computed_in(
     assert "precision: 32-true, as until now; fp32 is slow here; trainer.precision=bf16-mixed goes on in that" in said
     assert [entry["precision"] for entry in json.loads((folder / "record.json").read_text())] == ["32-true", "32-true"]
     reproduce(folder, tmp_path / "again")
-    assert precision_of_run(tmp_path / "again") == "32-true"
+    assert precision_of_run(tmp_path / "again") == "32-true" and shown == ["32-true"] * 3
+
+
+@pytest.mark.parametrize(
+    "words, asked", [([], "auto"), (["trainer.precision=32-true"], "32-true"), (["trainer=default"], "auto")]
+)
+def test_resume_asks_for_what_the_command_says(words: list[str], asked: str, config: dict[str, Any], tmp_path: Path):
+    """Catches a run that goes back to what it was first told, and a command that cannot change it."""
+    config["trainer"]["precision"] = "bf16-mixed"
+    (tmp_path / "run").mkdir()
+    write_config(tmp_path / "run", config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = [f"resume={tmp_path}/run", "name=test", *words]
+        composed_config = compose("train", overrides=given, return_hydra_config=True)
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(composed_config)
+        folder, plain = run_to_resume(composed_config)
+        assert (folder, plain["trainer"]["precision"]) == (tmp_path / "run", asked)
+        assert sweep_folder() is None
+        with read_write(composed_config.hydra), open_dict(composed_config.hydra):
+            composed_config.hydra.mode, composed_config.hydra.sweep.dir = RunMode.MULTIRUN, "multirun/one"
+        HydraConfig.instance().set_config(composed_config)
+        assert sweep_folder() == Path("multirun/one")
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def test_what_a_run_computed_in(tmp_path: Path):
