@@ -45,6 +45,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     content = read_checkpoint(choice.checkpoint)
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
+    say_if_emulated(choice.precision or codec.precision)
     with _Bar("compress", source.frames) as bar:
         how = {"intra_period": choice.intra_period, "progress": bar.update, "precision": choice.precision}
         written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, **how)
@@ -69,6 +70,7 @@ def run_decompress(choice: argparse.Namespace) -> None:
     keep_freed_memory()
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
+    say_if_emulated(header.precision if choice.precision == "stream" else choice.precision)
     with _Bar("decompress", header.frames) as bar:
         clip = decompress(choice.input, codec, bar.update, choice.precision)
     written = write_video(clip.frames, header.fps, choice.output)
@@ -166,6 +168,19 @@ def run_reproduce(choice: argparse.Namespace) -> None:
     far = [figure.name for figure in figures if not figure.holds]
     print(f"not reproduced: {', '.join(far)}" if far else f"reproduced: every figure within {choice.tolerance:.1%}")
     sys.exit(1 if far else 0)
+
+
+def say_if_emulated(precision: str) -> None:
+    """Say before the work, which takes many times as long then, that this CPU has no instructions for a precision."""
+    import torch
+
+    from codec.precision import AUTO, fastest_precision, slower_here
+
+    cpu = torch.device("cpu")
+    if precision in (AUTO, "fp32", fastest_precision(cpu)):
+        return
+    if slower := slower_here(precision, cpu):
+        print(f"{slower}; --precision auto computes in what is fastest", file=sys.stderr)
 
 
 def check_output(path: Path) -> None:
