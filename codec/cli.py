@@ -8,6 +8,7 @@ from pathlib import Path
 from codec.cli_report import add_report_commands
 from codec.cli_results import add_results_commands
 from codec.errors import CodecError
+from codec.threads import prepare_threads
 from data.cli import add_data_commands
 from data.errors import DataError
 
@@ -18,6 +19,7 @@ repeats=3 (timed runs), json=FILE. The last line printed is the header of the co
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
+    prepare_threads()
     choice = _parser().parse_args(arguments)
     try:
         choice.run(choice)
@@ -36,6 +38,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     from codec.quality import check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
+    from data.progress import Progress
     from data.source import read_source
 
     keep_freed_memory()
@@ -44,8 +47,9 @@ def run_compress(choice: argparse.Namespace) -> None:
     content = read_checkpoint(choice.checkpoint)
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
-    with _Bar("compress", source.frames) as bar:
-        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update)
+    with Progress("compress", source.frames) as progress:
+        how = (choice.quality, choice.output, choice.intra_period, lambda done, total: progress.update())
+        written = compress(codec, source.rgb, source.fps, *how)
     remember_model(content, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
     kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
@@ -62,13 +66,14 @@ def run_decompress(choice: argparse.Namespace) -> None:
     from codec.stream import decompress
     from codec.stream.container import read_stream
     from codec.stream.models import find_model
+    from data.progress import Progress
     from data.writer import write_video
 
     keep_freed_memory()
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
-    with _Bar("decompress", header.frames) as bar:
-        clip = decompress(choice.input, codec, bar.update)
+    with Progress("decompress", header.frames) as progress:
+        clip = decompress(choice.input, codec, lambda done, total: progress.update())
     written = write_video(clip.frames, header.fps, choice.output)
     print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s")
     if not clip.identical:
@@ -167,24 +172,6 @@ def check_output(path: Path) -> None:
         raise CodecError(f"{path}: compress writes .cvd files; give a name that ends in .cvd")
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise CodecError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; give another name")
-
-
-class _Bar:
-    """A progress bar that takes (done, in all)."""
-
-    def __init__(self, title: str, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc=title, unit="frame", leave=False, disable=None)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.update(done - self._bar.n)
 
 
 def _parser() -> argparse.ArgumentParser:

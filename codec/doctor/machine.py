@@ -1,11 +1,11 @@
 """Checks of what the node allows a process: open files, cores, memory."""
 
-import os
 import resource
 from pathlib import Path
 
 from codec.doctor.finding import Finding, failing, ok, warning
 from codec.doctor.plan import Plan
+from data.cores import available_cores
 
 FILES, FILES_PER_WORKER = 256, 64  # a tensor that waits between two processes is an open file
 MANY_FILES = 4096
@@ -32,7 +32,7 @@ def check_open_files(plan: Plan) -> Finding:
 
 def check_cores(plan: Plan) -> Finding:
     """A core for each worker and each training process, of those that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     need = plan.processes * (plan.workers + 1)
     found = f"{cores} cores for {plan.processes} × (training process + {plan.workers} workers)"
     return ok(found) if need <= cores else warning(found, CORES)

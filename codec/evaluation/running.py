@@ -1,7 +1,6 @@
 """How points are made: here one by one, here in several processes, or as jobs of a cluster."""
 
 import multiprocessing
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from codec.evaluation.memory import fitting
 from codec.evaluation.orphans import end_with_parent, forked
 from codec.evaluation.store import Store
 from codec.evaluation.work import Task, perform
+from data.cores import available_cores
 from data.launch import LAUNCHERS, run_parts
 
 
@@ -58,12 +58,7 @@ class Running:
         """Points made at once, before memory is looked at."""
         if self.jobs is not None:
             return self.jobs
-        return cores() if device == "cpu" else 1
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cores() if device == "cpu" else 1
 
 
 def run_here(tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int) -> None:
