@@ -45,8 +45,11 @@ def strategy_and_plugins(processes: int) -> dict[str, Any]:
     strategy = {"strategy": GradientMean()} if processes > 1 else {}
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return strategy
-    started = SLURMEnvironment(auto_requeue=False) if is_srun_step() else LightningEnvironment()
-    return strategy | {"plugins": [started]}
+    if not is_srun_step():
+        return strategy | {"plugins": [LightningEnvironment()]}
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(_tasks_of_step() // nodes))  # `srun --ntasks` leaves it out
+    return strategy | {"plugins": [SLURMEnvironment(auto_requeue=False)]}  # signals are ours
 
 
 def is_first() -> bool:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 TRY_AGAIN = 75  # exit status (EX_TEMPFAIL): the same command goes on
 INTERRUPTED = 130  # that of Ctrl-C
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
-PATIENCE = 10.0  # seconds in which a process that is asked to stop before its first step ends
+PATIENCE = 5.0  # seconds in which a process that is asked to stop before its first step ends
 
 
 class Stopped(BaseException):
@@ -29,12 +29,16 @@ def stop_early(number: int, frame: FrameType | None = None) -> NoReturn:
 
 
 def say_early(number: int) -> None:
-    """One line, of the first process; by no stream of Python's, as this may interrupt another one's use of it."""
+    """One line, once, of the first process; by no stream of Python's, as this may interrupt another one's use of it."""
     text = f"\nstopped before the first step ({signal.Signals(number).name}); the same command goes on\n"
     rank = next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), "0")
-    if rank == "0":
+    if rank == "0" and number not in _told:
+        _told.add(number)
         with suppress(OSError):
             os.write(2, text.encode())
+
+
+_told: set[int] = set()  # signals of which the line was said
 
 
 @contextmanager
@@ -79,11 +83,12 @@ class EndInTime:
     def _watch(self) -> None:
         while number := os.read(self._read, 1)[0]:
             if number in (*ASK_TO_STOP, signal.SIGINT) and not self._disarmed.wait(self._patience):
+                say_early(number)
                 os._exit(INTERRUPTED if number == signal.SIGINT else TRY_AGAIN)
         os.close(self._read)
 
 
-_armed: list[Any] = []
+_armed: list[EndInTime] = []
 
 
 def _leave_to_parent() -> None:
