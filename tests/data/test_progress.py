@@ -120,6 +120,11 @@ def test_an_error_ends_the_thread_and_promises_nothing(monkeypatch: pytest.Monke
 def test_numbers_are_for_people():
     """Catches seconds where days are meant, and rates of 0.0."""
     assert [duration(s) for s in (4.4, 89, 150, 5400, 50_000, 400_000)] == ["4 s", "89 s", "2 min", "1.5 h", "14 h", "4.6 days"]
-    assert [rate_text(r, "step") for r in (31.4, 3.14, 0.25, 0.001)] == ["31 steps/s", "3.1 steps/s", "15 steps/min", "3.6 steps/h"]
+    assert [rate_text(r, "step") for r in (31.4, 3.14, 0.25, 0.001)] == [
+        "31 steps/s",
+        "3.1 steps/s",
+        "15 steps/min",
+        "3.6 steps/h",
+    ]
     assert rate_text(41e6, "B") == "41 MB/s" and amount(2_500_000_000, "B") == "2,500 MB"
     assert (amount(1, "batch"), amount(2, "batch"), amount(1200, "point")) == ("1 batch", "2 batches", "1,200 points")
