@@ -44,8 +44,9 @@ def with_complexity(
         if cost is None:
             print(f"measuring what {coder.name} costs", file=sys.stderr, flush=True)
             alone = FileLock(store.root / "complexity.lock")  # another evaluation's pass would slow both
-            with alone, Progress(f"measuring {coder.name}", 1, "codec"):
+            with alone, Progress(f"measuring {coder.name}", 1, "codec") as progress:
                 cost = measured(coder, clip, frames, store, running)
+                progress.update()
             store.write("complexity", key, cost)
         codecs[coder.name]["complexity"] = cost
 

@@ -127,7 +127,7 @@ def shown_progress(tasks: Sequence[Task], store: Store, jobs: int) -> Iterator[C
     forecast, last = Forecast(tasks, store, jobs), ""
     sure = "a guess until each codec has made a point" if forecast.is_a_guess() else "as these codecs took before"
     print(f"about {duration(forecast.seconds())} with {jobs} at once, {sure}", file=sys.stderr, flush=True)
-    with Progress("evaluate", len(tasks), "point", left=forecast.seconds, note=lambda: last) as progress:
+    with Progress("evaluate", len(tasks), "point", left=forecast.seconds_once_measured, note=lambda: last) as progress:
 
         def done(task: Task, seconds: float) -> None:
             nonlocal last
