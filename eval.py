@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.errors import CodecError
+from codec.threads import prepare_threads
 from data.errors import DataError
 
 if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
@@ -144,6 +145,7 @@ def reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    prepare_threads()
     try:
         main()
     except KeyboardInterrupt:

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from codec.errors import CodecError
-from codec.training.stopped import TRY_AGAIN, Stopped
+from codec.threads import prepare_threads
+from codec.training.stopped import TRY_AGAIN, Stopped, stopping_early
 from data.errors import DataError
 
 
@@ -40,8 +41,12 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    prepare_threads()
     try:
-        main()
+        with stopping_early():
+            main()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         sys.exit(130)
+    except Stopped:
+        sys.exit(TRY_AGAIN)

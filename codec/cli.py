@@ -8,6 +8,7 @@ from pathlib import Path
 from codec.cli_report import add_report_commands
 from codec.cli_results import add_results_commands
 from codec.errors import CodecError
+from codec.threads import prepare_threads
 from data.cli import add_data_commands
 from data.errors import DataError
 
@@ -19,6 +20,7 @@ the header of the codec's file in conf/codec."""
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
+    prepare_threads()
     choice = _parser().parse_args(arguments)
     try:
         choice.run(choice)
@@ -37,6 +39,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     from codec.quality import check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
+    from data.progress import Progress
     from data.source import read_source
 
     keep_freed_memory()
@@ -46,8 +49,9 @@ def run_compress(choice: argparse.Namespace) -> None:
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
     say_if_emulated(choice.precision or codec.precision)
-    with _Bar("compress", source.frames) as bar:
-        how = {"intra_period": choice.intra_period, "progress": bar.update, "precision": choice.precision}
+    with Progress("compress", source.frames) as progress:
+        how = {"intra_period": choice.intra_period, "precision": choice.precision}
+        how["progress"] = lambda done, total: progress.update()
         written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, **how)
     remember_model(content, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
@@ -65,14 +69,15 @@ def run_decompress(choice: argparse.Namespace) -> None:
     from codec.stream import decompress
     from codec.stream.container import read_stream
     from codec.stream.models import find_model
+    from data.progress import Progress
     from data.writer import write_video
 
     keep_freed_memory()
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
     say_if_emulated(header.precision if choice.precision == "stream" else choice.precision)
-    with _Bar("decompress", header.frames) as bar:
-        clip = decompress(choice.input, codec, bar.update, choice.precision)
+    with Progress("decompress", header.frames) as progress:
+        clip = decompress(choice.input, codec, lambda done, total: progress.update(), choice.precision)
     written = write_video(clip.frames, header.fps, choice.output)
     print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s in {clip.precision}")
     if clip.precision != header.precision:
@@ -189,24 +194,6 @@ def check_output(path: Path) -> None:
         raise CodecError(f"{path}: compress writes .cvd files; give a name that ends in .cvd")
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise CodecError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; give another name")
-
-
-class _Bar:
-    """A progress bar that takes (done, in all)."""
-
-    def __init__(self, title: str, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc=title, unit="frame", leave=False, disable=None)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.update(done - self._bar.n)
 
 
 def _parser() -> argparse.ArgumentParser:

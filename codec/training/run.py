@@ -20,7 +20,7 @@ from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision, choose_precision
-from codec.training.processes import are_started_outside, count_processes, run_in_processes
+from codec.training.processes import are_started_outside, check_nodes, count_processes, run_in_processes
 from codec.training.record import precision_of_run, write_record
 from codec.training.schedule import Schedule
 from codec.training.signals import StopOnSignal
@@ -46,6 +46,7 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
         Stopped: a signal asked for it; there is a checkpoint.
     """
     check_trainer(config["trainer"])
+    check_nodes(config["trainer"].get("num_nodes", 1))
     config = moved_to(folder, config)
     with alone_in(folder):
         step = _first_step(folder, config)
