@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.errors import CodecError
+from codec.threads import prepare_threads
 from data.errors import DataError
 
 if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
@@ -50,7 +51,7 @@ def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
     """The checkpoint to evaluate, called `name`; or several by their names; or none."""
     from codec.evaluation.learned import LearnedCodec
 
-    common = {name: choice[name] for name in ("intra_period", "qualities", "device")}
+    common = {name: choice[name] for name in ("intra_period", "qualities", "device", "precision")}
     chosen = choice["checkpoint"] or {}
     named = chosen if isinstance(chosen, dict) else {choice["name"]: chosen}
     return [LearnedCodec(checkpoint, name=name, **common) for name, checkpoint in named.items()]
@@ -144,6 +145,7 @@ def reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    prepare_threads()
     try:
         main()
     except KeyboardInterrupt:

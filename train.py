@@ -10,18 +10,20 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from codec.errors import CodecError
-from codec.training.stopped import TRY_AGAIN, Stopped
+from codec.threads import prepare_threads
+from codec.training.stopped import TRY_AGAIN, Stopped, stopping_early
 from data.errors import DataError
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Config -> its run folder -> training there, from the start or from where it stopped."""
-    from codec.training.command import run_of, run_to_resume  # here, for seconds go by in which Ctrl-C may come
+    from codec.training.command import run_of, run_to_resume, sweep_folder  # here, for seconds go by in which Ctrl-C may come
     from codec.training.run import train
 
     try:
-        train(*(run_to_resume(config) if config.resume else run_of(config)))
+        folder, plain = run_to_resume(config) if config.resume else run_of(config)
+        train(folder, plain, sweep_folder())
     except (CodecError, DataError, MissingMandatoryValue, InstantiationException) as error:
         known = error.__cause__ if isinstance(error, InstantiationException) else error
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -39,8 +41,12 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    prepare_threads()
     try:
-        main()
+        with stopping_early():
+            main()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         sys.exit(130)
+    except Stopped:
+        sys.exit(TRY_AGAIN)

@@ -33,6 +33,7 @@ from parts.sources import encode
 
 from codec.checkpoint import build_codec
 from codec.training.module import CodecTraining
+from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 from data.index.table import IndexedSequences
 from data.module import ClipDataModule
@@ -153,7 +154,7 @@ def training(index: Path, steps: int) -> dict[str, float]:
         begun = time.perf_counter()
         clip = next(clips)
         waits.append(time.perf_counter() - begun)
-        step(module, clip, plain["trainer"]["precision"] == "bf16-mixed")
+        step(module, clip, best_precision(plain["trainer"]) == "bf16-mixed")
         times.append(time.perf_counter() - begun)
         costs.append(sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children()))
     waited, took = sum(waits[WARM:]), sum(times[WARM:])

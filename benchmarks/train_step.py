@@ -1,8 +1,8 @@
 """A training step of codec=ssf at our defaults against CompressAI's ssf2020 at its own, in one run.
 
-Ours: bfloat16 autocast and channels last, as train.py sets them, with its loss, clipping and AdamW. CompressAI's: float32,
-contiguous, likelihoods and mean squared error, clipping, Adam, and the auxiliary loss with its own Adam, as in its
-examples/train_video.py. The same clips and threads, runs interleaved, medians.
+Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast or float32), as train.py sets them, with its
+loss, clipping and AdamW. CompressAI's: float32, contiguous, likelihoods and mean squared error, clipping, Adam, and the
+auxiliary loss with its own Adam, as in its examples/train_video.py. The same clips and threads, runs interleaved, medians.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--json FILE]
 """
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.training.module import CodecTraining
+from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -68,17 +69,24 @@ def seconds(step: Callable[[Tensor], None], frames: Tensor) -> float:
     return time.perf_counter() - start
 
 
-def our_step() -> Callable[[Tensor], None]:
-    """A step as train.py makes it, with the defaults of conf/: its loss, its optimizer, its arithmetic."""
+def our_step(*overrides: str) -> Callable[[Tensor], None]:
+    """A step as train.py makes it in the longest stage of its schedule: that stage's loss, optimizer and arithmetic.
+
+    Args:
+        overrides: of conf/; none: `codec=ssf`.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=["codec=ssf", "name=benchmark"])
+        config = compose("train", overrides=["name=benchmark", *(overrides or ("codec=ssf",))])
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
     module = CodecTraining(codec, instantiate(plain["loss"]), Schedule(plain["schedule"]["stages"]), **plain["training"])
+    stages = module.schedule.stages
+    module.begin_stage(stages.index(max(stages, key=lambda stage: stage.steps)))
+    lower = (module.stage.precision or best_precision(plain["trainer"])) == "bf16-mixed"
 
     def step(frames: Tensor) -> None:
         quality = torch.randint(0, 64, (len(frames),))
-        with torch.autocast("cpu", torch.bfloat16, enabled=plain["trainer"]["precision"] == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
             value = module.loss(frames, codec(frames, quality), quality).loss
         module.optimizer.zero_grad()
         if torch.isfinite(value):

@@ -8,16 +8,19 @@ from pathlib import Path
 from codec.cli_report import add_report_commands
 from codec.cli_results import add_results_commands
 from codec.errors import CodecError
+from codec.threads import prepare_threads
 from data.cli import add_data_commands
 from data.errors import DataError
 
 _COMPLEXITY = """Measure a codec: words as for train.py describe it (codec=demo motion=implicit width=96; untrained), or
 checkpoint=FILE_OR_RUN. Others: size=WxH (1280x720), clip=VIDEO (a synthetic one that moves), quality=32, threads=N,
-repeats=3 (timed runs), json=FILE. The last line printed is the header of the codec's file in conf/codec."""
+precision=auto (or bf16, fp16, fp32; by default the codec's own), repeats=3 (timed runs), json=FILE. The last line printed is
+the header of the codec's file in conf/codec."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
+    prepare_threads()
     choice = _parser().parse_args(arguments)
     try:
         choice.run(choice)
@@ -36,6 +39,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     from codec.quality import check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
+    from data.progress import Progress
     from data.source import read_source
 
     keep_freed_memory()
@@ -44,14 +48,17 @@ def run_compress(choice: argparse.Namespace) -> None:
     content = read_checkpoint(choice.checkpoint)
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
-    with _Bar("compress", source.frames) as bar:
-        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, choice.intra_period, bar.update)
+    say_if_emulated(choice.precision or codec.precision)
+    with Progress("compress", source.frames) as progress:
+        how = {"intra_period": choice.intra_period, "precision": choice.precision}
+        how["progress"] = lambda done, total: progress.update()
+        written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, **how)
     remember_model(content, model_hash(codec))
     bpp = 8 * written.bytes / (source.frames * source.width * source.height)
     kbps = 8 * written.bytes * float(source.fps) / source.frames / 1000
     print(
         f"{choice.output}: {written.bytes} bytes, {source.frames} frames of {source.width}×{source.height}, "
-        f"{bpp:.4f} bpp, {kbps:.1f} kbit/s at {float(source.fps):.3f} fps, {written.seconds:.1f} s"
+        f"{bpp:.4f} bpp, {kbps:.1f} kbit/s at {float(source.fps):.3f} fps, {written.seconds:.1f} s in {written.precision}"
     )
 
 
@@ -62,16 +69,23 @@ def run_decompress(choice: argparse.Namespace) -> None:
     from codec.stream import decompress
     from codec.stream.container import read_stream
     from codec.stream.models import find_model
+    from data.progress import Progress
     from data.writer import write_video
 
     keep_freed_memory()
     header, _ = read_stream(choice.input)
     codec = load_codec(choice.checkpoint or find_model(header.model, choice.input))
-    with _Bar("decompress", header.frames) as bar:
-        clip = decompress(choice.input, codec, bar.update)
+    say_if_emulated(header.precision if choice.precision == "stream" else choice.precision)
+    with Progress("decompress", header.frames) as progress:
+        clip = decompress(choice.input, codec, lambda done, total: progress.update(), choice.precision)
     written = write_video(clip.frames, header.fps, choice.output)
-    print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s")
-    if not clip.identical:
+    print(f"{written}: {header.frames} frames of {header.width}×{header.height}, {clip.seconds:.1f} s in {clip.precision}")
+    if clip.precision != header.precision:
+        print(
+            f"pictures are not the encoder's bit by bit, which computed in {header.precision} (--precision stream follows it): "
+            "53 dB or more from them where it was measured (docs/bitstream.md)"
+        )
+    elif not clip.identical:
         print("pictures differ from the encoder's by rounding: it ran on another device, or with other threads or versions")
 
 
@@ -161,30 +175,25 @@ def run_reproduce(choice: argparse.Namespace) -> None:
     sys.exit(1 if far else 0)
 
 
+def say_if_emulated(precision: str) -> None:
+    """Say before the work, which takes many times as long then, that this CPU has no instructions for a precision."""
+    import torch
+
+    from codec.precision import AUTO, fastest_precision, slower_here
+
+    cpu = torch.device("cpu")
+    if precision in (AUTO, "fp32", fastest_precision(cpu)):
+        return
+    if slower := slower_here(precision, cpu):
+        print(f"{slower}; --precision auto computes in what is fastest", file=sys.stderr)
+
+
 def check_output(path: Path) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path.suffix != ".cvd":
         raise CodecError(f"{path}: compress writes .cvd files; give a name that ends in .cvd")
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise CodecError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; give another name")
-
-
-class _Bar:
-    """A progress bar that takes (done, in all)."""
-
-    def __init__(self, title: str, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc=title, unit="frame", leave=False, disable=None)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.update(done - self._bar.n)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,11 +206,23 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--quality", type=int, default=32, help="0 (smallest file) to 63; default %(default)s")
     add.add_argument("--intra-period", type=int, default=-1, help="frames between intra frames; -1: only the first")
     add.add_argument("--frames", type=int, default=None, help="code only so many frames")
+    add.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default=None,
+        help="networks compute in it; auto: what is fastest here; default: what the checkpoint says (auto, in most)",
+    )
     add.set_defaults(run=run_compress)
     add = commands.add_parser("decompress", help="a .cvd file to a video")
     add.add_argument("input", type=Path, help="the .cvd file")
     add.add_argument("output", type=Path, help=".mkv (lossless), .mp4, .npy, or a folder for PNGs")
     add.add_argument("--checkpoint", default=None, help="by default the weights that compress kept on this machine")
+    add.add_argument(
+        "--precision",
+        choices=("stream", "auto", "fp32", "bf16", "fp16"),
+        default="stream",
+        help="networks compute in it; stream (default): as the encoder did, bit by bit; auto: what is fastest here",
+    )
     add.set_defaults(run=run_decompress)
     add = commands.add_parser("info", help="what a .cvd file is")
     add.add_argument("input", type=Path, help="the .cvd file")

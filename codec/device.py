@@ -17,6 +17,8 @@ from codec.errors import CodecError
 GPU_NAMES = ("gpu", "cuda")  # what Lightning calls the accelerators that this file speaks to
 PEAK_SIDE = {"cpu": 768, "cuda": 8192}  # of matrices large enough to reach the peak
 PEAK_SECONDS = 0.15
+_CAPABILITIES_WITHOUT_BF16 = ("DEFAULT", "NO AVX", "AVX", "AVX2")  # as torch calls them
+_ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # as oneDNN does
 
 
 def accelerators() -> list[str]:
@@ -110,6 +112,35 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     finally:
         torch.backends.cudnn.enabled = cudnn
         torch.set_float32_matmul_precision(products)
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions that multiply bfloat16; others emulate it, ten to twenty times slower than float32.
+
+    Of CPUs these are AMX and AVX-512 bf16, less what the environment takes away (ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA,
+    by which one machine imitates a lesser one).
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _may_use_avx512() and _cpu_has_bf16()
+
+
+def _may_use_avx512() -> bool:
+    """Whether torch's own kernels and oneDNN's may use what bfloat16 needs."""
+    if torch.backends.cpu.get_cpu_capability() in _CAPABILITIES_WITHOUT_BF16:
+        return False
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return limit.upper() not in _ISA_WITHOUT_BF16
+
+
+def _cpu_has_bf16() -> bool:
+    """By torch's own questions where it has them, else by what the system says of the processor."""
+    questions = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    if all(questions):
+        return any(question() for question in questions)
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.is_file() else set()
+    return bool(flags & {"amx_bf16", "avx512_bf16"})
 
 
 def reset_memory_peak(device: torch.device) -> None:

@@ -10,7 +10,7 @@ from codec.checkpoint import model_hash
 from codec.entropy.exact import freeze_exact
 from codec.errors import CodecError
 from codec.layers.blocks import Network
-from codec.layers.precision import PRECISIONS, check_precision
+from codec.precision import AUTO, PRECISIONS, check_precision, resolve_precision
 from codec.video import FrozenAs, VideoCodec
 
 
@@ -34,8 +34,8 @@ def freeze(codec: VideoCodec, precision: str | None = None, compiler: str | None
     intra coder excepted: its frames are few, and their errors stay. The copy is kept until the weights change.
 
     Args:
-        codec: on any device; a frozen one is returned as it is.
-        precision: of `PRECISIONS`; None: the codec's own.
+        codec: on any device; a frozen one is returned as it is, where it was frozen to `precision` or that is `auto`.
+        precision: of `PRECISIONS`, or `auto`: what is fastest on the codec's device; None: the codec's own.
         compiler: a backend of `torch.compile` that fuses the networks, `inductor` for example; exact networks are left alone.
             It takes half a minute at the first frame of a size, and pictures differ as those of another device do. On two CPU
             cores it gained nothing (docs/results.md).
@@ -46,10 +46,11 @@ def freeze(codec: VideoCodec, precision: str | None = None, compiler: str | None
     """
     precision = check_precision(precision or codec.precision)
     if codec.frozen:
-        if codec.frozen.precision != precision:
+        if precision not in (AUTO, codec.frozen.precision):
             raise CodecError(f"codec: frozen to {codec.frozen.precision}, {precision} wanted; freeze the codec that it came from")
         return codec
-    wanted, device = FrozenAs(model_hash(codec), precision), next(codec.parameters()).device
+    device = next(codec.parameters()).device
+    wanted = FrozenAs(model_hash(codec), resolve_precision(precision, device))
     kept = _COPIES.get(codec)
     if kept is None or (kept.made_for, kept.device, kept.compiler) != (wanted, device, compiler):
         kept = _Kept(wanted, device, compiler, _frozen_copy(codec, wanted, device, compiler))

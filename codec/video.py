@@ -14,8 +14,8 @@ from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
-from codec.layers.precision import check_precision
 from codec.motion.network import MotionNetwork
+from codec.precision import check_precision
 from codec.quality import LambdaRange, QualityPattern, check_qualities
 from codec.references import MOST_REFERENCES, CodedFrame, Context, Reference, References
 from codec.residual.network import ResidualNetwork
@@ -75,7 +75,8 @@ class VideoCodec(nn.Module):
         motion, residual, entropy: code the others.
         colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
             (their attribute `made_for`), `rgb` where none says.
-        precision: what the networks of predicted frames compute streams in, of `codec.layers.precision`; training has its own.
+        precision: what the networks of predicted frames compute streams in: of `codec.precision.PRECISIONS`, or `auto`, what is
+            fastest on the machine that encodes. Training has its own.
         references: decoded frames that a frame may be predicted from, 1 to 4; networks made for one use the newest.
         lambda_low, lambda_high: lambda at quality 0 and 63, for training and for decisions at the encoder (`LambdaRange`).
         quality_offsets: fields of `QualityPattern`, for example `{intra: 4, predicted: [-4, -4, -4, 3]}`; None: all frames have

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
-
 from data.checks import check_at_least
 from data.errors import DataError
+from data.progress import Progress
 
 if TYPE_CHECKING:
     import submitit
@@ -62,14 +61,14 @@ def _ended(
     """A job a part, all of them done; when we are interrupted, so are they."""
     jobs: list[submitit.Job[T]] = []
     try:
-        with tqdm(total=len(parts), desc=f"{launcher} parts", unit="part", disable=None) as bar:
+        with Progress(f"{launcher} parts", len(parts), "part") as progress:
             if launcher == "slurm":
                 jobs += _submitted(executor, function, parts)
             else:
                 for arguments in parts:
-                    _wait(jobs, at_once - 1, bar)
+                    _wait(jobs, at_once - 1, progress)
                     jobs.append(executor.submit(function, *arguments))
-            _wait(jobs, 0, bar)
+            _wait(jobs, 0, progress)
     except BaseException:
         for job in jobs:
             if not job.done():
@@ -121,12 +120,13 @@ def _submitted(
         raise DataError(f"launcher=slurm: the cluster refuses the array ({str(error).strip()}); correct its options") from error
 
 
-def _wait(jobs: Sequence[submitit.Job[T]], most: int, bar: tqdm) -> None:
+def _wait(jobs: Sequence[submitit.Job[T]], most: int, progress: Progress) -> None:
     """Until at most so many are not done."""
     pause = POLL
     while True:
         running = sum(not job.done() for job in jobs)
-        bar.update(len(jobs) - running - bar.n)
+        if ended := len(jobs) - running - progress.done:
+            progress.update(ended)
         if running <= most:
             return
         time.sleep(pause)

@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.checks import REPAIR
 from data.errors import DataError
 from data.in_use import alone_in, use
+from data.progress import Progress
 from data.storage import opened_anywhere
 
 MARKER = "corvid-stage-"
@@ -160,18 +159,17 @@ def _evict(other: Path) -> None:
 def _copy_all(shards: list[_Shard], own: Path) -> None:
     """Copy what no other process is copying, then wait for those."""
     missing = [shard for shard in shards if not _is_whole(shard)]
-    with tqdm(
-        total=sum(shard.size for shard in missing), desc=f"stage to {own.parent}", unit="B", unit_scale=True, disable=None
-    ) as bar:
+    total = sum(shard.size for shard in missing)
+    with Progress(f"stage to {own.parent}", total, "B") as progress:
         for wait in (False, True):
             for shard in missing:
                 while not _is_whole(shard):
                     with _locked(shard.part, wait) as handle:
                         if handle is not None:
-                            _copy(shard, handle, bar)
+                            _copy(shard, handle, progress)
                         elif not wait:
                             break
-        bar.update(bar.total - bar.n)
+        progress.update(total - progress.done)
 
 
 def _is_whole(shard: _Shard) -> bool:
@@ -192,7 +190,7 @@ def _locked(part: Path, wait: bool) -> Iterator[int | None]:
         os.close(handle)
 
 
-def _copy(shard: _Shard, handle: int, bar: tqdm) -> None:
+def _copy(shard: _Shard, handle: int, progress: Progress) -> None:
     """Continue a locked part, its last portion once more, as a machine that stopped may not have written it; then rename it."""
     if _is_whole(shard):  # by another process, after we looked
         shard.part.unlink()
@@ -200,13 +198,13 @@ def _copy(shard: _Shard, handle: int, bar: tqdm) -> None:
     done = min(shard.size, max(0, os.fstat(handle).st_size - PORTION))
     os.ftruncate(handle, done)
     os.lseek(handle, done, os.SEEK_SET)
-    bar.update(done)
+    progress.update(done)
     try:
         with opened_anywhere(shard.place) as source:
             source.seek(done)
             while done < shard.size and (data := source.read(PORTION)):
                 done += _written(handle, data)
-                bar.update(len(data))
+                progress.update(len(data))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

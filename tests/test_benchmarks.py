@@ -1,10 +1,14 @@
 """What benchmarks answer and how they end; nothing is measured here."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -138,3 +142,42 @@ def test_ways_of_the_loader_benchmark_read(benchmarks: None, tmp_path: Path):
     index_scale.write_index(tmp_path / "index.parquet", 3)
     with pytest.raises(DataError, match="no such file"):
         loader.our_clips(tmp_path / "index.parquet", 1, 1)
+
+
+def test_drift_is_seen_and_where(benchmarks: None, codec: VideoCodec):
+    """Catches two decodes in one precision, windows that miss the end, and a loss with the wrong sign."""
+    import drift
+
+    frames = moving_clip(8, 48, 64)
+    source = SimpleNamespace(name="a", rgb=frames, fps=Fraction(25))
+    figures = drift.drift(codec, [source], [40])
+    assert {"q40_bf16_as_fp32_between_2", "q40_bf16_as_fp32_between_8", "q40_fp32_as_bf16_lost_8"} <= set(figures)
+    assert 40 < figures["least_between"] < drift.IDENTICAL
+    assert drift.psnr_by_frame(frames, frames) == [drift.IDENTICAL] * 8
+    assert drift.windows([1.0] * 20 + [3.0] * 20) == {10: 1.0, 20: 1.0, 30: 3.0, 40: 3.0}
+
+
+def test_auto_is_set_against_the_better_of_both(benchmarks: None):
+    """Catches a ratio to the slower one, an environment that a figure does not name, and a rate with the first steps in it."""
+    import machine
+
+    seconds = {"auto": [2.0, 4.0, 2.2], "bf16": [10.0, 10.0, 10.0], "fp32": [2.0, 2.0, 2.0]}
+    figures = machine.ratios({"decode": seconds}, "_avx2")
+    assert figures["decode_ratio_avx2"] == 1.1 and figures["decode_bf16_seconds_avx2"] == 10.0
+    assert machine.most_of("decode_ratio_avx2") == 1.1 and not machine.most_of("decode_bf16_seconds_avx2")
+    order: list[str] = []
+    works = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    assert [len(taken) for taken in machine.in_turns(works, 2).values()] == [2, 2] and "".join(order) == "abbaab"
+    rows = [{"speed/frames_per_s": rate} for rate in (1, 1, 8, 9, 10)]
+    assert machine.rate_of([json.dumps(row) for row in [{"val/loss": 1}, *rows]]) == 9
+
+
+def test_the_imitated_machine_is_slow_in_bf16(benchmarks: None):
+    """Catches variables that torch no longer reads: all figures would be of this machine."""
+    import machine
+
+    said = "from codec.precision import *; print(fastest_precision(torch.device('cpu')))"
+    done = subprocess.run(
+        [sys.executable, "-c", said], env=os.environ | machine.AVX2, cwd=BENCHMARKS.parent, capture_output=True, text=True
+    )
+    assert done.stdout == "fp32\n", done.stderr

@@ -61,6 +61,13 @@ def test_the_cascade_grows_as_its_source_says():
     assert all(stage.frame_weights == (levels if stage.frames >= 8 else None) for stage in stages)
 
 
+@pytest.mark.parametrize("name", ["demo", "corvid_s", "corvid_m", "corvid_l"])
+def test_our_codecs_compute_in_what_is_fast(name: str):
+    """Catches a config that makes a newcomer's machine emulate bfloat16, an hour for the demo."""
+    config = composed(f"codec={name}")
+    assert config["codec"]["precision"] == config["trainer"]["precision"] == "auto"
+
+
 def test_no_group_is_forgotten():
     """Catches a new group that this file does not test; anchors have their own tests."""
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "anchor"}

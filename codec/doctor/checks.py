@@ -44,6 +44,8 @@ CHECKS = (
     Check("disk speed", storage.check_writing, storage.DISK),
     Check("shared memory", storage.check_shared_memory, storage.SHARED),
     Check("open files", machine.check_open_files, machine.OPEN_FILES),
+    Check("processor", machine.check_processor, machine.PROCESSOR),
+    Check("threads", machine.check_threads, machine.THREADS),
     Check("cores", machine.check_cores, machine.CORES),
     Check("memory", machine.check_memory, machine.MEMORY),
     Check("clock", storage.check_clock, storage.CLOCK),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codec.doctor.finding import Finding, failing, ok, warning
 from codec.doctor.plan import Plan
+from data.cores import available_cores
 
 FILES, FILES_PER_WORKER = 256, 64  # a tensor that waits between two processes is an open file
 MANY_FILES = 4096
@@ -14,8 +15,36 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 OPEN_FILES = 'ulimit -n "$(ulimit -Hn)" before the run (in the job script); where that is still few, limits.conf or LimitNOFILE'
+PROCESSOR = "leave trainer.precision as it is: auto (or give 32-true); bf16-mixed is for nodes with AMX, AVX-512 bf16 or a GPU"
+THREADS = "leave OMP_WAIT_POLICY, GOMP_SPINCOUNT and OMP_NUM_THREADS unset: corvid, train.py and eval.py choose them"
 CORES = "lower data.workers, or ask for more cores (--cpus-per-task: a core each for workers and training process)"
 MEMORY = "ask for more memory (--mem), end other processes, or lower data.workers, data.hold_mb or the batch"
+
+
+def check_processor(plan: Plan) -> Finding:
+    """What the processor lacks for bfloat16, and what follows where no GPU does the work."""
+    import torch
+
+    from codec.device import accelerators, multiplies_bf16
+
+    if multiplies_bf16(torch.device("cpu")):
+        return ok(f"{torch.backends.cpu.get_cpu_capability()}, multiplies bfloat16")
+    found = f"{torch.backends.cpu.get_cpu_capability()}, no AMX and no AVX-512 bf16: bfloat16 is emulated, 10 to 20 times slower"
+    if accelerators():
+        return ok(f"{found}; a GPU does the work")
+    return warning(f"{found} than float32", PROCESSOR)
+
+
+def check_threads(plan: Plan) -> Finding:
+    """Threads that sleep while they wait, and no more of them than cores."""
+    import torch
+
+    cores, threads = available_cores(), torch.get_num_threads()
+    found = f"{threads} threads for {cores} cores, OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}"
+    spinning = os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE"
+    if threads > cores:
+        return warning(f"{found}: more threads than cores", THREADS)
+    return warning(f"{found}: threads spin while they wait", THREADS) if spinning and threads > 1 else ok(found)
 
 
 def check_open_files(plan: Plan) -> Finding:
@@ -32,7 +61,7 @@ def check_open_files(plan: Plan) -> Finding:
 
 def check_cores(plan: Plan) -> Finding:
     """A core for each worker and each training process, of those that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     need = plan.processes * (plan.workers + 1)
     found = f"{cores} cores for {plan.processes} × (training process + {plan.workers} workers)"
     return ok(found) if need <= cores else warning(found, CORES)

@@ -99,7 +99,9 @@ def count_parameters(codec: VideoCodec) -> dict[str, int]:
 
 
 @torch.inference_mode()
-def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, repeats: int = 3) -> Complexity:
+def measure_complexity(
+    codec: VideoCodec, frames: Tensor, quality: int = 32, repeats: int = 3, precision: str | None = None
+) -> Complexity:
     """Code an intra and a predicted frame as a stream is coded, with torch's present number of threads.
 
     Multiply-accumulates are counted while the codec really writes and reads: convolutions, transposed ones, and matrix
@@ -107,10 +109,11 @@ def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, rep
     other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians.
 
     Args:
-        codec: it is frozen to its own precision.
+        codec: it is frozen.
         frames: uint8 `(3, 3, H, W)` RGB; the first is the intra frame, the last the predicted one.
         quality: 0..63.
         repeats: timed runs after the counted one; 0: only count.
+        precision: as `freeze` takes it.
 
     Raises:
         CodecError: quality, repeats or frames out of range.
@@ -120,7 +123,7 @@ def measure_complexity(codec: VideoCodec, frames: Tensor, quality: int = 32, rep
         raise CodecError(f"complexity: frames uint8 ({FRAMES}, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
     if repeats < 0:
         raise CodecError(f"repeats: {repeats} given; expected at least 0")
-    parameters, codec = count_parameters(codec), freeze(codec)
+    parameters, codec = count_parameters(codec), freeze(codec, precision)
     device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
     index = torch.tensor([quality], device=device)
     first, second, third = frames[:, None].to(device).float() / 255

@@ -13,6 +13,7 @@ from codec.evaluation.complexity import FRAMES, Complexity, measure_complexity
 from codec.evaluation.configured import configured_codec
 from codec.evaluation.synthetic import panning_clip
 from codec.layers.frames import check_size
+from codec.precision import check_precision
 from codec.video import VideoCodec
 from data.files import find_videos
 from data.source import read_source
@@ -31,6 +32,7 @@ class ComplexityJob:
         clip: a video; None: `panning_clip`.
         quality, repeats: see `measure_complexity`.
         threads: of torch; None: as it is.
+        precision: as `codec.freeze` takes it; None: the codec's own.
         json: file for the numbers, or None.
     """
 
@@ -41,6 +43,7 @@ class ComplexityJob:
     quality: int = 32
     repeats: int = 3
     threads: int | None = None
+    precision: str | None = None
     json: str | None = None
 
     @property
@@ -59,7 +62,7 @@ class ComplexityJob:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
-            return measure_complexity(codec, frames, self.quality, self.repeats)
+            return measure_complexity(codec, frames, self.quality, self.repeats, self.precision)
         finally:
             torch.set_num_threads(before)
 
@@ -121,8 +124,13 @@ def _text(name: str, value: str) -> str:
     return value
 
 
+def _precision(name: str, value: str) -> str:
+    return check_precision(value, name)
+
+
 _READERS: dict[str, Any] = {
     "size": _size,
+    "precision": _precision,
     **dict.fromkeys(("quality", "repeats", "threads"), _number),
     **dict.fromkeys(("checkpoint", "clip", "json"), _text),
 }

@@ -13,6 +13,7 @@ from codec.evaluation.running import Running, torch_threads
 from codec.evaluation.store import Store
 from codec.evaluation.work import source_of
 from data.launch import run_parts
+from data.progress import Progress
 from data.sequences import Sequence as VideoSequence
 
 
@@ -41,9 +42,11 @@ def with_complexity(
         key = keys.complexity_key(coder, own, fact["key"], running.threads, here)
         cost = store.read("complexity", key)
         if cost is None:
-            print(f"measuring what {coder.name} costs", file=sys.stderr)
-            with FileLock(store.root / "complexity.lock"):  # another evaluation's pass would slow both
+            print(f"measuring what {coder.name} costs", file=sys.stderr, flush=True)
+            alone = FileLock(store.root / "complexity.lock")  # another evaluation's pass would slow both
+            with alone, Progress(f"measuring {coder.name}", 1, "codec") as progress:
                 cost = measured(coder, clip, frames, store, running)
+                progress.update()
             store.write("complexity", key, cost)
         codecs[coder.name]["complexity"] = cost
 

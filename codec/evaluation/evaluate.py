@@ -1,6 +1,7 @@
 """Code every clip with every codec at every quality, score what was decoded, compare."""
 
 import logging
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from codec.evaluation import keys, memory
 from codec.evaluation.axes import axis_of
 from codec.evaluation.bd_rate import MEAN, RULE, Comparison, compare
 from codec.evaluation.costs import with_complexity
+from codec.evaluation.forecast import plan_line
 from codec.evaluation.measure import Measure
 from codec.evaluation.provenance import provenance
 from codec.evaluation.rd import RDResult, save, write_json
@@ -125,11 +127,12 @@ def planned(
     plan: list[list[Task]] = []
     for clip, fact in zip(clips, facts, strict=True):
         plan.append([])
+        pixels = fact["width"] * fact["height"] * fact["frames"]
         for coder, own in zip(coders, settings, strict=True):
             for tune, quality in ((tune, quality) for tune in tunes_of(coder, measure) for quality in coder.qualities):
                 key = keys.stream_key(fact["key"], coder, own, quality, tune, threads)
                 scores = {name: keys.score_key(key, measure.rule(name), measure.device, threads) for name in measure.metrics}
-                plan[-1].append(Task(coder, clip, frames, quality, tune, key, scores))
+                plan[-1].append(Task(coder, clip, frames, quality, tune, key, scores, pixels))
     return plan
 
 
@@ -143,7 +146,9 @@ def make(
     plan: Sequence[Sequence[Task]], facts: Sequence[dict[str, Any]], measure: Measure, store: Store, running: Running
 ) -> None:
     """Make the points that are not in the store."""
-    missing = list({task.stream_key: task for tasks in plan for task in tasks if not is_done(task, store)}.values())
+    every = list({task.stream_key: task for tasks in plan for task in tasks}.values())
+    missing = [task for task in every if not is_done(task, store)]
+    print(plan_line(every, missing), file=sys.stderr, flush=True)
     if not missing:
         return
     wanted = {id(task) for task in missing}

@@ -1,9 +1,12 @@
 """A checkpoint of ours as a codec to evaluate: real files, decoded in a fresh process, compared bit by bit."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
@@ -11,10 +14,13 @@ from codec.errors import CodecError
 from codec.evaluation.fresh import codec_on, decode_fresh
 from codec.evaluation.kinds import by_kind
 from codec.evaluation.learned_cost import cost_of_learned
+from codec.precision import check_precision, resolve_precision, slower_here
 from codec.quality import check_quality
 from codec.stream import compress, frames_sha256
+from codec.video import VideoCodec
 from data.source import SourceClip
 
+log = logging.getLogger(__name__)
 SPREAD = (0, 13, 25, 38, 50, 63)
 
 
@@ -28,7 +34,10 @@ class LearnedCodec:
         intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
         qualities: indices 0..63.
         device: where networks run, in both processes.
+        precision: that networks compute in, as `codec.freeze` takes it; None: the checkpoint's own.
         model: hash of the weights, known from `settings` on: weights that change while points are made are an error.
+        computed_in: one of `codec.precision.PRECISIONS`, known from `settings` on: what `precision` means on the machine that
+            began; the processes and nodes that make points follow.
     """
 
     checkpoint: str
@@ -37,7 +46,9 @@ class LearnedCodec:
     qualities: Sequence[int] = SPREAD
     device: str = "cpu"
     tunes: Sequence[str | None] = (None,)
+    precision: str | None = None
     model: str = field(default="", compare=False)
+    computed_in: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint, dict):
@@ -49,20 +60,31 @@ class LearnedCodec:
         except CodecError as error:
             raise CodecError(f"{self.name}: qualities: {error}") from error
         check_intra_period(self.name, self.intra_period)
+        if self.precision is not None:
+            check_precision(self.precision, f"{self.name}: precision")
 
     def settings(self) -> dict[str, Any]:
         """Which model, and how it was run."""
         file = checkpoint_file(self.checkpoint).resolve()
         codec = load_codec(self.checkpoint)
         object.__setattr__(self, "model", model_hash(codec))
+        object.__setattr__(self, "computed_in", self.resolved(codec))
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
             "model_hash": self.model,
-            "precision": codec.precision,
+            "precision": self.computed_in,
             "intra_period": self.intra_period,
             "device": self.device,
             "decoded": "in a fresh process, equal to the encoder's reconstruction",
         }
+
+    def resolved(self, codec: VideoCodec) -> str:
+        """What the codec computes in on this machine; a warning where it is much faster in something else."""
+        device, asked = torch.device(self.device), self.precision or codec.precision
+        precision = resolve_precision(asked, device)
+        if slower := slower_here(precision, device):
+            log.warning("%s: %s (precision=%s); evaluation takes longer for it", self.name, slower, asked)
+        return precision
 
     def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
         """Compress in this process, decompress in a fresh one.
@@ -75,7 +97,8 @@ class LearnedCodec:
         if self.model and model_hash(codec) != self.model:
             what = "holds other weights than when the evaluation began"
             raise CodecError(f"{self.checkpoint}: {what}; start again, with a copy if it is still trained")
-        written = compress(codec, source.rgb, source.fps, quality, file, intra_period=self.intra_period)
+        how = {"intra_period": self.intra_period, "precision": self.computed_in or self.precision}
+        written = compress(codec, source.rgb, source.fps, quality, file, **how)
         decoded = decode_fresh(file, self.checkpoint, self.device)
         if frames_sha256(decoded.frames) != written.reconstruction_sha256:
             raise CodecError(self.drift(file))
@@ -104,7 +127,8 @@ class LearnedCodec:
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """See `Measurable`; at the middle quality."""
         quality = sorted(self.qualities)[len(self.qualities) // 2]
-        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality, self.intra_period)
+        how = {"intra_period": self.intra_period, "precision": self.computed_in or self.precision}
+        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality, **how)
 
     def drift(self, file: Path) -> str:
         """Why a decoder that is not bit-exact is an error."""

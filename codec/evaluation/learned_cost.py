@@ -40,6 +40,7 @@ class Costing:
     intra_period: int
     threads: int
     folder: Path
+    precision: str | None = None
 
     @property
     def files(self) -> list[tuple[Path, int]]:
@@ -48,7 +49,13 @@ class Costing:
 
 
 def cost_of_learned(
-    checkpoint: str, device: str, frames: Tensor, fps: Fraction, quality: int, intra_period: int = -1
+    checkpoint: str,
+    device: str,
+    frames: Tensor,
+    fps: Fraction,
+    quality: int,
+    intra_period: int = -1,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """The figures of `Measurable.complexity`.
 
@@ -56,10 +63,11 @@ def cost_of_learned(
         frames: uint8 `(T, 3, H, W)`; the first 9 are coded.
         quality: 0..63.
         intra_period: of the codec; where all frames are intra, operations are those of an intra frame.
+        precision: as `freeze` takes it.
     """
     height, width = frames.shape[-2:]
     with tempfile.TemporaryDirectory() as folder:
-        how = (quality, intra_period, torch.get_num_threads(), Path(folder))
+        how = (quality, intra_period, torch.get_num_threads(), Path(folder), precision)
         costing = Costing(checkpoint, device, frames[:MEASURED_FRAMES], fps, *how)
         (encoding, encode_memory), (decoding, decode_memory) = (fresh(step, costing) for step in (encode, decode))
         counted = fresh(count, costing)
@@ -87,11 +95,12 @@ def fresh(step: Callable[[Costing], T], costing: Costing) -> T:
 
 def encode(costing: Costing) -> tuple[float, float]:
     """Frames a second and MiB of encoding."""
-    codec, how = _ready(costing), (costing.fps, costing.quality)
-    return _figures(
-        costing,
-        lambda file, count: compress(codec, costing.frames[:count], *how, file, intra_period=costing.intra_period).seconds,
-    )
+    codec, how = _ready(costing), {"intra_period": costing.intra_period, "precision": costing.precision}
+
+    def seconds(file: Path, count: int) -> float:
+        return compress(codec, costing.frames[:count], costing.fps, costing.quality, file, **how).seconds
+
+    return _figures(costing, seconds)
 
 
 def decode(costing: Costing) -> tuple[float, float]:
@@ -107,7 +116,7 @@ def count(costing: Costing) -> dict[str, Any]:
     """
     frames, (height, width) = costing.frames[:FRAMES], costing.frames.shape[-2:]
     frames = frames if len(frames) == FRAMES else panning_clip(FRAMES, width, height)
-    found = measure_complexity(_ready(costing), frames, costing.quality, repeats=0)
+    found = measure_complexity(_ready(costing), frames, costing.quality, repeats=0, precision=costing.precision)
     frame = found.intra if costing.intra_period == ALL_INTRA else found.predicted
     costs = {"encode_kmac": frame.encoding, "decode_kmac": frame.decoding}
     rounded = {name: round(total(parts).kmac_per_pixel, 2) for name, parts in costs.items()}

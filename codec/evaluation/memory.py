@@ -1,15 +1,16 @@
 """How many jobs fit into the memory that is left."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
+
+from data.cores import own_groups
 
 PROCESS = 700 << 20  # bytes of a process that has loaded torch, metrics and a codec
 SAMPLE = 26  # bytes a pixel of every frame: source and decoded as planes and RGB, raw planes on their way, a metric's floats
 FRAME = 2000  # bytes a pixel of one frame: networks' features
-MEMINFO, OWN_GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup")
-GROUPS = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
 
 
 def need(width: int, height: int, frames: int, processes: int = 1) -> int:
@@ -28,14 +29,11 @@ def left() -> int | None:
 
 def _groups() -> Iterator[tuple[Path, str, str]]:
     """This process's group and all that hold it: the folder, its file of the limit and that of what is used."""
-    for line in OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        folders = [str(folder).lstrip("/") for folder in (PurePosixPath(path), *PurePosixPath(path).parents)]
-        if not controllers:  # version 2
-            yield from ((GROUPS / folder, "memory.max", "memory.current") for folder in folders)
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            yield from ((GROUPS / "memory" / folder, *names) for folder in folders)
+    for folder, version in own_groups("memory"):
+        if version == 2:
+            yield folder, "memory.max", "memory.current"
+        else:
+            yield folder, "memory.limit_in_bytes", "memory.usage_in_bytes"
 
 
 def _room(group: Path, limit: str, used: str) -> int | None:

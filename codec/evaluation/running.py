@@ -1,9 +1,9 @@
 """How points are made: here one by one, here in several processes, or as jobs of a cluster."""
 
 import multiprocessing
-import os
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
+from codec.evaluation.forecast import Forecast
 from codec.evaluation.measure import Measure
 from codec.evaluation.memory import fitting
 from codec.evaluation.orphans import end_with_parent, forked
 from codec.evaluation.store import Store
 from codec.evaluation.work import Task, perform
+from data.cores import available_cores
 from data.launch import LAUNCHERS, run_parts
+from data.progress import Progress, duration
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,7 @@ class Running:
         """Points made at once, before memory is looked at."""
         if self.jobs is not None:
             return self.jobs
-        return cores() if device == "cpu" else 1
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cores() if device == "cpu" else 1
 
 
 def run_here(tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int) -> None:
@@ -72,14 +68,21 @@ def run_here(tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, t
     Raises:
         CodecError, DataError: of the first point that failed; or a process died.
     """
-    with shown_progress(tasks) as done:
-        if min(jobs, len(tasks)) <= 1:
+    jobs = min(jobs, len(tasks))
+    with shown_progress(tasks, store, jobs) as done:
+        if jobs <= 1:
             with torch_threads(threads):
                 for task in tasks:
-                    perform(task, measure, store)
-                    done(task)
+                    done(task, timed(task, measure, store))
         else:
-            _run_in_processes(tasks, measure, store, min(jobs, len(tasks)), threads, done)
+            _run_in_processes(tasks, measure, store, jobs, threads, done)
+
+
+def timed(task: Task, measure: Measure, store: Store) -> float:
+    """Make a point; the seconds it took."""
+    start = time.monotonic()
+    perform(task, measure, store)
+    return time.monotonic() - start
 
 
 def run_on_cluster(tasks: Sequence[Task], measure: Measure, store: Store, running: Running, needed: int) -> None:
@@ -119,22 +122,24 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def shown_progress(tasks: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
-    """A bar in a terminal, a line a point elsewhere."""
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("evaluating", total=len(tasks))
+def shown_progress(tasks: Sequence[Task], store: Store, jobs: int) -> Iterator[Callable[[Task, float], None]]:
+    """Say about how long the points will take, and how far they are; what it gives is told of each and its seconds."""
+    forecast, last = Forecast(tasks, store, jobs), ""
+    sure = "a guess until each codec has made a point" if forecast.is_a_guess() else "as these codecs took before"
+    print(f"about {duration(forecast.seconds())} with {jobs} at once, {sure}", file=sys.stderr, flush=True)
+    with Progress("evaluate", len(tasks), "point", left=forecast.seconds_once_measured, note=lambda: last) as progress:
 
-        def done(task: Task) -> None:
-            progress.update(bar, advance=1, description=task.title)
-            if not progress.console.is_terminal:
-                print(f"evaluated {task.title}, {progress.tasks[bar].completed:.0f} of {len(tasks)}", file=sys.stderr)
+        def done(task: Task, seconds: float) -> None:
+            nonlocal last
+            last = f"last: {task.title}"
+            forecast.made(task, seconds)
+            progress.update()
 
         yield done
 
 
 def _run_in_processes(
-    tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int, done: Callable[[Task], None]
+    tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int, done: Callable[[Task, float], None]
 ) -> None:
     before = set(multiprocessing.active_children())
     with store.workplace() as folder:
@@ -144,8 +149,7 @@ def _run_in_processes(
         try:
             futures = {pool.submit(_perform, task): task for task in tasks}
             for future in as_completed(futures):
-                _answer(future)
-                done(futures[future])
+                done(futures[future], _answer(future))
             pool.shutdown()
         except (Exception, KeyboardInterrupt) as error:
             stopped = isinstance(error, KeyboardInterrupt | BrokenProcessPool)
@@ -155,9 +159,9 @@ def _run_in_processes(
             raise
 
 
-def _answer(future: Future[None]) -> None:
+def _answer(future: Future[float]) -> float:
     try:
-        future.result()
+        return future.result()
     except BrokenProcessPool as error:
         raise CodecError(f"evaluation: a process died ({error}); is there memory enough? Give fewer jobs=") from error
 
@@ -173,5 +177,5 @@ def _begin(content: Path, threads: int) -> None:
 _PROCESS: dict[str, Any] = {}
 
 
-def _perform(task: Task) -> None:
-    perform(task, _PROCESS["measure"], _PROCESS["store"])
+def _perform(task: Task) -> float:
+    return timed(task, _PROCESS["measure"], _PROCESS["store"])

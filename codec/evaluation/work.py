@@ -24,7 +24,7 @@ FACTS = ("bytes", "encode_seconds", "decode_seconds", "frame_bytes", "extra")
 
 @dataclass(frozen=True)
 class Task:
-    """One point: who codes which clip how, and under which keys file and scores, by metric, are kept."""
+    """One point: who codes which clip how, and under which keys file and scores, by metric, are kept; pixels of all frames."""
 
     coder: Coder
     clip: VideoSequence
@@ -33,6 +33,7 @@ class Task:
     tune: str | None
     stream_key: str
     score_keys: dict[str, str]
+    pixels: int = 1
 
     @property
     def title(self) -> str:

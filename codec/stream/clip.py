@@ -16,12 +16,14 @@ from codec.checkpoint import model_hash
 from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
 from codec.freeze import freeze
+from codec.precision import STREAM
 from codec.quality import check_quality
 from codec.references import CodedFrame, Reference, References
 from codec.stream.container import MOST_PIXELS, StreamHeader, read_stream, write_stream
 from codec.video import VideoCodec, since_intra
 
 Progress = Callable[[int, int], None]
+MOST_DRIFT = 120  # frames of a chain that may be decoded in another precision: so far the drift is measured to be small
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CompressedFile:
         frame_bytes: payload sizes, one a frame.
         seconds: spent coding, networks and entropy coder.
         reconstruction_sha256: of the frames that a decoder must arrive at.
+        precision: that the networks computed in.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class CompressedFile:
     frame_bytes: list[int]
     seconds: float
     reconstruction_sha256: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,15 @@ class DecompressedClip:
         frames: uint8 `(T, 3, H, W)` RGB.
         header: of the stream.
         seconds: it took.
-        identical: the frames are the encoder's, bit by bit; if not, they differ by the rounding of another machine.
+        identical: the frames are the encoder's, bit by bit; if not, they differ by the rounding of another machine or precision.
+        precision: that the networks computed in.
     """
 
     frames: Tensor
     header: StreamHeader
     seconds: float
     identical: bool
+    precision: str
 
 
 @torch.inference_mode()
@@ -68,17 +74,19 @@ def compress(
     path: Path,
     intra_period: int = -1,
     progress: Progress | None = None,
+    precision: str | None = None,
 ) -> CompressedFile:
     """Write a clip to a .cvd file.
 
     Args:
-        codec: it is frozen to its own precision.
+        codec: it is frozen.
         frames: uint8 `(T, 3, H, W)` RGB, at least one, 16×16 or larger.
         fps: frames a second.
         quality: 0..63.
         path: file to write.
         intra_period: frames from one intra frame to the next; -1: only the first is intra; 1: all.
         progress: called with (frames done, frames in all).
+        precision: as `freeze` takes it; the header says which it was.
 
     Raises:
         CodecError: quality, intra period or frames out of range (a frame has at most 2^26 pixels), or the codec gave
@@ -86,7 +94,7 @@ def compress(
     """
     start = time.perf_counter()
     _check_input(frames, quality, intra_period)
-    codec = freeze(codec)
+    codec = freeze(codec, precision)
     size, payloads, references, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
     device = next(codec.parameters()).device
     index = torch.tensor([quality], device=device)
@@ -108,21 +116,34 @@ def compress(
     header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
     written = write_stream(path, header, payloads)
     seconds = time.perf_counter() - start
-    return CompressedFile(path, written, [len(p) for p in payloads], seconds, frames_sha256(reconstruction))
+    return CompressedFile(
+        path=path,
+        bytes=written,
+        frame_bytes=[len(payload) for payload in payloads],
+        seconds=seconds,
+        reconstruction_sha256=frames_sha256(reconstruction),
+        precision=codec.frozen.precision,
+    )
 
 
 @torch.inference_mode()
-def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) -> DecompressedClip:
+def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, precision: str = STREAM) -> DecompressedClip:
     """Read a .cvd file back.
+
+    Symbols of an exact codec are the same in any precision, its frames are not: they are the encoder's bit by bit in the
+    stream's own alone.
 
     Args:
         path: file that `compress` wrote.
-        codec: the one that wrote it; it is frozen to the stream's precision.
+        codec: the one that wrote it; it is frozen.
         progress: called with (frames done, frames in all).
+        precision: that the networks compute in: `stream`, as the header says; `auto`, what is fastest on the codec's device; or
+            one of `codec.precision.PRECISIONS`.
 
     Raises:
         CodecError: the file is damaged or was written by other weights; or the codec is not exact, and this machine's
-            arithmetic differs from the writer's, so that other frames came out.
+            arithmetic differs from the writer's, so that other frames came out, or `precision` is not `stream`; or that is
+            another than the writer's and more than `MOST_DRIFT` frames follow from one intra frame.
     """
     start = time.perf_counter()
     header, payloads = read_stream(path)
@@ -131,7 +152,9 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
         raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
     if header.exact != codec.exact:
         raise CodecError(f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; compress it again")
-    codec = freeze(codec, header.precision)
+    codec = freeze(codec, header.precision if precision == STREAM else precision)
+    if precision != STREAM:
+        _check_precision(path, header, precision, codec.frozen.precision)
     size, references = (header.height, header.width), None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     index = torch.tensor([header.quality], device=next(codec.parameters()).device)
@@ -150,7 +173,22 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None) 
             f"{path}: decodes to other frames than its encoder had; decode on the same kind of device and the same "
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
-    return DecompressedClip(frames, header, time.perf_counter() - start, identical)
+    return DecompressedClip(frames, header, time.perf_counter() - start, identical, codec.frozen.precision)
+
+
+def _check_precision(path: Path, header: StreamHeader, asked: str, precision: str) -> None:
+    """Refuse a precision that was asked for where frames would not be nearly the encoder's."""
+    remedy = "give precision=stream, the default"
+    if not header.exact:
+        what = "this codec's symbols are read in the stream's own arithmetic alone"
+        raise CodecError(f"{path}: precision={asked}: {what}; {remedy}")
+    chain = header.frames if header.intra_period == -1 else min(header.intra_period, header.frames)
+    if precision != header.precision and chain > MOST_DRIFT:
+        raise CodecError(
+            f"{path}: precision={asked}: {chain} frames follow from one intra frame, and what {precision} rounds otherwise "
+            f"than {header.precision} adds up from frame to frame, little in {MOST_DRIFT} frames, more after that; {remedy}, "
+            f"or compress it with an intra period of {MOST_DRIFT} or less"
+        )
 
 
 def _check_input(frames: Tensor, quality: int, intra_period: int) -> None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from codec.errors import CodecError
-from codec.layers.precision import PRECISIONS
+from codec.precision import PRECISIONS
 from codec.quality import QUALITIES
 
 MAGIC = b"CVD2"
@@ -31,7 +31,7 @@ class StreamHeader:
         threads: where not exact, of the CPU arithmetic, which the decoder follows: sums in another order round differently;
             else 0.
         reconstruction: CRC-32 of the encoder's frames.
-        precision: the arithmetic of the networks, which the decoder follows, of `codec.layers.precision`.
+        precision: the encoder's arithmetic of the networks, of `codec.precision`, which gives its frames bit by bit.
     """
 
     width: int

@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from codec.errors import CodecError
+from codec.precision import AUTO
 from codec.training.folder import differences, identity, is_free, listed, read_config
 
 
@@ -32,6 +33,8 @@ def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
     before, names, choices = read_config(folder), given(), HydraConfig.get().runtime.choices
     groups = [name for name in names if name in choices and not is_free(name)]
     now = OmegaConf.create(before)
+    if "trainer.precision" not in names:  # then it is what the run computed in last, whatever it was first told
+        OmegaConf.update(now, "trainer.precision", AUTO, force_add=True)
     for name in names:
         if name not in ("resume", *groups):
             OmegaConf.update(now, name, OmegaConf.select(config, name), merge=False, force_add=True)
@@ -45,6 +48,12 @@ def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
             f"which may take the weights of this one with init_from={folder}"
         )
     return folder, now
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this command is a job of; None: it is a run by itself."""
+    settings = HydraConfig.get()
+    return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
 
 
 def given() -> list[str]:

@@ -6,7 +6,7 @@ from codec.files import WriteError
 from codec.training.events import EVENTS
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
-from codec.training.stopped import Stopped
+from codec.training.stopped import Stopped, StoppedEarly
 
 
 @rank_zero_only
@@ -33,5 +33,6 @@ def say_stop(module: CodecTraining, keep: KeepCheckpoints, error: BaseException,
     there = keep.last_step is not None
     goes_on = f"continues from step {keep.last_step}" if there else "begins again: there is no checkpoint yet"
     text = f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py resume={keep.folder}, {goes_on}"
-    print(f"\n{text}", flush=True)  # below the progress bar
+    if not isinstance(error, StoppedEarly):  # which has been said
+        print(f"\n{text}", flush=True)  # below the progress bar
     module.events.write("stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts)

@@ -5,7 +5,7 @@ import logging
 import warnings
 from typing import Any
 
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -18,6 +18,7 @@ from codec.training.keep import KeepCheckpoints
 from codec.training.meter import SpeedMeter
 from codec.training.module import CodecTraining
 from codec.training.processes import check_processes, count_processes
+from codec.training.progress import progress_callback
 from codec.training.signals import StopOnSignal
 from codec.training.stage import Stage
 from codec.training.stopped import Stopped
@@ -88,8 +89,10 @@ def _fit_stage(
     stage = module.stage
     data.configure(stage.frames, stage.crop, stage.batch // processes, start_sample=module.samples, batches=left)
     meter = SpeedMeter(data.workers)
-    callbacks = [stop, Validation(data, keep, meter.busy), keep, meter, _Bar(refresh_rate=10)]
-    made = make_trainer(stage, left, loggers, callbacks, trainer, processes)
+    progress = progress_callback()
+    callbacks = [stop, progress, Validation(data, keep, meter.busy), keep, meter]
+    bar = {"enable_progress_bar": isinstance(progress, ProgressBar)}  # else Lightning adds its own
+    made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
     text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
     module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
     try:
@@ -115,13 +118,6 @@ def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None
     keep.save(module, f"stage_{stage.name}.ckpt")
     keep.save_last(module)
     warn_of_sums(module.best_codec)
-
-
-class _Bar(TQDMProgressBar):
-    """A progress bar without the loggers' version."""
-
-    def get_metrics(self, *args: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
 @rank_zero_only

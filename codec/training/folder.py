@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from codec.errors import CodecError
 from codec.files import remove_parts, write_text
+from codec.precision import AUTO
 from codec.training.events import EVENTS
 
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what comes out.
@@ -25,19 +26,25 @@ _FREE = (
     *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
     *(f"data.{name}" for name in ("workers", "hold_mb", "patience", "record", "start_method", "shards", "stage", "stage_gb")),
 )
-_NOT_FREE = ("trainer.precision",)
+_PRECISION = "trainer.precision"  # a run may go on in another; one that is told which is another run than one that is not
 _SHOWN = 8
 log = logging.getLogger(__name__)
 
 
 def is_free(name: str) -> bool:
-    """Whether the field of that dotted name may change while a run goes on: it does not change what comes out."""
-    return name not in _NOT_FREE and any(name == free or name.startswith(free + ".") for free in _FREE)
+    """Whether the field of that dotted name may change while a run goes on: it does not change what comes out, or only by how
+    it is rounded (`trainer.precision`)."""
+    return any(name == free or name.startswith(free + ".") for free in _FREE)
 
 
 def identity(config: dict[str, Any]) -> str:
-    """8 hexadecimal digits that name a resolved config by the fields that change what comes out."""
-    return hashlib.sha256(json.dumps(_fixed(config), sort_keys=True, default=str).encode()).hexdigest()[:8]
+    """8 hexadecimal digits that name a resolved config by the fields that change what comes out.
+
+    A precision that was given is among them, what `auto` means on a machine is not.
+    """
+    asked = (config.get("trainer") or {}).get("precision", AUTO)
+    named = _fixed(config) | ({} if asked == AUTO else {_PRECISION: asked})
+    return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -6,21 +6,25 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from multiprocessing import parent_process
+from types import FrameType
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed, multiprocessing, nn
 
 from codec.errors import CodecError
-from codec.training.signals import ASK_TO_STOP
-from codec.training.stopped import TRY_AGAIN, Stopped
+from codec.training.stopped import ASK_TO_STOP, TRY_AGAIN, Stopped, StoppedEarly, stop_early
 
 GRACE = 60  # seconds from the end of a process to that of the others
+FIRST_SPECIAL_STEP = 0xFFFFFFF0  # a job's script, its interactive shell and the like are steps with numbers from here
+BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class GradientMean(DDPStrategy):
@@ -28,7 +32,17 @@ class GradientMean(DDPStrategy):
 
     The wrapper averages in every backward pass, and a parameter that only some passes reach comes out wrong; a step here may
     have many passes. A codec's gradients are tens of megabytes, so that one exchange an update costs little.
+
+    All processes compute in the precision of the first: nodes may differ in what they can.
     """
+
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        own = self.precision_plugin.precision
+        first = gather(own)[0]
+        if first != own:
+            mixed = first.endswith("mixed")
+            self.precision_plugin = MixedPrecision(first, self.root_device.type) if mixed else Precision()
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         return model
@@ -40,7 +54,13 @@ class GradientMean(DDPStrategy):
 def strategy_and_plugins(processes: int) -> dict[str, Any]:
     """Arguments of `Trainer` for so many processes."""
     strategy = {"strategy": GradientMean()} if processes > 1 else {}
-    return strategy if are_started_outside() else strategy | {"plugins": [LightningEnvironment()]}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return strategy
+    if not is_srun_step():
+        return strategy | {"plugins": [LightningEnvironment()]}
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(_tasks_of_step() // nodes))  # `srun --ntasks` leaves it out
+    return strategy | {"plugins": [SLURMEnvironment(auto_requeue=False)]}  # signals are ours
 
 
 def is_first() -> bool:
@@ -112,7 +132,10 @@ def count_processes(trainer: dict[str, Any]) -> int:
 
 def check_processes(count: int) -> None:
     """Raise CodecError where srun or torchrun started another number of processes than the run has."""
-    started = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if are_started_outside() else count
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        started = int(os.environ.get("WORLD_SIZE", 1))
+    else:
+        started = _tasks_of_step() if is_srun_step() else count
     if started != count:
         raise CodecError(
             f"trainer.devices x trainer.num_nodes is {count}, but {started} processes were started; make them equal "
@@ -120,9 +143,36 @@ def check_processes(count: int) -> None:
         )
 
 
+def check_nodes(nodes: int) -> None:
+    """Raise CodecError where a run of several nodes was started on one of them alone.
+
+    Processes of other nodes can only be started by srun, torchrun, or by hand on each node with NODE_RANK, MASTER_ADDR and
+    MASTER_PORT; a process that waits for them would wait for ever.
+    """
+    if nodes > 1 and not are_started_outside() and not all(name in os.environ for name in BY_HAND):
+        raise CodecError(
+            f"trainer.num_nodes={nodes}, but nothing has started processes on the other nodes; put srun before the command "
+            f"(srun --nodes={nodes} --ntasks-per-node=DEVICES python train.py ...), or torchrun"
+        )
+
+
 def are_started_outside() -> bool:
     """Whether srun or torchrun has started this run's processes, each of which then runs the whole command."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    return "TORCHELASTIC_RUN_ID" in os.environ or is_srun_step()
+
+
+def is_srun_step() -> bool:
+    """Whether srun started this process as one of several.
+
+    A job's script is in the allocation, too, and has SLURM_NTASKS, but it is one process. Only a step of srun's has a number
+    that is not one of SLURM's special ones.
+    """
+    step = os.environ.get("SLURM_STEP_ID", "")
+    return step.isdecimal() and int(step) < FIRST_SPECIAL_STEP and _tasks_of_step() > 1
+
+
+def _tasks_of_step() -> int:
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", 1)))
 
 
 def run_in_processes(count: int, function: Callable[..., None], *arguments: Any) -> None:
@@ -135,19 +185,33 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
 
     Raises:
         Stopped: the processes were asked to stop, and did.
+        KeyboardInterrupt: Ctrl-C; they have ended.
         CodecError: one of them raised it, or a DataError.
     """
     port = os.environ.get("MASTER_PORT") or str(_free_port())
     context = multiprocessing.start_processes(
         _start, (count, port, function, arguments), nprocs=count, join=False, start_method="spawn"
     )
-    before = {number: signal.signal(number, lambda number, frame: _pass_on(context, number)) for number in ASK_TO_STOP}
+    asked: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        _pass_on(context, number)
+
+    before = {number: signal.signal(number, pass_on) for number in ASK_TO_STOP}
     try:
         while not context.join(grace_period=GRACE):
             pass
+    except KeyboardInterrupt:
+        _end_all(context)
+        raise
     except multiprocessing.ProcessExitedException as error:
+        if asked and error.exit_code != TRY_AGAIN:  # it had not come as far as to listen
+            stop_early(asked[0])
         raise Stopped if error.exit_code == TRY_AGAIN else CodecError(f"training: {error}; see above") from None
     except multiprocessing.ProcessRaisedException as error:
+        if asked:  # as others had left it
+            raise Stopped from None
         known = re.match(r"(?:codec|data)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
         raise (CodecError(known[1]) if known else error) from None
     finally:
@@ -163,6 +227,8 @@ def _start(rank: int, count: int, port: str, function: Callable[..., None], argu
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         function(*arguments)
+    except StoppedEarly:  # others may be where they cannot answer
+        sys.exit(TRY_AGAIN)
     except Stopped:
         wait_for_all()  # until the first has written its checkpoint
         sys.exit(TRY_AGAIN)
@@ -178,6 +244,16 @@ def _pass_on(context: Any, number: int) -> None:
     for process in context.processes:
         if process.is_alive():
             os.kill(process.pid, number)
+
+
+def _end_all(context: Any) -> None:
+    """Wait for processes that Ctrl-C has reached, too; tell those that it has not."""
+    for number, seconds in ((0, 2), (signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
+        if number:
+            _pass_on(context, number)
+        end = time.monotonic() + seconds
+        for process in context.processes:
+            process.join(max(0.0, end - time.monotonic()))
 
 
 def _free_port() -> int:

@@ -13,7 +13,7 @@ from rich.table import Table
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
 from codec.training.folder import read_config
-from codec.training.record import git_commit, versions
+from codec.training.record import git_commit, precision_of_run, versions
 from codec.training.run import train
 from codec.training.schedule import Schedule
 
@@ -54,6 +54,9 @@ def reproduce(run: Path, folder: Path) -> None:
     check_finished(run, config)
     if folder.resolve() == run.resolve():
         raise CodecError(f"-o {folder}: the run itself; give another folder")
+    computed_in = precision_of_run(run, start=0)
+    if computed_in:  # as there, whatever this machine is fast in
+        config["trainer"]["precision"] = computed_in
     try:
         train(folder, config | {"resume": None})
     except InstantiationException as error:

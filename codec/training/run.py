@@ -19,8 +19,9 @@ from codec.training.initial import init_from
 from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
 from codec.training.module import CodecTraining
-from codec.training.processes import are_started_outside, count_processes, run_in_processes
-from codec.training.record import write_record
+from codec.training.precision import best_precision, choose_precision
+from codec.training.processes import are_started_outside, check_nodes, count_processes, run_in_processes
+from codec.training.record import precision_of_run, write_record
 from codec.training.schedule import Schedule
 from codec.training.signals import StopOnSignal
 from codec.training.trainer import check_trainer
@@ -28,13 +29,14 @@ from codec.training.trainer import check_trainer
 METRICS = "metrics.jsonl"
 
 
-def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
+def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> CodecTraining | None:
     """Train what `config` describes, into `folder`, or go on with it there.
 
     Args:
         folder: made where it does not exist, and removed again where a mistake ends the run before its first stage; may hold a
             run with the same config, except for fields that `is_free` names.
         config: resolved, plain; as conf/train.yaml.
+        sweep: folder of the sweep that the run is a job of; None: it is no job of one.
 
     Returns:
         What was trained; None where the folder's run is finished, or other processes trained it.
@@ -44,10 +46,13 @@ def train(folder: Path, config: dict[str, Any]) -> CodecTraining | None:
         Stopped: a signal asked for it; there is a checkpoint.
     """
     check_trainer(config["trainer"])
+    check_nodes(config["trainer"].get("num_nodes", 1))
     config = moved_to(folder, config)
     with alone_in(folder):
-        if not _has_work(folder, config):
+        step = _first_step(folder, config)
+        if step is None:
             return None
+        config = _with_precision(folder, config, step, sweep)
         processes = count_processes(config["trainer"]) // config["trainer"].get("num_nodes", 1)
         if processes == 1 or are_started_outside():
             return train_from_here(folder, config)
@@ -94,23 +99,33 @@ def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
     return CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
 
 
-def _has_work(folder: Path, config: dict[str, Any]) -> bool:
-    """Get the folder ready and say what is going to happen; False where its run is finished."""
+def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path | None) -> dict[str, Any]:
+    """The config with what the trainer computes in, which is said and recorded, in place of `auto`."""
+    trainer = config["trainer"]
+    if rank_zero_only.rank:  # started beside the first process, which will tell what it chose (`GradientMean`)
+        return config | {"trainer": trainer | {"precision": best_precision(trainer)}}
+    chosen = choose_precision(trainer, precision_of_run(folder), sweep)
+    _say(chosen.line)
+    write_record(folder, step, chosen.name)
+    return config | {"trainer": trainer | {"precision": chosen.name}}
+
+
+def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
+    """Get the folder ready and say what is going to happen: the step to go on from; None where its run is finished."""
     settle(folder, config.get("keep_last", 3))
     found = find_newest(folder)
     if found or any(folder.glob("*.ckpt")):
         check_same_run(folder, config)
     if not found:
         _begin(folder, config)
-        return True
+        return 0
     step = found["training"]["codec_steps"]
     if _is_finished(found, config):
         _say(f"{folder}: finished, after {step} steps; nothing to do")
-        return False
+        return None
     _say(f"continues {folder} at step {step}, {Schedule(**config['schedule']).where(step)}")
     _forget_after(folder, step)
-    write_record(folder, step)
-    return True
+    return step
 
 
 def _is_finished(found: dict[str, Any] | None, config: dict[str, Any]) -> bool:
@@ -125,7 +140,6 @@ def _begin(folder: Path, config: dict[str, Any]) -> None:
     write_config(folder, config)
     (folder / "record.json").unlink(missing_ok=True)
     _forget_after(folder, -1)
-    write_record(folder)
 
 
 def _forget_after(folder: Path, step: int) -> None:

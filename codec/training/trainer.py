@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from codec.device import GPU_NAMES, accelerators
 from codec.errors import CodecError
+from codec.precision import AUTO
 from codec.training.processes import count_processes, strategy_and_plugins
 from codec.training.stage import PRECISIONS, Stage
 
@@ -30,7 +31,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
     """
     if unknown := sorted(name for name in trainer if name not in _ALL or name in _OURS):
         raise CodecError(f"trainer.{unknown[0]}: not a field to give, schedules and conf/trainer say the rest; remove it")
-    for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+    for name, known in (("precision", (AUTO, *PRECISIONS)), ("accelerator", ACCELERATORS)):
         if name in trainer and trainer[name] not in known:
             shown = ", ".join(value for value in known if value)
             raise CodecError(f"trainer.{name}: {trainer[name]} given; choose from {shown}")

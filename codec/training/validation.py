@@ -1,5 +1,6 @@
 """Validation: every clip at several qualities, coded as streams are, between two steps of training."""
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from tqdm import tqdm
 
 from codec.training.keep import KeepCheckpoints
 from codec.training.module import CodecTraining
@@ -15,6 +15,7 @@ from codec.training.processes import gather, is_first
 from codec.training.warp import with_warp
 from data.clip import Clip
 from data.module import ClipDataModule
+from data.progress import progress_over
 
 _Row = tuple[int, int, dict[str, float]]  # quality, clips, terms
 
@@ -74,7 +75,7 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
     was_training = codec.training
     codec.eval()
     rows = []
-    for clip in tqdm(batches, desc="validation", leave=False, disable=None if is_first() else True):
+    for clip in progress_over(batches, "validation", "batch", shown=is_first(), stream=sys.stdout):
         frames = clip.frames.to(module.device).float() / 255
         for quality in module.val_qualities:
             given = torch.full((len(frames),), quality, device=module.device)

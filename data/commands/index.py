@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.checks import check_at_least
+from data.cores import available_cores
 from data.errors import DataError
 from data.index.options import IndexOptions, ScanOptions
 
@@ -173,7 +174,7 @@ def workers_of(workers: int | None) -> int:
     """As many as this process may use, unless a number is given."""
     if workers is not None and workers < 1:
         raise DataError(f"--workers {workers}; give 1 or more")
-    return workers or len(os.sched_getaffinity(0))
+    return workers or available_cores()
 
 
 def slurm_options(words: list[str]) -> dict[str, str | int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from data.cores import available_cores
 from data.errors import DataError
 from data.files import find_sequences
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
@@ -81,7 +81,7 @@ def matches(rows: pa.Table, tests: Excluded, bits: int) -> tuple[np.ndarray, lis
 
 def _nearest(hashes: np.ndarray, others: np.ndarray, bits: int) -> np.ndarray:
     """`nearest` by all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         parts = np.array_split(hashes, len(hashes) // PORTION + 1)
         return np.concatenate([where for where, _ in pool.map(lambda part: nearest(part, others, bits), parts)])
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 
 from pebble import ProcessExpired, ProcessPool
-from tqdm import tqdm
 
 from data.checks import REPAIR
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
 from data.index.source import Source, stamp_of
+from data.progress import Progress
 
 AHEAD = 4  # files handed out for each worker
 TASKS = 500  # files after which a worker is replaced, against leaks in libraries
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Callable[[Scan], None]) -> None:
-    """Scan files in processes of their own, in any order; a bar shows how far it is.
+    """Scan files in processes of their own, in any order; a `Progress` shows how far it is.
 
     Args:
         sources: what to scan.
@@ -34,7 +34,9 @@ def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Ca
     todo = iter(sources)
     pending: dict[Future[Scan], Source] = {}
     context = multiprocessing.get_context("fork")  # nothing but the answer is shared; spawn would import all that the command did
-    with ProcessPool(workers, max_tasks=TASKS, context=context) as pool, _Bar(len(sources)) as bar:
+    counts = _Counts()
+    shown = Progress("index", len(sources), "file", note=counts.text)
+    with ProcessPool(workers, max_tasks=TASKS, context=context) as pool, shown as progress:
         try:
             while True:
                 for source in _some(todo, AHEAD * workers - len(pending)):
@@ -44,7 +46,8 @@ def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Ca
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     answer = _answer(future, pending.pop(future))
                     keep(answer)
-                    bar.count(answer)
+                    counts.count(answer)
+                    progress.update()
         except BaseException:
             pool.stop()
             raise
@@ -76,26 +79,19 @@ def _patience(source: Source) -> float:
         return SECONDS
 
 
-class _Bar:
-    """A progress bar with sequences, hours, and files that were rejected."""
+class _Counts:
+    """Sequences and hours that were found, and files that were rejected."""
 
-    def __init__(self, total: int) -> None:
-        self._bar = tqdm(total=total, desc="index", unit="file", disable=None, smoothing=0.05)
+    def __init__(self) -> None:
         self._sequences = self._rejected = 0
         self._hours = 0.0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
 
     def count(self, scan: Scan) -> None:
         """One more file."""
         self._sequences += len(scan.rows)
         self._hours += sum(row["frames"] * row["fps_den"] / row["fps_num"] for row in scan.rows) / 3600
         self._rejected += not scan.rows
-        self._bar.set_postfix_str(
-            f"{self._sequences} sequences, {self._hours:.1f} h, {self._rejected} files rejected", refresh=False
-        )
-        self._bar.update()
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self._sequences} sequences, {self._hours:.1f} h, {self._rejected} files rejected"

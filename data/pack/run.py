@@ -17,12 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
-from tqdm import tqdm
 
+from data.cores import available_cores
 from data.errors import DataError
 from data.pack.member import Packed, pack_member
 from data.pack.plan import Member, Plan
 from data.pack.shards import Record, Rejection, Shard, is_whole, records, unfinished, write_index
+from data.progress import Progress, progress_over
 
 AHEAD = 4  # members in work or waiting, for each process
 PATIENCE = (300.0, 2.0)  # seconds that a member may take, and more for each frame
@@ -79,7 +80,7 @@ def pack(plan: Plan, out: Path, part: tuple[int, int] = (1, 1), workers: int | N
         for left in out.glob(f".{kind}-??????.tar.part"):
             left.unlink()
         gaps, number = _gaps(plan, out, plan.part(*part), kind)
-        _fill(plan, out, kind, number, gaps, len(os.sched_getaffinity(0)) if workers is None else workers)
+        _fill(plan, out, kind, number, gaps, available_cores() if workers is None else workers)
         return merge(plan, out)
     except OSError as error:
         what = f"{error.filename or out}: {error.strerror or error}"
@@ -90,7 +91,7 @@ def _gaps(plan: Plan, out: Path, wanted: range, kind: str) -> tuple[list[range],
     """What of a part is not yet packed, and the number of its next shard."""
     gaps, start, number = [], wanted.start, 0
     own = {path: record for path, record in _records(plan, out).items() if path.stem.rpartition("-")[0] == kind}
-    for path, record in tqdm(own.items(), desc="check shards", disable=None if own else True):
+    for path, record in progress_over(own.items(), "check shards", "shard", shown=bool(own)):
         number = max(number, int(path.stem.rpartition("-")[2]) + 1)
         if not is_whole(out, path, record):
             log.warning("%s.tar: damaged or missing; it is packed again", out / path.stem)
@@ -114,18 +115,18 @@ def _records(plan: Plan, out: Path) -> dict[Path, Record]:
 def _fill(plan: Plan, out: Path, kind: str, number: int, gaps: list[range], workers: int) -> None:
     """Write shards for some ranges of members."""
     total = sum(map(len, gaps))
-    with tempfile.TemporaryDirectory(prefix="corvid-pack-") as scratch, tqdm(total=total, desc="pack", disable=None) as bar:
+    with tempfile.TemporaryDirectory(prefix="corvid-pack-") as scratch, Progress("pack", total, "clip") as progress:
         for gap in gaps:
             made = _made(plan, gap, workers, Path(scratch))
             try:
                 while gap:
-                    gap = _one_shard(plan, Shard(out, f"{kind}-{number:06d}"), gap, made, bar)
+                    gap = _one_shard(plan, Shard(out, f"{kind}-{number:06d}"), gap, made, progress)
                     number += 1
             finally:
                 made.close()
 
 
-def _one_shard(plan: Plan, shard: Shard, gap: range, made: Iterator[Packed | Rejection], bar: tqdm) -> range:
+def _one_shard(plan: Plan, shard: Shard, gap: range, made: Iterator[Packed | Rejection], progress: Progress) -> range:
     """Write one shard from the front of a gap; what is left of it."""
     rejected, source_bytes, quality = [], 0, []
     stop = gap.start
@@ -133,7 +134,7 @@ def _one_shard(plan: Plan, shard: Shard, gap: range, made: Iterator[Packed | Rej
         while stop < gap.stop and shard.bytes < plan.options.shard_mb * 2**20:
             outcome = next(made)
             stop += 1
-            bar.update()
+            progress.update()
             if not isinstance(outcome, Packed):
                 rejected.append(outcome)
                 log.warning("rejected %s", outcome[3])

@@ -142,6 +142,30 @@ def test_the_clock(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     assert storage.check_clock(plan).state == "warning"
 
 
+def test_a_processor_without_bf16_is_named(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    """Catches hours in emulated bfloat16 that nobody told of, and a warning where a GPU does the work."""
+    monkeypatch.setattr(codec.device, "multiplies_bf16", lambda device: True)
+    assert machine.check_processor(plan).state == "ok"
+    monkeypatch.setattr(codec.device, "multiplies_bf16", lambda device: False)
+    monkeypatch.setattr(codec.device, "accelerators", lambda: [])
+    finding = machine.check_processor(plan)
+    assert finding.state == "warning" and "no AMX and no AVX-512 bf16" in finding.found and "auto" in finding.remedy
+    monkeypatch.setattr(codec.device, "accelerators", lambda: ["H100"])
+    assert machine.check_processor(plan).state == "ok"
+
+
+def test_threads_that_spin_or_are_too_many_are_named(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    """Catches settings of a shell that slow training beside a neighbour many times."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(machine, "available_cores", lambda: 2)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert machine.check_threads(plan).state == "ok"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert machine.check_threads(plan).state == "warning" and "spin" in machine.check_threads(plan).found
+    monkeypatch.setattr(machine, "available_cores", lambda: 1)
+    assert "more threads than cores" in machine.check_threads(plan).found
+
+
 def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Catches too few open files, cores and memory; of memory also a container's limit."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 4096))

@@ -28,6 +28,14 @@ def test_the_command_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.C
                 assert value == pytest.approx(sum(part[name] for part in content[kind][direction].values()))
 
 
+def test_the_precision_is_said(checkpoint: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """Catches milliseconds of which nobody knows the arithmetic, and auto that stays a word."""
+    monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: False)
+    for words, said in ((["width=16"], "fp32"), ([f"checkpoint={checkpoint}", "precision=bf16"], "bf16")):
+        main(["complexity", *words, "size=64x48", "repeats=0"])
+        assert f"quality 32, {said} on the CPU" in capsys.readouterr().out
+
+
 def test_a_checkpoint_and_a_clip_are_measured(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     """Catches overrides that replace a checkpoint's networks, and a clip that is not cropped to the size."""
     video = write_video(moving_clip(4, 50, 70), FPS, tmp_path / "clip.mkv")
@@ -48,6 +56,7 @@ def test_a_checkpoint_and_a_clip_are_measured(checkpoint: Path, tmp_path: Path, 
         (["demo"], "demo: not understood"),
         (["quality=64", "size=32x32", "width=16"], "quality: 64 given"),
         (["threads=0"], "at least 1"),
+        (["precision=bf17"], "precision: 'bf17' given; choose from auto"),
         (["checkpoint=none.ckpt"], "none.ckpt does not exist"),
         (["checkpoint=none.ckpt", "width=3"], "leave out width=3"),
         (["clip=none.mp4"], "none.mp4"),

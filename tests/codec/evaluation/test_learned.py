@@ -1,6 +1,7 @@
 """A checkpoint as a codec to evaluate: one process writes, another reads."""
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from omegaconf import OmegaConf
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.errors import CodecError
 from codec.evaluation import fresh, learned
+from codec.evaluation.keys import stream_key
 from codec.evaluation.learned import LearnedCodec
+from codec.stream.container import read_stream
 from data.source import SourceClip, read_source
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -111,6 +114,28 @@ def test_what_coding_costs(checkpoint: str, source: SourceClip):
     assert (cost["size"], cost["frames"]) == ("45x33", 2)
     alone = LearnedCodec(checkpoint, intra_period=1, qualities=(50, 13, 25)).complexity(source)
     assert alone["decode_kmac"] != cost["decode_kmac"] and alone["quality"] == 25
+
+
+def test_what_it_computes_in_is_decided_once_and_names_the_points(
+    checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Catches points of one arithmetic found in the cache for another, nodes that make points each in their own, and a codec
+    that is slow here without a word."""
+    keys = []
+    for has_bf16, wanted in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device, has=has_bf16: has)
+        monkeypatch.setattr(learned, "slower_here", lambda name, device: f"{name} is slow here")
+        coder = LearnedCodec(checkpoint)
+        settings = coder.settings()
+        assert settings["precision"] == coder.computed_in == wanted and f"{wanted} is slow here" in caplog.text
+        keys.append(stream_key("clip", coder, settings, 40, None, 1))
+        monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device, has=has_bf16: not has)
+        worker = pickle.loads(pickle.dumps(coder))
+        assert read_stream(worker.code(source, 40, None, tmp_path).file)[0].precision == wanted
+    assert keys[0] != keys[1]
+    assert LearnedCodec(checkpoint, precision="bf16").settings()["precision"] == "bf16"
+    with pytest.raises(CodecError, match="corvid: precision: 'bf17' given"):
+        LearnedCodec(checkpoint, precision="bf17")
 
 
 def test_no_checkpoint_is_said():

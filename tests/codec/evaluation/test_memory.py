@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from codec.evaluation import memory
+from data import cores
 
 
 def test_limits_of_the_own_group_and_its_parents_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a cluster job's limit that is not seen, at any level or version, and files' cache counted as use."""
     own, root = tmp_path / "cgroup", tmp_path / "groups"
-    for name, path in (("OWN_GROUPS", own), ("GROUPS", root), ("MEMINFO", tmp_path / "missing")):
-        monkeypatch.setattr(memory, name, path)
+    monkeypatch.setattr(cores, "OWN_GROUPS", own)
+    monkeypatch.setattr(cores, "GROUPS", root)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "missing")
     assert memory.left() is None
     for folder, limit, used, cached in (
         ("slurm", "max", 9000, 0),

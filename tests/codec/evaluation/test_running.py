@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,11 @@ from made_up_codecs import Zipped
 from codec.anchors import X265
 from codec.errors import CodecError
 from codec.evaluation import Evaluation, evaluate, memory, running
+from codec.evaluation.forecast import Forecast
 from codec.evaluation.measure import Measure
 from codec.evaluation.running import Running
+from codec.evaluation.store import Store
+from codec.evaluation.work import Task
 from data.writer import write_video
 
 ANCHOR = X265(qualities=(20, 30, 40), preset="ultrafast", tunes=("psnr",))
@@ -74,6 +78,41 @@ def test_the_second_time_nothing_is_coded(own_clips: list[Path], zipped: Zipped,
     assert coded(zipped) == []
     assert (tmp_path / "a" / "rd.json").read_bytes() == (tmp_path / "b" / "rd.json").read_bytes()
     assert without_times(tmp_path / "a")[1] == without_times(tmp_path / "b")[1] and second.comparisons == first.comparisons
+
+
+def test_it_says_what_it_will_do_and_for_how_long(
+    own_clips: list[Path], zipped: Zipped, measure: Measure, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Catches an evaluation that is silent until its first point, one that forgets what points took, and a line a point."""
+    evaluate([zipped], [], own_clips[:1], tmp_path / "a", measure)
+    plan, time_left = capsys.readouterr().err.splitlines()
+    assert plan == "evaluate: 5 points of 1 codec on 1 clip, 0 of them kept from before, 5 to make"
+    assert re.fullmatch(r"about \d+ s with 1 at once, a guess until each codec has made a point", time_left)
+    evaluate([zipped], [], own_clips, tmp_path / "b", measure)
+    plan, time_left = capsys.readouterr().err.splitlines()
+    assert plan == "evaluate: 10 points of 1 codec on 2 clips, 5 of them kept from before, 5 to make"
+    assert time_left.endswith("as these codecs took before")
+    evaluate([zipped], [], own_clips, tmp_path / "b", measure)
+    assert capsys.readouterr().err.splitlines() == [plan.replace(" 5 of", " 10 of").replace("5 to make", "0 to make")]
+
+
+def test_a_forecast_follows_the_points(tmp_path: Path):
+    """Catches time left by number of points: those of a slow codec and a large clip come last."""
+    store = Store(tmp_path)
+    tasks = [
+        Task(coder, None, None, quality, None, f"{coder.name}{pixels}{quality}", {}, pixels)
+        for coder, pixels in ((ANCHOR, 100), (ANCHOR, 400), (Zipped(), 100))
+        for quality in (1, 2)
+    ]
+    forecast = Forecast(tasks, store, jobs=1)
+    assert forecast.is_a_guess() and 0 < forecast.seconds() < 3 and forecast.seconds_once_measured() is None
+    before = forecast.seconds()
+    forecast.made(tasks[0], 1.0)
+    assert forecast.seconds() > before  # this machine is slower than guessed
+    forecast.made(tasks[4], 10.0)
+    assert not forecast.is_a_guess() and forecast.seconds() == pytest.approx(1 + 4 + 4 + 10)
+    later = Forecast(tasks, store, jobs=4)
+    assert not later.is_a_guess() and later.seconds() == pytest.approx((1 + 1 + 4 + 4 + 10 + 10) / 4)
 
 
 def test_only_what_has_changed_is_made_again(own_clips: list[Path], zipped: Zipped, measure: Measure, tmp_path: Path):

@@ -9,7 +9,7 @@ import torch
 from small_codec import FPS, moving_clip
 
 from codec.checkpoint import load_codec
-from codec.cli import main
+from codec.cli import main, say_if_emulated
 from codec.stream import compress, frames_sha256
 from data.source import read_source
 from data.writer import write_video
@@ -37,6 +37,32 @@ def test_another_process_decodes_the_encoders_reconstruction(
     written = compress(load_codec(checkpoint), read_source(video).rgb, FPS, 20, tmp_path / "b.cvd")
     assert (tmp_path / "b.cvd").read_bytes() == (tmp_path / "a.cvd").read_bytes()
     assert frames_sha256(decoded) == written.reconstruction_sha256
+
+
+def test_another_precision_is_said(video: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Catches frames that are not the encoder's, or a precision, without a word; and options that go nowhere."""
+    file, out = str(tmp_path / "a.cvd"), str(tmp_path / "out.npy")
+    main(["compress", str(video), file, "--checkpoint", str(checkpoint), "--precision", "bf16"])
+    assert capsys.readouterr().out.endswith(" s in bf16\n")
+    for precision, said in (("stream", ""), ("bf16", ""), ("fp32", "not the encoder's bit by bit, which computed in bf16")):
+        main(["decompress", file, out, "--precision", precision])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].endswith(" s in fp32" if said else " s in bf16") and said in "".join(lines[1:])
+        assert len(lines) == (2 if said else 1)
+    with pytest.raises(SystemExit):
+        main(["decompress", file, out, "--precision", "fp8"])
+    assert "invalid choice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_what_is_emulated_is_said_before_the_work(has_bf16: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Catches an hour of emulated arithmetic without a word, and a word where nothing is slow or can be changed."""
+    monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("codec.precision.slower_here", lambda name, device: f"{name} is slow")
+    for precision in ("auto", "fp32", "bf16"):
+        say_if_emulated(precision)
+    said = capsys.readouterr()
+    assert not said.out and said.err == ("" if has_bf16 else "bf16 is slow; --precision auto computes in what is fastest\n")
 
 
 def test_info_names_the_header(video: Path, checkpoint: Path, tmp_path: Path, capsys):

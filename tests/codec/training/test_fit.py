@@ -101,11 +101,14 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
             assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path):
-    """Catches a launcher that starts too many or too few, samples that come twice, and files that two processes write."""
+def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches a launcher that starts too many or too few, in a batch job of two tasks, too, where nobody else starts them;
+    samples that come twice, and files that two processes write."""
     settings = config(clips, {"frames": 3, "truncate": 2}, {"update": "frame"})
     settings["trainer"] |= {"accelerator": "cpu", "precision": "32-true"}
     train(tmp_path / "one", settings)
+    for name, value in {"JOB_ID": "7", "NTASKS": "2", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     assert train(tmp_path / "two", settings | {"trainer": settings["trainer"] | {"devices": 2}}) is None
     one, two = (rows(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]

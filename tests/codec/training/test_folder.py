@@ -26,7 +26,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 FREE = {"run": "b", "wandb": "offline", "trainer__devices": 4, "data__workers": 0, "data__record": None, "keep_last": 9}
-FIXED = {"seed": 1, "data__root": "others", "trainer__precision": "32-true", "schedule__stages": [{"steps": 4}], "init_from": "x"}
+FIXED = {"seed": 1, "data__root": "others", "schedule__stages": [{"steps": 4}], "init_from": "x"}
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -41,6 +41,14 @@ def test_what_changes_the_result_changes_the_folder(name: str):
     """Catches two runs of a sweep in one folder, and a run that goes on as another."""
     other = config(**{name: FIXED[name]})
     assert identity(other) != identity(config()) and len(differences(config(), other)) == 1
+
+
+def test_a_precision_names_a_folder_where_it_was_given_and_may_change():
+    """Catches jobs of a sweep over precisions in one folder, a folder that depends on the machine, and a run that may not go on
+    in another precision."""
+    auto, given = config(trainer__precision="auto"), config(trainer__precision="32-true")
+    assert len({identity(auto), identity(given), identity(config())}) == 3 and not differences(auto, given)
+    assert identity(config(trainer={"devices": 2})) == identity(auto)
 
 
 def test_a_new_field_without_value_changes_nothing():

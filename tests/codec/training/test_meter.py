@@ -12,9 +12,11 @@ from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.events import Events
 from codec.training.meter import SpeedMeter, precisions_of
 from codec.training.module import CodecTraining
+from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 from data.clip import Clip
 
+FAST = best_precision({"accelerator": "cpu"})
 STAGE = {"name": "a", "steps": 4, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4}
 
 
@@ -44,12 +46,12 @@ def trained(folder: Any, *callbacks: Callback, **options: Any) -> tuple[CodecTra
 def test_a_stage_is_measured_and_no_number_of_it_changes(tmp_path: Any, capsys: pytest.CaptureFixture):
     """Catches a count that disturbs the step it counts (a resumed run counts in another one), and figures that are not there."""
     meter = SpeedMeter(workers=1)
-    measured, rows = trained(tmp_path, meter, precision="bf16-mixed")
+    measured, rows = trained(tmp_path, meter, precision=FAST)
     assert capsys.readouterr().out.strip() == meter.line and "of what this CPU can" in meter.line
     said = json.loads((tmp_path / "events.jsonl").read_text())
     assert said["kind"] == "speed" and said["speed/frames_per_s"] > 0
     assert measured.gauges == []
-    plain, without = trained(tmp_path, precision="bf16-mixed")
+    plain, without = trained(tmp_path, precision=FAST)
     assert all(torch.equal(a, b) for a, b in zip(measured.codec.parameters(), plain.codec.parameters(), strict=True))
     names = {f"speed/{name}" for name in ("frames_per_s", "data_wait", "idle", "memory_mb", "mfu")}
     assert set(rows[0]) - set(without[0]) == names - {"speed/mfu"}  # the first step is not like others

@@ -1,14 +1,28 @@
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 from training_module import clip, module
 
 from codec.errors import CodecError
 from codec.training.fit import check_batch
 from codec.training.module import CodecTraining
-from codec.training.processes import count_processes, run_in_processes
+from codec.training.processes import (
+    are_started_outside,
+    check_nodes,
+    check_processes,
+    count_processes,
+    run_in_processes,
+    strategy_and_plugins,
+)
+from codec.training.signals import StopOnSignal
 from codec.training.stage import Stage
+from codec.training.stopped import Stopped
 from codec.training.validation import validate
 from data.clip import Clip
 
@@ -41,8 +55,6 @@ def trained(rank: int, ranks: int, bad: bool) -> dict:
 
 def in_a_process(folder: Path) -> None:
     """Run by every process."""
-    import os
-
     rank = int(os.environ["LOCAL_RANK"])
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     torch.distributed.init_process_group("gloo")
@@ -72,3 +84,82 @@ def test_batches_are_shared_evenly():
     assert count_processes({"devices": [0, 3], "num_nodes": 2}) == 4
     with pytest.raises(CodecError, match="trainer.devices=auto"):
         count_processes({"devices": "auto"})
+
+
+SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SRUN = SCRIPT | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """One that no cluster has touched, to be filled."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "TORCHELASTIC", "MASTER"))}
+    monkeypatch.setattr(os, "environ", kept)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "given, outside",
+    [
+        ({}, False),
+        (SCRIPT, False),
+        (SCRIPT | {"SLURM_STEP_ID": "4294967291"}, False),  # the script as a step
+        (SCRIPT | {"SLURM_STEP_ID": "4294967290"}, False),  # salloc's shell
+        (SCRIPT | {"SLURM_STEP_ID": "batch"}, False),
+        (SRUN, True),
+        (SRUN | {"SLURM_STEP_NUM_TASKS": "1"}, False),  # srun --ntasks=1
+        (SCRIPT | {"SLURM_STEP_ID": "3"}, True),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, True),
+    ],
+)
+def test_only_a_step_of_srun_has_started_the_others(environment: dict[str, str], given: dict[str, str], outside: bool):
+    """Catches a run that waits for ever for processes that nobody starts, and one that starts them a second time."""
+    environment |= given
+    assert are_started_outside() == outside
+    check_processes(2)
+    if outside:
+        with pytest.raises(CodecError, match="is 3, but 2 processes were started"):
+            check_processes(3)
+
+
+def test_several_nodes_need_srun(environment: dict[str, str]):
+    """Catches a run of two nodes that was started on one of them and waits for the other."""
+    environment |= SCRIPT
+    check_nodes(1)
+    with pytest.raises(CodecError, match="num_nodes=2, but nothing has started .*srun --nodes=2"):
+        check_nodes(2)
+    environment |= SRUN
+    check_nodes(2)
+    for name in SRUN:
+        del environment[name]
+    environment |= {"NODE_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "12000"}
+    check_nodes(2)
+
+
+def test_lightning_is_told_who_started_the_processes(environment: dict[str, str]):
+    """Catches Lightning's own guess, its traceback for `srun --ntasks=2`, and its requeueing beside ours."""
+    assert type(strategy_and_plugins(2)["plugins"][0]) is LightningEnvironment
+    environment |= SRUN
+    (started,) = strategy_and_plugins(2)["plugins"]
+    assert type(started) is SLURMEnvironment and not started.auto_requeue
+
+
+def wait_for_one_that_never_comes(folder: Path) -> None:
+    """Run by every process."""
+    (folder / os.environ["LOCAL_RANK"]).touch()
+    with StopOnSignal():
+        torch.distributed.TCPStore("127.0.0.1", 0, world_size=3, is_master=True, wait_for_workers=True)
+
+
+def test_processes_that_wait_for_each_other_are_stopped(tmp_path: Path):
+    """Catches a signal to the first process that ends nothing, or ends it as an error: the job would not be queued again."""
+
+    def signal_when_they_wait() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.1)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=signal_when_they_wait, daemon=True).start()
+    with pytest.raises(Stopped):
+        run_in_processes(2, wait_for_one_that_never_comes, tmp_path)

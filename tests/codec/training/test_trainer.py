@@ -17,7 +17,7 @@ STAGE = Stage("a", 1, 2, 64, 1, 1e-3, 1e-3)
         ({"devices": 4}, 2, "trainer.devices=4: torch can use 2 GPU here; give trainer.devices=2"),
         ({"devices": [0, 2]}, 2, r"trainer.devices=\[0, 2\]"),
         ({"devices": "auto"}, 1, "trainer.devices=auto"),
-        ({"precision": "bf17"}, 0, "trainer.precision: bf17 given; choose from bf16-mixed, 32-true"),
+        ({"precision": "bf17"}, 0, "trainer.precision: bf17 given; choose from auto, bf16-mixed, 32-true"),
         ({"max_epochs": 3}, 0, "trainer.max_epochs: not a field to give"),
         ({"presicion": "32-true"}, 0, "trainer.presicion: not a field to give"),
     ],

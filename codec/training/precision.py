@@ -1,0 +1,81 @@
+"""What a run's trainer computes in: as it was told, as the run did before, as its sweep does, or what is fastest here."""
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.device import GPU_NAMES, default_device
+from codec.precision import AUTO, fastest_precision, slower_here
+
+TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}  # training needs bf16's range
+_OURS = {"bf16-mixed": "bf16", "32-true": "fp32"}
+
+
+@dataclass(frozen=True)
+class TrainerPrecision:
+    """`name`, of `codec.training.stage.PRECISIONS`, and a line that says why."""
+
+    name: str
+    line: str
+
+
+def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | None) -> TrainerPrecision:
+    """Choose once, in the first process of a run; its others are told.
+
+    Args:
+        trainer: of the run's config. `precision` is one of Lightning's names, which is then chosen, or `auto`.
+        before: what the run computed in so far; None for a new run.
+        sweep: folder of the sweep that the run is a job of, whose jobs compute alike; None: it is no job of one.
+    """
+    device, asked = device_of(trainer), trainer.get("precision", AUTO)
+    if asked != AUTO:
+        changed = f", {before} until now" if before not in (None, asked) else ""
+        return TrainerPrecision(asked, f"precision: {asked}, as given{changed}{_cost(asked, device)}")
+    best = best_precision(trainer)
+    if before:
+        remedy = f"; trainer.precision={best} goes on in that" if before != best else ""
+        return TrainerPrecision(before, f"precision: {before}, as until now{_cost(before, device)}{remedy}")
+    if sweep and (agreed := agree(sweep, best, device)) != best:
+        return TrainerPrecision(agreed, f"precision: {agreed}, as the first job of the sweep{_cost(agreed, device)}")
+    return TrainerPrecision(best, f"precision: {best}, {reason(device)}{_cost(best, device)}")
+
+
+def best_precision(trainer: dict[str, Any]) -> str:
+    """What the `trainer` part of a config means on this machine alone."""
+    asked = trainer.get("precision", AUTO)
+    return TRAINER_NAMES[fastest_precision(device_of(trainer))] if asked == AUTO else asked
+
+
+def device_of(trainer: dict[str, Any]) -> torch.device:
+    """The kind of device that the `trainer` part of a config trains on."""
+    on_gpu = trainer.get("accelerator", "auto") in ("auto", *GPU_NAMES)
+    return default_device() if on_gpu else torch.device("cpu")
+
+
+def reason(device: torch.device) -> str:
+    """Why `auto` means what it does on `device`."""
+    has = "multiplies" if TRAINER_NAMES[fastest_precision(device)] == "bf16-mixed" else "does not multiply"
+    return f"as this {'CPU' if device.type == 'cpu' else 'GPU'} {has} bfloat16 (trainer.precision=auto)"
+
+
+def agree(sweep: Path, best: str, device: torch.device) -> str:
+    """What the first job of a sweep on a device of this kind took; this one's `best` where it is the first."""
+    file = sweep / f"precision_{device.type}.txt"
+    sweep.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{platform.node()}.{os.getpid()}.part")
+    part.write_text(f"{best}\n")
+    with suppress(FileExistsError):
+        os.link(part, file)  # whole at once, and never over another's
+    part.unlink()
+    return file.read_text().strip()
+
+
+def _cost(name: str, device: torch.device) -> str:
+    """What it costs here that `name` is not the fastest; "" where it is, or nearly."""
+    slower = slower_here(_OURS[name], device)
+    return f"; {slower}" if slower else ""
