@@ -73,9 +73,7 @@ def binary_tables() -> CdfTables:
     return CdfTables.from_rows(rows, [0] * LEVELS)
 
 
-def code_classes(
-    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel
-) -> Tensor:
+def code_classes(component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel) -> Tensor:
     """Code one of K classes at every place, as K - 1 decisions: is it class 0? if not, is it class 1? ...
 
     Args:

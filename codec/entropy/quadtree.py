@@ -177,7 +177,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         state = self._start(last, size)
         for level, cells in enumerate(CELLS):
             wanted = None if latent is None else _coarse(latent, cells)
-            state, split, leaf = self._code_level(component, wanted, state, last, level, size, quality, channel, distances, revise)
+            state, split, leaf = self._code_level(
+                component, wanted, state, last, level, size, quality, channel, distances, revise
+            )
             found = torch.cat([torch.full_like(state.mode, level), state.mode, state.vectors], 1).float()
             decided = torch.where(_fine(leaf, cells, size), _fine(found, cells, size), decided)
             if cells > 1:
@@ -214,7 +216,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
                 split = self._code_split(component, wanted, state, said, level, size, quality, channel)
                 leaf = state.exists & ~split
             here = ~even if second else even
-            state = self._code_leaves(component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances, revise)
+            state = self._code_leaves(
+                component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances, revise
+            )
         return state, split, leaf
 
     def _code_split(
@@ -301,9 +305,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             self.prices.note("vector", missed, model.bits(missed), coded, quality)
         return vectors.round().int()
 
-    def _look_around(
-        self, state: BlockKnowledge, last: _LastFrame, level: int, second: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _look_around(self, state: BlockKnowledge, last: _LastFrame, level: int, second: bool) -> tuple[Tensor, Tensor]:
         """Means of the vectors `(B, 2·R, h, w)` int32, and what the network sees: whole numbers in -127..127."""
         before = last.at(CELLS[level])
         flags = [float(k == level) for k in range(len(CELLS))] + [float(second), float(last.there)]

@@ -40,10 +40,7 @@ def decision_cost(
 def predict(references: Sequence[Tensor], decisions: BlockDecisions, filters: Tensor) -> Tensor:
     """The prediction `(B, 1, H, W)` that decisions make of the references' luma."""
     vectors = decisions.vectors.unflatten(1, (-1, 2))
-    moved = [
-        compensate(interpolate(reference, filters), vectors[:, r])
-        for r, reference in enumerate(references)
-    ]
+    moved = [compensate(interpolate(reference, filters), vectors[:, r]) for r, reference in enumerate(references)]
     mode = decisions.mode.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     prediction = torch.zeros_like(moved[0])
     for index, (r, s) in enumerate(reference_pairs(len(references))):

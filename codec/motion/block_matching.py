@@ -14,7 +14,6 @@ from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
 
-
 # SATD is HM's, twice the sum of orthonormal coefficients; measured on choosing clips, docs/results.md
 _SATD_OF_A_BIT = 1.6
 

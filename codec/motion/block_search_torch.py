@@ -74,9 +74,7 @@ class TensorSearch:
         self.same = prices.same.T.view(2, 1, -1, 1, 1, 1)
         self.pairs = reference_pairs(len(planes))
 
-    def decide(
-        self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None
-    ) -> BlockDecisions:
+    def decide(self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None) -> BlockDecisions:
         """As `block_search_numba.KernelSearch.decide`."""
         if last is None:
             last = torch.zeros_like(coarse.flatten(1, 2)).repeat_interleave(2, 2)
@@ -270,10 +268,7 @@ class TensorSearch:
         for r in range(references):
             around, known = _neighbours(field[:, r], used[:, r], side)
             near.append(vector_median(around, known))
-            others = [
-                torch.where(valid, vector, near[r])
-                for vector, valid in zip(around, known, strict=True)
-            ]
+            others = [torch.where(valid, vector, near[r]) for vector, valid in zip(around, known, strict=True)]
             kept = torch.where(used[:, r][middle], field[:, r][middle], near[r])
             proposals = [alone[r][level][0], near[r], *others, last[:, r][middle], kept]
             proposals.append(torch.zeros_like(near[r]))

@@ -8,7 +8,6 @@ from torch import nn
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.exact import (
-    rounded_once,
     BoundedBlock,
     Exact,
     ExactConv,
@@ -16,6 +15,7 @@ from codec.entropy.exact import (
     bounded,
     exact_product,
     freeze_exact,
+    rounded_once,
     set_rounding,
     weight_grid,
 )

@@ -137,9 +137,7 @@ def assert_consistent(found: BlockDecisions, references: int):
         top, left = y - y % side, x - x % side
         assert top + side <= height and left + side <= width
         assert (level[b, top : top + side, left : left + side] == level[b, y, x]).all()
-        assert (
-            found.mode[b, 0, top : top + side, left : left + side] == found.mode[b, 0, y, x]
-        ).all()
+        assert (found.mode[b, 0, top : top + side, left : left + side] == found.mode[b, 0, y, x]).all()
         block = found.vectors[b, :, top : top + side, left : left + side]
         assert (block == found.vectors[b, :, y, x].view(-1, 1, 1)).all()
     pairs = torch.tensor(reference_pairs(references))
