@@ -30,6 +30,7 @@ class BlockMatching(MotionNetwork):
         depth: gated blocks of the refinement after warping.
         lambda_low, lambda_high: as the codec's: what a bit may cost in decisions.
         reach: largest displacement in pixels that is searched.
+        random_share: of blocks of 64 that are split and predicted at random in training, so that rare choices are learned.
 
     Raises:
         CodecError: an entropy network of another kind.
@@ -47,12 +48,13 @@ class BlockMatching(MotionNetwork):
         lambda_low: float = 0.003,
         lambda_high: float = 0.4,
         reach: int = 64,
+        random_share: float = 0.05,
     ) -> None:
         super().__init__()
         if not isinstance(entropy, QuadtreeEntropy):
             raise CodecError(f"motion.entropy: {type(entropy).__name__} given; block_matching needs QuadtreeEntropy")
         self.entropy, self.references = entropy, entropy.references
-        self.features, self.reach = features, reach
+        self.features, self.reach, self.random_share = features, reach, random_share
         self.lambdas = LambdaRange(lambda_low, lambda_high)
         self.context = ContextNetwork(features, depth)
         self.register_buffer("filters", luma_filters(), persistent=False)
@@ -62,8 +64,11 @@ class BlockMatching(MotionNetwork):
 
     def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
         newest, available = references.newest, references.frames[: self.references]
-        latent, revise = self.estimate_motion(frame, references, quality) if channel.sends else (None, None)
         size = tuple(side // CELL for side in newest.frame.shape[-2:])
+        latent = revise = None
+        if channel.sends:
+            random = channel.random(newest.frame.new_empty(len(quality), 5, *size)) if self.random_share else None
+            latent, revise = self.estimate_motion(frame, references, quality, random)
         distances = references.distances[: self.references]
         maps = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion, distances, revise)
         warped, features = self.warp(maps, available)
@@ -73,8 +78,13 @@ class BlockMatching(MotionNetwork):
         return Context(prediction=prediction, features=features, motion=maps, warped=warped, motion_mask=moving)
 
     @torch.no_grad()
-    def estimate_motion(self, frame: Tensor, references: References, quality: Tensor) -> tuple[Tensor, Revise]:
-        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`, and how to revise them."""
+    def estimate_motion(
+        self, frame: Tensor, references: References, quality: Tensor, random: Tensor | None = None
+    ) -> tuple[Tensor, Revise]:
+        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`, and how to revise them.
+
+        `random` `(B, 5, H / 8, W / 8)`: see `search_for`.
+        """
         available = references.frames[: self.references]
         last = references.newest.motion
         decisions, search = search_for(
@@ -85,6 +95,8 @@ class BlockMatching(MotionNetwork):
             filters=self.filters,
             last=None if last is None else last[:, 2 : 2 + 2 * len(available)].to(torch.int16),
             reach=self.reach,
+            random=random,
+            random_share=self.random_share,
         )
         pairs = [(used[0], used[-1]) for used in prediction_modes(self.references)]
         count = 2 * len(available)
