@@ -15,9 +15,16 @@ from codec.layers.compressai import quantize_ste
 
 
 class Channel(ABC):
-    """The sending or receiving end of a stream of symbols; `sends` says whether it has the latents."""
+    """The sending or receiving end of a stream of symbols.
+
+    Attributes:
+        sends: it has the latents.
+        ordered: symbols are read in the order in which they are written. Where they are not, a network may give at once what
+            is known at once.
+    """
 
     sends: bool = True
+    ordered: bool = True
 
     @abstractmethod
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
@@ -51,6 +58,8 @@ class EstimateChannel(Channel):
     Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
     reconstruction).
     """
+
+    ordered = False
 
     def __init__(self, hard: bool = False, noise: FrameNoise | None = None) -> None:
         self.hard, self.noise = hard, noise

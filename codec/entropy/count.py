@@ -20,7 +20,7 @@ class CountChannel(Channel):
     """
 
     def __init__(self, inner: Channel) -> None:
-        self.inner, self.sends = inner, inner.sends
+        self.inner, self.sends, self.ordered = inner, inner.sends, inner.ordered
         self.coded: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
 
