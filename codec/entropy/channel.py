@@ -15,9 +15,16 @@ from codec.layers.compressai import quantize_ste
 
 
 class Channel(ABC):
-    """The sending or receiving end of a stream of symbols; `sends` says whether it has the latents."""
+    """The sending or receiving end of a stream of symbols.
+
+    Attributes:
+        sends: it has the latents.
+        ordered: symbols are read in the order in which they are written. Where they are not, a network may give at once what
+            is known at once.
+    """
 
     sends: bool = True
+    ordered: bool = True
 
     @abstractmethod
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
@@ -32,6 +39,12 @@ class Channel(ABC):
             `(B, C, h, w)`, symbols plus means: what the receiving side has.
         """
 
+    def random(self, like: Tensor) -> Tensor | None:
+        """Random numbers in 0..1 of the shape of `like` `(B, ...)` for an encoder that tries what it would not choose, in
+        training; None elsewhere: it does its best.
+        """
+        return None
+
 
 class EstimateChannel(Channel):
     """Adds up `-log2 p` by component, `(B,)` each in `bits`; takes and gives batches.
@@ -45,6 +58,8 @@ class EstimateChannel(Channel):
     Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
     reconstruction).
     """
+
+    ordered = False
 
     def __init__(self, hard: bool = False, noise: FrameNoise | None = None) -> None:
         self.hard, self.noise = hard, noise
@@ -72,6 +87,11 @@ class EstimateChannel(Channel):
     def _spend(self, component: str, bits: Tensor) -> None:
         total = bits.flatten(1).sum(1)
         self.bits[component] = self.bits[component] + total if component in self.bits else total
+
+    def random(self, like: Tensor) -> Tensor | None:
+        if self.hard:
+            return None
+        return self.noise.like(like) if self.noise else torch.rand_like(like)
 
     def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
         if self.hard:

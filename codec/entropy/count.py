@@ -20,7 +20,7 @@ class CountChannel(Channel):
     """
 
     def __init__(self, inner: Channel) -> None:
-        self.inner, self.sends = inner, inner.sends
+        self.inner, self.sends, self.ordered = inner, inner.sends, inner.ordered
         self.coded: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
 
@@ -30,3 +30,6 @@ class CountChannel(Channel):
         self.coded[component] += coded
         self.skipped[component] += sent.numel() - coded
         return sent
+
+    def random(self, like: Tensor) -> Tensor | None:
+        return self.inner.random(like)

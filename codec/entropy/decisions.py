@@ -86,6 +86,11 @@ def code_classes(component: str, classes: Tensor | None, log_odds: Tensor, prese
     Returns:
         `(B, 1, h, w)` int64, the same on both sides.
     """
+    if classes is not None and not channel.ordered:
+        numbers = torch.arange(log_odds.shape[1], device=classes.device).view(1, -1, 1, 1)
+        model = BinaryModel(log_odds, present & (numbers <= classes))
+        channel.symbols(component, (classes == numbers).float(), model)
+        return torch.where(present, classes, 0)
     found = torch.zeros(present.shape, dtype=torch.int64, device=present.device)
     open_ = present
     for k, odds in enumerate(log_odds.split(1, 1)):

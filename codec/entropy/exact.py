@@ -8,7 +8,7 @@ Source: Ballé, Johnston and Minnen, *Integer networks for data compression with
 divisions are powers of two here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 
@@ -100,6 +100,12 @@ class ExactConv(Exact, nn.Conv2d):
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
         return self._conv_forward(values, weight, None if bias is None else bias * SIXTEENTHS)
 
+    def by_row(self, rows: Tensor) -> Tensor:
+        """As `forward`, of a 1×1 layer: `(…, inputs)` -> `(…, outputs)`."""
+        weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        sums = nn.functional.linear(rows, weight.flatten(1), None if bias is None else bias * SIXTEENTHS)
+        return self.whole(sums)
+
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as they are computed with."""
         if self.frozen:
@@ -176,6 +182,20 @@ class BoundedBlock(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         hidden = bounded(self.expand(values), 0)
         return bounded(values + self.project(bounded(self.spatial(hidden), 0)))
+
+    def by_row(self, values: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """As `forward`, of the places of one map after another.
+
+        Args:
+            values: `(B, N, channels)`.
+            sizes: `(h, w)` of each map; N places in all.
+        """
+        hidden = bounded(self.expand.by_row(values), 0)
+        filtered = []
+        for size, part in zip(sizes, hidden.split([h * w for h, w in sizes], 1), strict=True):
+            made = self.spatial(part.unflatten(1, size).permute(0, 3, 1, 2))
+            filtered.append(made.permute(0, 2, 3, 1).flatten(1, 2))
+        return bounded(values + self.project.by_row(bounded(torch.cat(filtered, 1), 0)))
 
 
 class ExactTable(Exact, QualityTable):

@@ -1,94 +1,202 @@
-"""Block motion as symbols: a quadtree of blocks, what each is predicted from, and its vectors, coded from coarse to fine."""
+"""Block motion as symbols: a quadtree of blocks, what each is predicted from, and its vectors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, class_bits, code_classes
-from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
+from codec.entropy.exact import (
+    LARGEST,
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactTable,
+    bounded,
+    exactly,
+)
 from codec.entropy.hyper import LEVELS_PER_UNIT
 from codec.entropy.laplace import LOG_STEP, SMALLEST_SCALE, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import VECTOR_STEPS, PriceTables
-from codec.entropy.quadtree_kernels import look_around
+from codec.entropy.quadtree_kernels import filter_places, gather_places
+from codec.entropy.quadtree_state import (
+    CELL,
+    CELLS,
+    Before,
+    BlockKnowledge,
+    LastFrame,
+    grid_of,
+    inside,
+    lengths,
+    network_inputs,
+    prediction_modes,
+    used_references,
+)
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
 from codec.layers.kernels import by_kernel
 
+__all__ = ["CELL", "CELLS", "QuadtreeEntropy", "Revise", "prediction_modes", "used_references"]
+
 MOST_REFERENCES = 4
-CELL = 8  # pixels: the smallest block, and the grid of the maps
-CELLS = (8, 4, 2, 1)  # cells a side of blocks of 64, 32, 16 and 8 pixels
-_NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # (x, y)
-_KNOWN, _TEMPORAL = 3, 2  # how much a neighbour that is coded already, and the last frame, count beside a guess
-_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # 1.5 quarter pixels, as heads say it
+_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # quarter pixels, for heads
 
-
-def prediction_modes(references: int) -> list[tuple[int, ...]]:
-    """What a block may be predicted from, by class: one reference alone, or the average of two."""
-    return [(r,) for r in range(references)] + list(combinations(range(references), 2))
-
-
-def used_references(mode: Tensor, references: int) -> Tensor:
-    """`(B, 1, h, w)` classes of `prediction_modes` -> `(B, R, h, w)` bool: which references a block uses."""
-    return _uses(references, mode.device)[mode[:, 0]].permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)  # training may use it after decoding did
-def _uses(references: int, device: torch.device) -> Tensor:
-    """`(M + 1, R)` bool: whether a mode uses a reference; the last row is that of mode -1."""
-    modes = prediction_modes(references)
-    rows = [[r in used for r in range(references)] for used in [*modes, ()]]
-    return torch.tensor(rows, device=device)
-
-
-# level, mode `(B, 1, h, w)`, vectors and their means `(B, 2·R, h, w)`, where there are blocks `(B, 1, h, w)` -> vectors
+# level, mode `(B, 1, h, w)`, vectors and their means `(B, 2·R, h, w)`, where there are blocks
+# `(B, 1, h, w)` -> vectors
 Revise = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockKnowledge:
-    """What both sides know of a frame's motion on the grid of one level, while it is being coded.
+class _Frame:
+    """What stays the same while a frame is coded: see `QuadtreeEntropy.transmit`.
 
     Attributes:
-        vectors: `(B, 2·R, h, w)` int32, quarter pixels: coded, or as they are expected.
-        known: `(B, 1, h, w)` bool: coded.
-        mode: `(B, 1, h, w)` int64, -1 where it is not known.
-        exists: `(B, 1, h, w)` bool: there is a block here, and it is not decided yet.
+        later: passes whose symbols are coded when all are known, where their order is free.
     """
 
-    vectors: Tensor
-    known: Tensor
+    component: str
+    latent: Tensor | None
+    size: tuple[int, int]
+    quality: Tensor
+    channel: Channel
+    last: LastFrame
+    distances: tuple[int, ...]
+    revise: Revise | None
+    later: list[_Pass] = field(default_factory=list)
+
+    @property
+    def sparse(self) -> bool:
+        """Compute only where something is coded: on the CPU, where asking costs nothing."""
+        return self.channel.ordered and by_kernel(self.last.maps)
+
+    def wanted(self, level: int) -> Tensor | None:
+        """What the latent says of each block, `(B, 2 + 2·R, h, w)`."""
+        cells = CELLS[level]
+        return None if self.latent is None else self.latent[..., ::cells, ::cells]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """Where a network is asked: N rows of each sample, everywhere in `(B, h, w)` or in some places.
+
+    Attributes:
+        shape: `(B, h, w)`.
+        slots: `(B, h, w)` int32, the number of a place that is computed, -1 elsewhere. None: all
+            places are, and the next three are None, too.
+        computed: `(n,)` int64, these places as numbers in B·h·w.
+        answers: `(N,)` int64, which of them an answer is wanted for; the others touch them.
+        index: `(N,)` int64, the former as numbers in B·h·w. All are rows of one sample.
+    """
+
+    shape: tuple[int, int, int]
+    slots: Tensor | None = None
+    computed: Tensor | None = None
+    answers: Tensor | None = None
+    index: Tensor | None = None
+
+    @classmethod
+    def gathered(cls, wanted: Tensor) -> _Places:
+        """Where `wanted` `(B, 1, h, w)` bool is, on the CPU."""
+        shape = len(wanted), wanted.shape[2], wanted.shape[3]
+        slots = torch.empty(shape, dtype=torch.int32)
+        numbers = torch.empty(2, wanted.numel(), dtype=torch.int64)
+        maps = wanted[:, 0].contiguous().numpy(), slots.numpy()
+        computed, found = gather_places(*maps, *numbers.numpy())
+        computed, answers = numbers[0, :computed], numbers[1, :found]
+        index = computed[answers]
+        return cls(shape=shape, slots=slots, computed=computed, answers=answers, index=index)
+
+    def rows(self, values: Tensor) -> Tensor:
+        """`(B, C, h, w)` -> `(B, N, C)`."""
+        if self.index is None:
+            return values.permute(0, 2, 3, 1).flatten(1, 2)
+        if len(values) == 1:
+            return values[0].flatten(1)[:, self.index].T[None]
+        return values.permute(0, 2, 3, 1).flatten(0, 2)[self.index][None]
+
+    def map(self, rows: Tensor) -> Tensor:
+        """`(B, N, C)` -> `(B, C, h, w)`, zero elsewhere."""
+        if self.index is not None:
+            whole = rows.new_zeros(math.prod(self.shape), rows.shape[2])
+            rows = whole.index_copy_(0, self.index, rows[0])
+        return rows.view(*self.shape, -1).permute(0, 3, 1, 2)
+
+    def narrow(self, where: Tensor, said: Tensor) -> tuple[_Places, Tensor]:
+        """Of some places those where `where` `(B, 1, h, w)` is, and what is `said` `(B, N, C)` there."""
+        if self.index is None:
+            return self, said
+        kept = where.flatten()[self.index].nonzero()[:, 0]
+        return _Places(shape=self.shape, index=self.index[kept]), said[:, kept]
+
+    def filtered(self, values: Tensor, layer: ExactConv) -> Tensor:
+        """A 3×3 layer by channel of `values` `(n, C)`, clamped to 0..127: `(N, C)`."""
+        weight, bias = layer.rounded()
+        weight = weight.flatten(1).T.contiguous()
+        made = values.new_empty(len(self.answers), values.shape[1])
+        numbers = self.slots, self.computed, self.answers
+        tensors = values, *numbers, weight, bias * SIXTEENTHS, made
+        arrays = [tensor.detach().numpy() for tensor in tensors]
+        in_bands(lambda first, end: filter_places(*arrays, first, end), len(made))
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """What a pass over a level begins with.
+
+    Attributes:
+        second: which of the two passes it is.
+        places: where the network is asked.
+        inputs: `(·, I)`, what it sees there.
+        means: `(B, 2·R, h, w)` int32, what vectors are expected to be.
+        said: `(B, N, O)` what it answers, or None: it will be asked later.
+    """
+
+    second: bool
+    places: _Places
+    inputs: Tensor
+    means: Tensor
+    said: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """A pass that the sending side went through without the network, as rows `(B, N, ·)`.
+
+    Attributes:
+        grid: level, height and width.
+        inputs: of the network.
+        asked, split: bool, where it is said whether a block is split, and the answer; None in
+            passes that do not say.
+        present, mode: where there is a block of this pass, bool, and its mode, int64.
+        vectors, means: int32.
+    """
+
+    grid: tuple[int, int, int]
+    inputs: Tensor
+    asked: Tensor | None
+    split: Tensor | None
+    present: Tensor
     mode: Tensor
-    exists: Tensor
-
-    def finer(self, split: Tensor, size: tuple[int, int]) -> BlockKnowledge:
-        """The same on the next grid, of `size`, where the blocks that `split` are four."""
-
-        def enlarged(values: Tensor) -> Tensor:
-            return values.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : size[0], : size[1]]
-
-        fields = {"vectors": self.vectors, "known": self.known, "mode": self.mode, "exists": split}
-        return BlockKnowledge(**{name: enlarged(value) for name, value in fields.items()})
+    vectors: Tensor
+    means: Tensor
 
 
 class BlockContext(Exact, nn.Module):
-    """What is known around a block, and quality -> log-odds and scales of its symbols, in sixteenths.
+    """What is known around a block, and quality -> log-odds and scales of its symbols.
 
     Args:
         inputs: channels of what is known.
         width: of the network.
-        decisions: outputs for modes and vectors, beside the one that says whether the block is split.
+        decisions: outputs for modes and vectors, beside the one that says whether it is split.
     """
 
     def __init__(self, inputs: int, width: int, decisions: int) -> None:
@@ -99,20 +207,56 @@ class BlockContext(Exact, nn.Module):
         self.heads = nn.ModuleList(ExactConv(width, 1 + decisions, zero=True) for _ in CELLS)
 
     @exactly
-    def forward(self, known: Tensor, quality: Tensor, level: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127, `(B,)`, and the number of the level -> `(B, 1 + decisions, h, w)`."""
-        features = self.blocks(bounded(self.known(known) + self.quality(quality)))
-        return self.heads[int(level)](features)
+    def forward(self, known: Tensor, quality: Tensor, grids: Sequence[tuple[int, int, int]]) -> Tensor:
+        """Answers everywhere.
+
+        Args:
+            known: `(B, N, inputs)` whole numbers in -127..127: places of one grid after another.
+            quality: `(B,)`.
+            grids: level, height and width of each.
+
+        Returns:
+            `(B, N, 1 + decisions)` whole sixteenths.
+        """
+        quality = self.quality(quality).flatten(1)[:, None]
+        features = bounded(self.known.by_row(known) + quality)
+        features = self.blocks.by_row(features, [grid[1:] for grid in grids])
+        parts = features.split([height * width for _, height, width in grids], 1)
+        heads = [self.heads[level] for level, _, _ in grids]
+        return torch.cat([head.by_row(part) for head, part in zip(heads, parts, strict=True)], 1)
+
+    @exactly
+    @torch.no_grad()
+    def sparsely(self, known: Tensor, quality: Tensor, level: int, places: _Places) -> Tensor:
+        """The same on the CPU for `N` places of a grid that want an answer.
+
+        Args:
+            known: `(n, inputs)`, of the places that are computed.
+            quality: `(B,)`.
+            level: of the grid.
+            places: which they are.
+
+        Returns:
+            `(1, N, 1 + decisions)`.
+        """
+        quality = self.quality(quality).flatten(1)
+        if len(quality) > 1:
+            quality = quality[places.computed // math.prod(places.shape[1:])]
+        features = self.known.by_row(known).add_(quality).clamp_(-LARGEST, LARGEST)
+        hidden = self.blocks.expand.by_row(features).clamp_(0, LARGEST)
+        hidden = places.filtered(hidden, self.blocks.spatial)
+        features = features[places.answers].add_(self.blocks.project.by_row(hidden))
+        return self.heads[level].by_row(features.clamp_(-LARGEST, LARGEST))[None]
 
 
 class QuadtreeEntropy(Exact, EntropyNetwork):
-    """Codes the dense maps of block motion: level, mode and vectors of 8×8 cells, each constant within its block.
+    """Codes the dense maps of block motion: level, mode and vectors of 8×8 cells, alike in a block.
 
-    Level by level, blocks of 64 pixels first: which are split, then for those that are not the mode and the vectors, in two
-    passes over a checkerboard. A vector's mean is the vector among those around it (of coarser blocks, of the pass before, of the
-    last frame) that differs least from the others, and the first question is whether the vector is just that: "as my neighbours"
-    and "nothing moves" cost the same.
-    Probabilities come from an exact network.
+    Level by level, blocks of 64 pixels first: which are split, then for those that are not the mode
+    and the vectors, in two passes over a checkerboard. A vector's mean is the vector among those
+    around it (of coarser blocks, of the pass before, of the last frame) that differs least from the
+    others, and the first question is whether the vector is just that: "as my neighbours" and
+    "nothing moves" cost the same. Probabilities come from an exact network.
 
     Args:
         references: that a block may choose from, 1 to 4.
@@ -121,8 +265,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
     Attributes:
         prices: what its symbols cost, for decisions at the encoder.
 
-    Source: the quadtree and the modes are HEVC's (Sullivan et al., *Overview of the HEVC standard*, 2012); the order of coding is
-    after He et al., *Checkerboard context model*, CVPR 2021; the vector median after Astola et al., *Vector median filters*, 1990.
+    Source: the quadtree and the modes are HEVC's (Sullivan et al., *Overview of the HEVC standard*,
+    2012); the order of coding is after He et al., *Checkerboard context model*, CVPR 2021; the
+    vector median after Astola et al., *Vector median filters*, 1990.
 
     Raises:
         CodecError: another number of references.
@@ -135,10 +280,10 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         if not 1 <= references <= MOST_REFERENCES:
             raise CodecError(f"references: {references} given; expected 1 to {MOST_REFERENCES}")
         self.channels, self.references = 2 + 2 * references, references
-        self.modes = prediction_modes(self.references)
+        self.modes = prediction_modes(references)
         self.prices = PriceTables(len(self.modes))
-        inputs = 8 * self.references + 4 + 2 * len(self.modes) + len(CELLS) + 4
-        self.context = BlockContext(inputs, width, len(self.modes) - 1 + 3 * self.references)
+        self.parts = [1, len(self.modes) - 1, references, 2 * references]  # of what the network says
+        self.context = BlockContext(network_inputs(references), width, sum(self.parts[1:]))
         with torch.no_grad():
             for head in self.context.heads:
                 head.bias[-2 * self.references :] = _START_SCALE
@@ -159,304 +304,230 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
 
         Args:
             component: bits go under `component.split`, `component.mode` and `component.vector`.
-            latent: `(B, 2 + 2·R, h, w)` float32 integers on the sending side: level 0..3 (blocks of 64 to 8), class of
-                `prediction_modes`, and x and y of each reference in quarter pixels. A block that crosses the border is split.
+            latent: `(B, 2 + 2·R, h, w)` float32 integers on the sending side: level 0..3 (blocks of
+                64 to 8), class of `prediction_modes`, and x and y of each reference in quarter
+                pixels. A block that crosses the border is split.
             size: `(h, w)`, both even.
             quality: `(B,)` indices 0..63.
             channel: where it goes to or comes from.
             previous: the maps of the last frame, or None.
             distances: frames to each reference that there is now, as `References.distances`.
-            revise: where the encoder may change its mind, once it is known what a vector is expected to be.
+            revise: where the encoder may change its mind, once it is known what a vector is
+                expected to be.
 
         Returns:
-            `(B, 2 + 2·R, h, w)` float32, the same on both sides; vectors of references that a block does not use are what is
-            expected of them.
+            `(B, 2 + 2·R, h, w)` float32, the same on both sides; vectors of references that a block
+            does not use are what is expected of them.
         """
-        last = _LastFrame.of(previous, len(quality), self.channels, size, quality.device)
         decided = torch.zeros(len(quality), self.channels, *size, device=quality.device)
-        state = self._start(last, size)
-        for level, cells in enumerate(CELLS):
-            wanted = None if latent is None else _coarse(latent, cells)
-            state, split, leaf = self._code_level(
-                component, wanted, state, last, level, size, quality, channel, distances, revise
-            )
-            found = torch.cat([torch.full_like(state.mode, level), state.mode, state.vectors], 1).float()
-            decided = torch.where(_fine(leaf, cells, size), _fine(found, cells, size), decided)
-            if cells > 1:
-                state = state.finer(split, _grid(size, CELLS[level + 1]))
+        frame = _Frame(
+            component=component,
+            latent=latent,
+            size=size,
+            quality=quality,
+            channel=channel,
+            last=LastFrame.of(previous, decided),
+            distances=distances,
+            revise=revise,
+        )
+        blocks = BlockKnowledge.start(frame.last)
+        for level in range(len(CELLS)):
+            blocks, split = self._code_level(frame, blocks, level)
+            decided = blocks.decide(decided, level, blocks.exists & ~split)
+            if level + 1 == len(CELLS) or frame.sparse and not split.any():
+                break
+            blocks = blocks.finer(split, grid_of(size, level + 1))
+        if frame.later:
+            self._code_later(frame)
         return decided
 
-    def _start(self, last: _LastFrame, size: tuple[int, int]) -> BlockKnowledge:
-        vectors = last.at(CELLS[0]).vectors
-        nothing = torch.zeros_like(vectors[:, :1], dtype=torch.bool)
-        mode = torch.full_like(nothing, -1, dtype=torch.int64)
-        return BlockKnowledge(vectors=vectors, known=nothing, mode=mode, exists=~nothing)
+    def _code_level(self, frame: _Frame, blocks: BlockKnowledge, level: int) -> tuple[BlockKnowledge, Tensor]:
+        """What is known after a level, and which of its blocks are split."""
+        exists, finest = blocks.exists, level + 1 == len(CELLS)
+        crossing = exists & ~inside(frame.size, level, exists.device)
+        asked = None if finest else exists & ~crossing
+        before = frame.last.at(level)
+        first, second = (blocks.here(colour) for colour in (0, 1))
+        view = self._look(frame, blocks, before, level, exists & first if finest else exists)
+        split = None if finest else self._split(frame, view, level, asked)
+        leaf = exists if finest else asked & ~split
+        blocks = self._pass(frame, blocks, view, level, leaf & first, asked, split)
+        view = self._look(frame, blocks, before, level, leaf & second, second=True)
+        return self._pass(frame, blocks, view, level, leaf & second), exists & ~leaf
 
-    def _code_level(
+    def _look(
         self,
-        component: str,
-        wanted: Tensor | None,
-        state: BlockKnowledge,
-        last: _LastFrame,
+        frame: _Frame,
+        blocks: BlockKnowledge,
+        before: Before,
         level: int,
-        size: tuple[int, int],
-        quality: Tensor,
-        channel: Channel,
-        distances: tuple[int, ...],
-        revise: Revise | None,
-    ) -> tuple[BlockKnowledge, Tensor, Tensor]:
-        """One level: what is known after it, which blocks are split, and which are leaves."""
-        cells = CELLS[level]
-        even = _checkerboard(*state.known.shape[-2:], quality.device)
-        split = leaf = None
-        for second in (False, True):
-            means, inputs = self._look_around(state, last, level, second)
-            said = self.context(inputs, quality, level).float()
-            if not second:
-                split = self._code_split(component, wanted, state, said, level, size, quality, channel)
-                leaf = state.exists & ~split
-            here = ~even if second else even
-            state = self._code_leaves(
-                component, wanted, state, means, said, leaf & here, here, level, quality, channel, distances, revise
+        needed: Tensor,
+        second: bool = False,
+    ) -> _View:
+        """What a pass begins with; the network is asked where it is `needed` `(B, 1, h, w)`."""
+        places = _Places(shape=(len(needed), *blocks.grid))
+        places = _Places.gathered(needed) if frame.sparse else places
+        count = needed.numel() if places.index is None else len(places.computed)
+        means, inputs = blocks.look_around(before, level, second, self, places.slots, count)
+        if not frame.channel.ordered:
+            said = None
+        elif places.index is None:
+            grid = [(level, *blocks.grid)]
+            said = self.context(inputs.unflatten(0, (len(needed), -1)), frame.quality, grid).float()
+        elif len(places.index):
+            said = self.context.sparsely(inputs, frame.quality, level, places)
+        else:
+            said = inputs.new_empty(1, 0, sum(self.parts))
+        return _View(second=second, places=places, inputs=inputs, means=means, said=said)
+
+    def _split(self, frame: _Frame, view: _View, level: int, asked: Tensor) -> Tensor:
+        """Which of the blocks that are `asked` are split, `(B, 1, h, w)` bool."""
+        wanted = None if frame.latent is None else frame.wanted(level)[:, :1] > level
+        if view.said is None:
+            return wanted & asked
+        rows = view.places.rows
+        wanted = None if wanted is None else rows(wanted)
+        return view.places.map(self._code_split(frame, view.said, level, rows(asked), wanted))
+
+    def _pass(
+        self,
+        frame: _Frame,
+        blocks: BlockKnowledge,
+        view: _View,
+        level: int,
+        present: Tensor,
+        asked: Tensor | None = None,
+        split: Tensor | None = None,
+    ) -> BlockKnowledge:
+        """Modes and vectors of the blocks that are `present`, and what is known then.
+
+        Where blocks were `asked` whether they are `split`, that is kept for later, too.
+        """
+        mode = vectors = None
+        if frame.latent is not None:
+            wanted = frame.wanted(level)
+            mode, vectors = wanted[:, 1:2].long(), wanted[:, 2:].int()
+            if frame.revise:
+                vectors = frame.revise(level, mode, vectors, view.means, present)
+        if view.said is None:
+            rows = view.places.rows
+            mode = mode if len(frame.distances) > 1 else torch.zeros_like(mode)
+            frame.later.append(
+                _Pass(
+                    grid=(level, *blocks.grid),
+                    inputs=view.inputs.unflatten(0, (len(present), -1)),
+                    asked=None if asked is None else rows(asked),
+                    split=None if split is None else rows(split),
+                    present=rows(present),
+                    mode=rows(mode),
+                    vectors=rows(vectors),
+                    means=rows(view.means),
+                )
             )
-        return state, split, leaf
+        else:
+            places, said = view.places.narrow(present, view.said)
+            maps = present, mode, vectors, view.means
+            rows = [None if values is None else places.rows(values) for values in maps]
+            mode, vectors = map(places.map, self._code_leaves(frame, said, level, *rows))
+        return blocks.take(view.second, present, mode, vectors, view.means, frame.distances)
+
+    def _code_later(self, frame: _Frame) -> None:
+        """Code what the sending side decided, all passes at once."""
+
+        passes = frame.later
+
+        def rows(name: str, some: list[_Pass] = passes) -> Tensor:
+            return torch.cat([getattr(one, name) for one in some], 1)
+
+        def levels(some: list[_Pass]) -> Tensor:
+            return torch.cat([torch.full_like(one.mode, one.grid[0]) for one in some], 1)
+
+        said = self.context(rows("inputs"), frame.quality, [one.grid for one in passes]).float()
+        parts = said.split([one.mode.shape[1] for one in passes], 1)
+        asked = [one.asked is not None for one in passes]
+        of_asked = torch.cat(list(compress(parts, asked)), 1)
+        some = list(compress(passes, asked))
+        self._code_split(frame, of_asked, levels(some), rows("asked", some), rows("split", some))
+        fields = [rows(name) for name in ("present", "mode", "vectors", "means")]
+        self._code_leaves(frame, said, levels(passes), *fields)
 
     def _code_split(
         self,
-        component: str,
-        wanted: Tensor | None,
-        state: BlockKnowledge,
+        frame: _Frame,
         said: Tensor,
-        level: int,
-        size: tuple[int, int],
-        quality: Tensor,
-        channel: Channel,
+        level: int | Tensor,
+        asked: Tensor,
+        split: Tensor | None,
     ) -> Tensor:
-        if CELLS[level] == 1:
-            return torch.zeros_like(state.exists)
-        inside = _inside(size, CELLS[level], said.device)
-        split = None if wanted is None else (wanted[:, :1] > level).float()
-        model = BinaryModel(said[:, :1] / SIXTEENTHS, state.exists & inside)
-        symbols = channel.symbols(f"{component}.split", split, model)
+        """Whether blocks are split, of rows `(B, N, ·)`: `(B, N, 1)` bool."""
+        split, asked = _as_maps(split), _as_maps(asked)
+        model = BinaryModel(_as_maps(said[..., :1]) / SIXTEENTHS, asked)
+        wanted = None if split is None else split.float()
+        symbols = frame.channel.symbols(f"{frame.component}.split", wanted, model)
         if self.training:
-            self.prices.note("split", 2 * level + symbols, model.bits(symbols), model.present, quality)
-        return (symbols > 0.5) | (state.exists & ~inside)
+            entry = 2 * _as_maps(level) + symbols
+            self.prices.note("split", entry, model.bits(symbols), asked, frame.quality)
+        return _as_rows(symbols > 0.5)
 
     def _code_leaves(
         self,
-        component: str,
-        wanted: Tensor | None,
-        state: BlockKnowledge,
-        means: Tensor,
+        frame: _Frame,
         said: Tensor,
+        level: int | Tensor,
         present: Tensor,
-        here: Tensor,
-        level: int,
-        quality: Tensor,
-        channel: Channel,
-        distances: tuple[int, ...],
-        revise: Revise | None,
-    ) -> BlockKnowledge:
-        """Modes and vectors of the blocks that are `present`; `here` are the places of this pass, where means are kept."""
-        _, odds, vector_odds, scales = said.split([1, len(self.modes) - 1, self.references, 2 * self.references], 1)
-        mode, vectors = (None, None) if wanted is None else (wanted[:, 1:2].long(), wanted[:, 2:])
-        if revise and vectors is not None:
-            vectors = revise(level, mode, vectors.int(), means, present)
-        if len(distances) > 1:
-            mode = code_classes(f"{component}.mode", mode, odds / SIXTEENTHS, present, channel)
+        mode: Tensor | None,
+        vectors: Tensor | None,
+        means: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Modes and vectors, of rows `(B, N, ·)`: `(B, N, 1)` int64 and `(B, N, 2·R)` int32."""
+        _, odds, vector_odds, scales = _as_maps(said).split(self.parts, 1)
+        present, mode = _as_maps(present), _as_maps(mode)
+        if len(frame.distances) > 1:
+            odds = odds / SIXTEENTHS
+            mode = code_classes(f"{frame.component}.mode", mode, odds, present, frame.channel)
             if self.training:
-                bits = class_bits(mode, odds / SIXTEENTHS)
-                self.prices.note("mode", len(self.modes) * level + mode, bits, present, quality)
+                entry, bits = len(self.modes) * _as_maps(level) + mode, class_bits(mode, odds)
+                self.prices.note("mode", entry, bits, present, frame.quality)
         else:
             mode = torch.zeros_like(present, dtype=torch.int64)
-        used = used_references(mode, self.references)
-        vectors = self._code_vectors(component, vectors, means, vector_odds, scales, used & present, quality, channel)
-        vectors = torch.where(present, _completed(vectors, used, distances), means)
-        return replace(
-            state,
-            vectors=torch.where(here, vectors, state.vectors),
-            known=state.known | present,
-            mode=torch.where(present, mode, state.mode),
-        )
+        present = used_references(mode, self.references) & present
+        vectors, means = _as_maps(vectors), _as_maps(means).float()
+        vectors = self._code_vectors(frame, vectors, means, vector_odds, scales, present)
+        return _as_rows(mode), _as_rows(vectors)
 
     def _code_vectors(
         self,
-        component: str,
+        frame: _Frame,
         wanted: Tensor | None,
         means: Tensor,
         odds: Tensor,
         scales: Tensor,
         present: Tensor,
-        quality: Tensor,
-        channel: Channel,
     ) -> Tensor:
-        """Vectors `(B, 2·R, h, w)` int32 where they are `present` `(B, R, h, w)`: first whether they are just the mean."""
-        means = means.float()
-        same = None if wanted is None else (_lengths(wanted - means) == 0).float()
+        """Vectors `(B, 2·R, 1, N)` int32 where they are `present` `(B, R, 1, N)`.
+
+        First it is said whether they are just their means.
+        """
+        component = f"{frame.component}.vector"
+        same = None if wanted is None else (lengths(wanted - means) == 0).float()
         choice = BinaryModel(odds / SIXTEENTHS, present)
-        same = channel.symbols(f"{component}.vector", same, choice)
+        same = frame.channel.symbols(component, same, choice)
         coded = (present & (same < 0.5)).repeat_interleave(2, 1)
         index = limit_index(scales * (LEVELS_PER_UNIT / SIXTEENTHS))
         model = LaplaceModel(means, index, present=coded, integer=True)
-        vectors = channel.symbols(f"{component}.vector", wanted, model)
+        vectors = frame.channel.symbols(component, wanted, model)
         if self.training:
-            self.prices.note("same", same, choice.bits(same), present, quality)
+            self.prices.note("same", same, choice.bits(same), present, frame.quality)
             missed = (vectors - means).abs().clamp(max=VECTOR_STEPS - 1)
-            self.prices.note("vector", missed, model.bits(missed), coded, quality)
+            self.prices.note("vector", missed, model.bits(missed), coded, frame.quality)
         return vectors.round().int()
 
-    def _look_around(self, state: BlockKnowledge, last: _LastFrame, level: int, second: bool) -> tuple[Tensor, Tensor]:
-        """Means of the vectors `(B, 2·R, h, w)` int32, and what the network sees: whole numbers in -127..127."""
-        before = last.at(CELLS[level])
-        flags = [float(k == level) for k in range(len(CELLS))] + [float(second), float(last.there)]
-        if by_kernel(state.vectors):
-            return self._look_around_by_kernel(state, before, flags, last.there)
-        vectors = [state.vectors, *(_shifted(state.vectors, by) for by in _NEIGHBOURS), before.vectors]
-        known = [_shifted(state.known, by) & _there(state.known, by) for by in _NEIGHBOURS]
-        own, guess, neighbour, temporal = _counts(last.there)
-        like = torch.zeros_like(state.mode, dtype=torch.int32)
-        weights = [like + own, *(like + guess + (neighbour - guess) * flag for flag in known), like + temporal]
-        means = _vector_median(torch.stack(vectors), torch.stack(weights))
-        distances = torch.cat([_lengths(candidate - means) for candidate in vectors], 1).float()
-        modes = [_shifted(state.mode, by) for by in _NEIGHBOURS]
-        classes = range(len(self.modes))
-        around = [sum((mode == k) & flag for mode, flag in zip(modes, known, strict=True)) for k in classes]
-        lasting = [before.mode == k for k in classes]
-        plain = torch.cat([*known, *around, *lasting, before.finest, before.mean], 1) * SIXTEENTHS
-        same = torch.cat([like[:, :1] + flag * SIXTEENTHS for flag in flags], 1)
-        sizes = self.companded(torch.cat([distances, means.abs().float()], 1))
-        return means, torch.cat([sizes, plain.floor(), same], 1)
 
-    def _look_around_by_kernel(
-        self, state: BlockKnowledge, before: _Before, flags: list[float], temporal: bool
-    ) -> tuple[Tensor, Tensor]:
-        batch, _, height, width = state.vectors.shape
-        means = torch.empty_like(state.vectors, memory_format=torch.contiguous_format)
-        inputs = torch.empty(batch, height, width, self.context.known.in_channels)
-        maps = (state.known[:, 0], state.mode[:, 0], before.vectors, before.mode[:, 0], before.finest[:, 0], before.mean[:, 0])
-        arrays = [value.contiguous().numpy() for value in (state.vectors, *maps)]
-        rest = np.array(flags, np.float32), len(self.modes), np.array(_counts(temporal)), means.numpy(), inputs.numpy()
-        in_bands(lambda first, end: look_around(*arrays, *rest, first, end), batch * height)
-        return means, inputs.permute(0, 3, 1, 2)
+def _as_maps(rows: Tensor | int | None) -> Tensor | int | None:
+    """Rows `(B, N, C)` as the maps `(B, C, 1, N)` that channels take."""
+    return rows.mT.unsqueeze(2) if isinstance(rows, Tensor) else rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Before:
-    """The last frame on the grid of a level, `(B, …, h, w)`: vectors int32, mode int64, finest and mean level float32."""
-
-    vectors: Tensor
-    mode: Tensor
-    finest: Tensor
-    mean: Tensor
-
-
-@dataclass(frozen=True)
-class _LastFrame:
-    """The maps of the last frame, `(B, 2 + 2·R, h, w)`, zero where there are none."""
-
-    maps: Tensor
-    there: bool
-
-    @classmethod
-    def of(cls, maps: Tensor | None, batch: int, channels: int, size: tuple[int, int], device: torch.device) -> _LastFrame:
-        if maps is None:
-            return cls(torch.zeros(batch, channels, *size, device=device), False)
-        return cls(maps.detach().float(), True)
-
-    def at(self, cells: int) -> _Before:
-        """On a grid of blocks: vectors and mode in the middle of each, its finest and its mean level."""
-        maps = _whole_blocks(self.maps, cells)
-        middle = maps[..., cells // 2 :: cells, cells // 2 :: cells]
-        level = maps[:, :1]
-        mode = middle[:, 1:2].long() if self.there else torch.full_like(middle[:, 1:2], -1, dtype=torch.int64)
-        finest, mean = (level, level) if cells == 1 else (F.max_pool2d(level, cells), F.avg_pool2d(level, cells))
-        return _Before(vectors=middle[:, 2:].int(), mode=mode, finest=finest, mean=mean)
-
-
-def _counts(temporal: bool) -> tuple[int, int, int, int]:
-    """How much a place's own guess, a guess beside it, a neighbour that is coded, and the last frame count."""
-    return 1, 1, _KNOWN, _TEMPORAL if temporal else 0
-
-
-def _vector_median(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Of N vectors a place and reference, the one whose summed weighted distance to the others is least; ties go to the first.
-
-    `vectors` `(N, B, 2·R, h, w)` int32, `weights` `(N, B, 1, h, w)` int32 -> `(B, 2·R, h, w)` int32.
-    """
-    pairs = vectors.unflatten(2, (-1, 2))
-    distance = [((pairs - one).abs().sum(3) * weights).sum(0) for one in pairs]
-    key = torch.stack([total * len(distance) + n for n, total in enumerate(distance)])
-    least = key.argmin(0)[None, :, :, None].expand(1, *pairs.shape[1:])
-    return pairs.gather(0, least)[0].flatten(1, 2)
-
-
-def _completed(vectors: Tensor, used: Tensor, distances: tuple[int, ...]) -> Tensor:
-    """Where a reference is not used, the vector of the first one that is, scaled by how far the references lie."""
-    parts, flags = vectors.unflatten(1, (-1, 2)).unbind(1), used.split(1, 1)
-    count = len(distances)
-    scaled = list(parts)
-    for source in reversed(range(count)):  # the first that is used counts in the end
-        for r in range(count):
-            if r != source:
-                guess = _rescaled(parts[source], distances[r], distances[source])
-                scaled[r] = torch.where(flags[source] & ~flags[r], guess, scaled[r])
-    return torch.stack(scaled, 1).flatten(1, 2)
-
-
-def _rescaled(vectors: Tensor, wanted: int, given: int) -> Tensor:
-    """Integer `vectors` over `given` frames as they are over `wanted` frames, rounded to the nearest."""
-    wanted, given = (wanted, given) if given > 0 else (-wanted, -given)
-    return torch.div(2 * wanted * vectors + given, 2 * given, rounding_mode="floor")
-
-
-def _lengths(vectors: Tensor) -> Tensor:
-    """`(B, 2·R, h, w)` -> `(B, R, h, w)`: |x| + |y|."""
-    return vectors.abs().unflatten(1, (-1, 2)).sum(2)
-
-
-def _shifted(values: Tensor, by: tuple[int, int]) -> Tensor:
-    """The value of the neighbour at `by` (x, y); the place's own at the border."""
-    x, y = by
-    height, width = values.shape[-2:]
-    rows = torch.arange(height, device=values.device).add(y).clamp(0, height - 1)
-    columns = torch.arange(width, device=values.device).add(x).clamp(0, width - 1)
-    return values.index_select(-2, rows).index_select(-1, columns)
-
-
-def _there(like: Tensor, by: tuple[int, int]) -> Tensor:
-    """`(1, 1, h, w)` bool: the neighbour at `by` lies in the frame."""
-    height, width = like.shape[-2:]
-    rows, columns = torch.arange(height, device=like.device) + by[1], torch.arange(width, device=like.device) + by[0]
-    return (((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None])[None, None]
-
-
-def _checkerboard(height: int, width: int, device: torch.device) -> Tensor:
-    rows, columns = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)[None]
-    return ((rows + columns) % 2 == 0)[None, None]
-
-
-def _grid(size: tuple[int, int], cells: int) -> tuple[int, int]:
-    return -(-size[0] // cells), -(-size[1] // cells)
-
-
-def _inside(size: tuple[int, int], cells: int, device: torch.device) -> Tensor:
-    """`(1, 1, h, w)` bool: the block does not cross the border of maps of `size`."""
-    height, width = _grid(size, cells)
-    rows = (torch.arange(height, device=device) + 1) * cells <= size[0]
-    columns = (torch.arange(width, device=device) + 1) * cells <= size[1]
-    return (rows[:, None] & columns[None])[None, None]
-
-
-def _whole_blocks(maps: Tensor, cells: int) -> Tensor:
-    height, width = maps.shape[-2:]
-    return F.pad(maps, (0, -width % cells, 0, -height % cells), mode="replicate")
-
-
-def _coarse(maps: Tensor, cells: int) -> Tensor:
-    """What the maps say in the first cell of every block."""
-    return maps[..., ::cells, ::cells]
-
-
-def _fine(values: Tensor, cells: int, size: tuple[int, int]) -> Tensor:
-    """Blocks' values in each of their cells."""
-    return values.repeat_interleave(cells, 2).repeat_interleave(cells, 3)[..., : size[0], : size[1]]
+def _as_rows(maps: Tensor) -> Tensor:
+    """The inverse of `_as_maps`."""
+    return maps.squeeze(2).mT
