@@ -33,6 +33,7 @@ from train_step import our_step
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.stream import compress, decompress
+from codec.threads import WAITING, prepare_threads
 from data.files import find_videos
 from data.source import read_source
 
@@ -52,6 +53,7 @@ def main() -> int:
     if choice.part:
         print(json.dumps(measured_here(choice)))
         return 0
+    prepare_threads()  # of the processes that measure
     figures: dict[str, float] = {}
     if choice.only != "neighbour":
         for where, environment in (("", {}), ("_avx2", AVX2)):
@@ -146,7 +148,7 @@ def ratios(measured: dict[str, dict[str, list[float]]], where: str) -> dict[str,
 def busy_neighbour_ratio(rounds: int) -> float:
     """How many times slower `train.py` steps with two threads on two cores beside a process that keeps one of them busy.
 
-    What `train.py` sets for its threads takes effect: OMP_WAIT_POLICY is taken out of the environment.
+    What `train.py` sets for its threads takes effect: how they wait is taken out of the environment.
     """
     runs: list[tuple[float, float]] = []
     with on_two_cores():
@@ -163,7 +165,8 @@ def busy_neighbour_ratio(rounds: int) -> float:
 
 def frames_per_second() -> float:
     """The median over the rows that a short run of `train.py` with two threads logs, without its first steps."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | {"OMP_NUM_THREADS": "2"}
+    kept = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment = kept | {"OMP_NUM_THREADS": "2"}
     with tempfile.TemporaryDirectory() as folder:
         stages = f"[{STAGE[:-1]}, steps: {TRAINED_STEPS}}}]"
         data = ["data.root=sample:bikes", "data.workers=0", "data.val_clips=1", "data.val_frames=2", "data.val_crop=64"]

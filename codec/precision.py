@@ -40,6 +40,12 @@ def fastest_precision(device: torch.device) -> str:
     return "fp32" if device.type in ("cpu", "mps") else "fp16"
 
 
+def why_fastest(device: torch.device) -> str:
+    """What `fastest_precision` goes by, in words: `this CPU multiplies bfloat16`."""
+    has = "multiplies" if multiplies_bf16(device) else "does not multiply"
+    return f"this {'CPU' if device.type == 'cpu' else 'GPU'} {has} bfloat16"
+
+
 def resolve_precision(name: str, device: torch.device, field: str = "codec.precision") -> str:
     """One of `PRECISIONS`: `name`, and for `auto` what is fastest on `device`.
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from codec.device import GPU_NAMES, default_device
-from codec.precision import AUTO, fastest_precision, slower_here
+from codec.precision import AUTO, fastest_precision, slower_here, why_fastest
 
 TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}  # training needs bf16's range
 _OURS = {"bf16-mixed": "bf16", "32-true": "fp32"}
@@ -42,7 +42,8 @@ def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | 
         return TrainerPrecision(before, f"precision: {before}, as until now{_cost(before, device)}{remedy}")
     if sweep and (agreed := agree(sweep, best, device)) != best:
         return TrainerPrecision(agreed, f"precision: {agreed}, as the first job of the sweep{_cost(agreed, device)}")
-    return TrainerPrecision(best, f"precision: {best}, {reason(device)}{_cost(best, device)}")
+    why = f"as {why_fastest(device)} (trainer.precision=auto)"
+    return TrainerPrecision(best, f"precision: {best}, {why}{_cost(best, device)}")
 
 
 def best_precision(trainer: dict[str, Any]) -> str:
@@ -55,12 +56,6 @@ def device_of(trainer: dict[str, Any]) -> torch.device:
     """The kind of device that the `trainer` part of a config trains on."""
     on_gpu = trainer.get("accelerator", "auto") in ("auto", *GPU_NAMES)
     return default_device() if on_gpu else torch.device("cpu")
-
-
-def reason(device: torch.device) -> str:
-    """Why `auto` means what it does on `device`."""
-    has = "multiplies" if TRAINER_NAMES[fastest_precision(device)] == "bf16-mixed" else "does not multiply"
-    return f"as this {'CPU' if device.type == 'cpu' else 'GPU'} {has} bfloat16 (trainer.precision=auto)"
 
 
 def agree(sweep: Path, best: str, device: torch.device) -> str:
