@@ -12,7 +12,8 @@ import torch
 from codec.device import GPU_NAMES, default_device
 from codec.precision import AUTO, fastest_precision, slower_here, why_fastest
 
-TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}  # training needs bf16's range
+# Training needs bf16's range.
+TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
 _OURS = {"bf16-mixed": "bf16", "32-true": "fp32"}
 
 
@@ -28,9 +29,11 @@ def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | 
     """Choose once, in the first process of a run; its others are told.
 
     Args:
-        trainer: of the run's config. `precision` is one of Lightning's names, which is then chosen, or `auto`.
+        trainer: of the run's config. `precision` is one of Lightning's names, which is then chosen,
+            or `auto`.
         before: what the run computed in so far; None for a new run.
-        sweep: folder of the sweep that the run is a job of, whose jobs compute alike; None: it is no job of one.
+        sweep: folder of the sweep that the run is a job of, whose jobs compute alike; None: it is
+            no job of one.
     """
     device, asked = device_of(trainer), trainer.get("precision", AUTO)
     if asked != AUTO:
