@@ -107,7 +107,7 @@ class VideoCodec(nn.Module):
         if not 1 <= references <= MOST_REFERENCES:
             raise CodecError(f"codec.references: {references} given; expected 1 to {MOST_REFERENCES}")
         self.references, self.lambdas = references, LambdaRange(lambda_low, lambda_high)
-        self.quality_pattern = QualityPattern.of(**(quality_offsets or {}))
+        self.quality_pattern = QualityPattern.of(quality_offsets)
         self.config: dict[str, Any] | None = None
         self.frozen: FrozenAs | None = None
         self.precision = check_precision(precision)
