@@ -103,7 +103,8 @@ def run_info(choice: argparse.Namespace) -> None:
     sizes = [len(payload) for payload in payloads]
     size = f"{choice.input.stat().st_size} (first frame {sizes[0]}, "
     size += f"largest {max(sizes)}, smallest {min(sizes)})"
-    for name, value in (shown | {"qualities": of_frames, "exact": header.exact, "bytes": size}).items():
+    shown |= {"qualities": of_frames, "exact": header.exact, "bytes": size}
+    for name, value in shown.items():
         print(f"{name:13} {value}")
 
 
@@ -222,8 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         "--offsets",
         default=None,
         metavar="INTRA:PREDICTED,…",
-        help="added to the quality of the intra frame, and of predicted frames one after another, repeated; "
-        "for example --offsets=4:-4,-4,-4,3; default: the checkpoint's",
+        help="added to the quality of the intra frame, and of predicted frames one after another, "
+        "repeated; for example --offsets=4:-4,-4,-4,3; default: the checkpoint's",
     )
     add.set_defaults(run=run_compress)
     add = commands.add_parser("decompress", help="a .cvd file to a video")

@@ -85,7 +85,8 @@ class QualityPattern:
         predicted: the same for predicted frames, one after another from the intra frame on, repeated.
 
     Raises:
-        CodecError: no offset for predicted frames, more than 64, or one that is not an integer in -63..63.
+        CodecError: no offset for predicted frames, more than 64, or one that is not an integer in
+            -63..63.
     """
 
     intra: int = 0
@@ -95,14 +96,14 @@ class QualityPattern:
         offsets = (self.intra, *self.predicted)
         if not 1 < len(offsets) <= 1 + MOST_OFFSETS or not all(map(_is_offset, offsets)):
             raise CodecError(
-                f"codec.quality_offsets: intra {self.intra!r}, predicted {_shown(self.predicted)}; expected 1 to "
-                f"{MOST_OFFSETS} offsets for predicted frames, all of them integers from "
-                f"{1 - QUALITIES} to {QUALITIES - 1}"
+                f"codec.quality_offsets: intra {self.intra!r}, predicted {_shown(self.predicted)}; "
+                f"expected 1 to {MOST_OFFSETS} offsets for predicted frames, all of them integers "
+                f"from {1 - QUALITIES} to {QUALITIES - 1}"
             )
 
     @classmethod
     def of(cls, offsets: Mapping[str, Any] | None) -> "QualityPattern":
-        """The pattern that a config describes, with `intra` and `predicted` or less; None: all offsets are 0."""
+        """The pattern that a config describes, with `intra`, `predicted` or less; None: zeros."""
         offsets = dict(offsets or {})
         predicted = offsets.get("predicted", (0,))
         if unknown := set(offsets) - {"intra", "predicted"}:
@@ -140,7 +141,10 @@ class QualityPattern:
         return (quality + self.offset(position)).clamp(0, QUALITIES - 1)
 
     def qualities(self, quality: int, frames: int, intra_period: int) -> tuple[int, ...]:
-        """The own quality of each frame of a clip, clamped to 0..63; `intra_period` as `VideoCodec.forward` has it."""
+        """The own quality of each frame of a clip, clamped to 0..63.
+
+        `intra_period` is as `VideoCodec.forward` has it.
+        """
         positions = (t % intra_period if intra_period > 0 else t for t in range(frames))
         own = (quality + self.offset(position) for position in positions)
         return tuple(min(max(value, 0), QUALITIES - 1) for value in own)

@@ -96,11 +96,12 @@ def compress(
         progress: called with (frames done, frames in all).
         precision: as `freeze` takes it; the header says which it was.
         pattern: how the quality of frames differs from that of the clip; None: the codec's own.
-        qualities: 0..63, one for each frame, in place of what the pattern gives: the encoder's own choice.
+        qualities: 0..63, one for each frame, in place of what the pattern gives: the encoder's own
+            choice.
 
     Raises:
-        CodecError: quality, qualities, intra period or frames out of range (a frame has at most 2^26 pixels), or the codec gave
-            non-finite values.
+        CodecError: quality, qualities, intra period or frames out of range (a frame has at most
+            2^26 pixels), or the codec gave non-finite values.
     """
     start = time.perf_counter()
     _check_input(frames, quality, intra_period)
@@ -121,7 +122,8 @@ def compress(
         payloads.append(channel.finish_frame())
         reconstruction[t] = _picture(codec, coded.reference, size)
         if not torch.isfinite(coded.reference.frame).all():
-            raise CodecError(f"compress: frame {t} at quality {own[t]} became non-finite; this checkpoint is broken")
+            what = f"frame {t} at quality {own[t]} became non-finite"
+            raise CodecError(f"compress: {what}; this checkpoint is broken")
         if progress:
             progress(t + 1, len(frames))
     threads = 0 if codec.exact else torch.get_num_threads()

@@ -36,7 +36,8 @@ class StreamHeader:
         reconstruction: CRC-32 of the encoder's frames.
         precision: the encoder's arithmetic of the networks, of `codec.precision`, which gives its frames bit by bit.
         pattern: what is added to `quality` by a frame's position after its intra frame.
-        own_qualities: 0..63, of each frame, where the encoder chose them itself; None: they follow from the pattern.
+        own_qualities: 0..63, of each frame, where the encoder chose them itself; None: they follow
+            from the pattern.
     """
 
     width: int

@@ -139,6 +139,16 @@ def test_what_it_computes_in_is_decided_once_and_names_the_points(
         LearnedCodec(checkpoint, precision="bf17")
 
 
+def test_the_pattern_is_a_condition(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches figures of one pattern merged with another's, and files that do not follow it."""
+    assert "quality_pattern" not in LearnedCodec(checkpoint).settings()
+    config = load_codec(checkpoint).config | {"quality_offsets": {"intra": 4, "predicted": [-6, 1]}}
+    save_checkpoint(tmp_path / "patterned.ckpt", build_codec(config))
+    coder = LearnedCodec(str(tmp_path / "patterned.ckpt"))
+    assert coder.settings()["quality_pattern"] == "4:-6,1"
+    assert read_stream(coder.code(source, 40, None, tmp_path).file)[0].qualities == (44, 34)
+
+
 def test_no_checkpoint_is_said():
     """Catches `anchors=[all_intra]` without a checkpoint ending in a traceback."""
     with pytest.raises(CodecError, match="checkpoint=FILE_OR_RUN"):

@@ -16,7 +16,8 @@ PATTERN = QualityPattern(-4, (-3, 2, -63, 63))
 # compress(build("codec.precision=fp32"), moving_clip(3, 16, 16), FPS, 0, path, intra_period=2)
 VERSION_2 = bytes.fromhex(
     "43564432101003b0ea01e90700030000aa3885bc54292be851cd397e102f25ba4d15aec4925e83ffff11d4192a16"
-    "0300ee092b373925e1aab6ccb988cca589fff768e8301665040643bf780b4d4756ffff307bffff11bfe0f8fdffe1815d92"
+    "0300ee092b373925e1aab6ccb988cca589fff768e8301665040643bf780b4d4756ffff307bffff11bfe0f8fd"
+    "ffe1815d92"
 )
 
 
@@ -88,9 +89,10 @@ def test_qualities_come_back(tmp_path: Path, own: tuple[int, ...] | None):
 
 def test_qualities_cost_nothing_where_they_follow_the_pattern(stream: Path, tmp_path: Path):
     """Catches a byte a frame in every stream."""
+    pattern = QualityPattern(-4, (-3, 2, -7, 4))
     sizes = [
         write_stream(tmp_path / "b.cvd", replace(HEADER, **fields), PAYLOADS)
-        for fields in ({}, {"pattern": QualityPattern(-4, (-3, 2, -7, 4))}, {"own_qualities": (63, 62, 60)})
+        for fields in ({}, {"pattern": pattern}, {"own_qualities": (63, 62, 60)})
     ]
     assert [size - stream.stat().st_size for size in sizes] == [0, 3, 3]
 
@@ -118,7 +120,7 @@ def test_a_writer_refuses_qualities_that_are_none(tmp_path: Path, own: tuple[int
     ],
 )
 def test_a_pattern_that_is_none_is_one_clear_error(stream: Path, fields: bytes, said: str):
-    """Catches offsets that no writer makes, and a file that makes a reader allocate what it says."""
+    """Catches offsets that no writer makes, and a reader that allocates what a file says."""
     content = stream.read_bytes()[:-4]
     start = pattern_at(content)
     assert content[start : start + 3] == b"\x00\x02\x00"
@@ -140,7 +142,7 @@ def test_a_quality_outside_its_range_is_one_clear_error(tmp_path: Path, folded: 
 
 
 def test_files_of_version_2_are_read(tmp_path: Path):
-    """Catches a reader for which everything written before is lost, or a pattern looked for where none was."""
+    """Catches a reader that looks for a pattern where none was written."""
     (tmp_path / "a.cvd").write_bytes(VERSION_2)
     header, payloads = read_stream(tmp_path / "a.cvd")
     fps = Fraction(30000, 1001)

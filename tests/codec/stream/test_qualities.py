@@ -33,8 +33,8 @@ def test_a_clip_with_offsets_is_the_same_on_all_paths(
     quality: int,
     period: int,
 ):
-    """Catches a frame that the estimate, the writer and the reader code at different qualities, and a pattern that goes on
-    over an intra frame."""
+    """Catches a frame that the estimate, the writer and the reader code at different qualities, and
+    a pattern that goes on over an intra frame."""
     clip = moving_clip(5, 48, 64)
     written = compress(patterned, clip, FPS, quality, tmp_path / "a.cvd", intra_period=period)
     read = decompress(tmp_path / "a.cvd", patterned)
@@ -53,7 +53,7 @@ def test_a_clip_with_offsets_is_the_same_on_all_paths(
 
 
 def test_the_decoder_goes_by_the_stream_alone(patterned: VideoCodec, tmp_path: Path):
-    """Catches a decoder that looks into the codec's config, and a choice of the encoder's that the stream does not carry."""
+    """Catches a decoder that looks into the codec's config, and a choice that the stream lacks."""
     clip, path = moving_clip(4, 48, 64), tmp_path / "a.cvd"
     written = compress(patterned, clip, FPS, 30, path, pattern=QualityPattern(2, (-20, 7)))
     read = decompress(path, patterned)
@@ -61,12 +61,13 @@ def test_the_decoder_goes_by_the_stream_alone(patterned: VideoCodec, tmp_path: P
     assert read.identical and frames_sha256(read.frames) == written.reconstruction_sha256
     written = compress(patterned, clip, FPS, 30, path, qualities=(39, 50, 24, 0))
     read = decompress(path, patterned)
-    assert read.header.qualities == (39, 50, 24, 0) and read.header.pattern == patterned.quality_pattern
+    assert read.header.qualities == (39, 50, 24, 0)
+    assert read.header.pattern == patterned.quality_pattern
     assert read.identical and frames_sha256(read.frames) == written.reconstruction_sha256
 
 
 def test_own_qualities_reach_each_frame(codec: VideoCodec, tmp_path: Path):
-    """Catches qualities that are written and not coded at, and a byte a frame for those that follow the pattern anyway."""
+    """Catches qualities that are written and not coded at, bytes for those that follow anyway."""
     clip, path = moving_clip(3, 48, 64), tmp_path / "a.cvd"
     plain = compress(codec, clip, FPS, 30, path).frame_bytes
     content = path.read_bytes()
@@ -113,9 +114,10 @@ def test_the_command_line_takes_and_shows_offsets(
 
 
 def test_a_stream_of_version_2_is_decoded():
-    """Catches published weights that no longer read what they wrote, and symbols that changed their meaning.
+    """Catches published weights that no longer read what they wrote.
 
-    By commit 08e358f: codec = load_codec("docs/results/corvid_s/corvid_s.ckpt"), codec.precision = "fp32",
+    By commit 08e358f: codec = load_codec("docs/results/corvid_s/corvid_s.ckpt"),
+    codec.precision = "fp32",
     compress(codec, moving_clip(5, 32, 48), FPS, 30, path, intra_period=3); decompress gave the hash and the PSNR.
     """
     codec = load_codec(PUBLISHED)
@@ -124,5 +126,5 @@ def test_a_stream_of_version_2_is_decoded():
     assert read.header.qualities == (30,) * 5 and read.header.pattern.flat
     expected = "21d4e40053d60ba4d1bb10c1f8381324b3d6d69db960815f80443689d4d016e3"
     assert read.identical == (frames_sha256(read.frames) == expected)
-    missed = (read.frames.double() - moving_clip(5, 32, 48).double()) / 255  # other kernels round otherwise
+    missed = (read.frames.double() - moving_clip(5, 32, 48).double()) / 255
     assert float(-10 * missed.square().mean().log10()) == pytest.approx(35.8652, abs=0.02)
