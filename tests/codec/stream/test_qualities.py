@@ -15,7 +15,7 @@ from codec.video import VideoCodec
 from data.writer import write_video
 
 ASSETS = Path(__file__).parents[2] / "assets" / "streams"
-PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "corvid_s" / "corvid_s.ckpt"
+PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "corvid_s" / "corvid_s_fixed_blocks.ckpt"
 OFFSETS = "quality_offsets={intra:9,predicted:[-12,-6,5]}"
 
 
