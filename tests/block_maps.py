@@ -7,7 +7,10 @@ from codec.entropy.quadtree import CELLS, prediction_modes
 
 
 def block_maps(batch: int, references: int, size: tuple[int, int], seed: int = 0, farthest: int = 40) -> Tensor:
-    """Maps `(B, 2 + 2·R, h, w)` as `QuadtreeEntropy` codes them; vectors up to `farthest` quarter pixels."""
+    """Maps `(B, 2 + 2·R, h, w)` as `QuadtreeEntropy` codes them.
+
+    A quadtree, modes, and vectors up to `farthest` quarter pixels.
+    """
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     maps = torch.zeros(batch, 2 + 2 * references, height, width)

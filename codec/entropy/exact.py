@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from codec.device import exact_arithmetic
 from codec.entropy.kernels import compand, mapped
+from codec.entropy.quadtree_kernels import filter_gradients, filter_rows
 from codec.errors import CodecError
+from codec.layers.bands import in_bands
 from codec.layers.gain import KNOTS, QualityTable
 from codec.layers.kernels import by_kernel
 from codec.quality import QUALITIES
@@ -105,6 +107,19 @@ class ExactConv(Exact, nn.Conv2d):
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
         sums = nn.functional.linear(rows, weight.flatten(1), None if bias is None else bias * SIXTEENTHS)
         return self.whole(sums)
+
+    def by_neighbours(self, rows: Tensor, neighbours: Tensor) -> Tensor:
+        """As `forward`, of a 3×3 layer with a bias, by a kernel on the CPU.
+
+        Args:
+            rows: `(n, C)`, places.
+            neighbours: `(m, 9)` int64, the numbers of the 3×3 places about each of m, -1 where none is.
+
+        Returns:
+            `(m, C)`.
+        """
+        weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        return self.whole(_Filter.apply(rows.float(), neighbours, weight.flatten(1), bias * SIXTEENTHS))
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as they are computed with."""
@@ -257,6 +272,28 @@ class _Straight(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
+
+
+class _Filter(torch.autograd.Function):
+    """`filter_rows` of rows `(n, C)`, neighbours, weight `(C, 9)` and bias."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, neighbours: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        made = rows.new_empty(len(neighbours), rows.shape[1])
+        kept = rows.contiguous(), neighbours, weight.T.contiguous()
+        arrays = [tensor.detach().numpy() for tensor in (*kept, bias, made)]
+        in_bands(lambda first, end: filter_rows(*arrays, first, end), len(made))
+        ctx.save_for_backward(*kept)
+        return made
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, neighbours, weight = ctx.saved_tensors
+        gradient, of_rows, of_weight = gradient.contiguous(), torch.zeros_like(rows), torch.zeros_like(weight)
+        tensors = gradient, rows, neighbours, weight, of_rows, of_weight
+        filter_gradients(*(tensor.numpy() for tensor in tensors))
+        return of_rows, None, of_weight.T, gradient.sum(0)
 
 
 class _Round(torch.autograd.Function):

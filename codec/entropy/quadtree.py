@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import accumulate, compress
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, class_bits, code_classes
 from codec.entropy.exact import (
-    LARGEST,
     SIXTEENTHS,
     BoundedBlock,
     Exact,
@@ -26,7 +25,7 @@ from codec.entropy.hyper import LEVELS_PER_UNIT
 from codec.entropy.laplace import LOG_STEP, SMALLEST_SCALE, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import VECTOR_STEPS, PriceTables
-from codec.entropy.quadtree_kernels import filter_places, gather_places
+from codec.entropy.quadtree_kernels import gather_places
 from codec.entropy.quadtree_state import (
     CELL,
     CELLS,
@@ -41,13 +40,12 @@ from codec.entropy.quadtree_state import (
     used_references,
 )
 from codec.errors import CodecError
-from codec.layers.bands import in_bands
 from codec.layers.kernels import by_kernel
 
 __all__ = ["CELL", "CELLS", "QuadtreeEntropy", "Revise", "prediction_modes", "used_references"]
 
 MOST_REFERENCES = 4
-_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # quarter pixels, for heads
+_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # of vectors, for heads
 
 # level, mode `(B, 1, h, w)`, vectors and their means `(B, 2·R, h, w)`, where there are blocks
 # `(B, 1, h, w)` -> vectors
@@ -59,6 +57,7 @@ class _Frame:
     """What stays the same while a frame is coded: see `QuadtreeEntropy.transmit`.
 
     Attributes:
+        offset: `(B, width)`, what the quality adds in the network.
         later: passes whose symbols are coded when all are known, where their order is free.
     """
 
@@ -70,12 +69,13 @@ class _Frame:
     last: LastFrame
     distances: tuple[int, ...]
     revise: Revise | None
+    offset: Tensor
     later: list[_Pass] = field(default_factory=list)
 
     @property
     def sparse(self) -> bool:
         """Compute only where something is coded: on the CPU, where asking costs nothing."""
-        return self.channel.ordered and by_kernel(self.last.maps)
+        return by_kernel(self.last.maps)
 
     def wanted(self, level: int) -> Tensor | None:
         """What the latent says of each block, `(B, 2 + 2·R, h, w)`."""
@@ -90,29 +90,38 @@ class _Places:
     Attributes:
         shape: `(B, h, w)`.
         slots: `(B, h, w)` int32, the number of a place that is computed, -1 elsewhere. None: all
-            places are, and the next three are None, too.
+            places are, and the next four are None, too.
         computed: `(n,)` int64, these places as numbers in B·h·w.
         answers: `(N,)` int64, which of them an answer is wanted for; the others touch them.
-        index: `(N,)` int64, the former as numbers in B·h·w. All are rows of one sample.
+        neighbours: `(N, 9)` int64, the numbers of the places about these, as of `gather_places`.
+        index: `(N,)` int64, these as numbers in B·h·w. All are rows of one sample.
     """
 
     shape: tuple[int, int, int]
     slots: Tensor | None = None
     computed: Tensor | None = None
     answers: Tensor | None = None
+    neighbours: Tensor | None = None
     index: Tensor | None = None
 
     @classmethod
     def gathered(cls, wanted: Tensor) -> _Places:
         """Where `wanted` `(B, 1, h, w)` bool is, on the CPU."""
-        shape = len(wanted), wanted.shape[2], wanted.shape[3]
+        shape, count = (len(wanted), wanted.shape[2], wanted.shape[3]), wanted.numel()
         slots = torch.empty(shape, dtype=torch.int32)
-        numbers = torch.empty(2, wanted.numel(), dtype=torch.int64)
-        maps = wanted[:, 0].contiguous().numpy(), slots.numpy()
-        computed, found = gather_places(*maps, *numbers.numpy())
-        computed, answers = numbers[0, :computed], numbers[1, :found]
-        index = computed[answers]
-        return cls(shape=shape, slots=slots, computed=computed, answers=answers, index=index)
+        numbers = torch.empty(11, count, dtype=torch.int64)
+        computed, answers, neighbours = numbers[0], numbers[1], numbers[2:].view(count, 9)
+        tensors = wanted[:, 0].contiguous(), slots, computed, answers, neighbours
+        count, found = gather_places(*(tensor.numpy() for tensor in tensors))
+        computed, answers = computed[:count], answers[:found]
+        return cls(
+            shape=shape,
+            slots=slots,
+            computed=computed,
+            answers=answers,
+            neighbours=neighbours[:found],
+            index=computed[answers],
+        )
 
     def rows(self, values: Tensor) -> Tensor:
         """`(B, C, h, w)` -> `(B, N, C)`."""
@@ -130,22 +139,11 @@ class _Places:
         return rows.view(*self.shape, -1).permute(0, 3, 1, 2)
 
     def narrow(self, where: Tensor, said: Tensor) -> tuple[_Places, Tensor]:
-        """Of some places those where `where` `(B, 1, h, w)` is, and what is `said` `(B, N, C)` there."""
+        """Of some places those in `where` `(B, 1, h, w)`, and what is `said` there, `(B, N, C)`."""
         if self.index is None:
             return self, said
         kept = where.flatten()[self.index].nonzero()[:, 0]
         return _Places(shape=self.shape, index=self.index[kept]), said[:, kept]
-
-    def filtered(self, values: Tensor, layer: ExactConv) -> Tensor:
-        """A 3×3 layer by channel of `values` `(n, C)`, clamped to 0..127: `(N, C)`."""
-        weight, bias = layer.rounded()
-        weight = weight.flatten(1).T.contiguous()
-        made = values.new_empty(len(self.answers), values.shape[1])
-        numbers = self.slots, self.computed, self.answers
-        tensors = values, *numbers, weight, bias * SIXTEENTHS, made
-        arrays = [tensor.detach().numpy() for tensor in tensors]
-        in_bands(lambda first, end: filter_places(*arrays, first, end), len(made))
-        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +171,8 @@ class _Pass:
 
     Attributes:
         grid: level, height and width.
-        inputs: of the network.
+        places: where the network is asked; the rows of all that follows are those of every place.
+        inputs: `(·, I)`, of the network.
         asked, split: bool, where it is said whether a block is split, and the answer; None in
             passes that do not say.
         present, mode: where there is a block of this pass, bool, and its mode, int64.
@@ -181,6 +180,7 @@ class _Pass:
     """
 
     grid: tuple[int, int, int]
+    places: _Places
     inputs: Tensor
     asked: Tensor | None
     split: Tensor | None
@@ -206,47 +206,73 @@ class BlockContext(Exact, nn.Module):
         self.blocks = BoundedBlock(width)
         self.heads = nn.ModuleList(ExactConv(width, 1 + decisions, zero=True) for _ in CELLS)
 
+    def of_quality(self, quality: Tensor) -> Tensor:
+        """What quality `(B,)` adds everywhere, `(B, width)`; the same for all of a frame."""
+        return self.quality(quality).flatten(1)
+
     @exactly
-    def forward(self, known: Tensor, quality: Tensor, grids: Sequence[tuple[int, int, int]]) -> Tensor:
+    def forward(
+        self,
+        known: Tensor,
+        quality: Tensor,
+        grids: Sequence[tuple[int, int, int]],
+    ) -> Tensor:
         """Answers everywhere.
 
         Args:
             known: `(B, N, inputs)` whole numbers in -127..127: places of one grid after another.
-            quality: `(B,)`.
+            quality: `(B, width)`, of `of_quality`.
             grids: level, height and width of each.
 
         Returns:
             `(B, N, 1 + decisions)` whole sixteenths.
         """
-        quality = self.quality(quality).flatten(1)[:, None]
-        features = bounded(self.known.by_row(known) + quality)
+        features = bounded(self.known.by_row(known) + quality[:, None])
         features = self.blocks.by_row(features, [grid[1:] for grid in grids])
         parts = features.split([height * width for _, height, width in grids], 1)
         heads = [self.heads[level] for level, _, _ in grids]
         return torch.cat([head.by_row(part) for head, part in zip(heads, parts, strict=True)], 1)
 
     @exactly
-    @torch.no_grad()
-    def sparsely(self, known: Tensor, quality: Tensor, level: int, places: _Places) -> Tensor:
-        """The same on the CPU for `N` places of a grid that want an answer.
+    def sparsely(
+        self,
+        known: Tensor,
+        quality: Tensor,
+        levels: Sequence[int],
+        places: Sequence[_Places],
+    ) -> Tensor:
+        """The same on the CPU for some places of grids.
 
         Args:
-            known: `(n, inputs)`, of the places that are computed.
-            quality: `(B,)`.
-            level: of the grid.
-            places: which they are.
+            known: `(n, inputs)`, of the places that are computed in one grid after another.
+            quality: `(B, width)`, of `of_quality`.
+            levels: of the grids.
+            places: of each grid, N in all that want an answer.
 
         Returns:
-            `(1, N, 1 + decisions)`.
+            `(N, 1 + decisions)`.
         """
-        quality = self.quality(quality).flatten(1)
         if len(quality) > 1:
-            quality = quality[places.computed // math.prod(places.shape[1:])]
-        features = self.known.by_row(known).add_(quality).clamp_(-LARGEST, LARGEST)
-        hidden = self.blocks.expand.by_row(features).clamp_(0, LARGEST)
-        hidden = places.filtered(hidden, self.blocks.spatial)
-        features = features[places.answers].add_(self.blocks.project.by_row(hidden))
-        return self.heads[level].by_row(features.clamp_(-LARGEST, LARGEST))[None]
+            samples = [some.computed // math.prod(some.shape[1:]) for some in places]
+            quality = quality[torch.cat(samples)]
+        answers, neighbours = _joined(places)
+        features = bounded(self.known.by_row(known) + quality)
+        hidden = bounded(self.blocks.expand.by_row(features), 0)
+        hidden = bounded(self.blocks.spatial.by_neighbours(hidden, neighbours), 0)
+        features = bounded(features[answers] + self.blocks.project.by_row(hidden))
+        parts = features.split([len(some.answers) for some in places])
+        heads = [self.heads[level].by_row(part) for level, part in zip(levels, parts, strict=True)]
+        return torch.cat(heads) if len(heads) > 1 else heads[0]
+
+
+def _joined(places: Sequence[_Places]) -> tuple[Tensor, Tensor]:
+    """`answers` and `neighbours` of several grids whose computed places stand in one row."""
+    if len(places) == 1:
+        return places[0].answers, places[0].neighbours
+    starts = [0, *accumulate(len(some.computed) for some in places)]
+    pairs = list(zip(places, starts[:-1], strict=True))
+    neighbours = [torch.where(some.neighbours < 0, -1, some.neighbours + at) for some, at in pairs]
+    return torch.cat([some.answers + at for some, at in pairs]), torch.cat(neighbours)
 
 
 class QuadtreeEntropy(Exact, EntropyNetwork):
@@ -282,7 +308,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         self.channels, self.references = 2 + 2 * references, references
         self.modes = prediction_modes(references)
         self.prices = PriceTables(len(self.modes))
-        self.parts = [1, len(self.modes) - 1, references, 2 * references]  # of what the network says
+        self.parts = [1, len(self.modes) - 1, references, 2 * references]
         self.context = BlockContext(network_inputs(references), width, sum(self.parts[1:]))
         with torch.no_grad():
             for head in self.context.heads:
@@ -331,6 +357,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             last=LastFrame.of(previous, decided),
             distances=distances,
             revise=revise,
+            offset=self.context.of_quality(quality),
         )
         blocks = BlockKnowledge.start(frame.last)
         for level in range(len(CELLS)):
@@ -343,7 +370,12 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             self._code_later(frame)
         return decided
 
-    def _code_level(self, frame: _Frame, blocks: BlockKnowledge, level: int) -> tuple[BlockKnowledge, Tensor]:
+    def _code_level(
+        self,
+        frame: _Frame,
+        blocks: BlockKnowledge,
+        level: int,
+    ) -> tuple[BlockKnowledge, Tensor]:
         """What is known after a level, and which of its blocks are split."""
         exists, finest = blocks.exists, level + 1 == len(CELLS)
         crossing = exists & ~inside(frame.size, level, exists.device)
@@ -375,9 +407,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             said = None
         elif places.index is None:
             grid = [(level, *blocks.grid)]
-            said = self.context(inputs.unflatten(0, (len(needed), -1)), frame.quality, grid).float()
+            said = self.context(inputs.unflatten(0, (len(needed), -1)), frame.offset, grid).float()
         elif len(places.index):
-            said = self.context.sparsely(inputs, frame.quality, level, places)
+            said = self.context.sparsely(inputs, frame.offset, [level], [places])[None]
         else:
             said = inputs.new_empty(1, 0, sum(self.parts))
         return _View(second=second, places=places, inputs=inputs, means=means, said=said)
@@ -412,12 +444,14 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             if frame.revise:
                 vectors = frame.revise(level, mode, vectors, view.means, present)
         if view.said is None:
-            rows = view.places.rows
+            everywhere = _Places(shape=view.places.shape)
+            rows = everywhere.rows
             mode = mode if len(frame.distances) > 1 else torch.zeros_like(mode)
             frame.later.append(
                 _Pass(
                     grid=(level, *blocks.grid),
-                    inputs=view.inputs.unflatten(0, (len(present), -1)),
+                    places=view.places,
+                    inputs=view.inputs,
                     asked=None if asked is None else rows(asked),
                     split=None if split is None else rows(split),
                     present=rows(present),
@@ -444,7 +478,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         def levels(some: list[_Pass]) -> Tensor:
             return torch.cat([torch.full_like(one.mode, one.grid[0]) for one in some], 1)
 
-        said = self.context(rows("inputs"), frame.quality, [one.grid for one in passes]).float()
+        said = self._answers(frame)
         parts = said.split([one.mode.shape[1] for one in passes], 1)
         asked = [one.asked is not None for one in passes]
         of_asked = torch.cat(list(compress(parts, asked)), 1)
@@ -452,6 +486,24 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         self._code_split(frame, of_asked, levels(some), rows("asked", some), rows("split", some))
         fields = [rows(name) for name in ("present", "mode", "vectors", "means")]
         self._code_leaves(frame, said, levels(passes), *fields)
+
+    def _answers(self, frame: _Frame) -> Tensor:
+        """What the network says of all passes together, `(B, N, O)`; zero where it is not asked."""
+        passes, batch = frame.later, len(frame.quality)
+        if not frame.sparse:
+            inputs = torch.cat([one.inputs.unflatten(0, (batch, -1)) for one in passes], 1)
+            return self.context(inputs, frame.offset, [one.grid for one in passes]).float()
+        inputs = torch.cat([one.inputs for one in passes])
+        levels, places = [one.grid[0] for one in passes], [one.places for one in passes]
+        said = self.context.sparsely(inputs, frame.offset, levels, places).float()
+        count, starts = sum(one.mode.shape[1] for one in passes), 0
+        index = []
+        for some in places:
+            size = math.prod(some.shape[1:])
+            index.append(some.index // size * count + some.index % size + starts)
+            starts += size
+        whole = said.new_zeros(batch * count, said.shape[1]).index_copy(0, torch.cat(index), said)
+        return whole.view(batch, count, -1)
 
     def _code_split(
         self,

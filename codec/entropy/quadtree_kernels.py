@@ -116,8 +116,23 @@ def _companded(length):
 
 
 @njit(cache=True, nogil=True)
-def take(vectors, known, mode, present, new_mode, new_vectors, means, uses, distances, colour, first, end):
-    """`BlockKnowledge.take` for rows `first .. end - 1`, counted over the batch; changes the first three.
+def take(
+    vectors,
+    known,
+    mode,
+    present,
+    new_mode,
+    new_vectors,
+    means,
+    uses,
+    distances,
+    colour,
+    first,
+    end,
+):
+    """`BlockKnowledge.take` for rows `first .. end - 1`, counted over the batch.
+
+    It changes the first three arrays.
 
     Args:
         vectors, new_vectors, means: `(B, 2·R, h, w)` int32.
@@ -185,20 +200,22 @@ def decide(leaf, mode, vectors, decided, level, cells, first, end):
 
 
 @njit(cache=True, nogil=True)
-def gather_places(wanted, slots, places, targets):
+def gather_places(wanted, slots, computed, answers, neighbours):
     """Places that are wanted, and those that touch them: what a 3×3 convolution needs.
 
     Args:
         wanted: `(B, h, w)` bool.
-        slots: `(B, h, w)` int32, filled: the number of a place that is needed, -1 elsewhere.
-        places: `(B·h·w,)` int64, filled: where needed places are, in order.
-        targets: `(B·h·w,)` int64, filled: the numbers of those that are wanted, in order.
+        slots: `(B, h, w)` int32, filled: the number of a place that is computed, -1 elsewhere.
+        computed: `(B·h·w,)` int64, filled: where computed places are, in order.
+        answers: `(B·h·w,)` int64, filled: the numbers of those that are wanted, in order.
+        neighbours: `(B·h·w, 9)` int64, filled: the numbers of the 3×3 places about each that is
+            wanted, row by row, -1 outside.
 
     Returns:
-        How many are needed, and how many are wanted.
+        How many are computed, and how many are wanted.
     """
     batch, height, width = wanted.shape
-    needed, found = 0, 0
+    count, found = 0, 0
     slots[:] = -1
     for b in range(batch):
         for i in range(height):
@@ -210,38 +227,55 @@ def gather_places(wanted, slots, places, targets):
         for i in range(height):
             for j in range(width):
                 if slots[b, i, j] == 0:
-                    slots[b, i, j] = needed
-                    places[needed] = (b * height + i) * width + j
-                    if wanted[b, i, j]:
-                        targets[found] = needed
-                        found += 1
-                    needed += 1
-    return needed, found
+                    slots[b, i, j] = count
+                    computed[count] = (b * height + i) * width + j
+                    count += 1
+        for i in range(height):
+            for j in range(width):
+                if wanted[b, i, j]:
+                    answers[found] = slots[b, i, j]
+                    for k in range(9):
+                        y, x = i + k // 3 - 1, j + k % 3 - 1
+                        inside = 0 <= y < height and 0 <= x < width
+                        neighbours[found, k] = slots[b, y, x] if inside else -1
+                    found += 1
+    return count, found
 
 
 @njit(cache=True, nogil=True)
-def filter_places(values, slots, places, targets, weight, bias, made, first, end):
-    """A 3×3 convolution by channel, rounded and clamped to 0..127, at some places alone.
+def filter_rows(values, neighbours, weight, bias, made, first, end):
+    """A 3×3 convolution by channel of places in rows: rows `first .. end - 1` of what is made.
 
     Args:
-        values: `(n, C)` float32 whole numbers, of the needed places.
-        slots, places, targets: of `gather_places`.
+        values: `(n, C)` float32.
+        neighbours: `(m, 9)` int64, as of `gather_places`.
         weight: `(9, C)` float32, row by row.
         bias: `(C,)` float32.
-        made: `(m, C)` float32, rows `first .. end - 1` filled.
+        made: `(m, C)` float32, filled.
     """
-    height, width = slots.shape[1:]
     channels = values.shape[1]
-    sums = np.empty(channels, np.float32)
     for row in range(first, end):
-        place = places[targets[row]]
-        j, i, b = place % width, place // width % height, place // (width * height)
+        target = made[row]
         for c in range(channels):
-            sums[c] = bias[c]
-        for y in range(max(i - 1, 0), min(i + 2, height)):
-            for x in range(max(j - 1, 0), min(j + 2, width)):
-                source, factor = values[slots[b, y, x]], weight[3 * (y - i + 1) + x - j + 1]
+            target[c] = bias[c]
+        for k in range(9):
+            if neighbours[row, k] >= 0:
+                source, factor = values[neighbours[row, k]], weight[k]
                 for c in range(channels):
-                    sums[c] += source[c] * factor[c]
-        for c in range(channels):
-            made[row, c] = min(max(np.rint(sums[c]), np.float32(0)), np.float32(127))
+                    target[c] += source[c] * factor[c]
+
+
+@njit(cache=True, nogil=True)
+def filter_gradients(gradient, values, neighbours, weight, of_values, of_weight):
+    """The gradients of `filter_rows`, added to `of_values` `(n, C)` and `of_weight` `(9, C)`."""
+    channels = values.shape[1]
+    for row in range(len(gradient)):
+        given = gradient[row]
+        for k in range(9):
+            place = neighbours[row, k]
+            if place >= 0:
+                source, target = values[place], of_values[place]
+                factor, sums = weight[k], of_weight[k]
+                for c in range(channels):
+                    target[c] += given[c] * factor[c]
+                    sums[c] += given[c] * source[c]

@@ -1,8 +1,8 @@
-"""What both sides know of a frame's block motion while it is coded, from coarse blocks to fine ones."""
+"""What both sides know of a frame's block motion while it is coded, coarse blocks first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -79,7 +79,13 @@ class BlockKnowledge:
         return self.known.shape[-2], self.known.shape[-1]
 
     def look_around(
-        self, before: Before, level: int, second: bool, exact: Exact, slots: Tensor | None, rows: int
+        self,
+        before: Before,
+        level: int,
+        second: bool,
+        exact: Exact,
+        slots: Tensor | None,
+        rows: int,
     ) -> tuple[Tensor, Tensor]:
         """What is expected of vectors, and what the network sees of a place.
 
@@ -98,7 +104,8 @@ class BlockKnowledge:
             Means `(B, 2·R, h, w)` int32, where this pass codes and where there are inputs; and
             `(rows, I)` whole numbers in -127..127.
         """
-        flags = [float(k == level) for k in range(len(CELLS))] + [float(second), float(before.there)]
+        levels = [float(k == level) for k in range(len(CELLS))]
+        flags = [*levels, float(second), float(before.there)]
         if by_kernel(self.vectors):
             return self._look_by_kernel(before, flags, second, slots, rows)
         return self._look_by_tensors(before, flags, exact)
@@ -115,7 +122,8 @@ class BlockKnowledge:
         tensors = self.vectors, self.known[:, 0], self.mode[:, 0], *before.arrays, slots
         arrays = [tensor.numpy() for tensor in tensors]
         counts = np.array(_counts(before.there))
-        constants = np.array(flags, np.float32), len(prediction_modes(references)), counts, int(second)
+        modes = len(prediction_modes(references))
+        constants = np.array(flags, np.float32), modes, counts, int(second)
         made = means.numpy(), inputs.numpy()
 
         def rows_of(first: int, end: int) -> None:
@@ -124,7 +132,12 @@ class BlockKnowledge:
         in_bands(rows_of, batch * high)
         return means, inputs
 
-    def _look_by_tensors(self, before: Before, flags: list[float], exact: Exact) -> tuple[Tensor, Tensor]:
+    def _look_by_tensors(
+        self,
+        before: Before,
+        flags: list[float],
+        exact: Exact,
+    ) -> tuple[Tensor, Tensor]:
         vectors = [self.vectors, *(_shifted(self.vectors, by) for by in NEIGHBOURS), before.vectors]
         known = [_shifted(self.known, by) & _there(self.known, by) for by in NEIGHBOURS]
         own, guess, neighbour, temporal = _counts(before.there)
@@ -236,20 +249,28 @@ class Before:
         return tuple(value.contiguous() for value in maps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LastFrame:
     """The maps of the last frame, `(B, 2 + 2·R, h, w)`, zero where there are none."""
 
     maps: Tensor
     there: bool
+    _levels: dict[int, Before] = field(default_factory=dict)
 
     @classmethod
     def of(cls, maps: Tensor | None, like: Tensor) -> LastFrame:
         """`like`: maps of the frame to be coded."""
-        return cls(torch.zeros_like(like), False) if maps is None else cls(maps.detach().float(), True)
+        if maps is None:
+            return cls(torch.zeros_like(like), False)
+        return cls(maps.detach().float(), True)
 
     def at(self, level: int) -> Before:
-        """On the grid of a level: vectors and mode in the middle of each block."""
+        """On the grid of a level: vectors and mode in the middle of each block; made once."""
+        if level not in self._levels:
+            self._levels[level] = self._at(level)
+        return self._levels[level]
+
+    def _at(self, level: int) -> Before:
         cells = CELLS[level]
         maps = _whole_blocks(self.maps, cells)
         middle, depth = maps[..., cells // 2 :: cells, cells // 2 :: cells], maps[:, :1]
@@ -301,9 +322,9 @@ def _counts(temporal: bool) -> tuple[int, int, int, int]:
 
 
 def _vector_median(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Of N vectors, the one whose summed weighted distance to the others is least, the first of them.
+    """Of N vectors, the one whose summed weighted distance to the others is least; ties: the first.
 
-    `vectors` `(N, B, 2·R, h, w)` int32, `weights` `(N, B, 1, h, w)` int32 -> `(B, 2·R, h, w)` int32.
+    `vectors` `(N, B, 2·R, h, w)` and `weights` `(N, B, 1, h, w)`, int32 -> `(B, 2·R, h, w)` int32.
 
     Source: Astola et al., *Vector median filters*, 1990.
     """

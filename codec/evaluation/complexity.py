@@ -106,7 +106,9 @@ def measure_complexity(
 
     Multiply-accumulates are counted while the codec really writes and reads: convolutions, transposed ones, and matrix
     products (those that torch's `FlopCounterMode` knows, at two operations each). Warping, block search, activations and
-    other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians.
+    other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians. Nor has the 3×3
+    layer of `QuadtreeEntropy` where a kernel computes it: a tenth of what that network needs. It is computed only where there
+    are blocks, so its count depends on the content.
 
     Args:
         codec: it is frozen.

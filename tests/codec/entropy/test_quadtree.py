@@ -3,7 +3,7 @@ import torch
 from block_maps import block_maps
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from codec.entropy import quadtree
+from codec.entropy import quadtree, quadtree_state
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.exact import set_rounding
 from codec.entropy.quadtree import QuadtreeEntropy, used_references
@@ -69,20 +69,50 @@ def test_still_content_is_cheap():
     assert bits["still"] == bits["pan"]
 
 
-@torch.inference_mode()
 @pytest.mark.parametrize("before", [False, True])
-def test_the_kernel_sees_what_the_tensors_see(monkeypatch: pytest.MonkeyPatch, before: bool):
+@pytest.mark.parametrize("references, distances", [(2, (1, 2)), (2, (1,)), (3, (2, -1, 5))])
+def test_the_kernels_write_what_the_tensors_write(
+    monkeypatch: pytest.MonkeyPatch, references: int, distances: tuple[int, ...], before: bool
+):
     """Catches a CPU that selects other tables than another device: its streams would not decode there."""
-    entropy, size, quality = lively(2), (22, 18), torch.tensor([30, 3])
-    maps, last = block_maps(2, 2, size), block_maps(2, 2, size, seed=1) if before else None
+    entropy, size = lively(references), (22, 18)
+    maps = block_maps(1, references, size)
+    last = block_maps(1, references, size, seed=1) if before else None
     results = []
     for kernels in (True, False):
         if not kernels:
-            monkeypatch.setattr(quadtree, "by_kernel", lambda *tensors: False)
-        channel = EstimateChannel(hard=True)
-        results.append((entropy.transmit("motion", maps, size, quality, channel, last, (1, 2)), channel.bits))
-    assert torch.equal(results[0][0], results[1][0])
-    assert all(torch.equal(results[0][1][name], results[1][1][name]) for name in results[0][1])
+            without_kernels(monkeypatch)
+        writer, estimate = WriteChannel(), EstimateChannel(hard=True)
+        with torch.inference_mode():
+            how = maps, size, QUALITY
+            sent = entropy.transmit("motion", *how, writer, last, distances)
+            entropy.transmit("motion", *how, estimate, last, distances)
+        results.append((sent, writer.finish_frame(), estimate.bits))
+    (one, written, bits), (other, also_written, other_bits) = results
+    assert torch.equal(one, other) and written == also_written
+    torch.testing.assert_close(bits, other_bits)
+
+
+def test_the_kernels_train_as_the_tensors_do(monkeypatch: pytest.MonkeyPatch):
+    """Catches gradients of what is computed in some places alone, and prices noted elsewhere."""
+    maps, last = block_maps(3, 2, (22, 18)), block_maps(3, 2, (22, 18), seed=1)
+    quality, results = torch.tensor([1, 30, 60]), []
+    for kernels in (True, False):
+        if not kernels:
+            without_kernels(monkeypatch)
+        entropy, channel = lively(2).train(), EstimateChannel()
+        set_rounding(entropy, True)
+        sent = entropy.transmit("motion", maps, (22, 18), quality, channel, last, (1, 2))
+        sum(bits.sum() for bits in channel.bits.values()).backward()
+        gradients = {name: parameter.grad for name, parameter in entropy.named_parameters()}
+        results.append((sent, gradients, dict(entropy.prices.named_buffers())))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-3)
+
+
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute as on another device."""
+    for module in (quadtree, quadtree_state):
+        monkeypatch.setattr(module, "by_kernel", lambda *tensors: False)
 
 
 def test_training_moves_probabilities_only():
