@@ -4,15 +4,24 @@ Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast o
 loss, clipping and AdamW. CompressAI's: float32, contiguous, likelihoods and mean squared error, clipping, Adam, and the
 auxiliary loss with its own Adam, as in its examples/train_video.py. The same clips and threads, runs interleaved, medians.
 
-    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--json FILE]
+Then a step of codec=corvid_s with this tree's code against the same with the code of commit 08e358f (one block size, one
+reference), its exact networks rounding in both; each in a process of its own, steps interleaved. That needs the repository's
+history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
+which other work on the machine disturbs less.
+
+    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s] [--json FILE]
 """
 
 import argparse
 import math
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -24,11 +33,16 @@ from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
+from codec.errors import CodecError
+from codec.precision import fastest_precision
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+BEFORE = "08e358f"  # what corvid_s is compared with
+CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example
 
 
@@ -39,8 +53,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=("ssf", "corvid_s"), default=None)
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
+    figures = {}
+    if choice.only != "corvid_s":
+        figures |= against_compressai(choice)
+    if choice.only != "ssf":
+        figures |= against_before(choice.repeats)
+    report(figures, choice.json)
+
+
+def against_compressai(choice: argparse.Namespace) -> dict[str, float]:
+    """The step of ssf against CompressAI's."""
     torch.manual_seed(0)
     shape = (choice.batch, choice.frames, 3, choice.size, choice.size)
     print(f"batch {shape[0]}, {shape[1]} frames of {shape[-1]}×{shape[-2]}, {torch.get_num_threads()} threads, AMX: {has_amx()}")
@@ -48,12 +73,59 @@ def main() -> None:
     steps = [our_step(), peer_step()]
     runs = [[seconds(step, frames) for step in steps] for _ in range(choice.repeats + 1)][1:]
     ours, peer = (statistics.median(run[i] for run in runs) for i in range(2))
-    figures = {
+    return {
         "ssf_train_step_speedup": round(peer / ours, 2),
         "ssf_train_step_seconds": round(ours, 3),
         "compressai_train_step_seconds": round(peer, 3),
     }
-    report(figures, choice.json)
+
+
+def against_before(repeats: int) -> dict[str, float]:
+    """The step of corvid_s against that of `BEFORE`; nothing where the repository does not have it."""
+    with ExitStack() as opened:
+        old = opened.enter_context(tempfile.TemporaryDirectory())
+        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
+        if archive.returncode:
+            why = archive.stderr.decode(errors="replace").strip()
+            print(f"corvid_s_step_speedup: not measured, commit {BEFORE} is not in this repository ({why})")
+            return {}
+        subprocess.run(["tar", "-x", "-C", old], input=archive.stdout, check=True)
+        lower = "bf16" if fastest_precision(torch.device("cpu")) == "bf16" else "fp32"
+        steps = [opened.enter_context(stepping(tree, lower)) for tree in (ROOT, Path(old))]
+        runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
+    shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))
+    print(f"corvid_s: {shape}, {lower}; seconds {[[round(step[0], 2) for step in run] for run in runs]}")
+    medians = [[statistics.median(run[which][kind] for run in runs) for kind in range(2)] for which in range(2)]
+    (ours, ours_processor), (before, before_processor) = medians
+    return {
+        "corvid_s_step_speedup": round(before / ours, 2),
+        "corvid_s_step_processor_speedup": round(before_processor / ours_processor, 2),
+        "corvid_s_step_seconds": round(ours, 3),
+        "corvid_s_step_seconds_before": round(before, 3),
+    }
+
+
+@contextmanager
+def stepping(tree: Path, precision: str) -> Iterator[Callable[[], tuple[float, float]]]:
+    """A process that trains corvid_s with the code in `tree`: call it for a step's seconds and processor seconds."""
+    script = ROOT / "benchmarks" / "parts" / "codec_step.py"
+    command = [sys.executable, script, tree, *map(str, CORVID_CLIP), precision]
+    process = subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step() -> tuple[float, float]:
+        process.stdin.write("step\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise CodecError(f"train_step: the steps of {tree} ended with status {process.wait()}; its errors stand above")
+        seconds, processor = map(float, line.split())
+        return seconds, processor
+
+    try:
+        yield step
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def has_amx() -> bool:

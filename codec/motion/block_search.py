@@ -173,16 +173,14 @@ def coarse_levels(luma: Tensor) -> Tensor:
     return levels(F.avg_pool2d(luma, _COARSE))
 
 
-def _draw(
-    random: Tensor, share: float, height: int, width: int, modes: int
-) -> tuple[Tensor, Tensor]:
+def _draw(random: Tensor, share: float, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:
     """Levels and modes that random numbers `(B, 5, h, w)` in 0..1 force, as `search_for` says.
 
     Returns:
         `(B, 1, h, w)` int8 levels, -1 where nothing is forced, a consistent quadtree but for the
         border; `(B, 1, h, w)` int8 modes, of which a block takes the one at its upper left.
     """
-    batch, h, w = len(random), height // CELL, width // CELL
+    h, w = height // CELL, width // CELL
     random = F.pad(random, (0, -w % CELL, 0, -h % CELL), mode="replicate")
     level = torch.zeros_like(random[:, :1], dtype=torch.int8)
     for depth, side in enumerate((8, 4, 2)):
