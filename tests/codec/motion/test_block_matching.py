@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.entropy.channel import Channel, EstimateChannel, WriteChannel
@@ -171,7 +171,7 @@ def test_checkpoints_from_before_variable_blocks_still_code(tmp_path: Path):
 @pytest.mark.parametrize("count, training", [(1, True), (2, True), (2, False)])
 def test_all_of_it_runs_where_the_frame_is(count: int, training: bool):
     """Catches tensors on the wrong device, and questions to a GPU in the middle of a frame."""
-    with FakeTensorMode(), torch.device("cuda"):
+    with fake_cuda():
         motion = BlockMatching(FEATURES, QuadtreeEntropy(2), depth=1).train(training)
         frame, features = torch.zeros(2, 3, 48, 64), torch.zeros(2, FEATURES, 6, 8)
         maps = torch.zeros(2, 6, 6, 8)
