@@ -115,8 +115,8 @@ class Progress:
     def line(self) -> str:
         """What is done, the rate, what is left, and the last note."""
         said, rate = [self._so_far()], self.rate()
-        if rate:
-            said.append(rate_text(rate, self.unit))
+        waited = f"{duration(self._clock() - self._start)} so far"
+        said.append(rate_text(rate, self.unit) if rate else waited)
         left = self.seconds_left()
         if left is not None:
             said.append(f"about {duration(left)} left")
