@@ -7,7 +7,7 @@ from functools import _lru_cache_wrapper
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from codec.entropy import pick, quadtree_state, symbols
+from codec.entropy import decisions, laplace, pick, quadtree_state, symbols
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def fake_cuda() -> Iterator[None]:
 
 
 def _forget() -> None:
-    for module in (pick, quadtree_state, symbols):
+    for module in (decisions, laplace, pick, quadtree_state, symbols):
         for value in vars(module).values():
             if isinstance(value, _lru_cache_wrapper):
                 value.cache_clear()
