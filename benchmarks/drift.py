@@ -1,14 +1,16 @@
 """How far frames drift apart that are decoded in another precision than the encoder computed in, along a clip.
 
-A stream is written in one precision and decoded in both. Symbols are the same; each frame is made from the one before, so that
-rounding could add up. PSNR (RGB) between both decodes, and what the source loses by it, in windows along the clip.
+A stream is written in one precision and decoded in both. Symbols are the same; each frame is made
+from the one before, so that rounding could add up. PSNR (RGB) between both decodes, and what the
+source loses by it, in windows along the clip.
 
     python benchmarks/drift.py [--checkpoint FILE] [--clips CLIP ...] [--qualities 13 32 50] [--frames 120] [--json FILE]
 
-Figures, for each direction (`bf16_as_fp32`: written in bf16, decoded in fp32) and quality, means over the clips:
-`..._between_N`: dB between both decodes in the window that ends at frame N; `..._source`: dB against the source as written, all
-frames; `..._lost` and `..._lost_N`: dB against the source that the other decode has less, all frames and in the window. And
-`least_between` and `most_lost`: over all clips and windows.
+Figures, for each direction (`bf16_as_fp32`: written in bf16, decoded in fp32) and quality, means
+over the clips: `..._between_N`: dB between both decodes in the window that ends at frame N;
+`..._source`: dB against the source as written, all frames; `..._lost` and `..._lost_N`: dB against
+the source that the other decode has less, all frames and in the window. And `least_between` and
+`most_lost`: over all clips and windows.
 """
 
 import argparse

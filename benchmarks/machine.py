@@ -1,14 +1,15 @@
 """Whether Corvid is fast on this machine and on one without bfloat16 or AVX-512, which environment variables imitate.
 
-Training: a step of the demo with `trainer.precision=auto`, against the better of bf16-mixed and 32-true. Decoding: 416×240 with
-`codec.precision=auto`, against the better of bf16 and fp32. Both as the machine is and in a process that starts with
-ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2. Busy neighbour: `train.py` with two threads on two cores, beside a process that
-keeps one core busy against alone. Medians of interleaved rounds.
+Training: a step of the demo with `trainer.precision=auto`, against the better of bf16-mixed and
+32-true. Decoding: 416×240 with `codec.precision=auto`, against the better of bf16 and fp32. Both as
+the machine is and in a process that starts with ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2.
+Busy neighbour: `train.py` with two threads on two cores, beside a process that keeps one core busy
+against alone. Medians of interleaved rounds.
 
     python benchmarks/machine.py [--rounds 5] [--threads N] [--checkpoint FILE] [--only ratios] [--json FILE]
 
-Figures: `train_step_ratio`, `decode_ratio`, `train_step_ratio_avx2`, `decode_ratio_avx2` (at most 1.1), and
-`busy_neighbour_ratio` (at most 2.5); status 1 where one is above.
+Figures: `train_step_ratio`, `decode_ratio`, `train_step_ratio_avx2`, `decode_ratio_avx2` (at most
+1.1), and `busy_neighbour_ratio` (at most 2.5); status 1 where one is above.
 """
 
 import argparse
@@ -33,15 +34,22 @@ from train_step import our_step
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.stream import compress, decompress
+from codec.threads import WAITING, prepare_threads
 from data.files import find_videos
 from data.source import read_source
 
 ROOT = Path(__file__).parents[1]
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-MOST = {"train_step_ratio": 1.1, "decode_ratio": 1.1, "busy_neighbour_ratio": 2.5}  # by the beginning of a figure's name
+# What a figure may be, by the beginning of its name.
+MOST = {"train_step_ratio": 1.1, "decode_ratio": 1.1, "busy_neighbour_ratio": 2.5}
 DEMO_BATCH, DEMO_FRAMES, DEMO_CROP = 6, 4, 160  # of the demo's longest stage
 SIZE, FRAMES = (240, 416), 6
 TRAINED_STEPS = 10
+SHORT_RUN = (
+    *("data.root=sample:bikes", "data.workers=0", "data.val_clips=1", "data.val_frames=2"),
+    *("data.val_crop=64", "training.log_every=1", "training.val_qualities=[32]", "wandb=disabled"),
+    "trainer.accelerator=cpu",
+)
 NEIGHBOUR = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with this process
 STAGE = "{name: pairs, frames: 2, crop: 128, batch: 8, lr: 1e-3, lr_end: 1e-3, validate_every: 1000}"
 
@@ -52,6 +60,7 @@ def main() -> int:
     if choice.part:
         print(json.dumps(measured_here(choice)))
         return 0
+    prepare_threads()  # of the processes that measure
     figures: dict[str, float] = {}
     if choice.only != "neighbour":
         for where, environment in (("", {}), ("_avx2", AVX2)):
@@ -69,7 +78,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch; default %(default)s")
-    parser.add_argument("--checkpoint", default=str(CHECKPOINT), help="of the codec that decodes: file or run folder")
+    parser.add_argument(
+        "--checkpoint",
+        default=str(CHECKPOINT),
+        help="of the codec that decodes: file or run folder",
+    )
     parser.add_argument("--clip", default="sample:bigbuckbunny")
     parser.add_argument("--only", choices=("ratios", "neighbour"), default=None, help="leave out the others")
     parser.add_argument("--json", type=Path, default=None)
@@ -84,8 +97,8 @@ def most_of(name: str) -> float:
 
 def in_a_process(choice: argparse.Namespace, environment: dict[str, str]) -> dict[str, dict[str, list[float]]]:
     """What `measured_here` gives where these variables are set: torch looks at them when it is imported."""
-    words = ["--rounds", choice.rounds, "--threads", choice.threads, "--checkpoint", choice.checkpoint, "--clip", choice.clip]
-    command = [sys.executable, __file__, "--part", *map(str, words)]
+    given = (f"--{name}={getattr(choice, name)}" for name in ("rounds", "threads", "checkpoint", "clip"))
+    command = [sys.executable, __file__, "--part", *given]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -146,7 +159,8 @@ def ratios(measured: dict[str, dict[str, list[float]]], where: str) -> dict[str,
 def busy_neighbour_ratio(rounds: int) -> float:
     """How many times slower `train.py` steps with two threads on two cores beside a process that keeps one of them busy.
 
-    What `train.py` sets for its threads takes effect: OMP_WAIT_POLICY is taken out of the environment.
+    What `train.py` sets for its threads takes effect: how they wait is taken out of the
+    environment.
     """
     runs: list[tuple[float, float]] = []
     with on_two_cores():
@@ -163,14 +177,14 @@ def busy_neighbour_ratio(rounds: int) -> float:
 
 def frames_per_second() -> float:
     """The median over the rows that a short run of `train.py` with two threads logs, without its first steps."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | {"OMP_NUM_THREADS": "2"}
+    kept = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment = kept | {"OMP_NUM_THREADS": "2"}
     with tempfile.TemporaryDirectory() as folder:
         stages = f"[{STAGE[:-1]}, steps: {TRAINED_STEPS}}}]"
-        data = ["data.root=sample:bikes", "data.workers=0", "data.val_clips=1", "data.val_frames=2", "data.val_crop=64"]
-        how = ["training.log_every=1", "training.val_qualities=[32]", "wandb=disabled", "trainer.accelerator=cpu"]
-        words = ["experiment=demo", *data, *how, f"run={folder}/run", f"schedule.stages={stages}"]
+        words = ["experiment=demo", *SHORT_RUN, f"run={folder}/run", f"schedule.stages={stages}"]
         command = [sys.executable, "train.py", *words]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, **quiet)
         return rate_of(Path(folder, "run", "metrics.jsonl").read_text().splitlines())
 
 

@@ -36,7 +36,7 @@ def run_compress(choice: argparse.Namespace) -> None:
     """A video to a .cvd file."""
     from codec.allocator import keep_freed_memory
     from codec.checkpoint import codec_of, model_hash, read_checkpoint
-    from codec.quality import check_quality
+    from codec.quality import QualityPattern, check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
     from data.progress import Progress
@@ -45,12 +45,14 @@ def run_compress(choice: argparse.Namespace) -> None:
     keep_freed_memory()
     check_quality(choice.quality)
     check_output(choice.output)
+    pattern = choice.offsets and QualityPattern.parse(choice.offsets)
     content = read_checkpoint(choice.checkpoint)
     codec = codec_of(content, choice.checkpoint)
     source = read_source(choice.input, choice.frames)
     say_if_emulated(choice.precision or codec.precision)
     with Progress("compress", source.frames) as progress:
         how = {"intra_period": choice.intra_period, "precision": choice.precision}
+        how["pattern"] = pattern
         how["progress"] = lambda done, total: progress.update()
         written = compress(codec, source.rgb, source.fps, choice.quality, choice.output, **how)
     remember_model(content, model_hash(codec))
@@ -94,11 +96,16 @@ def run_info(choice: argparse.Namespace) -> None:
     from codec.stream.container import read_stream
 
     header, payloads = read_stream(choice.input)
-    for name, value in vars(header).items():
-        print(f"{name:13} {value}")
+    own, shown = header.qualities, dict(vars(header))
+    of_frames = f"{min(own)} to {max(own)}, by the pattern"
+    if shown.pop("own_qualities"):
+        of_frames = f"{' '.join(map(str, own))} (the encoder's choice)"
     sizes = [len(payload) for payload in payloads]
-    print(f"{'exact':13} {header.exact}")
-    print(f"{'bytes':13} {choice.input.stat().st_size} (first frame {sizes[0]}, largest {max(sizes)}, smallest {min(sizes)})")
+    size = f"{choice.input.stat().st_size} (first frame {sizes[0]}, "
+    size += f"largest {max(sizes)}, smallest {min(sizes)})"
+    shown |= {"qualities": of_frames, "exact": header.exact, "bytes": size}
+    for name, value in shown.items():
+        print(f"{name:13} {value}")
 
 
 def run_complexity(choice: argparse.Namespace) -> None:
@@ -211,6 +218,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "fp32", "bf16", "fp16"),
         default=None,
         help="networks compute in it; auto: what is fastest here; default: what the checkpoint says (auto, in most)",
+    )
+    add.add_argument(
+        "--offsets",
+        default=None,
+        metavar="INTRA:PREDICTED,…",
+        help="added to the quality of the intra frame, and of predicted frames one after another, "
+        "repeated; for example --offsets=4:-4,-4,-4,3; default: the checkpoint's",
     )
     add.set_defaults(run=run_compress)
     add = commands.add_parser("decompress", help="a .cvd file to a video")

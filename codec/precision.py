@@ -32,12 +32,18 @@ def check_precision(name: str, field: str = "codec.precision") -> str:
 def fastest_precision(device: torch.device) -> str:
     """Of `PRECISIONS`, what networks are fastest in on `device`, by what it can: nothing is measured.
 
-    Where it multiplies bfloat16, `bf16`. Else `fp16` on a GPU and `fp32` on a CPU, which would emulate bfloat16 and take ten
-    to twenty times as long.
+    Where it multiplies bfloat16, `bf16`. Else `fp16` on a GPU and `fp32` on a CPU, which would
+    emulate bfloat16 and take ten to twenty times as long.
     """
     if multiplies_bf16(device):
         return "bf16"
     return "fp32" if device.type in ("cpu", "mps") else "fp16"
+
+
+def why_fastest(device: torch.device) -> str:
+    """What `fastest_precision` goes by, in words: `this CPU multiplies bfloat16`."""
+    has = "multiplies" if multiplies_bf16(device) else "does not multiply"
+    return f"this {'CPU' if device.type == 'cpu' else 'GPU'} {has} bfloat16"
 
 
 def resolve_precision(name: str, device: torch.device, field: str = "codec.precision") -> str:
@@ -52,7 +58,8 @@ def resolve_precision(name: str, device: torch.device, field: str = "codec.preci
 def measure_precisions(device: torch.device, *names: str) -> dict[str, float]:
     """Seconds of a gated block, channels last, in each of the precisions `names`: the least of some runs.
 
-    It takes a tenth of a second for each, draws nothing from torch's global generators, and keeps no memory.
+    It takes a tenth of a second for each, draws nothing from torch's global generators, and keeps
+    no memory.
     """
     with torch.random.fork_rng(devices=[]):
         block, values = GatedBlock(_SHAPE[1]), torch.rand(_SHAPE)

@@ -1,8 +1,9 @@
 """The one rate knob: a quality index 0..63 a sample; the quality of each frame, and lambda, follow from it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from codec.errors import CodecError
 
 QUALITIES = 64
+MOST_OFFSETS = 64  # of a pattern
 
 
 def check_quality(quality: int) -> int:
@@ -83,7 +85,8 @@ class QualityPattern:
         predicted: the same for predicted frames, one after another from the intra frame on, repeated.
 
     Raises:
-        CodecError: no offset for predicted frames, or one outside -63..63.
+        CodecError: no offset for predicted frames, more than 64, or one that is not an integer in
+            -63..63.
     """
 
     intra: int = 0
@@ -91,16 +94,43 @@ class QualityPattern:
 
     def __post_init__(self) -> None:
         offsets = (self.intra, *self.predicted)
-        if not self.predicted or any(abs(offset) >= QUALITIES for offset in offsets):
+        if not 1 < len(offsets) <= 1 + MOST_OFFSETS or not all(map(_is_offset, offsets)):
             raise CodecError(
-                f"codec.quality_offsets: intra {self.intra}, predicted {list(self.predicted)}; expected one or more "
-                f"offsets from {1 - QUALITIES} to {QUALITIES - 1}"
+                f"codec.quality_offsets: intra {self.intra!r}, predicted {_shown(self.predicted)}; "
+                f"expected 1 to {MOST_OFFSETS} offsets for predicted frames, all of them integers "
+                f"from {1 - QUALITIES} to {QUALITIES - 1}"
             )
 
     @classmethod
-    def of(cls, intra: int = 0, predicted: Sequence[int] = (0,)) -> "QualityPattern":
-        """The pattern that a config describes."""
-        return cls(intra, tuple(predicted))
+    def of(cls, offsets: Mapping[str, Any] | None) -> "QualityPattern":
+        """The pattern that a config describes, with `intra`, `predicted` or less; None: zeros."""
+        offsets = dict(offsets or {})
+        predicted = offsets.get("predicted", (0,))
+        if unknown := set(offsets) - {"intra", "predicted"}:
+            known = "known are intra and predicted"
+            raise CodecError(f"codec.quality_offsets: unknown fields {sorted(unknown)}; {known}")
+        if isinstance(predicted, str) or not isinstance(predicted, Sequence):
+            remedy = "give a list, as [-4, -4, -4, 3]"
+            raise CodecError(f"codec.quality_offsets.predicted: {predicted!r} given; {remedy}")
+        return cls(offsets.get("intra", 0), tuple(predicted))
+
+    @classmethod
+    def parse(cls, text: str) -> "QualityPattern":
+        """The inverse of `str`: `INTRA:PREDICTED,…`, for example `4:-4,-4,-4,3`."""
+        intra, _, predicted = text.partition(":")
+        try:
+            return cls(int(intra), tuple(int(offset) for offset in predicted.split(",")))
+        except ValueError:
+            expected = "expected INTRA:PREDICTED,…, for example 4:-4,-4,-4,3"
+            raise CodecError(f"quality offsets: {text!r} given; {expected}") from None
+
+    def __str__(self) -> str:
+        return f"{self.intra}:{','.join(map(str, self.predicted))}"
+
+    @property
+    def flat(self) -> bool:
+        """All frames have the quality of their clip."""
+        return not self.intra and not any(self.predicted)
 
     def offset(self, position: int) -> int:
         """Of a frame that lies so many frames after the last intra frame; 0 is the intra frame itself."""
@@ -109,3 +139,20 @@ class QualityPattern:
     def at(self, quality: Tensor, position: int) -> Tensor:
         """The frame's own quality `(B,)`, clamped to 0..63."""
         return (quality + self.offset(position)).clamp(0, QUALITIES - 1)
+
+    def qualities(self, quality: int, frames: int, intra_period: int) -> tuple[int, ...]:
+        """The own quality of each frame of a clip, clamped to 0..63.
+
+        `intra_period` is as `VideoCodec.forward` has it.
+        """
+        positions = (t % intra_period if intra_period > 0 else t for t in range(frames))
+        own = (quality + self.offset(position) for position in positions)
+        return tuple(min(max(value, 0), QUALITIES - 1) for value in own)
+
+
+def _is_offset(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < QUALITIES
+
+
+def _shown(offsets: tuple[object, ...]) -> str:
+    return str(list(offsets)) if len(offsets) <= MOST_OFFSETS else f"{len(offsets)} of them"

@@ -107,7 +107,7 @@ class VideoCodec(nn.Module):
         if not 1 <= references <= MOST_REFERENCES:
             raise CodecError(f"codec.references: {references} given; expected 1 to {MOST_REFERENCES}")
         self.references, self.lambdas = references, LambdaRange(lambda_low, lambda_high)
-        self.quality_pattern = QualityPattern.of(**(quality_offsets or {}))
+        self.quality_pattern = QualityPattern.of(quality_offsets)
         self.config: dict[str, Any] | None = None
         self.frozen: FrozenAs | None = None
         self.precision = check_precision(precision)
@@ -275,7 +275,9 @@ class VideoCodec(nn.Module):
         latent = self.residual.analyse(frame, context, quality) if channel.sends else None
         stride = self.residual.latent_stride
         size = tuple(side // stride for side in references.newest.frame.shape[-2:])
-        latent = self.entropy.transmit("residual", latent, size, quality, channel, references.newest.latent)
+        newest = references.newest
+        prior = {"previous": newest.latent, "previous_quality": newest.quality}
+        latent = self.entropy.transmit("residual", latent, size, quality, channel, **prior)
         reconstruction, features = self.residual.synthesise(latent, context, quality)
         return context, Reference(frame=reconstruction, features=features, latent=latent, motion=context.motion)
 

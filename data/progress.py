@@ -20,15 +20,17 @@ _RATES = ((1, "s"), (60, "min"), (3600, "h"))
 class Progress:
     """Shows how far work is, to be used around it: `with Progress("compress", 300) as progress: ... progress.update()`.
 
-    At a terminal this is a bar of tqdm. Elsewhere a line is written every half minute, also while nothing is finished, with what
-    is done, the rate and how long is left. Of several at once only the innermost writes.
+    At a terminal this is a bar of tqdm. Elsewhere a line is written every half minute, also while
+    nothing is finished, with what is done, the rate and how long is left. Of several at once only
+    the innermost writes.
 
     Args:
         title: what is done, "compress".
         total: units in all; None where nobody knows.
         unit: of them, in the singular.
         done: units that were done before this began; they do not count for the rate.
-        left: gives the seconds that are left, for who knows better than the rate does; None while nobody knows.
+        left: gives the seconds that are left, for who knows better than the rate does; None while
+            nobody knows.
         note: gives what else to say; called in `update`, by the thread that works.
         shown: False for the second and later ones of several processes, which say nothing.
         stream: to write to; standard error by default.
@@ -63,7 +65,15 @@ class Progress:
         self._bar: tqdm | None = None
         if shown and not self._writes:
             how: dict[str, Any] = {"unit_scale": True} if unit == "B" else {}
-            self._bar = tqdm(total=total, initial=done, desc=title, unit=unit, leave=False, file=self._stream, **how)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=title,
+                unit=unit,
+                leave=False,
+                file=self._stream,
+                **how,
+            )
 
     def __enter__(self) -> Progress:
         self._open.append(self)
@@ -105,8 +115,8 @@ class Progress:
     def line(self) -> str:
         """What is done, the rate, what is left, and the last note."""
         said, rate = [self._so_far()], self.rate()
-        if rate:
-            said.append(rate_text(rate, self.unit))
+        waited = f"{duration(self._clock() - self._start)} so far"
+        said.append(rate_text(rate, self.unit) if rate else waited)
         left = self.seconds_left()
         if left is not None:
             said.append(f"about {duration(left)} left")

@@ -12,15 +12,17 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from small_codec import moving_clip
+from small_codec import build, moving_clip
 
 from codec.entropy.exact import Exact
 from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
 from codec.video import VideoCodec
+from data.colour import Colour
 from data.dataset import ClipDataset
 from data.errors import DataError
 from data.index.table import IndexedSequences
+from data.source import SourceClip
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -46,6 +48,13 @@ def gpu(benchmarks: None) -> ModuleType:
     return gpu_coding
 
 
+@pytest.fixture
+def prediction(benchmarks: None) -> ModuleType:
+    import prediction
+
+    return prediction
+
+
 def test_without_a_gpu_the_status_is_3(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Catches a machine without a device that fails, or that reports speeds of its CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -64,7 +73,7 @@ def test_our_coder_decodes_what_it_encodes(gpu: ModuleType, codec: VideoCodec):
         coder = gpu.OurCoder(freeze(codec, "fp32"), frames[:1], 32)
         for frame in frames[1:].split(1):
             coder.decode(coder.encode(frame))
-    assert torch.equal(coder.sender.symbols, coder.receiver.symbols)
+    assert torch.equal(coder.sender.newest.latent, coder.receiver.newest.latent)
 
 
 def test_a_control_without_mismatches_proves_nothing(symbols: ModuleType):
@@ -155,6 +164,49 @@ def test_drift_is_seen_and_where(benchmarks: None, codec: VideoCodec):
     assert 40 < figures["least_between"] < drift.IDENTICAL
     assert drift.psnr_by_frame(frames, frames) == [drift.IDENTICAL] * 8
     assert drift.windows([1.0] * 20 + [3.0] * 20) == {10: 1.0, 20: 1.0, 30: 3.0, 40: 3.0}
+
+
+def moving_source(frames: int, height: int, width: int) -> SourceClip:
+    """`moving_clip` as it comes from a file."""
+    rgb = moving_clip(frames, height, width)
+    how = {"planes": None, "rgb": rgb, "colour": Colour("bt709", False, "guessed")}
+    return SourceClip("moving", Path("moving"), Fraction(25), width, height, frames, **how)
+
+
+def test_fixed_blocks_gain_nothing_on_themselves(prediction: ModuleType):
+    """Catches predictions that are compared from different references, or with another frame."""
+    cheapest, dearest = (prediction.BIT_PRICE / value**0.5 for value in (0.4, 0.003))
+    price = [f"motion.cheapest={cheapest}", f"motion.dearest={dearest}"]
+    codec, source = build("motion=fixed_block_matching", *price), moving_source(3, 48, 64)
+    figures = prediction.measure(codec, [source], [40, 55])
+    assert figures["prediction_gain_db"] == pytest.approx(0, abs=0.1)
+    assert figures["predicted_frame_rate_ratio"] == figures["moving_predicted_frame_rate_ratio"] > 0
+    assert figures["most_intra_difference_db"] < 1 and not freeze(codec).motion._forward_hooks
+
+
+def test_a_codec_with_variable_blocks_is_measured(prediction: ModuleType, codec: VideoCodec):
+    """Catches a benchmark that the project's own codec does not fit."""
+    source = moving_source(3, 48, 64)
+    one = prediction.at_quality(codec, source, 40, prediction.intra_level(source))
+    assert one.prediction > 15 and one.fixed > 15 and one.ours.bits > 0
+    assert "moving quality" in prediction.line(source, one)
+
+
+@pytest.mark.parametrize("wanted", [50.3, 36.4, 21.0, 61.0, 12.0])
+def test_bits_are_read_off_at_the_psnr_that_is_wanted(prediction: ModuleType, wanted: float):
+    """Catches a line through the wrong points, and a search without an end outside of x265's range."""
+    made = []
+
+    def encode(qp: int) -> object:
+        made.append(qp)
+        level = 60 - 0.9 * qp
+        return prediction.Coded(40.0, level, 100 * 2 ** (level / 6))
+
+    bits, intra = prediction.bits_at(wanted, encode, 25)
+    assert bits == pytest.approx(100 * 2 ** (wanted / 6)) and intra == 40.0
+    assert len(made) == len(set(made)) <= 8
+    expected = min(51, max(0, round((60 - wanted) / 0.9)))
+    assert prediction.nearest(wanted, lambda qp: 60 - 0.9 * qp) == expected
 
 
 def test_auto_is_set_against_the_better_of_both(benchmarks: None):

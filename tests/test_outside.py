@@ -61,7 +61,7 @@ def test_the_pages_network_finds_a_shift(home: Path):
     spec.loader.exec_module(module)
     network = module.GlobalShift.__new__(module.GlobalShift)
     reference = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    found: Tensor = network.search(reference.roll((5, -3), (-2, -1)), reference)
+    found: Tensor = network.estimate_motion(reference.roll((5, -3), (-2, -1)), reference)
     assert found.flatten().tolist() == [3, -5]
 
 

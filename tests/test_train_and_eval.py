@@ -122,7 +122,7 @@ def test_mistakes_are_one_line(
         ([f"resume={run}", "seed=3", "width=16", "data.workers=0"], f"resume={run}: seed was 0, is 3. This would change"),
         ([f"resume={run}", "motion=implicit"], "with motion the command is of another run: "),
         ([*settings(clips, run), "seed=3"], "another config: seed was 0, is 3"),
-        ([*settings(clips, tmp_path / "odd"), "motion.block=12"], "motion.block: 12 given"),
+        ([*settings(clips, tmp_path / "odd"), "motion.smallest=12"], "motion.smallest: 12, largest: 64; choose from"),
         ([*settings(clips, tmp_path / "odd"), "trainer.precision=bf17"], "trainer.precision: bf17 given; choose from"),
         ([*settings(clips, tmp_path / "odd"), "data.val_crop=4096"], "data.val_crop is 4096; "),
         ([*settings(clips, tmp_path / "odd"), "wandb=sometimes"], "wandb=sometimes: choose from"),

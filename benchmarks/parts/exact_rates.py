@@ -61,6 +61,7 @@ class Recorder(nn.Module):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         if previous is not None:
             parts = (value.split(1) for value in (latent, previous, quality, self.features))

@@ -41,7 +41,7 @@ def check_threads(plan: Plan) -> Finding:
 
     cores, threads = available_cores(), torch.get_num_threads()
     found = f"{threads} threads for {cores} cores, OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}"
-    spinning = os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE"
+    spinning = os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE"  # else at most for microseconds
     if threads > cores:
         return warning(f"{found}: more threads than cores", THREADS)
     return warning(f"{found}: threads spin while they wait", THREADS) if spinning and threads > 1 else ok(found)

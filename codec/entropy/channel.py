@@ -39,6 +39,12 @@ class Channel(ABC):
             `(B, C, h, w)`, symbols plus means: what the receiving side has.
         """
 
+    def random(self, like: Tensor) -> Tensor | None:
+        """Random numbers in 0..1 of the shape of `like` `(B, ...)` for an encoder that tries what it would not choose, in
+        training; None elsewhere: it does its best.
+        """
+        return None
+
 
 class EstimateChannel(Channel):
     """Adds up `-log2 p` by component, `(B,)` each in `bits`; takes and gives batches.
@@ -81,6 +87,11 @@ class EstimateChannel(Channel):
     def _spend(self, component: str, bits: Tensor) -> None:
         total = bits.flatten(1).sum(1)
         self.bits[component] = self.bits[component] + total if component in self.bits else total
+
+    def random(self, like: Tensor) -> Tensor | None:
+        if self.hard:
+            return None
+        return self.noise.like(like) if self.noise else torch.rand_like(like)
 
     def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
         if self.hard:

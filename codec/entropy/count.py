@@ -30,3 +30,6 @@ class CountChannel(Channel):
         self.coded[component] += coded
         self.skipped[component] += sent.numel() - coded
         return sent
+
+    def random(self, like: Tensor) -> Tensor | None:
+        return self.inner.random(like)

@@ -43,6 +43,7 @@ class FactorizedEntropy(EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         shape = (len(quality), self.channels, *size)
         model = FactorizedModel(self.density, shape, self.scale(quality), self.shift(quality))

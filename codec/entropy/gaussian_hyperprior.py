@@ -46,6 +46,7 @@ class GaussianHyperprior(EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         hyper = None
         if channel.sends:

@@ -73,6 +73,7 @@ class Hyperprior(EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         if previous is None:

@@ -32,6 +32,7 @@ class EntropyNetwork(nn.Module, ABC):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         """Send or receive one latent.
 
@@ -42,6 +43,8 @@ class EntropyNetwork(nn.Module, ABC):
             quality: `(B,)` indices 0..63.
             channel: where it goes to or comes from.
             previous: what the last predicted frame's `transmit` returned, known to both sides, or None; for temporal priors.
+            previous_quality: `(B,)` indices 0..63 that `previous` was coded at, or None: not said.
+                Networks may ignore it.
 
         Returns:
             `(B, C, h, w)` float32, the same on both sides.

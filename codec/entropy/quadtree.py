@@ -325,6 +325,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         previous: Tensor | None = None,
         distances: tuple[int, ...] = (1,),
         revise: Revise | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         """Send or receive the maps of one frame.
 
@@ -340,6 +341,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             distances: frames to each reference that there is now, as `References.distances`.
             revise: where the encoder may change its mind, once it is known what a vector is
                 expected to be.
+            previous_quality: not used: vectors have no scale that follows the quality.
 
         Returns:
             `(B, 2 + 2·R, h, w)` float32, the same on both sides; vectors of references that a block

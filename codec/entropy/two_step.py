@@ -10,6 +10,29 @@ from codec.entropy.laplace import SKIP_BELOW, check_position
 from codec.entropy.network import FEW_CHANNELS, EntropyNetwork, network_sizes
 from codec.entropy.pick import Pick, picks
 from codec.errors import CodecError
+from codec.quality import QUALITIES
+
+
+class PriorQuality(Exact, nn.Module):
+    """By how much better the last values were coded than these -> what features are moved by.
+
+    A latent counts quantisation steps: of the same content it is larger where it was coded better.
+    Zero at the start.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = ExactTable(width, torch.zeros(width))
+
+    @exactly
+    def forward(self, quality: Tensor, previous_quality: Tensor | None) -> Tensor:
+        """`(B,)` indices 0..63, both -> sixteenths `(B, W, 1, 1)`; None: nothing is moved.
+
+        Differences count up to 31.
+        """
+        known = quality if previous_quality is None else previous_quality
+        moved = self.table((known - quality + QUALITIES // 2 - 1).clamp(0, QUALITIES - 2))
+        return moved * (previous_quality is not None)
 
 
 class FirstStep(Exact, nn.Module):
@@ -24,12 +47,20 @@ class FirstStep(Exact, nn.Module):
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
+    def forward(
+        self,
+        hyper: Tensor,
+        previous: Tensor,
+        quality: Tensor,
+        moved: Tensor | None = None,
+    ) -> Tensor:
+        """`moved` `(B, W, 1, 1)`, sixteenths, comes on top."""
         height, width = previous.shape[-2:]
         known = self.companded(previous)
         known = torch.cat([known, torch.copysign(known, previous)], 1) if self.signed else known
         coarse = self.coarse(hyper)[..., :height, :width]
-        return self.blocks(bounded(coarse + self.previous(known) + self.quality(quality)))
+        known = coarse + self.previous(known) + self.quality(quality)
+        return self.blocks(bounded(known if moved is None else known + moved))
 
 
 class SecondStep(Exact, nn.Module):
@@ -99,6 +130,8 @@ class TwoStep(Exact, EntropyNetwork):
         signed: the temporal prior sees last symbols with their signs, not only their magnitudes; None: for up to 64
             latent channels (motion goes on, residuals do not).
         skip_below: ladder position of scales below which nothing is coded and a value is its mean; 0: everything is coded.
+        prior_quality: the first pass sees at how much better a quality the last latent was coded;
+            None: as False.
 
     Source: He et al., *Checkerboard context model*, CVPR 2021; Li et al., *Hybrid spatial-temporal entropy modelling*,
     ACM MM 2022, sec. 3.3 (two passes over space and channels, the last latent as a prior).
@@ -117,6 +150,7 @@ class TwoStep(Exact, EntropyNetwork):
         depth: int = 1,
         signed: bool | None = None,
         skip_below: int = SKIP_BELOW,
+        prior_quality: bool | None = False,
     ) -> None:
         super().__init__()
         if channels % 2:
@@ -127,6 +161,7 @@ class TwoStep(Exact, EntropyNetwork):
         self.hyper = HyperLatent(channels, hyper, width, 1, skip_below)
         self.first, self.first_head = FirstStep(channels, hyper, width, depth, signed), Head(channels, width)
         self.second, self.second_head = SecondStep(channels, width, depth), Head(channels, width)
+        self.prior_quality = PriorQuality(width) if prior_quality else None
         self.neighbours = Neighbours(channels)
         self.persistence = nn.Parameter(torch.zeros(channels)) if signed else None
         self.base = ScaleTable(channels)
@@ -143,6 +178,7 @@ class TwoStep(Exact, EntropyNetwork):
         quality: Tensor,
         channel: Channel,
         previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
     ) -> Tensor:
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         alone = previous is None
@@ -150,7 +186,10 @@ class TwoStep(Exact, EntropyNetwork):
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         one, other = picks(*size, quality.device)
         lasting = None if self.persistence is None else exact_product(self.persistence, previous, self)
-        features = self.first(hyper, previous, quality)
+        moved = None
+        if self.prior_quality is not None:
+            moved = self.prior_quality(quality, None if alone else previous_quality)
+        features = self.first(hyper, previous, quality, moved)
         first = self._pass(component, latent, self.first_head(features, one), lasting, quality, channel, one)
         around = self.neighbours(first) if alone or lasting is not None else None
         expected = around if lasting is None else lasting + around

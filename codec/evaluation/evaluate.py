@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from codec.anchors.coder import Coder
 from codec.errors import CodecError
 from codec.evaluation import keys, memory
@@ -23,6 +25,7 @@ from codec.evaluation.rd import RDResult, save, write_json
 from codec.evaluation.running import Running, run_here, run_on_cluster
 from codec.evaluation.store import Store, default_folder
 from codec.evaluation.work import Task, clip_names, is_done, point_of, source_of
+from codec.precision import why_fastest
 from data.sequences import Sequence as VideoSequence
 from data.source import SourceClip
 
@@ -93,6 +96,8 @@ def found(
     """All points, made or from the store, and their conditions."""
     facts = [facts_of(clip, name, frames, store) for clip, name in zip(clips, clip_names(clips), strict=True)]
     settings = [coder.settings() for coder in coders]
+    for line in precision_lines(coders, settings):
+        print(line, file=sys.stderr, flush=True)
     plan = planned(coders, settings, clips, facts, frames, measure, running.threads)
     make(plan, facts, measure, store, running)
     result = RDResult(conditions(coders, settings, measure, frames, running.threads), [])
@@ -102,6 +107,18 @@ def found(
     for fact, tasks in zip(facts, plan, strict=True):
         result.points.extend(point_of(task, fact, store, output) for task in tasks)
     return result
+
+
+def precision_lines(coders: Sequence[Coder], settings: Sequence[dict[str, Any]]) -> list[str]:
+    """What learned codecs compute in: `precision: demo, all_intra in bf16; this CPU multiplies bfloat16`."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for coder, own in zip(coders, settings, strict=True):
+        if "precision" in own:
+            names.setdefault((own["precision"], own["device"]), []).append(coder.name)
+    return [
+        f"precision: {', '.join(same)} in {precision}; {why_fastest(torch.device(device))}"
+        for (precision, device), same in names.items()
+    ]
 
 
 @contextmanager

@@ -8,15 +8,16 @@ from codec.evaluation.store import Store
 from codec.evaluation.work import Task
 from data.progress import amount
 
-LEARNED = (2.0, 2e-6)  # seconds of a point and of a pixel in it: coding, decoding and scores on one core of 2023
+# Seconds of a point and of a pixel in it: coding, decoding and scores on one core of 2023.
+LEARNED = (2.0, 2e-6)
 STANDARD = (0.3, 4e-7)
 
 
 class Forecast:
     """Seconds that are left, by what a codec took for a pixel on other clips and qualities.
 
-    A codec of which no point is made yet takes what it took in earlier evaluations that used this store, or else a guess,
-    corrected by what points of other codecs took here.
+    A codec of which no point is made yet takes what it took in earlier evaluations that used this
+    store, or else a guess, corrected by what points of other codecs took here.
 
     Args:
         tasks: all that are to be made.

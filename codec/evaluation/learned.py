@@ -69,11 +69,13 @@ class LearnedCodec:
         codec = load_codec(self.checkpoint)
         object.__setattr__(self, "model", model_hash(codec))
         object.__setattr__(self, "computed_in", self.resolved(codec))
+        pattern = codec.quality_pattern
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
             "model_hash": self.model,
             "precision": self.computed_in,
             "intra_period": self.intra_period,
+            **({} if pattern.flat else {"quality_pattern": str(pattern)}),
             "device": self.device,
             "decoded": "in a fresh process, equal to the encoder's reconstruction",
         }

@@ -62,6 +62,7 @@ def search_blocks(
     last: Tensor | None = None,
     reach: int = 64,
     random: Tensor | None = None,
+    random_share: float = 0.05,
     planes: Sequence[PhasePlanes] | None = None,
 ) -> BlockDecisions:
     """Decisions of `search_for`."""
@@ -74,6 +75,7 @@ def search_blocks(
         last=last,
         reach=reach,
         random=random,
+        random_share=random_share,
         planes=planes,
     )[0]
 
@@ -89,6 +91,7 @@ def search_for(
     last: Tensor | None = None,
     reach: int = 64,
     random: Tensor | None = None,
+    random_share: float = 0.05,
     planes: Sequence[PhasePlanes] | None = None,
 ) -> tuple[BlockDecisions, KernelSearch | TensorSearch]:
     """Split the frame in blocks and find where in the references each comes from.
@@ -105,8 +108,10 @@ def search_for(
             tap k applies to pixel (whole + k - 3), borders repeated.
         last: `(B, 2 R, h, w)` int16, the last frame's vectors, as candidates.
         reach: largest displacement in whole pixels of the full search; later steps may add 16.
-        random: `(B, 1, H / 64, W / 64)` bool (rounded up), blocks whose splits and modes are drawn
-            from torch's generator of the device instead (their vectors are searched all the same).
+        random: `(B, 5, H / 8, W / 8)` random numbers in 0..1: blocks of 64 whose first number is
+            below `random_share` get splits and modes by the others, so that rare ones are learned,
+            too (their vectors are searched all the same). None: all is decided.
+        random_share: of blocks, 0..1.
         planes: of each reference, from `phase_planes`; made here if not given.
 
     Returns:
@@ -131,7 +136,7 @@ def search_for(
     )
     coarse = _full_search(current, planes, bit_price, prices, reach)
     height, width = current.shape[-2:]
-    forced = None if random is None else _draw(random, height, width, prices.mode.shape[2])
+    forced = None if random is None else _draw(random, random_share, height, width, prices.mode.shape[2])
     return search.decide(coarse, last, forced), search
 
 
@@ -168,24 +173,24 @@ def coarse_levels(luma: Tensor) -> Tensor:
     return levels(F.avg_pool2d(luma, _COARSE))
 
 
-def _draw(random: Tensor, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:
-    """Levels and modes for the blocks of `random`.
+def _draw(random: Tensor, share: float, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:
+    """Levels and modes that random numbers `(B, 5, h, w)` in 0..1 force, as `search_for` says.
 
     Returns:
         `(B, 1, h, w)` int8 levels, -1 where nothing is forced, a consistent quadtree but for the
         border; `(B, 1, h, w)` int8 modes, of which a block takes the one at its upper left.
     """
-    cells = random.shape[0], 1, 8 * random.shape[2], 8 * random.shape[3]
-    level = torch.zeros(cells, dtype=torch.int8, device=random.device)
+    h, w = height // CELL, width // CELL
+    random = F.pad(random, (0, -w % CELL, 0, -h % CELL), mode="replicate")
+    level = torch.zeros_like(random[:, :1], dtype=torch.int8)
     for depth, side in enumerate((8, 4, 2)):
-        shape = cells[0], 1, cells[2] // side, cells[3] // side
-        split = torch.rand(shape, device=random.device) < (0.75 if depth == 0 else 0.5)
+        split = random[:, 1 + depth : 2 + depth, ::side, ::side] < (0.75 if depth == 0 else 0.5)
         split = split.repeat_interleave(side, 2).repeat_interleave(side, 3)
         level += ((level == depth) & split).to(torch.int8)
-    chosen = random.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    chosen = random[:, :1, ::8, ::8] < share
+    chosen = chosen.repeat_interleave(8, 2).repeat_interleave(8, 3)
     level = torch.where(chosen, level, -1)
-    mode = torch.randint(modes, cells, dtype=torch.int8, device=random.device)
-    h, w = height // CELL, width // CELL
+    mode = (random[:, 4:] * modes).clamp(max=modes - 1).to(torch.int8)
     return level[..., :h, :w].contiguous(), mode[..., :h, :w].contiguous()
 
 
@@ -224,8 +229,7 @@ def _check_options(
     """Kernels read by address: a wrong size must not reach them."""
     batch, _, height, width = current.shape
     cells = height // CELL, width // CELL
-    blocks = -(-height // 64), -(-width // 64)
-    expected = [(last, (batch, 2 * references, *cells)), (random, (batch, 1, *blocks))]
+    expected = [(last, (batch, 2 * references, *cells)), (random, (batch, 5, *cells))]
     for plane in planes or []:
         around = height + 2 * MARGIN, width + 2 * MARGIN
         expected.append((plane.levels, (batch, 16, *around)))

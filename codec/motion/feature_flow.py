@@ -76,7 +76,8 @@ class FeatureFlow(MotionNetwork):
         if channel.sends:
             latent = self.analysis(frame, reference.frame, reference.features).float() * self.encoder_gain(quality)
         size = tuple(side // _LATENT_STRIDE for side in reference.frame.shape[-2:])
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
+        prior = {"previous": reference.motion, "previous_quality": reference.quality}
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
         warped, features = self.warp(self.synthesis(sent * self.decoder_gain(quality)), reference)
         prediction, features = self.context(warped, features, quality)
         return Context(prediction=prediction, features=features, motion=sent)

@@ -59,7 +59,8 @@ class FixedBlockMatching(MotionNetwork):
         reference = references.newest
         latent = self.estimate_motion(frame, reference.frame, quality) if channel.sends else None
         size = (reference.frame.shape[-2] // self.block, reference.frame.shape[-1] // self.block)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
+        prior = {"previous": reference.motion, "previous_quality": reference.quality}
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
         field = sent / self.fineness(quality)
         moving = (field.abs() >= STILL).any(1, keepdim=True).float()
         warped, features = self.warp(field * moving, reference.frame, reference.features)

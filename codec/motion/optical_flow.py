@@ -103,7 +103,8 @@ class OpticalFlowMotion(MotionNetwork):
             latent = self.steps.divide(self.analysis(flow), quality)
             estimate = warp(reference.frame, flow.float()) if isinstance(channel, EstimateChannel) else None
         size = tuple(side // STRIDE for side in reference.frame.shape[-2:])
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, reference.motion)
+        prior = {"previous": reference.motion, "previous_quality": reference.quality}
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
         prediction = self.predict(sent, reference.frame, quality)
         return Context(prediction=prediction, features=reference.features, motion=sent, warped_uncoded=estimate)
 

@@ -56,7 +56,8 @@ class ScaleSpaceMotion(MotionNetwork):
         if channel.sends:
             latent = self.steps.divide(self.analysis(torch.cat([frame, reference], 1)), quality)
         size = (reference.shape[-2] // STRIDE, reference.shape[-1] // STRIDE)
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion)
+        prior = {"previous": newest.motion, "previous_quality": newest.quality}
+        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
         prediction = self.predict(sent, reference, quality)
         return Context(prediction=prediction, features=newest.features, motion=sent)
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,10 +17,16 @@ from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.precision import STREAM
-from codec.quality import check_quality
+from codec.quality import QualityPattern, check_quality
 from codec.references import CodedFrame, Reference, References
-from codec.stream.container import MOST_PIXELS, StreamHeader, read_stream, write_stream
-from codec.video import VideoCodec, since_intra
+from codec.stream.container import (
+    MOST_PIXELS,
+    StreamHeader,
+    check_frame_qualities,
+    read_stream,
+    write_stream,
+)
+from codec.video import VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
 MOST_DRIFT = 120  # frames of a chain that may be decoded in another precision: so far the drift is measured to be small
@@ -75,6 +81,8 @@ def compress(
     intra_period: int = -1,
     progress: Progress | None = None,
     precision: str | None = None,
+    pattern: QualityPattern | None = None,
+    qualities: Sequence[int] | None = None,
 ) -> CompressedFile:
     """Write a clip to a .cvd file.
 
@@ -87,32 +95,40 @@ def compress(
         intra_period: frames from one intra frame to the next; -1: only the first is intra; 1: all.
         progress: called with (frames done, frames in all).
         precision: as `freeze` takes it; the header says which it was.
+        pattern: how the quality of frames differs from that of the clip; None: the codec's own.
+        qualities: 0..63, one for each frame, in place of what the pattern gives: the encoder's own
+            choice.
 
     Raises:
-        CodecError: quality, intra period or frames out of range (a frame has at most 2^26 pixels), or the codec gave
-            non-finite values.
+        CodecError: quality, qualities, intra period or frames out of range (a frame has at most
+            2^26 pixels), or the codec gave non-finite values.
     """
     start = time.perf_counter()
     _check_input(frames, quality, intra_period)
+    check_frame_qualities(qualities, len(frames))
     codec = freeze(codec, precision)
+    pattern = pattern or codec.quality_pattern
+    expected = pattern.qualities(quality, len(frames), intra_period)
+    own = expected if qualities is None else tuple(qualities)
     size, payloads, references, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
     device = next(codec.parameters()).device
-    index = torch.tensor([quality], device=device)
     for t, frame in enumerate(frames):
         channel = WriteChannel()
         pixels = frame[None].to(device).float() / 255
-        position = since_intra(t, intra_period)
-        quality_of_frame = codec.quality_pattern.at(index, position)
-        coded = codec.code_frame(pixels, references if position else None, size, quality_of_frame, channel, t)
+        given = None if is_intra(t, intra_period) else references
+        index = torch.tensor([own[t]], device=device)
+        coded = codec.code_frame(pixels, given, size, index, channel, t)
         references = coded.references
         payloads.append(channel.finish_frame())
         reconstruction[t] = _picture(codec, coded.reference, size)
         if not torch.isfinite(coded.reference.frame).all():
-            raise CodecError(f"compress: frame {t} at quality {quality} became non-finite; this checkpoint is broken")
+            what = f"frame {t} at quality {own[t]} became non-finite"
+            raise CodecError(f"compress: {what}; this checkpoint is broken")
         if progress:
             progress(t + 1, len(frames))
     threads = 0 if codec.exact else torch.get_num_threads()
     rest = (codec.frozen.model, threads, _crc32(reconstruction), codec.frozen.precision)
+    rest = (*rest, pattern, None if own == expected else own)
     header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
     written = write_stream(path, header, payloads)
     seconds = time.perf_counter() - start
@@ -157,12 +173,12 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
         _check_precision(path, header, precision, codec.frozen.precision)
     size, references = (header.height, header.width), None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
-    index = torch.tensor([header.quality], device=next(codec.parameters()).device)
+    device = next(codec.parameters()).device
     with _threads(header.threads):
-        for t, payload in enumerate(payloads):
-            position = since_intra(t, header.intra_period)
-            quality = codec.quality_pattern.at(index, position)
-            coded = _read_frame(codec, payload, references if position else None, size, quality, f"{path}, frame {t}")
+        for t, (payload, quality) in enumerate(zip(payloads, header.qualities, strict=True)):
+            given = None if is_intra(t, header.intra_period) else references
+            index = torch.tensor([quality], device=device)
+            coded = _read_frame(codec, payload, given, size, index, f"{path}, frame {t}")
             references = coded.references
             frames[t] = _picture(codec, coded.reference, size)
             if progress:

@@ -25,6 +25,8 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
     if "val/lpips" in after:
         parts.append(_change("LPIPS", "val/lpips", before, after, 4))
     bits = [key for key in after if key.startswith("val/bpp_") and not key.startswith("val/bpp_q")]
+    families = list(dict.fromkeys(key.split(".")[0] for key in bits))
+    bits.sort(key=lambda key: families.index(key.split(".")[0]))  # kinds of one component side by side
     components = ", ".join(_change(key.removeprefix("val/bpp_"), key, before, after, 4) for key in bits if "_q" not in key)
     total = "val/bpp" if "val/bpp" in after else ""
     if total:

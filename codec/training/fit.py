@@ -17,7 +17,7 @@ from codec.training.crops import check_crops
 from codec.training.keep import KeepCheckpoints
 from codec.training.meter import SpeedMeter
 from codec.training.module import CodecTraining
-from codec.training.processes import check_processes, count_processes
+from codec.training.processes import check_processes, count_processes, gather
 from codec.training.progress import progress_callback
 from codec.training.signals import StopOnSignal
 from codec.training.stage import Stage
@@ -57,7 +57,10 @@ def fit(
         data.resume(module.resumed_data)
     module.data_state = data.state
     module.stop_wanted = lambda: stop.wanted
-    for index in range(module.stages_done, len(stages)):
+    first = module.stages_done
+    for index in range(first, len(stages)):
+        if index > first and (signal := next(filter(None, gather(stop.wanted)), "")):
+            raise Stopped(signal)  # between two stages, where a checkpoint has just been written
         left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
         _begin_stage(module, keep, index, new=left == stages[index].steps)
         if left:

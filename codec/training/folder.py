@@ -27,6 +27,7 @@ _FREE = (
     *(f"data.{name}" for name in ("workers", "hold_mb", "patience", "record", "start_method", "shards", "stage", "stage_gb")),
 )
 _PRECISION = "trainer.precision"  # a run may go on in another; one that is told which is another run than one that is not
+_CODEC_PRECISION = "codec.precision"
 _SHOWN = 8
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,18 @@ def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     if str(data.get("record") or "").startswith(old):
         data = data | {"record": str(folder / data["record"].removeprefix(old))}
     return config | {"run": str(folder), "data": data}
+
+
+def with_precision_of(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the `codec.precision` of the run in `folder` where it says `auto`: older runs name one.
+
+    What streams are encoded in is written into checkpoints, and is no reason to refuse to go on.
+    """
+    file, asked = folder / "config.yaml", OmegaConf.select(OmegaConf.create(config), _CODEC_PRECISION)
+    before = OmegaConf.select(OmegaConf.load(file), _CODEC_PRECISION) if file.is_file() else None
+    if asked != AUTO or not before:
+        return config
+    return config | {"codec": config["codec"] | {"precision": before}}
 
 
 @rank_zero_only

@@ -1,5 +1,7 @@
 """Means of a loss's terms over steps, parts of batches and processes."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,18 @@ class TermMeans:
     def restore(self, state: dict[str, tuple[float, int]]) -> None:
         """Go on from a `state`."""
         self._sums, self._restored = {}, dict(state)
+
+
+def bpp_of(terms: Mapping[str, float], component: str) -> float | None:
+    """Bits a pixel of a component and of all below it, or None where there is no such component.
+
+    Args:
+        terms: means, `bpp_COMPONENT` among them.
+        component: for example `motion`, which is the sum of `motion.split`, `motion.vector`, …
+    """
+    names = f"bpp_{component}", f"bpp_{component}."
+    found = [value for name, value in terms.items() if name == names[0] or name.startswith(names[1])]
+    return sum(found) if found else None
 
 
 def _added(values: list[tuple[Tensor, int]], total: float, frames: int) -> tuple[float, int]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from codec.device import GPU_NAMES, default_device
-from codec.precision import AUTO, fastest_precision, slower_here
+from codec.precision import AUTO, fastest_precision, slower_here, why_fastest
 
-TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}  # training needs bf16's range
+# Training needs bf16's range.
+TRAINER_NAMES = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
 _OURS = {"bf16-mixed": "bf16", "32-true": "fp32"}
 
 
@@ -28,9 +29,11 @@ def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | 
     """Choose once, in the first process of a run; its others are told.
 
     Args:
-        trainer: of the run's config. `precision` is one of Lightning's names, which is then chosen, or `auto`.
+        trainer: of the run's config. `precision` is one of Lightning's names, which is then chosen,
+            or `auto`.
         before: what the run computed in so far; None for a new run.
-        sweep: folder of the sweep that the run is a job of, whose jobs compute alike; None: it is no job of one.
+        sweep: folder of the sweep that the run is a job of, whose jobs compute alike; None: it is
+            no job of one.
     """
     device, asked = device_of(trainer), trainer.get("precision", AUTO)
     if asked != AUTO:
@@ -42,7 +45,8 @@ def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | 
         return TrainerPrecision(before, f"precision: {before}, as until now{_cost(before, device)}{remedy}")
     if sweep and (agreed := agree(sweep, best, device)) != best:
         return TrainerPrecision(agreed, f"precision: {agreed}, as the first job of the sweep{_cost(agreed, device)}")
-    return TrainerPrecision(best, f"precision: {best}, {reason(device)}{_cost(best, device)}")
+    why = f"as {why_fastest(device)} (trainer.precision=auto)"
+    return TrainerPrecision(best, f"precision: {best}, {why}{_cost(best, device)}")
 
 
 def best_precision(trainer: dict[str, Any]) -> str:
@@ -55,12 +59,6 @@ def device_of(trainer: dict[str, Any]) -> torch.device:
     """The kind of device that the `trainer` part of a config trains on."""
     on_gpu = trainer.get("accelerator", "auto") in ("auto", *GPU_NAMES)
     return default_device() if on_gpu else torch.device("cpu")
-
-
-def reason(device: torch.device) -> str:
-    """Why `auto` means what it does on `device`."""
-    has = "multiplies" if TRAINER_NAMES[fastest_precision(device)] == "bf16-mixed" else "does not multiply"
-    return f"as this {'CPU' if device.type == 'cpu' else 'GPU'} {has} bfloat16 (trainer.precision=auto)"
 
 
 def agree(sweep: Path, best: str, device: torch.device) -> str:

@@ -18,10 +18,10 @@ def progress_callback() -> Callback:
 
 
 class TrainingProgress(Callback):
-    """Writes lines such as `stage 2/3 chains: 96 of 240 steps, 1.4 steps/s, about 2 min left; loss 0.91, psnr 29.3`.
+    """Writes lines such as `stage 2/3 chains: 96 of 240 steps, 1.4 steps/s, about 2 min left; loss 0.91`.
 
-    It is to be called before callbacks that validate, so that the wait for these is told, too. Of several processes the first
-    writes.
+    It is to be called before callbacks that validate, so that the wait for these is told, too. Of
+    several processes the first writes.
     """
 
     progress: Progress | None = None
@@ -31,16 +31,24 @@ class TrainingProgress(Callback):
 
         def note() -> str:
             numbers = [f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items() if name != "v_num"]
-            return ", ".join([*later(), *numbers])
+            return "; ".join(filter(None, [in_all(), ", ".join(numbers)]))
 
-        def later() -> list[str]:
-            """What the stages after this one will take, if their pixels take as long as this one's."""
-            left, own = self.progress.seconds_left(), (stages[index].steps - self.progress.done) * pixels(stages[index])
-            work = sum(stage.steps * pixels(stage) for stage in stages[index + 1 :])
-            return [f"about {duration(left * work / own)} for later stages"] if left and work and own else []
+        def in_all() -> str:
+            """What is left with later stages, if their pixels take as long as this one's."""
+            left, stage = self.progress.seconds_left(), stages[index]
+            own = (stage.steps - self.progress.done) * pixels(stage)
+            later = sum(stage.steps * pixels(stage) for stage in stages[index + 1 :])
+            if not (left and own and later):
+                return ""
+            return f"with later stages about {duration(left * (1 + later / own))}"
 
         title = f"stage {index + 1}/{len(stages)} {module.stage.name}"
-        how = {"done": module.step_of_stage, "note": note, "shown": is_first(), "stream": sys.stdout}
+        how = {
+            "done": module.step_of_stage,
+            "note": note,
+            "shown": is_first(),
+            "stream": sys.stdout,
+        }
         self.progress = Progress(title, module.stage.steps, "step", **how)
         self.progress.__enter__()
 

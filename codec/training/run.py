@@ -14,7 +14,7 @@ from codec.errors import CodecError
 from codec.training.ending import say_stop
 from codec.training.events import EVENTS, Events
 from codec.training.fit import check, fit
-from codec.training.folder import alone_in, check_same_run, moved_to, write_config
+from codec.training.folder import alone_in, check_same_run, moved_to, with_precision_of, write_config
 from codec.training.initial import init_from
 from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
@@ -47,7 +47,7 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
     """
     check_trainer(config["trainer"])
     check_nodes(config["trainer"].get("num_nodes", 1))
-    config = moved_to(folder, config)
+    config = with_precision_of(folder, moved_to(folder, config))
     with alone_in(folder):
         step = _first_step(folder, config)
         if step is None:

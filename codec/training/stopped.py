@@ -31,7 +31,10 @@ def stop_early(number: int, frame: FrameType | None = None) -> NoReturn:
 def say_early(number: int) -> None:
     """One line, once, of the first process; by no stream of Python's, as this may interrupt another one's use of it."""
     text = f"\nstopped before the first step ({signal.Signals(number).name}); the same command goes on\n"
-    rank = next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), "0")
+    rank = next(
+        (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ),
+        "0",
+    )
     if rank == "0" and number not in _told:
         _told.add(number)
         with suppress(OSError):
@@ -55,8 +58,9 @@ def stopping_early() -> Iterator[None]:
 class EndInTime:
     """Ends this process where a signal asks for it and Python cannot, as the main thread waits in a library.
 
-    A process that waits for the others of its run, which may never come, waits in C++: handlers in Python are called when they
-    have come. To be made in the main thread before that, and disarmed when it can no longer happen.
+    A process that waits for the others of its run, which may never come, waits in C++: handlers in
+    Python are called when they have come. To be made in the main thread before that, and disarmed
+    when it can no longer happen.
 
     Args:
         patience: seconds from a signal to the end.

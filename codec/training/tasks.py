@@ -85,8 +85,9 @@ class MotionTask(CodecTask):
             last = min(start + segment, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
             seen, estimated = (_stacked([pictures[k] for pictures, _ in found]) for k in range(2))
-            none = {"motion": torch.zeros(len(frames), device=frames.device)}  # of networks that transmit nothing
-            bits = {name: _stacked([(spent or none)[name] for _, spent in found]) for name in found[0][1] or none}
+            none = torch.zeros(len(frames), device=frames.device)
+            names = dict.fromkeys(name for _, spent in found for name in spent) or ["motion"]  # where nothing is coded
+            bits = {name: _stacked([spent.get(name, none) for _, spent in found]) for name in names}
             qualities = torch.stack([codec.quality_pattern.at(quality, t) for t in range(start, last)], 1)
             coded = CodedClip(
                 frames=seen,

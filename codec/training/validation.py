@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from codec.training.keep import KeepCheckpoints
+from codec.training.means import bpp_of
 from codec.training.module import CodecTraining
 from codec.training.processes import gather, is_first
 from codec.training.warp import with_warp
@@ -94,16 +95,22 @@ def _terms(module: CodecTraining, frames: Tensor, quality: Tensor) -> dict[str, 
 def _figures(rows: list[_Row]) -> dict[str, float]:
     """Means of rows, which may stand for different numbers of clips."""
     found = {}
-    for name in rows[0][2]:
+    for name in dict.fromkeys(name for _, _, terms in rows for name in terms):
         if name == "loss" or name.startswith(("bpp", "psnr", "warp_psnr", "lpips", "warp_lpips")):
             found[f"val/{name}"] = _mean(rows, name)
     for quality in dict.fromkeys(quality for quality, _, _ in sorted(rows, key=lambda row: row[0])):
         at = [row for row in rows if row[0] == quality]
-        for name in ("bpp", "psnr", "lpips", "bpp_motion", "warp_psnr"):
-            if name in at[0][2] and (name != "bpp_motion" or "warp_psnr" in at[0][2]):
+        for name in ("bpp", "psnr", "lpips", "warp_psnr"):
+            if name in at[0][2]:
                 found[f"val/{name}_q{quality:02}"] = _mean(at, name)
+        if "warp_psnr" in at[0][2]:
+            motion = [(q, clips, {"motion": bpp_of(terms, "motion") or 0.0}) for q, clips, terms in at]
+            found[f"val/bpp_motion_q{quality:02}"] = _mean(motion, "motion")
     return found
 
 
 def _mean(rows: list[_Row], name: str) -> float:
-    return sum(clips * terms[name] for _, clips, terms in rows) / sum(clips for _, clips, _ in rows)
+    """Over clips; a component that a clip has no symbols of costs nothing there."""
+    there = [row for row in rows if name in row[2]]
+    counted = rows if name.startswith("bpp_") else there
+    return sum(clips * terms[name] for _, clips, terms in there) / sum(row[1] for row in counted)

@@ -4,6 +4,7 @@ from collections import deque
 from statistics import median
 
 from codec.errors import CodecError
+from codec.training.means import bpp_of
 
 KNOWN = 50  # logged means that tell what is usual
 NEEDED = 10  # of them before anything is said
@@ -14,7 +15,8 @@ class BitsWatch:
     """Says when a component's bpp leaves its range, once until it is back.
 
     Args:
-        ranges: of bpp by component, for example `{motion: [0, 0.3]}`, as `train/bpp_motion` is logged.
+        ranges: of bpp by component, for example `{motion: [0, 0.3]}`. A name stands for the sum of
+            what is logged under it, as `train/bpp_motion`, and below it, as `train/bpp_motion.split`.
         jump: a component warns, too, where a logged mean is so many times its recent median, or that part of it; 0: never.
 
     Raises:
@@ -40,8 +42,10 @@ class BitsWatch:
         bpp = {name.removeprefix("bpp_"): value for name, value in means.items() if name.startswith("bpp_")}
         if not bpp:  # every update since the last row was skipped
             return []
-        if unknown := set(self.ranges) - set(bpp):
+        sums = {component: bpp_of(means, component) for component in self.ranges}
+        if unknown := [component for component, value in sums.items() if value is None]:
             raise CodecError(f"training.bits_range: no component {sorted(unknown)}; this codec's are {sorted(bpp)}")
+        bpp |= sums
         said = []
         for component, value in bpp.items():
             reason = self._reason(component, value)

@@ -101,6 +101,29 @@ def test_networks_mix(tmp_path: Path, overrides: list[str]):
     assert float(codec.picture(context.prediction, (32, 48)).mean()) == pytest.approx(0.9, abs=0.05)
 
 
+MOTIONS = ("block_matching", "fixed_block_matching", "implicit", "feature_flow", "scale_space", "optical_flow", "none")
+RESIDUALS = ("conditional", "pixel", "dvc")
+ENTROPIES = ("factorized", "hyperprior", "two_step", "ssf")
+NARROW = {
+    "pixel": ["residual.width=8", "residual.latent_channels=16"],
+    "dvc": ["residual.width=8", "residual.latent_channels=16"],
+    "scale_space": ["motion.width=8", "motion.latent_channels=12"],
+    "optical_flow": ["motion.width=8", "motion.latent_channels=12", "motion.refinement=8"],
+}
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("entropy", ENTROPIES)
+def test_every_pair_of_networks_round_trips(tmp_path: Path, motion: str, entropy: str):
+    """Catches networks that only work beside some others; each motion and entropy meets each residual network."""
+    residual = RESIDUALS[(MOTIONS.index(motion) + ENTROPIES.index(entropy)) % len(RESIDUALS)]
+    chosen = [f"motion={motion}", f"residual={residual}", f"entropy={entropy}", f"entropy@motion_entropy={entropy}"]
+    codec = lively("entropy_width=24", *chosen, *NARROW.get(motion, []), *NARROW.get(residual, []))
+    clip = moving_clip(4, 34, 50)
+    written = compress(codec, clip, FPS, 40, tmp_path / "a.cvd")
+    assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+
+
 def test_colours_follow_from_the_networks():
     """Catches Corvid's luma and chroma transform fed with RGB, and ssf2020's networks fed with anything else."""
     assert build(*SMALL_CODECS["ssf"]).colours is COLOURS["rgb"]

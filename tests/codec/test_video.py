@@ -8,6 +8,7 @@ from codec.checkpoint import build_codec
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.losses.rate_distortion import RateDistortionLoss
+from codec.motion.block_matching import BlockMatching
 from codec.quality import check_quality
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
@@ -33,6 +34,9 @@ NETWORKS = {
     "corvid_l": ["codec=corvid_l", *NARROW],
     "implicit": ["motion=implicit"],
     "none": ["motion=none"],
+    "fixed_block_matching": ["motion=fixed_block_matching"],
+    "four references": ["references=4"],
+    "quality by position": ["quality_offsets={intra: 5, predicted: [-9, 3]}"],
     "feature_flow": ["motion=feature_flow"],
     "conditional": ["intra=conditional"],
     "two_step": ["entropy=two_step"],
@@ -81,7 +85,9 @@ def test_bits_are_reported_by_component_and_frame(codec: VideoCodec):
 def test_a_training_step_reaches_every_parameter(choice: str):
     """Catches a network that is built and never used, or cut off by a rounding."""
     codec = build(*NETWORKS.get(choice, [])).train()
-    frames, quality = moving_clip(3, 64, 64)[None].float() / 255, torch.tensor([20])
+    if isinstance(codec.motion, BlockMatching):
+        codec.motion.random_share = 1.0  # blocks of all sizes
+    frames, quality = moving_clip(3, 128, 128)[None].float() / 255, torch.tensor([20])
     optimizer = torch.optim.AdamW(codec.parameters(), 1e-4)
     RateDistortionLoss()(frames, codec(frames, quality), quality).loss.backward()
     assert not [name for name, p in codec.named_parameters() if p.grad is None]
@@ -92,7 +98,7 @@ def test_a_training_step_reaches_every_parameter(choice: str):
 @pytest.mark.parametrize("choice", ["demo", "corvid_s"])
 def test_rate_rises_and_distortion_falls_over_quality(choice: str):
     """Catches a quality that does not reach the gains of some network; over 7 dB already untrained."""
-    codec = build_codec(small_config(*NETWORKS.get(choice, []))).eval()
+    codec = build_codec(small_config(*NETWORKS.get(choice, []), "quality_offsets=null")).eval()
     frames = moving_clip(3, 64, 96)[None].float() / 255
     with torch.inference_mode():
         coded = [codec(frames, torch.tensor([q]), hard=True) for q in range(0, 64, 9)]

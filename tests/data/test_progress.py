@@ -49,8 +49,8 @@ def test_a_step_that_takes_long_is_told_while_it_lasts(clock: Clock):
             clock.now += seconds
             shown.update(finished) if finished else shown.tick()
     assert log.getvalue().splitlines()[:4] == [
-        "evaluate: 0 of 4 points",
-        "evaluate: 0 of 4 points",
+        "evaluate: 0 of 4 points, 36 s so far",
+        "evaluate: 0 of 4 points, 72 s so far",
         "evaluate: 1 of 4 points, 5.4 points/h, about 34 min left",
         "evaluate: 2 of 4 points, 1.0 points/min, about 2 min left",
     ]

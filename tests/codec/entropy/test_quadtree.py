@@ -1,7 +1,7 @@
 import pytest
 import torch
 from block_maps import block_maps
-from torch._subclasses.fake_tensor import FakeTensorMode
+from fake_cuda import fake_cuda
 
 from codec.entropy import quadtree, quadtree_state
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
@@ -159,7 +159,7 @@ def _leaves(maps: torch.Tensor) -> torch.Tensor:
 
 def test_no_device_is_waited_for():
     """Catches tensors on the wrong device, and questions to a GPU in the middle of a frame."""
-    with FakeTensorMode(), torch.device("cuda"):
+    with fake_cuda():
         entropy = QuadtreeEntropy(2).eval()
         maps, quality = torch.zeros(1, 6, 12, 20), torch.zeros(1, dtype=torch.int64)
         sent = entropy.transmit("motion", maps, (12, 20), quality, EstimateChannel(), maps, (1, 2))

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from codec.entropy.channel import WriteChannel
 from codec.errors import CodecError
-from codec.evaluation.complexity import Complexity, header_line, measure_complexity, total
+from codec.evaluation.complexity import Complexity, header_line, measure_complexity, parts_of, total
 from codec.evaluation.complexity_job import ComplexityJob
 from codec.evaluation.ledger import Ledger, booked
 from codec.video import VideoCodec
@@ -89,6 +89,10 @@ def test_directions_and_padding_are_told_apart(measured: Complexity):
     assert encoding["residual networks"].kmac_per_pixel > decoding["residual networks"].kmac_per_pixel > 0
     by_hand = 2 * 384 * 3 * 256 / 256 / 1000  # the DCT pair alone, had there been no padding
     assert encoding["residual networks"].kmac_per_pixel > by_hand * (48 * 64) / (40 * 50)
+    shown = [part for part in parts_of(measured.predicted) if part.startswith("motion")]
+    assert shown == ["motion search", "motion networks", "motion warping", "motion entropy"]
+    kinds = [kind for kind in measured.predicted.coded if kind.startswith("motion")]
+    assert kinds == ["motion.split", "motion.mode", "motion.vector"]
     for frame, component in ((measured.predicted, "residual"), (measured.intra, "intra")):
         assert frame.coded[component] + frame.skipped[component] == 384 * (48 // 16) * (64 // 16)
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.errors import CodecError
 from codec.evaluation import fresh, learned
+from codec.evaluation.evaluate import precision_lines
 from codec.evaluation.keys import stream_key
 from codec.evaluation.learned import LearnedCodec
 from codec.stream.container import read_stream
@@ -138,7 +139,29 @@ def test_what_it_computes_in_is_decided_once_and_names_the_points(
         LearnedCodec(checkpoint, precision="bf17")
 
 
+def test_the_pattern_is_a_condition(checkpoint: str, source: SourceClip, tmp_path: Path):
+    """Catches figures of one pattern merged with another's, and files that do not follow it."""
+    assert "quality_pattern" not in LearnedCodec(checkpoint).settings()
+    config = load_codec(checkpoint).config | {"quality_offsets": {"intra": 4, "predicted": [-6, 1]}}
+    save_checkpoint(tmp_path / "patterned.ckpt", build_codec(config))
+    coder = LearnedCodec(str(tmp_path / "patterned.ckpt"))
+    assert coder.settings()["quality_pattern"] == "4:-6,1"
+    assert read_stream(coder.code(source, 40, None, tmp_path).file)[0].qualities == (44, 34)
+
+
 def test_no_checkpoint_is_said():
     """Catches `anchors=[all_intra]` without a checkpoint ending in a traceback."""
     with pytest.raises(CodecError, match="checkpoint=FILE_OR_RUN"):
         LearnedCodec("", name="all_intra")
+
+
+def test_what_codecs_compute_in_is_said_once(checkpoint: str, monkeypatch: pytest.MonkeyPatch):
+    """Catches an evaluation of which nobody knows the arithmetic before it is done, and a line for every codec."""
+    monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: False)
+    coders = [LearnedCodec(checkpoint, name=name, precision=given) for name, given in (("a", None), ("b", "fp32"), ("c", "fp16"))]
+    settings = [{"precision": name, "device": "cpu"} for name in ("fp32", "fp32", "fp16")]
+    assert precision_lines(coders, settings) == [
+        "precision: a, b in fp32; this CPU does not multiply bfloat16",
+        "precision: c in fp16; this CPU does not multiply bfloat16",
+    ]
+    assert not precision_lines(coders[:1], [{"preset": "medium"}])

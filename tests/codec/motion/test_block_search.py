@@ -188,11 +188,10 @@ def test_dearer_bits_make_larger_blocks():
 
 def test_random_blocks_use_everything():
     """Catches modes or sizes that training would never see, and other blocks changed."""
-    torch.manual_seed(3)
     frames = noisy(1, 256, 336, 3)
-    chosen = torch.zeros(1, 1, 4, 6, dtype=torch.bool)
-    chosen[..., :3] = True
-    found = search(*frames, random=chosen)
+    random = torch.rand(1, 5, 32, 42, generator=torch.Generator().manual_seed(3))
+    random[:, 0, :, :24], random[:, 0, :, 24:] = 0.0, 1.0
+    found = search(*frames, random=random)
     assert_consistent(found, 3)
     assert len(found.level[..., :24].unique()) == 4 and len(found.mode[..., :24].unique()) == 6
     usual = search(*frames)
@@ -299,8 +298,8 @@ def test_revised_vectors_are_cheaper(request: pytest.FixtureRequest):
 
 def test_tensors_draw_as_kernels_do(by_tensors: None):
     """Catches random blocks that another device ignores."""
-    torch.manual_seed(3)
-    found = search(*noisy(1, 256, 336, 3), random=torch.ones(1, 1, 4, 6, dtype=torch.bool))
+    random = torch.rand(1, 5, 32, 42, generator=torch.Generator().manual_seed(3))
+    found = search(*noisy(1, 256, 336, 3), random=random, random_share=1.0)
     assert_consistent(found, 3)
     assert len(found.level.unique()) == 4 and len(found.mode.unique()) == 6
 
@@ -330,7 +329,7 @@ def test_nothing_waits_for_the_device():
             luma,
             [luma, luma],
             last=torch.empty(2, 4, 10, 14, dtype=torch.int16, device="cuda"),
-            random=torch.empty(2, 1, 2, 2, dtype=torch.bool, device="cuda"),
+            random=torch.empty(2, 5, 10, 14, device="cuda"),
             **options,
         )
         assert found.vectors.shape == (2, 4, 10, 14) and found.vectors.device.type == "cuda"

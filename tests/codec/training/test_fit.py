@@ -11,6 +11,7 @@ import torch
 from small_codec import FPS, composed, moving_clip
 
 from codec.checkpoint import load_codec, read_checkpoint
+from codec.training import fit
 from codec.training.module import CodecTraining
 from codec.training.run import train
 from codec.training.stopped import Stopped
@@ -99,6 +100,21 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         one, other = (read_checkpoint(folder / name) for folder in (tmp_path, undisturbed))
         for weights in ((one["codec"], other["codec"]), (one["training"]["weights"], other["training"]["weights"])):
             assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_a_signal_between_stages_ends_the_run_there(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches a stop that waits for the next stage's data and first step."""
+    plain = fit._end_stage
+
+    def signalled(*arguments: Any) -> None:
+        plain(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(fit, "_end_stage", signalled)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(tmp_path, config(clips, {}, {}))
+    state = read_checkpoint(tmp_path / "last.ckpt")["training"]
+    assert (state["codec_steps"], state["stages_done"]) == (3, 1)
 
 
 def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,17 @@ import pytest
 
 from codec.errors import CodecError
 from codec.training.events import EVENTS, Events
-from codec.training.folder import alone_in, check_same_run, differences, identity, is_free, moved_to, read_config, write_config
+from codec.training.folder import (
+    alone_in,
+    check_same_run,
+    differences,
+    identity,
+    is_free,
+    moved_to,
+    read_config,
+    with_precision_of,
+    write_config,
+)
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -115,3 +125,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CodecError, match="cannot be written to .* another folder with run="), alone_in(tmp_path / "file" / "run"):
         pass
+
+
+@pytest.mark.parametrize("before, now, taken", [("bf16", "auto", "bf16"), ("auto", "auto", "auto"), ("bf16", "fp32", "fp32")])
+def test_the_command_of_an_older_run_goes_on(before: str, now: str, taken: str, tmp_path: Path):
+    """Catches runs of before `codec.precision=auto` that their own command no longer continues, and a change unseen."""
+    older, newer = (config(codec={"width": 16, "precision": name}) for name in (before, now))
+    assert with_precision_of(tmp_path, newer) == newer  # a new run
+    write_config(tmp_path, older)
+    assert with_precision_of(tmp_path, newer)["codec"] == {"width": 16, "precision": taken}
+    assert newer["codec"]["precision"] == now
+    if taken == before:
+        check_same_run(tmp_path, with_precision_of(tmp_path, newer))

@@ -12,7 +12,9 @@ from codec.training.stopped import ASK_TO_STOP, Stopped, StoppedEarly, stopping_
 
 ROOT = Path(__file__).parents[3]
 WAITS = """
+import signal
 import torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from codec.training.stopped import EndInTime, stopping_early
 waiting = EndInTime(patience=0.1)
 with stopping_early():

@@ -118,3 +118,16 @@ def test_what_cannot_be_trained_is_said():
         module(settings={"task": "motion"}).training_step(clip(1, 1), 0)
     with pytest.raises(CodecError, match="task: 'colour' given; choose from codec, motion, residual, entropy"):
         task_named("colour")
+
+
+def test_motion_bits_are_the_sum_of_their_kinds():
+    """Catches clips of two frames, which have no modes, beside longer ones, and figures of motion that leave kinds out."""
+    made = module(settings={"val_qualities": (30,)}, loss={"mse": 1.0, "prediction": 1.0})
+    figures = validate(made, [clip(1, 2), clip(3, 3)])
+    kinds = [name for name in figures if name.startswith("val/bpp_motion.")]
+    assert kinds == [f"val/bpp_motion.{kind}" for kind in ("split", "vector", "mode")]
+    assert figures["val/bpp_motion_q30"] == pytest.approx(sum(figures[kind] for kind in kinds))
+    parts = [name for name in figures if name.startswith("val/bpp_") and "_q" not in name]
+    assert sum(figures[name] for name in parts) == pytest.approx(figures["val/bpp"], rel=1e-4)
+    said = stage_line("chains", figures, figures)
+    assert said.index("motion.vector") < said.index("motion.mode") < said.index("residual.hyper")

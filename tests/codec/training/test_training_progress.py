@@ -38,7 +38,7 @@ def test_a_log_says_the_step_the_rate_and_what_is_left(monkeypatch: pytest.Monke
     callback.on_exception(trainer, module, KeyboardInterrupt())
     assert pixels(stages[1]) == 2 * pixels(stages[0])
     assert capsys.readouterr().out.splitlines() == [
-        f"stage 1/2 {first.name}: 30 of 100 steps, 1.0 steps/s, about 70 s left; about 7 min for later stages, loss 0.9123"
+        f"stage 1/2 {first.name}: 30 of 100 steps, 1.0 steps/s, about 70 s left; with later stages about 8 min; loss 0.9123"
     ]
     assert not Progress._open
 

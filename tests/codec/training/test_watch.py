@@ -35,6 +35,9 @@ def test_configured_ranges():
     """Catches a range that is not looked at, for a component that is not there, or turned round."""
     watch = BitsWatch({"motion": [0, 0.3]})
     assert watch.look({"bpp_motion": 0.31}) == ["motion costs 0.3100 bpp, outside of its range 0 to 0.3"]
+    kinds = {"bpp_motion.split": 0.01, "bpp_motion.vector": 0.31, "bpp_motions": 9.0}
+    assert BitsWatch({"motion": [0, 0.3]}).look(kinds) == ["motion costs 0.3200 bpp, outside of its range 0 to 0.3"]
+    assert BitsWatch({"motion": [0, 0.3], "motion.split": [0, 0.1]}).look({"bpp_motion.split": 0.1}) == []
     with pytest.raises(CodecError, match="no component .'motoin'.; this codec's are .'motion'."):
         BitsWatch({"motoin": [0, 1]}).look({"bpp_motion": 0.1})
     with pytest.raises(CodecError, match="expected .lowest, highest."):
