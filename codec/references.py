@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class Reference:
         quality: `(B,)` the index 0..63 that the frame was coded at, or None where nobody said.
         time: display time in frames; distances between frames follow from it.
         intra: it was coded without a reference.
+        made: what networks made of the frame without gradients and may use again (its phase planes), by name. A copy that is
+            changed starts with nothing.
     """
 
     frame: Tensor
@@ -33,10 +36,11 @@ class Reference:
     quality: Tensor | None = None
     time: int = 0
     intra: bool = False
+    made: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def detach(self) -> Reference:
         """The same values without a history."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 

@@ -196,20 +196,20 @@ class VideoCodec(nn.Module):
         self, coded: list[CodedFrame], spent: list[dict[str, Tensor]], size: tuple[int, int], first: int
     ) -> CodedClip:
         """Frames one after another, and the bits of each by component, as one clip."""
-        outputs = [self.output(frame.reference, size) for frame in coded]
+        decoded = [frame.reference.frame for frame in coded]
         intra = tuple(frame.reference.intra for frame in coded)
 
         def pictures(values: list[Tensor | None]) -> Tensor | None:
-            """Of predicted frames; the reconstruction of intra frames."""
+            """Of predicted frames; the reconstruction of intra frames. All in one conversion."""
             if any(value is None and not alone for value, alone in zip(values, intra, strict=True)):
                 return None
-            shown = zip(values, intra, outputs, strict=True)
-            return torch.stack([out if alone else self.picture(value, size) for value, alone, out in shown], 1)
+            chosen = zip(values, intra, decoded, strict=True)
+            return self.picture(torch.stack([own if alone else value for value, alone, own in chosen], 1), size)
 
-        zero = torch.zeros(len(outputs[0]), device=outputs[0].device)
+        zero = torch.zeros(len(decoded[0]), device=decoded[0].device)
         names = dict.fromkeys(name for bits in spent for name in bits)
         return CodedClip(
-            frames=torch.stack(outputs, 1),
+            frames=self.picture(torch.stack(decoded, 1), size),
             bits={name: torch.stack([bits.get(name, zero) for bits in spent], 1) for name in names},
             predictions=pictures([frame.prediction for frame in coded]),
             intra=intra,
@@ -286,7 +286,7 @@ class VideoCodec(nn.Module):
         return self.picture(reference.frame, size)
 
     def picture(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
-        """RGB `(B, 3, H, W)` float32 of a padded frame in the codec's colours, cropped to the original size."""
+        """RGB `(…, 3, H, W)` float32 of padded frames in the codec's colours, cropped to the original size."""
         return self.colours.to_rgb(frame[..., : size[0], : size[1]])
 
 

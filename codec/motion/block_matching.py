@@ -15,7 +15,13 @@ from codec.layers.block_compensation import (
     luma_filters,
 )
 from codec.motion.block_decisions import SIDES
-from codec.motion.block_search import BlockDecisions, BlockPrices, search_for
+from codec.motion.block_search import (
+    BlockDecisions,
+    BlockPrices,
+    PhasePlanes,
+    phase_planes,
+    search_for,
+)
 from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
@@ -124,6 +130,7 @@ class BlockMatching(MotionNetwork):
             bit_price=_SATD_OF_A_BIT * self.lambdas.at(quality).rsqrt(),
             prices=self.prices(quality, len(available)),
             filters=self.filters,
+            planes=[self.planes(reference) for reference in available],
             last=None if last is None else last[:, 2 : 2 + 2 * len(available)].to(torch.int16),
             reach=self.reach,
             random=random,
@@ -137,6 +144,13 @@ class BlockMatching(MotionNetwork):
             return torch.cat([kept, vectors[:, count:]], 1)
 
         return self.as_maps(decisions, len(available)), revise
+
+    def planes(self, reference: Reference) -> PhasePlanes:
+        """The phase planes of a reference, made once for all frames that it may be searched for."""
+        if "planes" not in reference.made:
+            luma = reference.frame[:, :1].float().contiguous()
+            reference.made["planes"] = phase_planes(luma, self.filters)
+        return reference.made["planes"]
 
     def prices(self, quality: Tensor, available: int) -> BlockPrices:
         """What side information is expected to cost at `quality` `(B,)`, of decisions between so many references."""
