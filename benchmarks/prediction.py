@@ -51,7 +51,7 @@ ANCHOR = X265(
     tunes=("psnr",),
 )
 INTRA_APART = 0.2  # dB between both intra frames, at the most, where a quality nearby can do it
-NEARBY = (0, 1, -1, 2, -2, 3, -3)  # qualities that are tried, from the wanted one
+NEARBY = sorted(range(-8, 9), key=abs)  # qualities that are tried, from the wanted one
 COARSEST = 51  # QP
 BIT_PRICE = 1.6  # of a bit in the search, over the root of lambda, as `block_matching` has it
 QP_OF_DB = 1.8  # steps of QP that a dB of PSNR takes, about
