@@ -36,6 +36,7 @@ from codec.entropy.factorized import FactorizedEntropy
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS
+from codec.motion.block_matching import SATD_OF_A_BIT
 from codec.motion.fixed_block_matching import STILL, FixedBlockMatching
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, References
@@ -53,7 +54,6 @@ ANCHOR = X265(
 INTRA_APART = 0.2  # dB between both intra frames, at the most, where a quality nearby can do it
 NEARBY = sorted(range(-8, 9), key=abs)  # qualities that are tried, from the wanted one
 COARSEST = 51  # QP
-BIT_PRICE = 1.6  # of a bit in the search, over the root of lambda, as `block_matching` has it
 QP_OF_DB = 1.8  # steps of QP that a dB of PSNR takes, about
 
 
@@ -311,7 +311,7 @@ class Predictions:
 
 def fixed_blocks(lambdas: LambdaRange) -> FixedBlockMatching:
     """Fixed blocks, untrained, whose search pays for a bit what `block_matching` pays."""
-    cheapest, dearest = (BIT_PRICE / value**0.5 for value in (lambdas.high, lambdas.low))
+    cheapest, dearest = (SATD_OF_A_BIT / value**0.5 for value in (lambdas.high, lambdas.low))
     return FixedBlockMatching(8, FactorizedEntropy(2), cheapest=cheapest, dearest=dearest).eval()
 
 

@@ -49,7 +49,7 @@ class Reference:
 class References:
     """The decoded frames that one frame may be predicted from, in order of preference; at least one.
 
-    Immutable: `push` and `towards` give new buffers.
+    Immutable: `push` and `detach` give new buffers.
 
     Attributes:
         frames: of any display times, before or after `time`; the first is the one that networks with one reference use.

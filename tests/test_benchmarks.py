@@ -175,7 +175,7 @@ def moving_source(frames: int, height: int, width: int) -> SourceClip:
 
 def test_fixed_blocks_gain_nothing_on_themselves(prediction: ModuleType):
     """Catches predictions that are compared from different references, or with another frame."""
-    cheapest, dearest = (prediction.BIT_PRICE / value**0.5 for value in (0.4, 0.003))
+    cheapest, dearest = (prediction.SATD_OF_A_BIT / value**0.5 for value in (0.4, 0.003))
     price = [f"motion.cheapest={cheapest}", f"motion.dearest={dearest}"]
     codec, source = build("motion=fixed_block_matching", *price), moving_source(3, 48, 64)
     figures = prediction.measure(codec, [source], [40, 55])

@@ -30,7 +30,7 @@ def decision_cost(
 ) -> Tensor:
     """J of each sample, `(B,)`: SATD of the prediction + `bit_price` * `decision_bits`.
 
-    Arguments as `block_search.search_blocks`; unlike its kernels, interpolation does not round.
+    Arguments as `block_search.search_for`; unlike its kernels, interpolation does not round.
     """
     error = 255 * (current - predict(references, decisions, filters))
     bits = decision_bits(decisions, prices)

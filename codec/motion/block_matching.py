@@ -26,8 +26,8 @@ from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
 
-# SATD is HM's, twice the sum of orthonormal coefficients; measured on choosing clips, docs/results.md
-_SATD_OF_A_BIT = 1.6
+# Over the root of lambda. SATD is HM's, twice the sum of orthonormal coefficients (docs/results.md).
+SATD_OF_A_BIT = 1.6
 _FORBIDDEN = 1e6  # bits
 
 
@@ -127,7 +127,7 @@ class BlockMatching(MotionNetwork):
         decisions, search = search_for(
             frame[:, :1].float().contiguous(),
             [reference.frame[:, :1].float().contiguous() for reference in available],
-            bit_price=_SATD_OF_A_BIT * self.lambdas.at(quality).rsqrt(),
+            bit_price=SATD_OF_A_BIT * self.lambdas.at(quality).rsqrt(),
             prices=self.prices(quality, len(available)),
             filters=self.filters,
             planes=[self.planes(reference) for reference in available],

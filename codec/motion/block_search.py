@@ -35,7 +35,6 @@ __all__ = [
     "decision_cost",
     "phase_planes",
     "reference_pairs",
-    "search_blocks",
     "search_for",
 ]
 
@@ -44,40 +43,11 @@ _COARSE = 4  # the full search runs at a quarter of the size
 
 @torch.no_grad()
 def phase_planes(luma: Tensor, filters: Tensor) -> PhasePlanes:
-    """Luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_blocks`."""
+    """Luma `(B, 1, H, W)` in -0.5..0.5 at all quarter pixels; `filters` as in `search_for`."""
     luma = luma.float().nan_to_num().clamp(-0.5, 0.5)
     if by_kernel(luma):
         return PhasePlanes(levels=interpolate_levels(luma, filters), coarse=coarse_levels(luma))
     return PhasePlanes(levels=levels(interpolate(luma, filters)), coarse=coarse_levels(luma))
-
-
-@torch.no_grad()
-def search_blocks(
-    current: Tensor,
-    references: Sequence[Tensor],
-    *,
-    bit_price: Tensor,
-    prices: BlockPrices,
-    filters: Tensor,
-    last: Tensor | None = None,
-    reach: int = 64,
-    random: Tensor | None = None,
-    random_share: float = 0.05,
-    planes: Sequence[PhasePlanes] | None = None,
-) -> BlockDecisions:
-    """Decisions of `search_for`."""
-    return search_for(
-        current,
-        references,
-        bit_price=bit_price,
-        prices=prices,
-        filters=filters,
-        last=last,
-        reach=reach,
-        random=random,
-        random_share=random_share,
-        planes=planes,
-    )[0]
 
 
 @torch.no_grad()
@@ -203,20 +173,20 @@ def _check(
 ) -> None:
     shapes = {tuple(luma.shape) for luma in (current, *references)}
     if len(shapes) != 1 or current.shape[1] != 1 or not references:
-        raise CodecError(f"search_blocks: shapes {shapes}; give luma (B, 1, H, W) of one size")
+        raise CodecError(f"search_for: shapes {shapes}; give luma (B, 1, H, W) of one size")
     if current.shape[2] % 16 or current.shape[3] % 16:
         size = f"{current.shape[3]}x{current.shape[2]}"
-        raise CodecError(f"search_blocks: {size} is not in whole blocks of 16; pad the frames")
+        raise CodecError(f"search_for: {size} is not in whole blocks of 16; pad the frames")
     if bit_price.shape != current.shape[:1] or filters.shape != (4, 8):
         given = f"bit_price {tuple(bit_price.shape)}, filters {tuple(filters.shape)}"
-        raise CodecError(f"search_blocks: {given}; give ({current.shape[0]},) and (4, 8)")
+        raise CodecError(f"search_for: {given}; give ({current.shape[0]},) and (4, 8)")
     modes = len(reference_pairs(len(references)))
     batch = len(current)
     fits = prices.split.shape == (batch, 3, 2) and prices.mode.shape == (batch, 4, modes)
     if not fits or prices.same.shape != (batch, 2) or len(prices.vector) != batch:
         given = f"split {tuple(prices.split.shape)}, mode {tuple(prices.mode.shape)}"
         wanted = f"({batch}, 3, 2), ({batch}, 4, {modes})"
-        raise CodecError(f"search_blocks: prices of {given}; give {wanted} and vectors")
+        raise CodecError(f"search_for: prices of {given}; give {wanted} and vectors")
 
 
 def _check_options(
@@ -237,6 +207,6 @@ def _check_options(
     for tensor, shape in expected:
         if tensor is not None and tensor.shape != shape:
             given = f"{tuple(tensor.shape)} instead of {shape}"
-            raise CodecError(f"search_blocks: last, random or planes of another frame: {given}")
+            raise CodecError(f"search_for: last, random or planes of another frame: {given}")
     if planes and len(planes) != references:
-        raise CodecError(f"search_blocks: {len(planes)} planes for {references} references")
+        raise CodecError(f"search_for: {len(planes)} planes for {references} references")

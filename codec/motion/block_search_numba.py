@@ -1,4 +1,4 @@
-"""`search_blocks` on the CPU: numba kernels.
+"""`search_for` on the CPU: numba kernels.
 
 First each level's blocks are searched in each reference alone, smallest first; then the quadtree is
 decided in two passes over the frame, each with the last one's vectors as neighbours. Threads share
@@ -229,7 +229,7 @@ def _scratch(references: int) -> Scratch:
 
 
 class KernelSearch:
-    """The search for one batch of frames; arguments as `search_blocks` prepares them."""
+    """The search for one batch of frames; arguments as `search_for` prepares them."""
 
     def __init__(
         self,

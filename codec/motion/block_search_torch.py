@@ -1,4 +1,4 @@
-"""`search_blocks` in tensor operations, for any device: all blocks of a level at once.
+"""`search_for` in tensor operations, for any device: all blocks of a level at once.
 
 The same steps as the kernels of `block_search_numba`, with neighbours from the last step where
 those read what is already decided, so that results differ a little. Nothing waits for the device.
@@ -46,7 +46,7 @@ def full_search(current: Tensor, reference: Tensor, rates: Tensor) -> Tensor:
 
 
 class TensorSearch:
-    """The search for one batch of frames; arguments as `search_blocks` prepares them.
+    """The search for one batch of frames; arguments as `search_for` prepares them.
 
     Maps of a level have one value a block; all cover the frame in whole blocks of 64.
     """

@@ -17,7 +17,6 @@ from codec.motion.block_search import (
     BlockPrices,
     decision_cost,
     phase_planes,
-    search_blocks,
     search_for,
 )
 
@@ -53,14 +52,14 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
 
 
 def search(current: Tensor, *references: Tensor, price: float = 4.0, **options) -> BlockDecisions:
-    return search_blocks(
+    return search_for(
         current,
         references,
         bit_price=torch.full(current.shape[:1], price),
         prices=prices(len(references), len(current)),
         filters=FILTERS,
         **options,
-    )
+    )[0]
 
 
 def cost(current: Tensor, *references: Tensor, decisions: BlockDecisions, price: float = 4.0):
@@ -175,7 +174,7 @@ def test_bands_do_not_matter(monkeypatch: pytest.MonkeyPatch):
 def test_dearer_bits_make_larger_blocks():
     """Catches a price that is not used, or of which a batch sees only one."""
     current, *references = noisy(1, 128, 192, 2)
-    found = search_blocks(
+    found, _ = search_for(
         current.repeat(3, 1, 1, 1),
         [reference.repeat(3, 1, 1, 1) for reference in references],
         bit_price=torch.tensor([0.5, 4.0, 40.0]),
@@ -325,7 +324,7 @@ def test_nothing_waits_for_the_device():
             "prices": BlockPrices(**{name: value.cuda() for name, value in vars(table).items()}),
             "filters": torch.empty(4, 8, device="cuda"),
         }
-        found = search_blocks(
+        found, _ = search_for(
             luma,
             [luma, luma],
             last=torch.empty(2, 4, 10, 14, dtype=torch.int16, device="cuda"),
