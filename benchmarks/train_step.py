@@ -7,9 +7,10 @@ auxiliary loss with its own Adam, as in its examples/train_video.py. The same cl
 Then a step of codec=corvid_s with this tree's code against the same with the code of commit 08e358f (one block size, one
 reference), its exact networks rounding in both; each in a process of its own, steps interleaved. That needs the repository's
 history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
-which other work on the machine disturbs less.
+which other work on the machine disturbs less. Both compute in --precision, by default in what is fastest here.
 
-    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s] [--json FILE]
+    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s]
+        [--precision bf16 | fp32] [--json FILE]
 """
 
 import argparse
@@ -54,13 +55,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", choices=("ssf", "corvid_s"), default=None)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default=None, help="of corvid_s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     figures = {}
     if choice.only != "corvid_s":
         figures |= against_compressai(choice)
     if choice.only != "ssf":
-        figures |= against_before(choice.repeats)
+        figures |= against_before(choice.repeats, choice.precision)
     report(figures, choice.json)
 
 
@@ -80,7 +82,7 @@ def against_compressai(choice: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def against_before(repeats: int) -> dict[str, float]:
+def against_before(repeats: int, precision: str | None) -> dict[str, float]:
     """The step of corvid_s against that of `BEFORE`; nothing where the repository does not have it."""
     with ExitStack() as opened:
         old = opened.enter_context(tempfile.TemporaryDirectory())
@@ -90,11 +92,12 @@ def against_before(repeats: int) -> dict[str, float]:
             print(f"corvid_s_step_speedup: not measured, commit {BEFORE} is not in this repository ({why})")
             return {}
         subprocess.run(["tar", "-x", "-C", old], input=archive.stdout, check=True)
-        lower = "bf16" if fastest_precision(torch.device("cpu")) == "bf16" else "fp32"
-        steps = [opened.enter_context(stepping(tree, lower)) for tree in (ROOT, Path(old))]
+        precision = precision or fastest_precision(torch.device("cpu"))
+        steps = [opened.enter_context(stepping(tree, precision)) for tree in (ROOT, Path(old))]
         runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
     shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))
-    print(f"corvid_s: {shape}, {lower}; seconds {[[round(step[0], 2) for step in run] for run in runs]}")
+    clock = [[round(step[0], 2) for step in run] for run in runs]
+    print(f"corvid_s: {shape}, {precision}, {torch.get_num_threads()} threads; seconds {clock}")
     medians = [[statistics.median(run[which][kind] for run in runs) for kind in range(2)] for which in range(2)]
     (ours, ours_processor), (before, before_processor) = medians
     return {

@@ -96,12 +96,38 @@ def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
 
     Source: the closed form of Ballé et al., *Variational image compression with a scale hyperprior*, 2018, eq. 9.
     """
-    scale = SMALLEST_SCALE * torch.exp(scale_index * LOG_STEP)
-    distance = centred.abs()
-    outside = -(distance - 0.5).clamp(min=0) / scale + math.log(0.5) + torch.log1p(-torch.exp(-1 / scale))
-    near = distance.clamp(max=0.5)
-    inside = torch.log1p(-0.5 * (torch.exp((near - 0.5) / scale) + torch.exp((-near - 0.5) / scale)).clamp(max=1.9999))
-    return torch.where(distance < 0.5, inside, outside) * (-1 / math.log(2))
+    return _Bits.apply(centred, scale_index)
+
+
+class _Bits(torch.autograd.Function):
+    """`laplace_bits` and its slopes, within half a step of the mean and beyond."""
+
+    @staticmethod
+    def forward(ctx, centred: Tensor, scale_index: Tensor) -> Tensor:
+        inverse = (scale_index * -LOG_STEP - math.log(SMALLEST_SCALE)).exp_()  # of the scale
+        distance = centred.abs()
+        inside = distance < 0.5
+        near = distance.clamp(max=0.5)
+        upper = torch.exp((near - 0.5) * inverse)
+        lower = torch.exp((near + 0.5) * -inverse)
+        outside = (upper + lower).mul_(0.5).clamp_(max=0.99995)
+        beyond = (distance - 0.5).mul_(inverse)
+        width = torch.exp(-inverse)  # of the bin, as a share of all that lies beyond its near edge
+        tail = torch.log1p(-width).add_(math.log(0.5)).sub_(beyond)
+        if any(ctx.needs_input_grad):
+            unit = inverse / (1 - outside)
+            by_distance = torch.where(inside, (lower - upper).mul_(0.5).mul_(unit), -inverse)
+            at_scale = (upper * (near - 0.5)).sub_(lower * (near + 0.5)).mul_(0.5).mul_(unit)
+            by_scale = torch.where(inside, at_scale, beyond - width * inverse / (1 - width))
+            slopes = by_distance.mul_(centred.sign()), by_scale.mul_(LOG_STEP)
+            ctx.save_for_backward(*(slope.mul_(-1 / math.log(2)) for slope in slopes))
+        return torch.where(inside, torch.log1p(-outside), tail).mul_(-1 / math.log(2))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        by_centred, by_index = ctx.saved_tensors
+        return gradient * by_centred, gradient * by_index
 
 
 @lru_cache(maxsize=1)

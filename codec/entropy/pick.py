@@ -14,21 +14,31 @@ class Pick:
     Attributes:
         even: `(1, 1, h, w)` bool, true where it is the first half.
         first, last: int64, those positions and the others, counted row by row.
+        halves: `(h·w,)` int64, which of the `(h·w, 2)` halves are picked.
     """
 
     even: Tensor
     first: Tensor
     last: Tensor
+    halves: Tensor
 
     def half(self, values: Tensor) -> Tensor:
         """The picked values: `(B, C, h, w)`, or `(B, C, 1, 1)` for everywhere -> `(B, C / 2, h, w)`."""
-        return torch.where(self.even, *values.chunk(2, 1))
+        if values.shape[2:] != self.even.shape[2:]:
+            return torch.where(self.even, *values.chunk(2, 1))
+        halves = _halves(values).index_select(1, self.halves)
+        return halves.unflatten(1, values.shape[2:]).permute(0, 3, 1, 2)
 
     def whole(self, values: Tensor) -> Tensor:
         """The inverse of `half`, with zeros for the channels that it left out: `(B, C / 2, h, w)` -> `(B, C, h, w)`."""
         places = self.even.permute(0, 2, 3, 1)
         both = values.permute(0, 2, 3, 1).unsqueeze(3) * torch.stack([places, ~places], 3)
         return both.flatten(3).permute(0, 3, 1, 2)
+
+
+def _halves(values: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, 2·h·w, C / 2)`: the first and the last channels of each position."""
+    return values.permute(0, 2, 3, 1).reshape(len(values), -1, values.shape[1] // 2)
 
 
 @lru_cache(maxsize=32)
@@ -38,5 +48,8 @@ def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     even = (rows + columns) % 2 == 0
     first, last = even.flatten().nonzero()[:, 0].to(device), (~even).flatten().nonzero()[:, 0].to(device)
-    even = even.to(device)[None, None]
-    return Pick(even, first, last), Pick(~even, last, first)
+    picked = torch.arange(height * width, device=device) * 2
+    even = even.to(device)
+    late = even.flatten().long()
+    one = Pick(even[None, None], first, last, picked + 1 - late)
+    return one, Pick(~one.even, last, first, picked + late)
