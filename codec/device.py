@@ -19,6 +19,7 @@ PEAK_SIDE = {"cpu": 768, "cuda": 8192}  # of matrices large enough to reach the 
 PEAK_SECONDS = 0.15
 _CAPABILITIES_WITHOUT_BF16 = ("DEFAULT", "NO AVX", "AVX", "AVX2")  # as torch calls them
 _ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # as oneDNN does
+_ISA_WITHOUT_AMX = (*_ISA_WITHOUT_BF16, "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512")
 
 
 def accelerators() -> list[str]:
@@ -122,25 +123,36 @@ def multiplies_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and _may_use_avx512() and _cpu_has_bf16()
+    questions, flags = ("_is_amx_tile_supported", "_is_avx512_bf16_supported"), ("amx_bf16", "avx512_bf16")
+    return device.type == "cpu" and _may_use_avx512() and _cpu_has(questions, flags)
+
+
+def multiplies_bf16_in_tiles(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 several times as fast as float32: a GPU that does at all, a CPU with AMX."""
+    if device.type == "cpu" and _isa_limit() in _ISA_WITHOUT_AMX:
+        return False
+    tiles = device.type != "cpu" or _cpu_has(("_is_amx_tile_supported",), ("amx_bf16",))
+    return tiles and multiplies_bf16(device)
 
 
 def _may_use_avx512() -> bool:
     """Whether torch's own kernels and oneDNN's may use what bfloat16 needs."""
-    if torch.backends.cpu.get_cpu_capability() in _CAPABILITIES_WITHOUT_BF16:
-        return False
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    return limit.upper() not in _ISA_WITHOUT_BF16
+    capability = torch.backends.cpu.get_cpu_capability()
+    return capability not in _CAPABILITIES_WITHOUT_BF16 and _isa_limit() not in _ISA_WITHOUT_BF16
 
 
-def _cpu_has_bf16() -> bool:
-    """By torch's own questions where it has them, else by what the system says of the processor."""
-    questions = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
-    if all(questions):
-        return any(question() for question in questions)
+def _isa_limit() -> str:
+    """What the environment lets oneDNN use at the most; "" where it says nothing."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+
+
+def _cpu_has(questions: Sequence[str], flags: Sequence[str]) -> bool:
+    """By torch's own questions where it has them, else by what the system says of the processor: any of them."""
+    asked = [getattr(torch.cpu, name, None) for name in questions]
+    if all(asked):
+        return any(question() for question in asked)
     info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().split()) if info.is_file() else set()
-    return bool(flags & {"amx_bf16", "avx512_bf16"})
+    return not set(flags).isdisjoint(info.read_text().split() if info.is_file() else [])
 
 
 def reset_memory_peak(device: torch.device) -> None:

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import parent_process
 from types import FrameType
 from typing import Any
@@ -19,9 +19,15 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed, multiprocessing, nn
 
+from codec.device import memory_total
 from codec.errors import CodecError
+from codec.precision import AUTO
+from codec.training.precision import device_of
+from codec.training.stage import Stage
 from codec.training.stopped import ASK_TO_STOP, TRY_AGAIN, Stopped, StoppedEarly, stop_early
 
+WORTH_STARTING = 100  # codec steps of a run: in fewer, further processes do not make up for their start
+BYTES_OF_A_PROCESS = 3 * 2**30
 GRACE = 60  # seconds from the end of a process to that of the others
 FIRST_SPECIAL_STEP = 0xFFFFFFF0  # a job's script, its interactive shell and the like are steps with numbers from here
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -126,16 +132,37 @@ def count_processes(trainer: dict[str, Any]) -> int:
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
     devices = len(devices) if isinstance(devices, list) else devices
     if not all(isinstance(n, int) and n >= 1 for n in (devices, nodes)):
-        raise CodecError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: numbers expected, at least 1")
+        raise CodecError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: numbers expected, at least 1 (devices: or auto)")
     return devices * nodes
+
+
+def choose_devices(trainer: dict[str, Any], stages: Sequence[Stage]) -> int | list[int]:
+    """What `trainer.devices` means here: itself, and for `auto` as many processes as are fastest.
+
+    Frames of a codec depend on each other and are small: two threads are hardly faster than one at
+    it, two processes that share a batch are. So a CPU gets a process for each thread that torch
+    would have, as far as they divide every stage's batch and memory suffices, unless the run is over
+    sooner than they have started. Of GPUs it is one; srun and torchrun have decided.
+
+    Args:
+        trainer: of the run's config.
+        stages: of its schedule.
+    """
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    if devices != AUTO:
+        return devices
+    if are_started_outside():
+        return max(1, _started() // nodes)
+    if device_of(trainer).type != "cpu" or sum(stage.steps for stage in stages) < WORTH_STARTING:
+        return 1
+    most = min(torch.get_num_threads(), memory_total(torch.device("cpu")) // BYTES_OF_A_PROCESS)
+    parts = [stage.batch / (nodes * stage.accumulate) for stage in stages]
+    return next(n for n in range(max(1, most), 0, -1) if n == 1 or all(part % n == 0 for part in parts))
 
 
 def check_processes(count: int) -> None:
     """Raise CodecError where srun or torchrun started another number of processes than the run has."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        started = int(os.environ.get("WORLD_SIZE", 1))
-    else:
-        started = _tasks_of_step() if is_srun_step() else count
+    started = _started() if are_started_outside() else count
     if started != count:
         raise CodecError(
             f"trainer.devices x trainer.num_nodes is {count}, but {started} processes were started; make them equal "
@@ -159,6 +186,11 @@ def check_nodes(nodes: int) -> None:
 def are_started_outside() -> bool:
     """Whether srun or torchrun has started this run's processes, each of which then runs the whole command."""
     return "TORCHELASTIC_RUN_ID" in os.environ or is_srun_step()
+
+
+def _started() -> int:
+    """Processes that srun or torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else _tasks_of_step()
 
 
 def is_srun_step() -> bool:

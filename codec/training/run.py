@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
+from codec.precision import AUTO
 from codec.training.ending import say_stop
 from codec.training.events import EVENTS, Events
 from codec.training.fit import check, fit
@@ -20,7 +21,7 @@ from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision, choose_precision
-from codec.training.processes import are_started_outside, check_nodes, count_processes, run_in_processes
+from codec.training.processes import are_started_outside, check_nodes, choose_devices, count_processes, run_in_processes
 from codec.training.record import precision_of_run, write_record
 from codec.training.schedule import Schedule
 from codec.training.signals import StopOnSignal
@@ -52,7 +53,7 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
         step = _first_step(folder, config)
         if step is None:
             return None
-        config = _with_precision(folder, config, step, sweep)
+        config = _with_devices(_with_precision(folder, config, step, sweep))
         processes = count_processes(config["trainer"]) // config["trainer"].get("num_nodes", 1)
         if processes == 1 or are_started_outside():
             return train_from_here(folder, config)
@@ -108,6 +109,15 @@ def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path
     _say(chosen.line)
     write_record(folder, step, chosen.name)
     return config | {"trainer": trainer | {"precision": chosen.name}}
+
+
+def _with_devices(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the number of processes in place of `auto`; more than one are said."""
+    trainer = config["trainer"]
+    devices = choose_devices(trainer, Schedule(**config["schedule"]).stages)
+    if trainer.get("devices", 1) == AUTO and devices > 1:
+        _say(f"processes: {devices}, which share each batch (trainer.devices=auto; 1 is one process)")
+    return config | {"trainer": trainer | {"devices": devices}}
 
 
 def _first_step(folder: Path, config: dict[str, Any]) -> int | None:

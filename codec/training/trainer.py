@@ -35,6 +35,8 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         if name in trainer and trainer[name] not in known:
             shown = ", ".join(value for value in known if value)
             raise CodecError(f"trainer.{name}: {trainer[name]} given; choose from {shown}")
+    if trainer.get("devices", 1) == AUTO:
+        trainer = trainer | {"devices": 1}
     count_processes(trainer)
     _check_devices(trainer.get("accelerator", "auto"), trainer.get("devices", 1))
 

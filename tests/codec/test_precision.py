@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from codec import device, precision
-from codec.device import multiplies_bf16
+from codec.device import multiplies_bf16, multiplies_bf16_in_tiles
 from codec.errors import CodecError
 from codec.precision import fastest_precision, measure_precisions, resolve_precision, slower_here
 
@@ -43,6 +43,22 @@ def test_what_the_processor_can_is_less_what_the_environment_takes(
     pretend(monkeypatch, **processor)
     assert multiplies_bf16(CPU) == wanted
     assert fastest_precision(CPU) == ("bf16" if wanted else "fp32")
+
+
+@pytest.mark.parametrize(
+    "processor, wanted",
+    [
+        ({"avx512": True}, False),
+        ({"amx": True, "avx512": True}, True),
+        ({"amx": True, "avx512": True, "limit": "avx512_core_amx"}, True),
+        ({"amx": True, "avx512": True, "limit": "avx512_core_bf16"}, False),
+        ({"amx": True, "capability": "AVX2"}, False),
+    ],
+)
+def test_tiles_are_less_what_the_environment_takes(processor: dict, wanted: bool, monkeypatch: pytest.MonkeyPatch):
+    """Catches AMX where the processor or the environment has none: training would be slower than in float32."""
+    pretend(monkeypatch, **processor)
+    assert multiplies_bf16_in_tiles(CPU) == wanted
 
 
 @pytest.mark.parametrize("flags, wanted", [("fpu avx2 avx512f avx512_bf16", True), ("amx_bf16", True), ("fpu avx512f", False)])

@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from codec.training.processes import (
     are_started_outside,
     check_nodes,
     check_processes,
+    choose_devices,
     count_processes,
     run_in_processes,
     strategy_and_plugins,
@@ -163,3 +165,49 @@ def test_processes_that_wait_for_each_other_are_stopped(tmp_path: Path):
     threading.Thread(target=signal_when_they_wait, daemon=True).start()
     with pytest.raises(Stopped):
         run_in_processes(2, wait_for_one_that_never_comes, tmp_path)
+
+
+def stage(steps: int = 200, batch: int = 4, accumulate: int = 1) -> Stage:
+    """A stage of which only these matter."""
+    return Stage(name="one", steps=steps, frames=2, crop=64, batch=batch, lr=1e-3, lr_end=1e-3, accumulate=accumulate)
+
+
+@pytest.mark.parametrize(
+    "trainer, stages, wanted",
+    [
+        ({"devices": 3}, [stage()], 3),
+        ({"devices": [0, 1]}, [stage()], [0, 1]),
+        ({}, [stage()], 1),
+        ({"devices": "auto"}, [stage()], 4),
+        ({"devices": "auto"}, [stage(batch=6)], 3),
+        ({"devices": "auto"}, [stage(batch=8), stage(batch=6)], 2),
+        ({"devices": "auto"}, [stage(batch=8, accumulate=4)], 2),
+        ({"devices": "auto"}, [stage(batch=5)], 1),
+        ({"devices": "auto", "num_nodes": 2}, [stage(batch=8)], 4),
+        ({"devices": "auto"}, [stage(steps=50), stage(steps=49)], 1),
+        ({"devices": "auto"}, [stage(steps=50), stage(steps=50)], 4),
+    ],
+)
+def test_a_cpu_gets_the_processes_that_share_its_batches(
+    trainer: dict[str, Any], stages: list[Stage], wanted: int | list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Catches cores that idle, a batch that cannot be shared, and processes for a run that ends before they start."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr("codec.training.processes.memory_total", lambda device: 64 * 2**30)
+    assert choose_devices({"accelerator": "cpu"} | trainer, stages) == wanted
+
+
+def test_processes_are_no_more_than_memory_holds_and_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    """Catches a machine with many cores and little memory, and GPUs that nobody asked for."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr("codec.training.processes.memory_total", lambda device: 13 * 2**30)
+    assert choose_devices({"accelerator": "cpu", "devices": "auto"}, [stage(batch=64)]) == 4
+    monkeypatch.setattr("codec.training.processes.device_of", lambda trainer: torch.device("cuda"))
+    assert choose_devices({"devices": "auto"}, [stage(batch=64)]) == 1
+
+
+def test_srun_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch):
+    """Catches a run of one process in each of the tasks that srun started."""
+    for name, value in {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "6"}.items():
+        monkeypatch.setenv(name, value)
+    assert choose_devices({"devices": "auto", "num_nodes": 2}, [stage()]) == 3

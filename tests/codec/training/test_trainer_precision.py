@@ -32,9 +32,12 @@ CPU = {"accelerator": "cpu", "precision": "auto"}
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes this a machine that multiplies bfloat16, or one that does not."""
 
-    def be(has_bf16: bool) -> None:
+    def be(has_bf16: bool, has_tiles: bool | None = None) -> None:
         monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: has_bf16)
-        best = "bf16" if has_bf16 else "fp32"
+        monkeypatch.setattr(ours, "multiplies_bf16", lambda device: has_bf16)
+        tiles = has_bf16 if has_tiles is None else has_tiles
+        monkeypatch.setattr(ours, "multiplies_bf16_in_tiles", lambda device: tiles)
+        best = "bf16" if tiles else "fp32"
         monkeypatch.setattr(ours, "slower_here", lambda name, device: "" if name == best else f"{name} is slow here")
 
     return be
@@ -47,6 +50,14 @@ def test_auto_follows_the_machine_and_says_why(machine: Any, has_bf16: bool, nam
     chosen = choose_precision(CPU, None, None)
     assert (chosen.name, chosen.line) == (name, f"precision: {name}, as this CPU {said} bfloat16 (trainer.precision=auto)")
     assert best_precision(CPU) == name and best_precision(CPU | {"precision": "32-true"}) == "32-true"
+
+
+def test_bf16_without_tiles_is_not_trained_in(machine: Any):
+    """Catches training in bfloat16 on a CPU whose vectors multiply it no faster than float32."""
+    machine(True, has_tiles=False)
+    chosen = choose_precision(CPU, None, None)
+    said = "this CPU multiplies bfloat16, but not in AMX's tiles: float32 trains faster"
+    assert (chosen.name, chosen.line) == ("32-true", f"precision: 32-true, as {said} (trainer.precision=auto)")
 
 
 def test_a_measurement_only_warns(machine: Any, monkeypatch: pytest.MonkeyPatch):
