@@ -9,12 +9,17 @@ reference), its exact networks rounding in both; each in a process of its own, s
 history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
 which other work on the machine disturbs less. Both compute in --precision, by default in what is fastest here.
 
-    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s]
+Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each with its own defaults (precision,
+processes): the same clips, frames and crops; runs take turns.
+
+    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s | training]
         [--precision bf16 | fp32] [--json FILE]
 """
 
 import argparse
 import math
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -44,6 +49,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 BEFORE = "08e358f"  # what corvid_s is compared with
 CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
+TRAININGS, TRAINED_STEPS = 3, 100  # of whole runs
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example
 
 
@@ -54,15 +60,20 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=("ssf", "corvid_s"), default=None)
+    parser.add_argument("--only", choices=("ssf", "corvid_s", "training"), default=None)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default=None, help="of corvid_s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     figures = {}
-    if choice.only != "corvid_s":
+    if choice.only in (None, "ssf"):
         figures |= against_compressai(choice)
     if choice.only != "ssf":
-        figures |= against_before(choice.repeats, choice.precision)
+        with tempfile.TemporaryDirectory() as folder:
+            if tree_before(Path(folder)):
+                if choice.only != "training":
+                    figures |= against_before(Path(folder), choice.repeats, choice.precision)
+                if choice.only != "corvid_s":
+                    figures |= training_against_before(Path(folder))
     report(figures, choice.json)
 
 
@@ -82,18 +93,22 @@ def against_compressai(choice: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def against_before(repeats: int, precision: str | None) -> dict[str, float]:
-    """The step of corvid_s against that of `BEFORE`; nothing where the repository does not have it."""
+def tree_before(folder: Path) -> bool:
+    """Put the code of `BEFORE` into `folder`; False, and a word, where the repository does not have it."""
+    archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
+    if archive.returncode:
+        why = archive.stderr.decode(errors="replace").strip()
+        print(f"corvid_s: not compared with before, commit {BEFORE} is not in this repository ({why})")
+        return False
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    return True
+
+
+def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, float]:
+    """The step of corvid_s against that of the code in `old`."""
     with ExitStack() as opened:
-        old = opened.enter_context(tempfile.TemporaryDirectory())
-        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
-        if archive.returncode:
-            why = archive.stderr.decode(errors="replace").strip()
-            print(f"corvid_s_step_speedup: not measured, commit {BEFORE} is not in this repository ({why})")
-            return {}
-        subprocess.run(["tar", "-x", "-C", old], input=archive.stdout, check=True)
         precision = precision or fastest_precision(torch.device("cpu"))
-        steps = [opened.enter_context(stepping(tree, precision)) for tree in (ROOT, Path(old))]
+        steps = [opened.enter_context(stepping(tree, precision)) for tree in (ROOT, old)]
         runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
     shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))
     clock = [[round(step[0], 2) for step in run] for run in runs]
@@ -106,6 +121,33 @@ def against_before(repeats: int, precision: str | None) -> dict[str, float]:
         "corvid_s_step_seconds": round(ours, 3),
         "corvid_s_step_seconds_before": round(before, 3),
     }
+
+
+def training_against_before(old: Path) -> dict[str, float]:
+    """Frames a second of `train.py` against those with the code in `old`."""
+    runs = [[trained_frames_a_second(tree) for tree in (ROOT, old)] for _ in range(TRAININGS)]
+    print(f"train.py: frames/s {runs}")
+    ours, before = (statistics.median(run[which] for run in runs) for which in range(2))
+    return {
+        "corvid_s_training_speedup": round(ours / before, 2),
+        "corvid_s_training_frames_per_s": ours,
+        "corvid_s_training_frames_per_s_before": before,
+    }
+
+
+def trained_frames_a_second(tree: Path) -> float:
+    """What a run of one stage says of its speed, with the code in `tree` and that code's defaults."""
+    batch, frames, size = CORVID_CLIP
+    stage = f"{{name: chains, steps: {TRAINED_STEPS}, frames: {frames}, crop: {size}, batch: {batch}, lr: 1e-4, lr_end: 1e-4"
+    stage += ", validate_every: 1000, rounding: true}"
+    with tempfile.TemporaryDirectory() as run:
+        command = [sys.executable, "train.py", "codec=corvid_s", f"schedule.stages=[{stage}]", f"run={run}/run", "wandb=disabled"]
+        command += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64", "trainer.accelerator=cpu"]
+        done = subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
+    speed = re.search(r"^speed: ([\d.]+) frames/s", done.stdout, re.MULTILINE)
+    if not speed:
+        raise CodecError(f"train_step: train.py of {tree} ended with {done.returncode}: {done.stderr[-500:]}")
+    return float(speed[1])
 
 
 @contextmanager

@@ -1,6 +1,11 @@
-"""When a kernel stands in for tensor operations."""
+"""CPU kernels: when one stands in for tensor operations, and a word when they are compiled."""
+
+import os
+import sys
+from multiprocessing import parent_process
 
 import torch
+from numba.core import event
 from torch import Tensor
 
 
@@ -14,3 +19,25 @@ def on_cpu(*tensors: Tensor) -> bool:
     """Whether these are on the CPU and nothing is traced: enough for a kernel with a backward."""
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
     return all(tensor.device.type == "cpu" for tensor in tensors) and not traced
+
+
+class CompilationNotice(event.Listener):
+    """Says once a process, on standard error, that kernels are compiled: else it is silent for minutes.
+
+    Of a run's several processes the first one says it.
+    """
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        first = parent_process() is None or os.environ.get("LOCAL_RANK") == "0"
+        if not self.said and first:
+            print("compiling kernels for this machine: a minute or two, once", file=sys.stderr, flush=True)
+        self.said = True
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+NOTICE = CompilationNotice()
+event.register("numba:compile", NOTICE)
