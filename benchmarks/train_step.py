@@ -9,8 +9,8 @@ reference), its exact networks rounding in both; each in a process of its own, s
 history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
 which other work on the machine disturbs less. Both compute in --precision, by default in what is fastest here.
 
-Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each with its own defaults (precision,
-processes): the same clips, frames and crops; runs take turns.
+Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
+length (precision, processes): the same clips, frames and crops; runs take turns.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s | training]
         [--precision bf16 | fp32] [--json FILE]
@@ -43,13 +43,15 @@ from codec.errors import CodecError
 from codec.precision import fastest_precision
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
+from codec.training.processes import WORTH_STARTING, choose_devices
 from codec.training.schedule import Schedule
+from codec.training.stage import Stage
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 BEFORE = "08e358f"  # what corvid_s is compared with
 CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
-TRAININGS, TRAINED_STEPS = 3, 100  # of whole runs
+TRAININGS, TRAINED_STEPS = 3, 24  # of whole runs
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example
 
 
@@ -125,7 +127,11 @@ def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, 
 
 def training_against_before(old: Path) -> dict[str, float]:
     """Frames a second of `train.py` against those with the code in `old`."""
-    runs = [[trained_frames_a_second(tree) for tree in (ROOT, old)] for _ in range(TRAININGS)]
+    batch, frames, size = CORVID_CLIP
+    long = Stage("long", WORTH_STARTING, frames, size, batch, 1e-4, 1e-4)
+    processes = choose_devices({"accelerator": "cpu", "devices": "auto"}, [long])
+    trees = ((ROOT, processes), (old, 1))
+    runs = [[trained_frames_a_second(*tree) for tree in trees] for _ in range(TRAININGS)]
     print(f"train.py: frames/s {runs}")
     ours, before = (statistics.median(run[which] for run in runs) for which in range(2))
     return {
@@ -135,14 +141,15 @@ def training_against_before(old: Path) -> dict[str, float]:
     }
 
 
-def trained_frames_a_second(tree: Path) -> float:
-    """What a run of one stage says of its speed, with the code in `tree` and that code's defaults."""
+def trained_frames_a_second(tree: Path, processes: int) -> float:
+    """What a run of one stage says of its speed, with the code in `tree`."""
     batch, frames, size = CORVID_CLIP
     stage = f"{{name: chains, steps: {TRAINED_STEPS}, frames: {frames}, crop: {size}, batch: {batch}, lr: 1e-4, lr_end: 1e-4"
     stage += ", validate_every: 1000, rounding: true}"
     with tempfile.TemporaryDirectory() as run:
         command = [sys.executable, "train.py", "codec=corvid_s", f"schedule.stages=[{stage}]", f"run={run}/run", "wandb=disabled"]
         command += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64", "trainer.accelerator=cpu"]
+        command += [f"trainer.devices={processes}"]
         done = subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
     speed = re.search(r"^speed: ([\d.]+) frames/s", done.stdout, re.MULTILINE)
     if not speed:

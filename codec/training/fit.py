@@ -158,7 +158,8 @@ def check_batch(stage: Stage, processes: int) -> None:
 
 
 def _quieten() -> None:
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
     warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # Validation reads it
