@@ -92,7 +92,7 @@ def main() -> int:
         "control_mismatches": int(control.sum()),
     }
     problem = verdict(symbols + values, figures["control_mismatches"])
-    if not problem:
+    if not problem and choice.steps:
         figures |= compare_rates(codec, choice.train, choice.test, choice.clips, choice.test_frames, choice.steps)
     report(figures, choice.json)
     if problem:
@@ -112,7 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test", nargs="+", default=["sample:carphone", "sample:city"], help="clips for the rates")
     parser.add_argument("--test-frames", type=int, default=6)
     parser.add_argument("--clips", type=int, default=160, help="random clips of four frames recorded to train on")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=500, help="of training for the rates; 0 leaves them out")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()
 
