@@ -147,7 +147,7 @@ class ClassTree:
         found = []
         for node in range(len(self.children)):
             at = self.nodes == node
-            sides = [shares[..., (at & (self.turns == turn)).any(1)].sum(-1) for turn in (0, 1)]
+            sides = [(shares * (at & (self.turns == turn)).any(1)).sum(-1) for turn in (0, 1)]
             found.append((sides[1] / sides[0]).log())
         return torch.stack(found, -1)
 

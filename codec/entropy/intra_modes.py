@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, ClassTree, code_tree
-from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
+from codec.entropy.exact import (
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactTable,
+    bounded,
+    exactly,
+)
 from codec.entropy.pick import picks
 
 MODES = 35
@@ -57,7 +65,8 @@ class ModeContext(Exact, nn.Module):
 
     @exactly
     def features(self, known: Tensor, quality: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127, and quality `(B,)` -> `(B, width, h, w)`."""
+        """`(B, inputs, h, w)` whole numbers in -127..127, and quality `(B,)` -> `(B, width, h, w)`.
+        """
         return self.block(bounded(self.known(known) + self.quality(quality)))
 
     def forward(self, known: Tensor, quality: Tensor, heads: Sequence[int]) -> list[Tensor]:
@@ -67,10 +76,11 @@ class ModeContext(Exact, nn.Module):
 
 
 class IntraModeEntropy(nn.Module):
-    """Codes sizes first, then modes, then the classes of chroma's prediction; probabilities come from exact networks.
+    """Codes sizes first, then modes, then the classes of chroma's prediction; probabilities come
+    from exact networks.
 
-    Units are a checkerboard: those of the first colour are coded without neighbours, the others see all four, and of four
-    blocks in a unit two are coded before the other two, which see them.
+    Units are a checkerboard: those of the first colour are coded without neighbours, the others see
+    all four, and of four blocks in a unit two are coded before the other two, which see them.
 
     Args:
         kinds: classes of chroma's prediction.
@@ -103,7 +113,9 @@ class IntraModeEntropy(nn.Module):
 
     def tree(self, name: str) -> ClassTree:
         """The tree of `modes` or of `classes`."""
-        return ClassTree(*(getattr(self, f"{name}_{part}") for part in ("nodes", "turns", "children")))
+        return ClassTree(
+            *(getattr(self, f"{name}_{part}") for part in ("nodes", "turns", "children"))
+        )
 
     def transmit(
         self,
@@ -134,17 +146,24 @@ class IntraModeEntropy(nn.Module):
         odds = self.kind(known, quality, [0])[0][:, None]
         wanted = None if symbols is None else symbols.kinds.long()
         everywhere = torch.ones_like(split, dtype=torch.bool)
-        kinds, bits = code_tree(f"{component}.chroma", wanted, odds, everywhere, self.tree("classes"), channel)
+        kinds, bits = code_tree(
+            f"{component}.chroma", wanted, odds, everywhere, self.tree("classes"), channel
+        )
         note("kind", kinds, bits, everywhere)
         return BlockSymbols(split=split, modes=modes, kinds=kinds)
 
     def known_of(self, symbols: BlockSymbols) -> Tensor:
-        """What other networks may see of `symbols`: `(B, known, h, w)`, whole numbers in -127..127."""
-        return torch.cat([self._of_luma(symbols.split, symbols.modes), _one_hot(symbols.kinds, self.kinds)], 1)
+        """What other networks may see of `symbols`: `(B, known, h, w)`, whole numbers in -127..127.
+        """
+        return torch.cat(
+            [self._of_luma(symbols.split, symbols.modes), _one_hot(symbols.kinds, self.kinds)], 1
+        )
 
     @staticmethod
     def _of_luma(split: Tensor, modes: Tensor) -> Tensor:
-        return torch.cat([_sign(split), *(_one_hot(modes[:, :, i::2, j::2], MODES) for i, j in _CELLS)], 1)
+        return torch.cat(
+            [_sign(split), *(_one_hot(modes[:, :, i::2, j::2], MODES) for i, j in _CELLS)], 1
+        )
 
     def _code_sizes(self, component, symbols, size, quality, channel, note) -> Tensor:
         """`(B, 1, h, w)` int64."""
@@ -152,7 +171,12 @@ class IntraModeEntropy(nn.Module):
         known = torch.zeros(len(quality), 1, *size, device=quality.device)
         for number, pick in enumerate(picks(*size, quality.device)):
             around = F.pad(known, (1, 1, 1, 1))
-            about = [around[..., 1:-1, :-2], around[..., 1:-1, 2:], around[..., :-2, 1:-1], around[..., 2:, 1:-1]]
+            about = [
+                around[..., 1:-1, :-2],
+                around[..., 1:-1, 2:],
+                around[..., :-2, 1:-1],
+                around[..., 2:, 1:-1],
+            ]
             given = torch.cat([*about, torch.full_like(known, _KNOWN * number)], 1)
             present = pick.even.expand(split.shape)
             model = BinaryModel(self.size(given, quality, [0])[0], present)
@@ -167,13 +191,19 @@ class IntraModeEntropy(nn.Module):
         """`(B, 1, 2·h, 2·w)` int64."""
         batch, _, tall, wide = split.shape
         found = torch.full((batch, 4, tall, wide), -1, dtype=torch.int64, device=split.device)
-        wanted = None if symbols is None else torch.cat([symbols.modes[:, :, i::2, j::2] for i, j in _CELLS], 1).long()
+        wanted = (
+            None
+            if symbols is None
+            else torch.cat([symbols.modes[:, :, i::2, j::2] for i, j in _CELLS], 1).long()
+        )
         divided, tree = split == 1, self.tree("modes")
         entry = MODES * split
 
         def code(cells: list[int], odds: list[Tensor], present: Tensor) -> None:
             given = None if wanted is None else wanted[:, cells]
-            some, bits = code_tree(f"{component}.mode", given, torch.stack(odds, 1), present, tree, channel)
+            some, bits = code_tree(
+                f"{component}.mode", given, torch.stack(odds, 1), present, tree, channel
+            )
             note("mode", some + entry, bits, present)
             for k, cell in enumerate(cells):
                 found[:, cell] = torch.where(present[:, k], some[:, k], found[:, cell])
@@ -182,7 +212,11 @@ class IntraModeEntropy(nn.Module):
             here = even.expand(split.shape)
             around = torch.cat([_sign(split), *self._about(found)], 1)
             one, first, last = self.mode(around, quality, [0, 1, 2])
-            code([0, 3], [torch.where(divided, first, one), last], torch.cat([here, here & divided], 1))
+            code(
+                [0, 3],
+                [torch.where(divided, first, one), last],
+                torch.cat([here, here & divided], 1),
+            )
             inside = [_one_hot(found[:, cell : cell + 1], MODES) for cell in (0, 3)]
             odds = self.later(torch.cat([around, *inside], 1), quality, [0, 1])
             code([1, 2], odds, (here & divided).expand(-1, 2, -1, -1))
@@ -196,13 +230,17 @@ class IntraModeEntropy(nn.Module):
         """What is known of the cells about each unit: whether it is, and which mode it has."""
         cells = F.pad(_to_cells(found), (2, 2, 2, 2), value=-1)
         tall, wide = found.shape[-2:]
-        about = torch.cat([cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND], 1)
+        about = torch.cat(
+            [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND], 1
+        )
         hot = [_one_hot(about[:, k : k + 1], MODES) for k in range(len(_AROUND))]
         return [(about >= 0) * _KNOWN, *hot]
 
 
 def mode_tree() -> ClassTree:
-    """Directions or not; planar or mean; then halves of the directions, beginning with horizontal or vertical ones."""
+    """Directions or not; planar or mean; then halves of the directions, beginning with horizontal
+    or vertical ones.
+    """
 
     def halves(modes: list[int]) -> int | tuple:
         if len(modes) == 1:

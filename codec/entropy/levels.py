@@ -1,4 +1,6 @@
-"""Quantised coefficients whose values an encoder has fixed: integers without means, their scales from an exact network."""
+"""Quantised coefficients whose values an encoder has fixed: integers without means, their scales
+from an exact network.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.exact import BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
+from codec.entropy.exact import (
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactTable,
+    bounded,
+    exactly,
+)
 from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
-from codec.entropy.exact import SIXTEENTHS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.pick import Pick, picks
@@ -17,7 +26,9 @@ from codec.errors import CodecError
 
 
 class LevelContext(Exact, nn.Module):
-    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`, whole numbers in -127..127."""
+    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`, whole
+    numbers in -127..127.
+    """
 
     def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
         super().__init__()
@@ -34,9 +45,11 @@ class LevelContext(Exact, nn.Module):
 
 
 class LevelEntropy(Exact, EntropyNetwork):
-    """Levels of intra blocks: a hyper-latent, sizes and modes say how half of them are distributed, that half how the rest is.
+    """Levels of intra blocks: a hyper-latent, sizes and modes say how half of them are distributed,
+    that half how the rest is.
 
-    As `TwoStep`, but values are what the encoder chose, bit by bit: all are coded, means are zero, and there is no dead zone.
+    As `TwoStep`, but values are what the encoder chose, bit by bit: all are coded, means are zero,
+    and there is no dead zone.
 
     Args:
         channels: C of the latent, even; both halves of them should hold all frequencies.
@@ -51,19 +64,29 @@ class LevelEntropy(Exact, EntropyNetwork):
 
     exact = True
 
-    def __init__(self, channels: int, known: int, hyper: int = 32, width: int = 96, depth: int = 1) -> None:
+    def __init__(
+        self, channels: int, known: int, hyper: int = 32, width: int = 96, depth: int = 1
+    ) -> None:
         super().__init__()
         if channels % 2:
-            raise CodecError(f"entropy.channels: {channels} given; levels are coded in halves, so give an even number")
+            raise CodecError(
+                f"entropy.channels: {channels} given; levels are coded in halves, so give an even number"
+            )
         self.channels = channels
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.first, self.first_head = LevelContext(known, hyper, width, depth), Head(channels // 2, width)
-        self.second, self.second_head = SecondStep(channels, width, depth), Head(channels // 2, width)
-        self.whole, self.divided = ScaleTable(channels), ScaleTable(channels)
+        self.first, self.first_head = (
+            LevelContext(known, hyper, width, depth),
+            Head(channels // 2, width),
+        )
+        self.second, self.second_head = (
+            SecondStep(channels, width, depth),
+            Head(channels // 2, width),
+        )
+        self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
 
     def start_from(self, magnitude: Tensor, divided: Tensor | None = None) -> None:
         """As `EntropyNetwork.start_from`; `divided` where a place is four blocks."""
-        self.whole.start_from(magnitude, 0)
+        self.undivided.start_from(magnitude, 0)
         self.divided.start_from(magnitude if divided is None else divided, 0)
 
     def transmit(
@@ -92,13 +115,21 @@ class LevelEntropy(Exact, EntropyNetwork):
         """
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         one, other = picks(*size, quality.device)
-        base = torch.where(split, self.divided(quality), self.whole(quality))
+        base = torch.where(split, self.divided(quality), self.undivided(quality))
         features = self.first(hyper, known, quality)
         first = self._pass(component, latent, self.first_head(features, one), base, channel, one)
         said = self.second_head(self.second(features, first, one.even), other)
         return first + self._pass(component, latent, said, base, channel, other)
 
-    def _pass(self, component: str, latent: Tensor | None, said: Tensor, base: Tensor, channel: Channel, pick: Pick) -> Tensor:
+    def _pass(
+        self,
+        component: str,
+        latent: Tensor | None,
+        said: Tensor,
+        base: Tensor,
+        channel: Channel,
+        pick: Pick,
+    ) -> Tensor:
         """Transmit one half; the other half of the answer `(B, C, h, w)` is zero."""
         index = limit_index((said.float() + pick.half(base)) * (LEVELS_PER_UNIT / SIXTEENTHS))
         model = LaplaceModel(torch.zeros_like(index), index, integer=True)

@@ -1,4 +1,5 @@
-"""Numba kernels that predict and rebuild intra blocks, in integers: every machine rebuilds the same pixels.
+"""Numba kernels that predict and rebuild intra blocks, in integers: every machine rebuilds the same
+pixels.
 
 `codec.intra.rebuild` says what they compute in tensors. Blocks are rows of `side²` int32.
 """
@@ -6,7 +7,19 @@
 import numpy as np
 from numba import njit
 
-from codec.intra.block_tables import CELL, CHROMA, DC, DERIVED, HORIZONTAL, LARGEST, LINEAR, MIDDLE, PLANAR, UNIT, VERTICAL
+from codec.intra.block_tables import (
+    CELL,
+    CHROMA,
+    DC,
+    DERIVED,
+    HORIZONTAL,
+    LARGEST,
+    LINEAR,
+    MIDDLE,
+    PLANAR,
+    UNIT,
+    VERTICAL,
+)
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
@@ -15,10 +28,11 @@ FAR = 32767  # what a coefficient and its sums by column are clipped to
 
 @njit(cache=True, nogil=True)
 def gather_neighbours(plane, y, x, side, above_right, below_left, found):
-    """Fill `found` with the `4·side + 1` neighbours of the block at (y, x), from below left to above right.
+    """Fill `found` with the `4·side + 1` neighbours of the block at (y, x), from below left to
+    above right.
 
-    What is not there is what is nearest in that order; `above_right` and `below_left` say whether those come earlier, where
-    they lie in the plane. Source: ITU-T H.265, 8.4.4.2.2.
+    What is not there is what is nearest in that order; `above_right` and `below_left` say whether
+    those come earlier, where they lie in the plane. Source: ITU-T H.265, 8.4.4.2.2.
     """
     corner = 2 * side
     if x > 0:
@@ -55,7 +69,8 @@ def smooth_neighbours(found, side):
 
 @njit(cache=True, nogil=True)
 def predict_planar(found, side, shift, start, made):
-    """Fill `made` from the neighbours that begin at `start` in `found`; `shift` is log2(side) + 1."""
+    """Fill `made` from the neighbours that begin at `start` in `found`; `shift` is log2(side) + 1.
+    """
     corner = start + 2 * side
     below, right = found[corner - side - 1], found[corner + side + 1]
     for y in range(side):
@@ -68,7 +83,9 @@ def predict_planar(found, side, shift, start, made):
 
 @njit(cache=True, nogil=True)
 def predict_mean(found, side, shift, edges, made):
-    """Fill `made` with the mean of the neighbours beside and above; with `edges` its border is drawn to these."""
+    """Fill `made` with the mean of the neighbours beside and above; with `edges` its border is
+    drawn to these.
+    """
     corner, total = 2 * side, side
     for k in range(1, side + 1):
         total += found[corner - k] + found[corner + k]
@@ -87,7 +104,10 @@ def draw_edge(found, side, mode, made):
     corner = 2 * side
     for k in range(side):
         if mode == VERTICAL:
-            place, value = k * side, found[corner + 1] + ((found[corner - 1 - k] - found[corner]) >> 1)
+            place, value = (
+                k * side,
+                found[corner + 1] + ((found[corner - 1 - k] - found[corner]) >> 1),
+            )
         else:
             place, value = k, found[corner - 1] + ((found[corner + 1 + k] - found[corner]) >> 1)
         made[place] = min(max(value, 0), LARGEST)
@@ -95,7 +115,9 @@ def draw_edge(found, side, mode, made):
 
 @njit(cache=True, nogil=True)
 def predict_block(found, side, mode, luma, tables, made):
-    """Fill `made` `(side²,)` by a mode from neighbours, with smoothed ones appended for `luma`; `tables` are `directions`."""
+    """Fill `made` `(side²,)` by a mode from neighbours, with smoothed ones appended for `luma`;
+    `tables` are `directions`.
+    """
     shift = 4 if side == CELL else 5
     if mode == PLANAR:
         predict_planar(found, side, shift, 4 * side + 1 if luma else 0, made)
@@ -105,7 +127,7 @@ def predict_block(found, side, mode, luma, tables, made):
         first, second, part = tables[0][mode], tables[1][mode], tables[2][mode]
         for p in range(side * side):
             made[p] = ((32 - part[p]) * found[first[p]] + part[p] * found[second[p]] + 16) >> 5
-        if luma and (mode == VERTICAL or mode == HORIZONTAL):
+        if luma and mode in (VERTICAL, HORIZONTAL):
             draw_edge(found, side, mode, made)
 
 
@@ -117,9 +139,11 @@ def small_luma(plane, y, x):
 
 @njit(cache=True, nogil=True)
 def predict_linear(luma, plane, y, x, made):
-    """Predict the 8×8 chroma block at (y, x) as a line over the luma rebuilt there, fitted to the neighbours.
+    """Predict the 8×8 chroma block at (y, x) as a line over the luma rebuilt there, fitted to the
+    neighbours.
 
-    Source: the linear model of Zhang et al., *Chroma intra prediction based on inter-channel correlation for HEVC*, 2014.
+    Source: the linear model of Zhang et al., *Chroma intra prediction based on inter-channel
+    correlation for HEVC*, 2014.
     """
     count = sum_l = sum_c = sum_ll = sum_lc = 0
     for k in range(CHROMA):
@@ -190,7 +214,9 @@ def store_block(made, side, plane, y, x):
 
 @njit(cache=True, nogil=True)
 def luma_neighbours(plane, y, x, side, part, found):
-    """The neighbours of a luma block, raw and smoothed: of a unit, or of the 8×8 block `part` 0..3 of one."""
+    """The neighbours of a luma block, raw and smoothed: of a unit, or of the 8×8 block `part` 0..3
+    of one.
+    """
     height, width = plane.shape
     if side == UNIT:
         above_right, below_left = x + side < width and y > 0, False
@@ -203,7 +229,9 @@ def luma_neighbours(plane, y, x, side, part, found):
 
 @njit(cache=True, nogil=True)
 def predict_chroma(luma, plane, y, x, kind, derived, chroma_modes, tables, found, made):
-    """Predict the chroma block at (y, x) of its plane by class `kind`; `derived` is the mode of the luma there."""
+    """Predict the chroma block at (y, x) of its plane by class `kind`; `derived` is the mode of the
+    luma there.
+    """
     if kind == LINEAR:
         predict_linear(luma, plane, y, x, made)
         return
@@ -222,14 +250,19 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
         steps: `(B, 2)` int32, of luma and of chroma.
         planes: int32, luma `(B, H, W)` and both of chroma `(B, 2, H / 2, W / 2)`, to be filled.
         places: `channel_places()`.
-        constants: matrices of 16 and 8, `directions` of luma 16, of 8 and of chroma, `CHROMA_MODES` as an array.
+        constants: matrices of 16 and 8, `directions` of luma 16, of 8 and of chroma, `CHROMA_MODES`
+            as an array.
         progress: `(1 + B·h,)` int64, zeros: the next row, and how far each is.
     """
     batch, tall, wide = split.shape
     luma, chroma = planes
     whole, cells, colours = places
     wide_matrix, matrix, of_unit, of_cell, of_chroma, chroma_modes = constants
-    found, made, sums = np.empty(2 * (4 * UNIT + 1), np.int32), np.empty(UNIT * UNIT, np.int32), np.empty(UNIT * UNIT, np.int32)
+    found, made, sums = (
+        np.empty(2 * (4 * UNIT + 1), np.int32),
+        np.empty(UNIT * UNIT, np.int32),
+        np.empty(UNIT * UNIT, np.int32),
+    )
     own = np.empty(UNIT * UNIT, np.int32)
     counter = address_of(progress)
     while True:
@@ -246,7 +279,9 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
                 for part in range(4):
                     top, left = y + CELL * (part // 2), x + CELL * (part % 2)
                     luma_neighbours(luma[b], top, left, CELL, part, found)
-                    predict_block(found, CELL, modes[b, top // CELL, left // CELL], True, of_cell, made)
+                    predict_block(
+                        found, CELL, modes[b, top // CELL, left // CELL], True, of_cell, made
+                    )
                     for p in range(CELL * CELL):
                         own[p] = given[cells[part, p]]
                     add_residual(own, CELL, steps[b, 0], matrix, sums, made)
@@ -260,7 +295,18 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
                 store_block(made, UNIT, luma[b], y, x)
             for k in range(2):
                 plane, kind, derived = chroma[b, k], kinds[b, r, c], modes[b, 2 * r, 2 * c]
-                predict_chroma(luma[b], plane, y // 2, x // 2, kind, derived, chroma_modes, of_chroma, found, made)
+                predict_chroma(
+                    luma[b],
+                    plane,
+                    y // 2,
+                    x // 2,
+                    kind,
+                    derived,
+                    chroma_modes,
+                    of_chroma,
+                    found,
+                    made,
+                )
                 for p in range(CHROMA * CHROMA):
                     own[p] = given[colours[k, p]]
                 add_residual(own, CHROMA, steps[b, 1], matrix, sums, made)

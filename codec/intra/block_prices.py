@@ -1,4 +1,6 @@
-"""What an encoder expects intra blocks to cost: tables by quality, learned from what their symbols were and cost."""
+"""What an encoder expects intra blocks to cost: tables by quality, learned from what their symbols
+were and cost.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.entropy.prices import LearnedTables
-from codec.intra.block_tables import CELL, CHROMA, CHROMA_CLASSES, LUMA_COEFFICIENTS, MODES, UNIT, channel_places
+from codec.intra.block_tables import CELL, CHROMA, LUMA_COEFFICIENTS, MODES, UNIT, channel_places
 from codec.intra.blocks import IntraBlocks, SearchPrices
 
 GAINS = (0.06, 0.25, 0.6, 1.2, 2.5, 5.0)  # of a block's scales over the mean ones
@@ -23,7 +25,8 @@ class BlockPriceTables(LearnedTables):
         chroma_step: chroma's over luma's.
 
     Attributes:
-        unit: `(KNOTS, 256)` mean magnitude of the levels of a block of 16; cell: `(KNOTS, 64)` of 8; chroma: `(KNOTS, 2, 64)`.
+        unit: `(KNOTS, 256)` mean magnitude of the levels of a block of 16; cell: `(KNOTS, 64)` of
+            8; chroma: `(KNOTS, 2, 64)`.
         mode: `(KNOTS, 2, 35)` bits of a mode at 16 and at 8.
         kind: `(KNOTS, 6)` bits of chroma's classes. size: `(KNOTS, 2)` of one block and of four.
     """
@@ -43,10 +46,14 @@ class BlockPriceTables(LearnedTables):
         steps = steps.view(-1, 1)
         self.unit.copy_(_expected(UNIT, 28.0) / steps)
         self.cell.copy_(_expected(CELL, 22.0) / steps)
-        self.chroma.copy_((_expected(CHROMA, 7.0) / steps / chroma_step)[:, None].expand_as(self.chroma))
+        self.chroma.copy_(
+            (_expected(CHROMA, 7.0) / steps / chroma_step)[:, None].expand_as(self.chroma)
+        )
 
     def magnitudes(self) -> tuple[Tensor, Tensor]:
-        """Mean magnitudes of the latent's channels, `(KNOTS, C)` each, where a unit is one block and where it is four."""
+        """Mean magnitudes of the latent's channels, `(KNOTS, C)` each, where a unit is one block
+        and where it is four.
+        """
         whole, cells, colours = (torch.from_numpy(places) for places in channel_places())
         one = self.unit.new_empty(len(self.unit), whole.numel() + colours.numel())
         one[:, colours.flatten()] = self.chroma.flatten(1)
@@ -58,7 +65,9 @@ class BlockPriceTables(LearnedTables):
 
     def search_prices(self, quality: Tensor) -> SearchPrices:
         """What `search_blocks` takes, at `quality` `(B,)`; on the CPU."""
-        tables = {name: values.cpu() for name, values in self.at(quality.to(self.unit.device)).items()}
+        tables = {
+            name: values.cpu() for name, values in self.at(quality.to(self.unit.device)).items()
+        }
         same = torch.tensor([_SAME_MODE, _SAME_TWICE]).expand(len(quality), 2, 2)
         return SearchPrices(
             unit=_level_prices(tables["unit"]),
@@ -77,9 +86,15 @@ class BlockPriceTables(LearnedTables):
         device = self.unit.device
 
         def note(kind: str, places: Tensor, present: Tensor, start: int = 0) -> None:
-            entry = (torch.arange(len(places)) + start).view(1, -1, 1, 1).expand(len(sizes), -1, *sizes.shape[2:])
+            entry = (
+                (torch.arange(len(places)) + start)
+                .view(1, -1, 1, 1)
+                .expand(len(sizes), -1, *sizes.shape[2:])
+            )
             values = sizes[:, places], present.expand_as(entry)
-            self.note(kind, entry.to(device), *(value.to(device) for value in values), quality.to(device))
+            self.note(
+                kind, entry.to(device), *(value.to(device) for value in values), quality.to(device)
+            )
 
         note("unit", whole, ~split)
         for part in cells:
@@ -89,13 +104,17 @@ class BlockPriceTables(LearnedTables):
 
 
 def _expected(side: int, first: float) -> Tensor:
-    """Mean magnitudes `(side²,)` of what prediction leaves, in 8-bit levels; guessed, training says better."""
+    """Mean magnitudes `(side²,)` of what prediction leaves, in 8-bit levels; guessed, training says
+    better.
+    """
     v, u = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return (first / (1 + (v + u) * (16 / side) / 4) ** 1.5).flatten()
 
 
 def _level_prices(magnitude: Tensor) -> Tensor:
-    """Bits `(B, GAINS, 3, n)` of 0, of ±1 and of each further level, where levels have mean magnitudes `(B, n)`."""
+    """Bits `(B, GAINS, 3, n)` of 0, of ±1 and of each further level, where levels have mean
+    magnitudes `(B, n)`.
+    """
     gains = torch.tensor(GAINS).view(1, -1, 1)
     mean = (magnitude[:, None] * gains).clamp(1e-6, 1e3).double()
     decay = 1 / (2 * torch.asinh(1 / (2 * mean)))  # the scale

@@ -1,6 +1,7 @@
-"""Constants of intra blocks: HEVC's prediction directions and integer transforms, and where a coefficient lies in the latent."""
+"""Constants of intra blocks: HEVC's prediction directions and integer transforms, and where a
+coefficient lies in the latent.
+"""
 
-import math
 from decimal import Context, Decimal, localcontext
 from functools import cache
 
@@ -8,7 +9,11 @@ import numpy as np
 
 from codec.layers.dct import kept_coefficients
 
-UNIT, CELL, CHROMA = 16, 8, 8  # sides of a unit, of its smallest luma block, and of its blocks of chroma
+UNIT, CELL, CHROMA = (
+    16,
+    8,
+    8,
+)  # sides of a unit, of its smallest luma block, and of its blocks of chroma
 MODES = 35
 PLANAR, DC, HORIZONTAL, VERTICAL = 0, 1, 10, 26
 DERIVED, LINEAR = 0, 1  # classes of chroma prediction, and after them the modes of `CHROMA_MODES`
@@ -33,7 +38,8 @@ _COSINES = (64, 90, 89, 87, 83, 80, 75, 70, 64, 57, 50, 43, 36, 25, 18, 9, 0)
 
 @cache
 def integer_dct(side: int) -> np.ndarray:
-    """HEVC's transform matrix of 8 or 16, `(side, side)` int32: row k is 64 √side times the k-th basis function, about.
+    """HEVC's transform matrix of 8 or 16, `(side, side)` int32: row k is 64 √side times the k-th
+    basis function, about.
 
     Source: ITU-T H.265, 8.6.4.2.
     """
@@ -55,7 +61,8 @@ def float_dct(side: int) -> np.ndarray:
 
 @cache
 def smoothed_modes(side: int) -> np.ndarray:
-    """Which modes predict from smoothed neighbours in luma, `(35,)` bool (ITU-T H.265, 8.4.4.2.3)."""
+    """Which modes predict from smoothed neighbours in luma, `(35,)` bool (ITU-T H.265, 8.4.4.2.3).
+    """
     apart = [min(abs(mode - HORIZONTAL), abs(mode - VERTICAL)) for mode in range(MODES)]
     wanted = np.array(apart) > _SMOOTHED_BEYOND[side]
     wanted[PLANAR], wanted[DC] = True, False
@@ -64,10 +71,11 @@ def smoothed_modes(side: int) -> np.ndarray:
 
 @cache
 def directions(side: int, smoothed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which two neighbours each pixel of a block is predicted from, by direction, and by how many 32nds of the second.
+    """Which two neighbours each pixel of a block is predicted from, by direction, and by how many
+    32nds of the second.
 
-    Neighbours are numbered from the lowest below left (0) over the corner (2·side) to the last above right (4·side);
-    smoothed ones follow.
+    Neighbours are numbered from the lowest below left (0) over the corner (2·side) to the last
+    above right (4·side); smoothed ones follow.
 
     Args:
         side: of the block, 8 or 16.
@@ -83,7 +91,9 @@ def directions(side: int, smoothed: bool) -> tuple[np.ndarray, np.ndarray, np.nd
     corner = 2 * side
     for mode in range(2, MODES):
         angle, vertical = ANGLES[mode], mode >= 18
-        along = 1 if vertical else -1  # from the corner, the way of the neighbours that are predicted from
+        along = (
+            1 if vertical else -1
+        )  # from the corner, the way of the neighbours that are predicted from
 
         def place(k: int, mode: int = mode, along: int = along) -> int:
             """The number of the reference sample k, of which sample 0 is the corner."""
@@ -113,39 +123,33 @@ def neighbours(side: int) -> int:
 def channel_places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The channel of the latent that holds each coefficient.
 
-    A channel is one frequency, and each half of the channels holds all of them (`kept_coefficients`): coefficient (v, u) of
-    the 8×8 block (i, j) of a unit lies where (2v + i, 2u + j) of a 16×16 block does.
+    A channel is one frequency, and each half of the channels holds all of them
+    (`kept_coefficients`): coefficient (v, u) of the 8×8 block (i, j) of a unit lies where (2v + i,
+    2u + j) of a 16×16 block does.
 
     Returns:
         Of a 16×16 block `(256,)`, of four 8×8 blocks `(4, 64)`, and of chroma `(2, 64)`, all int64.
     """
     number = {kept: channel for channel, kept in enumerate(kept_coefficients(UNIT, UNIT, CHROMA))}
     whole = [number[0, v, u] for v in range(UNIT) for u in range(UNIT)]
-    cells = [[number[0, 2 * v + i, 2 * u + j] for v in range(CELL) for u in range(CELL)] for i in (0, 1) for j in (0, 1)]
+    cells = [
+        [number[0, 2 * v + i, 2 * u + j] for v in range(CELL) for u in range(CELL)]
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
     chroma = [[number[c, v, u] for v in range(CHROMA) for u in range(CHROMA)] for c in (1, 2)]
     return np.array(whole), np.array(cells), np.array(chroma)
 
 
 def step_table(coarsest: float, finest: float, qualities: int) -> np.ndarray:
-    """Quantisation steps by quality, `(qualities,)` int32 in sixteenths of a pixel: the same integers on every machine.
+    """Quantisation steps by quality, `(qualities,)` int32 in sixteenths of a pixel: the same
+    integers on every machine.
 
     Args:
-        coarsest, finest: at the lowest and at the highest quality, in 8-bit levels; between them evenly in the logarithm.
+        coarsest, finest: at the lowest and at the highest quality, in 8-bit levels; between them
+            evenly in the logarithm.
     """
     with localcontext(Context(prec=40)):
         low, high = (Decimal(str(value)).ln() for value in (coarsest, finest))
         steps = [(low + (high - low) * k / (qualities - 1)).exp() for k in range(qualities)]
         return np.array([round(step * STEP_PARTS * PIXELS_PER_LEVEL) for step in steps], np.int32)
-
-
-def laplace_scale(magnitude: np.ndarray) -> np.ndarray:
-    """The scale of a Laplace distribution whose rounded values have this mean magnitude, above 0; any shape.
-
-    E|round(x)| = e^(-1/2s) / (1 - e^(-1/s)) = 1 / (2 sinh(1 / 2s)).
-    """
-    return 1 / (2 * np.arcsinh(1 / (2 * np.maximum(magnitude, 1e-9))))
-
-
-def log2(value: float) -> float:
-    """The binary logarithm."""
-    return math.log2(value)

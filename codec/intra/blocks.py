@@ -1,4 +1,6 @@
-"""Intra blocks of a batch: what an encoder decided, and the calls of the kernels that decide and rebuild."""
+"""Intra blocks of a batch: what an encoder decided, and the calls of the kernels that decide and
+rebuild.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,14 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from codec.intra.block_kernels import rebuild_rows
+from codec.intra.block_kernels import FAR, rebuild_rows
 from codec.intra.block_tables import (
     CELL,
     CHANNELS,
-    CHROMA_CLASSES,
     CHROMA_MODES,
     LARGEST,
-    MIDDLE,
     MODES,
     PIXELS_PER_LEVEL,
     UNIT,
@@ -25,10 +26,11 @@ from codec.intra.block_tables import (
     float_dct,
     integer_dct,
 )
-from codec.intra.search_kernels import GAINS, MODE_LANES, search_rows
+from codec.intra.search_kernels import MODE_LANES, search_rows
 from codec.layers.bands import in_bands
 
 _SCALE = 255 * PIXELS_PER_LEVEL
+_CORRECTIONS = 2  # the third gains 0.1 dB of 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,11 @@ class SearchPrices:
     """Bits that an encoder expects symbols to cost, float32.
 
     Attributes:
-        unit, cell, chroma: of levels, `(B, GAINS, 3, 256)`, `(B, GAINS, 3, 64)`, `(B, 2, GAINS, 3, 64)`: of 0, of ±1, and of
-            each further level, by the gain of the block's scales and by coefficient.
-        mode: `(B, 2, MODES + 2)` of modes of blocks of 16 and 8; the last two of a mode that one and that both of the cells
-            beside and above have.
+        unit, cell, chroma: of levels, `(B, GAINS, 3, 256)`, `(B, GAINS, 3, 64)`, `(B, 2, GAINS, 3,
+            64)`: of 0, of ±1, and of each further level, by the gain of the block's scales and by
+            coefficient.
+        mode: `(B, 2, MODES + 2)` of modes of blocks of 16 and 8; the last two of a mode that one
+            and that both of the cells beside and above have.
         kind: `(B, CHROMA_CLASSES)`.
         size: `(B, 2)` of one block and of four.
     """
@@ -70,9 +73,22 @@ class SearchPrices:
 
 
 def to_pixels(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames `(B, 3, H, W)` in -0.5..0.5 -> 10-bit luma `(B, H, W)` and chroma of half the size `(B, 2, H/2, W/2)`, int32."""
-    small = torch.nn.functional.avg_pool2d(frame[:, 1:], 2)
+    """Frames `(B, 3, H, W)` in -0.5..0.5 -> 10-bit luma `(B, H, W)` and chroma of half the size
+    `(B, 2, H/2, W/2)`, int32.
+
+    Chroma is averaged over 2×2 pixels and then moved to where, enlarged again, it comes near the
+    original.
+    """
+    chroma = frame[:, 1:]
+    small = F.avg_pool2d(chroma, 2)
+    for _ in range(_CORRECTIONS):
+        small = small + F.avg_pool2d(chroma - enlarged(small), 2)
     return _rounded(frame[:, 0]), _rounded(small)
+
+
+def enlarged(chroma: Tensor) -> Tensor:
+    """Chroma of twice the size."""
+    return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _rounded(values: Tensor) -> Tensor:
@@ -80,13 +96,17 @@ def _rounded(values: Tensor) -> Tensor:
 
 
 def to_frame(luma: Tensor, chroma: Tensor) -> Tensor:
-    """The inverse of `to_pixels`, float32; chroma is enlarged bilinearly."""
-    large = torch.nn.functional.interpolate(chroma.float(), scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.cat([luma[:, None].float(), large], 1) / _SCALE - 0.5
+    """The inverse of `to_pixels`, `(B, 3, H, W)` float32."""
+    return torch.cat([luma[:, None].float(), enlarged(chroma.float())], 1) / _SCALE - 0.5
 
 
 def search_blocks(
-    luma: Tensor, chroma: Tensor, steps: Tensor, bits: Tensor, prices: SearchPrices, tries: tuple[int, int, int] = (3, 3, 6)
+    luma: Tensor,
+    chroma: Tensor,
+    steps: Tensor,
+    bits: Tensor,
+    prices: SearchPrices,
+    tries: tuple[int, int, int] = (3, 3, 6),
 ) -> tuple[IntraBlocks, tuple[Tensor, Tensor], Tensor]:
     """Decide on all blocks, in order, on the CPU.
 
@@ -98,15 +118,18 @@ def search_blocks(
         tries: modes that are tried in earnest at 16 and at 8, and classes of chroma.
 
     Returns:
-        The blocks; what they rebuild, as `rebuild` gives it; and estimated bits `(B, h, w, 4)` of luma's levels, of modes and
-        sizes, of chroma's levels and of its classes.
+        The blocks; what they rebuild, as `rebuild` gives it; and estimated bits `(B, h, w, 4)` of
+        luma's levels, of modes and sizes, of chroma's levels and of its classes.
     """
     batch, height, width = luma.shape
     tall, wide = height // UNIT, width // UNIT
     levels = torch.zeros(batch, tall, wide, CHANNELS, dtype=torch.int32)
     split, kinds = (torch.zeros(batch, tall, wide, dtype=torch.uint8) for _ in range(2))
     modes = torch.zeros(batch, 2 * tall, 2 * wide, dtype=torch.uint8)
-    planes, spent = (torch.empty_like(luma), torch.empty_like(chroma)), torch.zeros(batch, tall, wide, 4)
+    planes, spent = (
+        (torch.empty_like(luma), torch.empty_like(chroma)),
+        torch.zeros(batch, tall, wide, 4),
+    )
     progress = torch.zeros(1 + batch * tall, dtype=torch.int64)
     given = (prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size)
     arrays = (
@@ -121,7 +144,12 @@ def search_blocks(
         _array(progress),
     )
     in_bands(lambda first, end: search_rows(*arrays), batch * tall)
-    blocks = IntraBlocks(levels=levels.permute(0, 3, 1, 2), split=split[:, None], modes=modes[:, None], kinds=kinds[:, None])
+    blocks = IntraBlocks(
+        levels=levels.permute(0, 3, 1, 2),
+        split=split[:, None],
+        modes=modes[:, None],
+        kinds=kinds[:, None],
+    )
     return blocks, planes, spent
 
 
@@ -130,14 +158,17 @@ def rebuild_by_kernel(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tenso
 
     `steps` `(B, 2)` int32: quantisation steps of luma and chroma in sixteenths of a pixel.
     """
-    levels = blocks.levels.permute(0, 2, 3, 1).to(torch.int32).contiguous()
+    levels = blocks.levels.permute(0, 2, 3, 1).clamp(-FAR, FAR).to(torch.int32).contiguous()
     batch, tall, wide = levels.shape[:3]
     luma = torch.empty(batch, tall * UNIT, wide * UNIT, dtype=torch.int32)
     chroma = torch.empty(batch, 2, tall * UNIT // 2, wide * UNIT // 2, dtype=torch.int32)
     progress = torch.zeros(1 + batch * tall, dtype=torch.int64)
     arrays = (
         _array(levels),
-        *(_array(values[:, 0]) for values in (blocks.split, blocks.modes, blocks.kinds)),
+        *(
+            _array(values[:, 0].to(torch.uint8))
+            for values in (blocks.split, blocks.modes, blocks.kinds)
+        ),
         _array(steps),
         (_array(luma), _array(chroma)),
         channel_places(),
@@ -173,6 +204,3 @@ def _by_pixel(table: np.ndarray) -> np.ndarray:
     made = np.zeros((table.shape[1], MODE_LANES), table.dtype)
     made[:, :MODES] = table.T
     return made
-
-
-__all__ = ["CHROMA_CLASSES", "GAINS", "MIDDLE", "IntraBlocks", "SearchPrices", "rebuild_by_kernel", "search_blocks", "to_frame", "to_pixels"]

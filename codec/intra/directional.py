@@ -1,4 +1,6 @@
-"""Intra frames of blocks that are predicted from their neighbours, as in a standard codec, and a learned filter in the loop."""
+"""Intra frames of blocks that are predicted from their neighbours, as in a standard codec, and a
+learned filter in the loop.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Reference
 
-THOROUGH, FAST = (3, 3, CHROMA_CLASSES), (1, 1, 2)  # modes tried at 16 and at 8, classes of chroma
+THOROUGH, FAST = (4, 4, CHROMA_CLASSES), (2, 2, 3)  # modes tried at 16 and at 8, classes of chroma
 
 
 class LoopFilter(Network):
-    """What the rebuilt frame is corrected by, in quantisation steps, and the features for later; zero at the start.
+    """What the rebuilt frame is corrected by, in quantisation steps, and the features for later;
+    zero at the start.
 
     The correction comes as patches `(B, 3·8², H / 8, W / 8)` for `codec.layers.assemble`.
     """
@@ -40,18 +43,22 @@ class LoopFilter(Network):
         self.head = upward(features, 3, 8, zero=True)
 
     def forward(self, levels: Tensor, rebuilt: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Levels, split and all `(B, C, H / 16, W / 16)`, rebuilt pixels `(B, 3, H, W)`, quality `(B,)`."""
+        """Levels, split and all `(B, C, H / 16, W / 16)`, rebuilt pixels `(B, 3, H, W)`, quality
+        `(B,)`.
+        """
         known = self.levels(self.cast(levels)) + self.pixels(self.cast(rebuilt))
         features = self.blocks(known + self.cast(self.quality(quality)))
         return self.head[0](features), features
 
 
 class DirectionalIntra(IntraNetwork):
-    """Blocks of 16 or 8 pixels predicted from rebuilt neighbours by HEVC's 35 modes, with a transform of the block's size.
+    """Blocks of 16 or 8 pixels predicted from rebuilt neighbours by HEVC's 35 modes, with a
+    transform of the block's size.
 
-    The encoder decides on sizes, modes and levels by rate and distortion before any network sees them. Both sides then code
-    all symbols of a frame in a few parallel passes of exact networks, and rebuild the blocks in order, in integers: pixels
-    are the same everywhere up to the learned filter. Chroma is predicted and transformed at half the size.
+    The encoder decides on sizes, modes and levels by rate and distortion before any network sees
+    them. Both sides then code all symbols of a frame in a few parallel passes of exact networks,
+    and rebuild the blocks in order, in integers: pixels are the same everywhere up to the learned
+    filter. Chroma is predicted and transformed at half the size.
 
     Args:
         features: F of the reference.
@@ -79,26 +86,37 @@ class DirectionalIntra(IntraNetwork):
         lambda_low: float = 0.003,
         lambda_high: float = 0.4,
         step: float = 3.3,
-        chroma_step: float = 0.6,
+        chroma_step: float = 0.5,
         component: str = "intra",
     ) -> None:
         super().__init__()
         if not isinstance(entropy, LevelEntropy) or entropy.channels != CHANNELS:
-            raise CodecError(f"intra.entropy: {type(entropy).__name__} given; directional needs LevelEntropy of {CHANNELS} channels")
+            raise CodecError(
+                f"intra.entropy: {type(entropy).__name__} given; directional needs LevelEntropy of {CHANNELS} channels"
+            )
         if modes.kinds != CHROMA_CLASSES:
             raise CodecError(f"intra.modes.kinds: {modes.kinds} given; expected {CHROMA_CLASSES}")
-        self.features, self.entropy, self.modes, self.component = features, entropy, modes, component
+        self.features, self.entropy, self.modes, self.component = (
+            features,
+            entropy,
+            modes,
+            component,
+        )
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
         luma = torch.from_numpy(step_table(coarsest, finest, QUALITIES))
-        chroma = torch.from_numpy(step_table(coarsest * chroma_step, finest * chroma_step, QUALITIES))
+        chroma = torch.from_numpy(
+            step_table(coarsest * chroma_step, finest * chroma_step, QUALITIES)
+        )
         self.register_buffer("steps", torch.stack([luma, chroma], 1), persistent=False)
         self.prices = BlockPriceTables(step_ladder(coarsest, finest)[:, 0] * 255, chroma_step)
         self.filter = LoopFilter(features, CHANNELS + 1, depth)
         self.correction_gain = QualityGain(1, step_ladder(coarsest, finest).log())
         entropy.start_from(*self.prices.magnitudes())
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> Reference:
         blocks = planes = None
         if channel.sends:
             blocks, planes = self.search(frame, quality)
@@ -108,20 +126,28 @@ class DirectionalIntra(IntraNetwork):
         symbols = self.modes.transmit(self.component, sent, units, quality, channel, note)
         latent = None if blocks is None else blocks.levels.float()
         known, split = self.modes.known_of(symbols), symbols.split == 1
-        levels = self.entropy.transmit(self.component, latent, units, quality, channel, known=known, split=split)
+        levels = self.entropy.transmit(
+            self.component, latent, units, quality, channel, known=known, split=split
+        )
         if planes is None:
             kinds = {"split": symbols.split, "modes": symbols.modes, "kinds": symbols.kinds}
             planes = rebuild(IntraBlocks(levels=levels, **kinds), self.steps[quality])
         return self.filtered(levels, split, to_frame(*planes), quality)
 
-    def filtered(self, levels: Tensor, split: Tensor, rebuilt: Tensor, quality: Tensor) -> Reference:
+    def filtered(
+        self, levels: Tensor, split: Tensor, rebuilt: Tensor, quality: Tensor
+    ) -> Reference:
         """The frame after the filter."""
         learned, features = self.filter(torch.cat([levels, split.float()], 1), rebuilt, quality)
-        return Reference(frame=add_patches(rebuilt, learned, self.correction_gain(quality)), features=features)
+        return Reference(
+            frame=add_patches(rebuilt, learned, self.correction_gain(quality)), features=features
+        )
 
     @torch.no_grad()
     def search(self, frame: Tensor, quality: Tensor) -> tuple[IntraBlocks, tuple[Tensor, Tensor]]:
-        """The best blocks for `frame` `(B, 3, H, W)`, and the pixels of luma and chroma that they rebuild."""
+        """The best blocks for `frame` `(B, 3, H, W)`, and the pixels of luma and chroma that they
+        rebuild.
+        """
         device = frame.device
         quality = quality.cpu()
         luma, chroma = to_pixels(frame.float().cpu())
@@ -129,10 +155,14 @@ class DirectionalIntra(IntraNetwork):
         bits = torch.stack([bit, bit * self.chroma_step**2], 1)
         prices = self.prices.search_prices(quality)
         tries = FAST if self.training else THOROUGH
-        blocks, planes, _ = search_blocks(luma, chroma, self.steps.cpu()[quality], bits, prices, tries)
+        blocks, planes, _ = search_blocks(
+            luma, chroma, self.steps.cpu()[quality], bits, prices, tries
+        )
         if self.training:
             self.prices.note_levels(blocks, quality)
-        moved = {name: getattr(blocks, name).to(device) for name in ("levels", "split", "modes", "kinds")}
+        moved = {
+            name: getattr(blocks, name).to(device) for name in ("levels", "split", "modes", "kinds")
+        }
         return IntraBlocks(**moved), tuple(plane.to(device) for plane in planes)
 
     def _note(self, quality: Tensor):
@@ -140,6 +170,3 @@ class DirectionalIntra(IntraNetwork):
             self.prices.note(kind, entry, bits, present, quality)
 
         return note
-
-
-

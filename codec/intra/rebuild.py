@@ -1,4 +1,6 @@
-"""Intra blocks to pixels, in integers: by a kernel on the CPU, by tensor operations elsewhere, with the same result."""
+"""Intra blocks to pixels, in integers: by a kernel on the CPU, by tensor operations elsewhere, with
+the same result.
+"""
 
 from __future__ import annotations
 
@@ -42,30 +44,49 @@ def rebuild(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`, int32 0..1023, the same on every device.
     """
-    levels = blocks.levels.clamp(-FAR, FAR).to(torch.int32)
-    blocks = IntraBlocks(levels=levels, split=blocks.split, modes=blocks.modes, kinds=blocks.kinds)
-    return rebuild_by_kernel(blocks, steps) if on_cpu(levels, steps) else rebuild_by_tensors(blocks, steps)
+    return (
+        rebuild_by_kernel(blocks, steps)
+        if on_cpu(blocks.levels, steps)
+        else rebuild_by_tensors(blocks, steps)
+    )
 
 
 def rebuild_by_tensors(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """`rebuild` in a wavefront: in each step one unit of every second row, from right above to left below."""
+    """`rebuild` in a wavefront: in each step one unit of every second row, from right above to left
+    below.
+    """
     batch, _, tall, wide = blocks.levels.shape
     device = blocks.levels.device
     split, modes = blocks.split.bool(), blocks.modes.long()
-    residual, of_chroma = _residuals(blocks.levels, split, steps.to(torch.int32))
+    levels = blocks.levels.clamp(-FAR, FAR).to(torch.int32)
+    residual, of_chroma = _residuals(levels, steps.to(torch.int32))
     luma = torch.full((batch, tall * wide * UNIT**2 + 1), MIDDLE, dtype=torch.int32, device=device)
-    chroma = torch.full((batch, 2, tall * wide * CHROMA**2 + 1), MIDDLE, dtype=torch.int32, device=device)
+    chroma = torch.full(
+        (batch, 2, tall * wide * CHROMA**2 + 1), MIDDLE, dtype=torch.int32, device=device
+    )
     for rows, columns, places in _waves(tall, wide, device):
         given = rows, columns, split[:, 0, rows, columns], modes[:, 0], residual
         _rebuild_luma(luma, places, *given)
         own = of_chroma[:, :, rows, columns]
-        _rebuild_chroma(luma, chroma, places, modes[:, 0, 2 * rows, 2 * columns], blocks.kinds[:, 0, rows, columns], own, 2 * wide * CHROMA)
+        _rebuild_chroma(
+            luma,
+            chroma,
+            places,
+            modes[:, 0, 2 * rows, 2 * columns],
+            blocks.kinds[:, 0, rows, columns],
+            own,
+            2 * wide * CHROMA,
+        )
     size = tall * UNIT, wide * UNIT
-    return luma[:, :-1].view(batch, *size), chroma[..., :-1].view(batch, 2, size[0] // 2, size[1] // 2)
+    return luma[:, :-1].view(batch, *size), chroma[..., :-1].view(
+        batch, 2, size[0] // 2, size[1] // 2
+    )
 
 
 def _rebuild_luma(luma, places, rows, columns, split, modes, residual) -> None:
-    """Fill the luma `(B, H·W + 1)` of some units: as one block, and over it as four where they are `split` `(B, n)`."""
+    """Fill the luma `(B, H·W + 1)` of some units: as one block, and over it as four where they are
+    `split` `(B, n)`.
+    """
     one, four = residual
     found = _smoothed(luma[:, places.unit_neighbours])
     made = _predict(found, UNIT, modes[:, 2 * rows, 2 * columns], True)
@@ -73,7 +94,9 @@ def _rebuild_luma(luma, places, rows, columns, split, modes, residual) -> None:
     for part, (down, right) in enumerate(_PARTS):
         where = places.cells[part]
         found = _smoothed(luma[:, places.cell_neighbours[part]])
-        made = _predict(found, CELL, modes[:, 2 * rows + down // CELL, 2 * columns + right // CELL], True)
+        made = _predict(
+            found, CELL, modes[:, 2 * rows + down // CELL, 2 * columns + right // CELL], True
+        )
         made = (made + four[:, rows, columns, part]).clamp(0, LARGEST)
         luma[:, where] = torch.where(split[..., None], made, luma[:, where])
 
@@ -96,7 +119,9 @@ def _smoothed(found: Tensor) -> Tensor:
 
 
 def _predict(found: Tensor, side: int, mode: Tensor, luma: bool) -> Tensor:
-    """Predictions `(…, side²)` int32 by `mode` `(…)` from neighbours `(…, n)`, with smoothed ones behind them for luma."""
+    """Predictions `(…, side²)` int32 by `mode` `(…)` from neighbours `(…, n)`, with smoothed ones
+    behind them for luma.
+    """
     first, second, part = _directions(side, luma, found.device)
     shape = *mode.shape, side**2
     one, two = (found.gather(-1, table[mode].view(shape)) for table in (first, second))
@@ -106,15 +131,32 @@ def _predict(found: Tensor, side: int, mode: Tensor, luma: bool) -> Tensor:
     shift = 4 if side == CELL else 5
     k = torch.arange(side, dtype=torch.int32, device=found.device)
     planar = found[..., start : start + neighbours(side)]
-    left, above = planar[..., corner - side : corner].flip(-1), planar[..., corner + 1 : corner + 1 + side]
-    below, right = planar[..., corner - side - 1, None, None], planar[..., corner + side + 1, None, None]
+    left, above = (
+        planar[..., corner - side : corner].flip(-1),
+        planar[..., corner + 1 : corner + 1 + side],
+    )
+    below, right = (
+        planar[..., corner - side - 1, None, None],
+        planar[..., corner + side + 1, None, None],
+    )
     across = (side - 1 - k) * left[..., None] + (k + 1) * right
     down = (side - 1 - k)[:, None] * above[..., None, :] + (k + 1)[:, None] * below
     planar = ((across + down + side) >> shift).flatten(-2)
-    left, above = found[..., corner - side : corner].flip(-1), found[..., corner + 1 : corner + 1 + side]
-    mean = ((left.sum(-1) + above.sum(-1) + side) >> shift).to(torch.int32)[..., None, None].expand(*mode.shape, side, side)
+    left, above = (
+        found[..., corner - side : corner].flip(-1),
+        found[..., corner + 1 : corner + 1 + side],
+    )
+    mean = (
+        ((left.sum(-1) + above.sum(-1) + side) >> shift)
+        .to(torch.int32)[..., None, None]
+        .expand(*mode.shape, side, side)
+    )
     made = torch.where((mode == PLANAR)[..., None], planar, made)
-    made = torch.where((mode == DC)[..., None], (_soft_edges(mean, left, above) if luma else mean).flatten(-2), made)
+    made = torch.where(
+        (mode == DC)[..., None],
+        (_soft_edges(mean, left, above) if luma else mean).flatten(-2),
+        made,
+    )
     return _drawn_edges(made, found, left, above, side, mode) if luma else made
 
 
@@ -127,7 +169,9 @@ def _soft_edges(mean: Tensor, left: Tensor, above: Tensor) -> Tensor:
     return made
 
 
-def _drawn_edges(made: Tensor, found: Tensor, left: Tensor, above: Tensor, side: int, mode: Tensor) -> Tensor:
+def _drawn_edges(
+    made: Tensor, found: Tensor, left: Tensor, above: Tensor, side: int, mode: Tensor
+) -> Tensor:
     """The border of vertical and horizontal predictions."""
     made, corner = made.unflatten(-1, (side, side)), found[..., 2 * side, None]
     column = (above[..., :1] + ((left - corner) >> 1)).clamp(0, LARGEST)
@@ -148,27 +192,42 @@ def _predict_linear(luma: Tensor, chroma: Tensor, places) -> Tensor:
     sum_l, sum_c = small.sum(-1)[:, None], own.sum(-1)
     sum_ll, sum_lc = (small * small).sum(-1)[:, None], (small[:, None] * own).sum(-1)
     spread = count * sum_ll - sum_l * sum_l
-    slope = (64 * (count * sum_lc - sum_l * sum_c)).div(spread.clamp(min=1), rounding_mode="floor").clamp(-512, 512)
+    slope = (
+        (64 * (count * sum_lc - sum_l * sum_c))
+        .div(spread.clamp(min=1), rounding_mode="floor")
+        .clamp(-512, 512)
+    )
     slope = torch.where(spread > 0, slope, 0)
     offset = (64 * sum_c - slope * sum_l).div(count.clamp(min=1), rounding_mode="floor")
     offset = torch.where(count > 0, offset, 64 * MIDDLE)
     values = ((luma[:, places.under].sum(-1) + 2) >> 2).long()[:, None]
-    return ((slope[..., None] * values + offset[..., None] + 32) >> 6).clamp(0, LARGEST).to(torch.int32)
+    return (
+        ((slope[..., None] * values + offset[..., None] + 32) >> 6)
+        .clamp(0, LARGEST)
+        .to(torch.int32)
+    )
 
 
-def _residuals(levels: Tensor, split: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """What is added to predictions: luma as one block `(B, h, w, 256)` and as four `(B, h, w, 4, 64)`, chroma `(B, 2, h, w, 64)`."""
-    whole, cells, colours = (torch.from_numpy(places).to(levels.device) for places in channel_places())
+def _residuals(levels: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """What is added to predictions: luma as one block `(B, h, w, 256)` and as four `(B, h, w, 4,
+    64)`, chroma `(B, 2, h, w, 64)`.
+    """
+    whole, cells, colours = (
+        torch.from_numpy(places).to(levels.device) for places in channel_places()
+    )
     rows = levels.permute(0, 2, 3, 1)
     luma, chroma = (step.view(-1, 1, 1, 1, 1) for step in steps.unbind(1))
     one = _inverse(rows[..., whole].unflatten(-1, (UNIT, UNIT)), luma, UNIT).flatten(-2)
     four = _inverse(rows[..., cells].unflatten(-1, (CELL, CELL)), luma[..., None], CELL).flatten(-2)
-    both = _inverse(rows[..., colours].unflatten(-1, (CHROMA, CHROMA)), chroma[..., None], CHROMA).flatten(-2)
+    both = _inverse(
+        rows[..., colours].unflatten(-1, (CHROMA, CHROMA)), chroma[..., None], CHROMA
+    ).flatten(-2)
     return (one, four), both.movedim(3, 1)
 
 
 def _inverse(levels: Tensor, step: Tensor, side: int) -> Tensor:
-    """Levels `(…, side, side)` int32 -> residual pixels, as `block_kernels.add_residual` has them."""
+    """Levels `(…, side, side)` int32 -> residual pixels, as `block_kernels.add_residual` has them.
+    """
     matrix = torch.from_numpy(integer_dct(side)).to(levels.device)
     shift = 3 if side == UNIT else 2
     values = ((levels * step + (1 << (shift - 1))) >> shift).clamp(-FAR - 1, FAR)
@@ -185,13 +244,16 @@ def _directions(side: int, luma: bool, device: torch.device) -> tuple[Tensor, Te
 
 
 class _Places:
-    """Where in flat planes the pixels and the neighbours of n units lie; the place after the last pixel is mid-grey.
+    """Where in flat planes the pixels and the neighbours of n units lie; the place after the last
+    pixel is mid-grey.
 
     Attributes:
         unit, cells, chroma: `(n, 256)`, four of `(n, 64)`, `(n, 64)`.
-        unit_neighbours, cell_neighbours, chroma_neighbours: the same of neighbours, missing ones replaced.
-        line_luma: `(n, 16, 4)` luma pixels of the 8 neighbours above and the 8 to the left; line_chroma: `(n, 16)`; line_there:
-            `(n, 16)` whether they are there. under: `(n, 64, 4)` luma pixels of each chroma pixel.
+        unit_neighbours, cell_neighbours, chroma_neighbours: the same of neighbours, missing ones
+            replaced.
+        line_luma: `(n, 16, 4)` luma pixels of the 8 neighbours above and the 8 to the left;
+            line_chroma: `(n, 16)`; line_there: `(n, 16)` whether they are there. under: `(n, 64,
+            4)` luma pixels of each chroma pixel.
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, tall: int, wide: int) -> None:
@@ -200,17 +262,28 @@ class _Places:
         self.unit, self.chroma = _block(y, x, UNIT, size), _block(y // 2, x // 2, CHROMA, half)
         self.cells = [_block(y + i, x + j, CELL, size) for i, j in _PARTS]
         nowhere = torch.zeros_like(y, dtype=torch.bool)
-        self.unit_neighbours = _neighbours(y, x, UNIT, size, (y > 0) & (x + UNIT < size[1]), nowhere)
+        self.unit_neighbours = _neighbours(
+            y, x, UNIT, size, (y > 0) & (x + UNIT < size[1]), nowhere
+        )
         right = [y > 0, (y > 0) & (x + UNIT < size[1]), ~nowhere, nowhere]
         below = [x > 0, nowhere, nowhere, nowhere]
         corners = zip(_PARTS, right, below, strict=True)
-        self.cell_neighbours = [_neighbours(y + i, x + j, CELL, size, *there) for (i, j), *there in corners]
+        self.cell_neighbours = [
+            _neighbours(y + i, x + j, CELL, size, *there) for (i, j), *there in corners
+        ]
         v, u = y // 2, x // 2
-        self.chroma_neighbours = _neighbours(v, u, CHROMA, half, (v > 0) & (u + CHROMA < half[1]), nowhere)
+        self.chroma_neighbours = _neighbours(
+            v, u, CHROMA, half, (v > 0) & (u + CHROMA < half[1]), nowhere
+        )
         k = torch.arange(CHROMA)
         above, beside = (v[:, None] - 1, u[:, None] + k), (v[:, None] + k, u[:, None] - 1)
-        down, across = (torch.cat([a.expand(-1, CHROMA), b.expand(-1, CHROMA)], 1) for a, b in zip(above, beside, strict=True))
-        self.line_there = torch.cat([(v > 0)[:, None].expand(-1, CHROMA), (u > 0)[:, None].expand(-1, CHROMA)], 1)
+        down, across = (
+            torch.cat([a.expand(-1, CHROMA), b.expand(-1, CHROMA)], 1)
+            for a, b in zip(above, beside, strict=True)
+        )
+        self.line_there = torch.cat(
+            [(v > 0)[:, None].expand(-1, CHROMA), (u > 0)[:, None].expand(-1, CHROMA)], 1
+        )
         down, across = down.clamp(min=0), across.clamp(min=0)
         self.line_chroma, self.line_luma = down * half[1] + across, _under(down, across, size[1])
         down, across = self.chroma // half[1], self.chroma % half[1]
@@ -218,7 +291,11 @@ class _Places:
 
     def to(self, device: torch.device) -> _Places:
         for name, value in vars(self).items():
-            setattr(self, name, [one.to(device) for one in value] if isinstance(value, list) else value.to(device))
+            setattr(
+                self,
+                name,
+                [one.to(device) for one in value] if isinstance(value, list) else value.to(device),
+            )
         return self
 
 
@@ -229,11 +306,15 @@ def _waves(tall: int, wide: int, device: torch.device) -> list[tuple[Tensor, Ten
     waves = []
     with torch.device("cpu"):
         for wave in range(wide + 2 * (tall - 1)):
-            rows = torch.tensor([r for r in range(tall) if 0 <= wave - 2 * r < wide], dtype=torch.int64)
+            rows = torch.tensor(
+                [r for r in range(tall) if 0 <= wave - 2 * r < wide], dtype=torch.int64
+            )
             columns = wave - 2 * rows
             if len(rows):  # a single column has none in every second step
                 waves.append((rows, columns, _Places(rows, columns, tall, wide)))
-    return [(rows.to(device), columns.to(device), places.to(device)) for rows, columns, places in waves]
+    return [
+        (rows.to(device), columns.to(device), places.to(device)) for rows, columns, places in waves
+    ]
 
 
 def _block(y: Tensor, x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
@@ -242,8 +323,12 @@ def _block(y: Tensor, x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     return ((y.view(-1, 1, 1) + k[:, None]) * size[1] + x.view(-1, 1, 1) + k).flatten(1)
 
 
-def _neighbours(y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_right: Tensor, below_left: Tensor) -> Tensor:
-    """Places `(n, 4·side + 1)` of the neighbours of blocks, as `block_kernels.gather_neighbours` has them."""
+def _neighbours(
+    y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_right: Tensor, below_left: Tensor
+) -> Tensor:
+    """Places `(n, 4·side + 1)` of the neighbours of blocks, as `block_kernels.gather_neighbours`
+    has them.
+    """
     corner = 2 * side
     k = torch.arange(neighbours(side)).expand(len(y), -1)
     y, x, above_right, below_left = (values[:, None] for values in (y, x, above_right, below_left))
@@ -251,7 +336,10 @@ def _neighbours(y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_ri
     k = torch.where(~above_right & (k > corner + side), corner + side, k)
     k = torch.where((x == 0) & (k <= corner), corner + 1, k)
     k = torch.where((y == 0) & (k >= corner), corner - 1, k)
-    down, across = torch.where(k < corner, corner - 1 - k, -1), torch.where(k > corner, k - corner - 1, -1)
+    down, across = (
+        torch.where(k < corner, corner - 1 - k, -1),
+        torch.where(k > corner, k - corner - 1, -1),
+    )
     places = (y + down) * size[1] + x + across
     return torch.where((y == 0) & (x == 0), size[0] * size[1], places)
 
@@ -260,6 +348,3 @@ def _under(down: Tensor, across: Tensor, width: int) -> Tensor:
     """Places of the 2×2 luma pixels of chroma pixels: `(…,)` -> `(…, 4)`."""
     first = 2 * down * width + 2 * across
     return torch.stack([first, first + 1, first + width, first + width + 1], -1)
-
-
-

@@ -1,7 +1,8 @@
-"""Numba kernels by which an encoder decides on intra blocks: modes by SATD, then modes, sizes and levels by rate and distortion.
+"""Numba kernels by which an encoder decides on intra blocks: modes by SATD, then modes, sizes and
+levels by rate and distortion.
 
-All modes of a block are predicted and compared at once, side by side in memory. What is rebuilt is what
-`codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
+All modes of a block are predicted and compared at once, side by side in memory. What is rebuilt is
+what `codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from codec.intra.block_kernels import (
     predict_planar,
     store_block,
 )
-from codec.intra.block_tables import CELL, CHROMA, CHROMA_CLASSES, DC, HORIZONTAL, MODES, PLANAR, UNIT, VERTICAL
+from codec.intra.block_tables import CELL, CHROMA, DC, MODES, PLANAR, UNIT
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
@@ -27,7 +28,9 @@ _FAST = {"contract", "reassoc", "nsz"}
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def predict_all(found, side, by_pixel, made, errors):
-    """Fill `errors` `(side², MODE_LANES)` float32 with the predictions by all modes; `made` is scratch."""
+    """Fill `errors` `(side², MODE_LANES)` float32 with the predictions by all modes; `made` is
+    scratch.
+    """
     first, second, part = by_pixel
     for p in range(side * side):
         for m in range(MODE_LANES):
@@ -44,7 +47,8 @@ def predict_all(found, side, by_pixel, made, errors):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def satd_of_modes(source, y, x, side, errors, hadamard, costs):
-    """Fill `costs` `(MODE_LANES,)` float32 with sums of absolute orthonormal Hadamard coefficients of what each mode leaves.
+    """Fill `costs` `(MODE_LANES,)` float32 with sums of absolute orthonormal Hadamard coefficients
+    of what each mode leaves.
 
     `errors` are the predictions `(side², MODE_LANES)`, `hadamard` is scratch `(64, MODE_LANES)`.
     """
@@ -71,7 +75,9 @@ def satd_of_modes(source, y, x, side, errors, hadamard, costs):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def transform_residual(source, y, x, side, predicted, matrix, half, coefficients):
-    """Fill `coefficients` `(side²,)` float32 with the orthonormal DCT of source minus prediction; `half` is scratch."""
+    """Fill `coefficients` `(side²,)` float32 with the orthonormal DCT of source minus prediction;
+    `half` is scratch.
+    """
     half[: side * side] = 0
     for i in range(side):
         for j in range(side):
@@ -90,8 +96,9 @@ def transform_residual(source, y, x, side, predicted, matrix, half, coefficients
 def quantise(coefficients, count, step, bit, prices, levels, tried):
     """Choose the levels of a block by rate and distortion, and how large its scales are.
 
-    A block's coefficients are priced as Laplace distributed, their usual scales multiplied by one of a few gains: a decoder's
-    entropy network knows from what surrounds a block about how much there is in it.
+    A block's coefficients are priced as Laplace distributed, their usual scales multiplied by one
+    of a few gains: a decoder's entropy network knows from what surrounds a block about how much
+    there is in it.
 
     Args:
         coefficients: `(count,)` float32, in pixels.
@@ -146,9 +153,11 @@ def cheapest(costs, count):
 
 @njit(cache=True, nogil=True)
 def bits_of_mode(mode, modes, row, column, prices):
-    """Bits of the mode of the cell at (row, column): those of the mode by itself, or fewer where a neighbour has it.
+    """Bits of the mode of the cell at (row, column): those of the mode by itself, or fewer where a
+    neighbour has it.
 
-    `prices` `(MODES + 2,)`: of modes, of one that the cell beside or above has, and of one that both have.
+    `prices` `(MODES + 2,)`: of modes, of one that the cell beside or above has, and of one that
+    both have.
     """
     beside = column > 0 and modes[row, column - 1] == mode
     above = row > 0 and modes[row - 1, column] == mode
@@ -158,37 +167,86 @@ def bits_of_mode(mode, modes, row, column, prices):
 
 
 @njit(cache=True, nogil=True)
-def search_rows(sources, levels, split, modes, kinds, steps, bits, prices, planes, places, constants, tries, spent, progress):
-    """Decide on rows of units, and rebuild them, as long as there are some that no other thread has begun.
+def search_rows(
+    sources,
+    levels,
+    split,
+    modes,
+    kinds,
+    steps,
+    bits,
+    prices,
+    planes,
+    places,
+    constants,
+    tries,
+    spent,
+    progress,
+):
+    """Decide on rows of units, and rebuild them, as long as there are some that no other thread has
+    begun.
 
     Args:
         sources: int32, luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`.
         levels, split, modes, kinds, planes: to be filled, as `rebuild_rows` takes them.
         steps: `(B, 2)` int32, in sixteenths of a pixel.
         bits: `(B, 2)` float32, squared pixels that a bit may cost in luma and in chroma.
-        prices: float32, of levels of 16×16 blocks `(B, GAINS, 3, 256)`, of 8×8 blocks `(B, GAINS, 3, 64)`, of chroma
-            `(B, 2, GAINS, 3, 64)`, of modes `(B, 2, MODES + 2)`, of chroma's classes `(B, CHROMA_CLASSES)`, of sizes `(B, 2)`.
+        prices: float32, of levels of 16×16 blocks `(B, GAINS, 3, 256)`, of 8×8 blocks `(B, GAINS,
+            3, 64)`, of chroma `(B, 2, GAINS, 3, 64)`, of modes `(B, 2, MODES + 2)`, of chroma's
+            classes `(B, CHROMA_CLASSES)`, of sizes `(B, 2)`.
         places: `channel_places()`.
-        constants: integer matrices of 16 and 8, both float ones each with its transpose `(2, side, side)`, `directions` of luma
-            16, of 8 and of chroma, those of luma by pixel, `CHROMA_MODES`.
+        constants: integer matrices of 16 and 8, both float ones each with its transpose `(2, side,
+            side)`, `directions` of luma 16, of 8 and of chroma, those of luma by pixel,
+            `CHROMA_MODES`.
         tries: how many modes are tried in earnest at 16 and at 8, and how many classes of chroma.
-        spent: `(B, h, w, 4)` float32, estimated bits: of luma's levels, of modes and sizes, of chroma's levels and classes.
+        spent: `(B, h, w, 4)` float32, estimated bits: of luma's levels, of modes and sizes, of
+            chroma's levels and classes.
         progress: as for `rebuild_rows`.
     """
     batch, tall, wide = split.shape
     source, source_chroma = sources
     luma, chroma = planes
     whole, cells, colours = places
-    matrix_16, matrix_8, dct_16, dct_8, of_unit, of_cell, of_chroma, by_pixel_16, by_pixel_8, chroma_modes = constants
+    (
+        matrix_16,
+        matrix_8,
+        dct_16,
+        dct_8,
+        of_unit,
+        of_cell,
+        of_chroma,
+        by_pixel_16,
+        by_pixel_8,
+        chroma_modes,
+    ) = constants
     price_16, price_8, price_chroma, price_mode, price_kind, price_size = prices
     most = UNIT * UNIT
     found = np.empty(2 * (4 * UNIT + 1), np.int32)
-    made, sums, tried, own = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
-    kept, kept_made, unit_made = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
-    unit_levels, cell_levels = np.empty(most, np.int32), np.empty((4, CELL * CELL), np.int32)
-    both_levels, both_made = np.empty((2, CHROMA * CHROMA), np.int32), np.empty((2, CHROMA * CHROMA), np.int32)
-    errors, hadamard = np.empty((most, MODE_LANES), np.float32), np.empty((CELL * CELL, MODE_LANES), np.float32)
-    costs, half, coefficients = np.empty(MODE_LANES, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    made, sums, tried = (
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+    )
+    own, kept, kept_made = (
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+    )
+    unit_made, unit_levels = np.empty(most, np.int32), np.empty(most, np.int32)
+    cell_levels = np.empty((4, CELL * CELL), np.int32)
+    both_levels, both_made = (
+        np.empty((2, CHROMA * CHROMA), np.int32),
+        np.empty((2, CHROMA * CHROMA), np.int32),
+    )
+    errors, hadamard = (
+        np.empty((most, MODE_LANES), np.float32),
+        np.empty((CELL * CELL, MODE_LANES), np.float32),
+    )
+    costs, half, coefficients = (
+        np.empty(MODE_LANES, np.float32),
+        np.empty(most, np.float32),
+        np.empty(most, np.float32),
+    )
     counter = address_of(progress)
     while True:
         row = next_row(counter)
@@ -235,7 +293,9 @@ def search_rows(sources, levels, split, modes, kinds, steps, bits, prices, plane
                     mode = cheapest(costs, MODES)
                     predict_block(found, CELL, mode, True, of_cell, made)
                     transform_residual(source[b], top, left, CELL, made, dct_8, half, coefficients)
-                    cost, level_bits = quantise(coefficients, CELL * CELL, step, bit, price_8[b], own, tried)
+                    cost, level_bits = quantise(
+                        coefficients, CELL * CELL, step, bit, price_8[b], own, tried
+                    )
                     mode_bits = bits_of_mode(mode, modes[b], i, j, price_mode[b, 1])
                     cost += bit * mode_bits
                     if cost < best:
@@ -272,9 +332,30 @@ def search_rows(sources, levels, split, modes, kinds, steps, bits, prices, plane
                     continue
                 for k in range(2):
                     plane = chroma[b, k]
-                    predict_chroma(luma[b], plane, y // 2, x // 2, kind, derived, chroma_modes, of_chroma, found, made)
-                    transform_residual(source_chroma[b, k], y // 2, x // 2, CHROMA, made, dct_8, half, coefficients)
-                    one, some = quantise(coefficients, CHROMA * CHROMA, step_chroma, bit_chroma, price_chroma[b, k], own, tried)
+                    predict_chroma(
+                        luma[b],
+                        plane,
+                        y // 2,
+                        x // 2,
+                        kind,
+                        derived,
+                        chroma_modes,
+                        of_chroma,
+                        found,
+                        made,
+                    )
+                    transform_residual(
+                        source_chroma[b, k], y // 2, x // 2, CHROMA, made, dct_8, half, coefficients
+                    )
+                    one, some = quantise(
+                        coefficients,
+                        CHROMA * CHROMA,
+                        step_chroma,
+                        bit_chroma,
+                        price_chroma[b, k],
+                        own,
+                        tried,
+                    )
                     cost, level_bits = cost + one, level_bits + some
                     for p in range(CHROMA * CHROMA):
                         both_levels[k, p], both_made[k, p] = own[p], made[p]
@@ -289,6 +370,8 @@ def search_rows(sources, levels, split, modes, kinds, steps, bits, prices, plane
                 first, end = k * CHROMA * CHROMA, (k + 1) * CHROMA * CHROMA
                 for p in range(CHROMA * CHROMA):
                     given[colours[k, p]] = kept[first + p]
-                add_residual(kept[first:end], CHROMA, steps[b, 1], matrix_8, sums, kept_made[first:end])
+                add_residual(
+                    kept[first:end], CHROMA, steps[b, 1], matrix_8, sums, kept_made[first:end]
+                )
                 store_block(kept_made[first:end], CHROMA, chroma[b, k], y // 2, x // 2)
             set_progress(counter + 8 * (row + 1), c + 1)

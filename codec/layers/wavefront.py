@@ -1,7 +1,9 @@
-"""Rows handed out to threads in order, each kept behind the row above: a wavefront inside numba kernels.
+"""Rows handed out to threads in order, each kept behind the row above: a wavefront inside numba
+kernels.
 
-Threads share an array of int64, of which `next_row` takes numbers and in which each row says how far it is. A row is only
-begun after those above it were, by threads that run: nothing waits for a thread that was never started.
+Threads share an array of int64, of which `next_row` takes numbers and in which each row says how
+far it is. A row is only begun after those above it were, by threads that run: nothing waits for a
+thread that was never started.
 """
 
 from numba import njit, types
@@ -17,7 +19,9 @@ def next_row(typingctx, address):
 
     def codegen(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], cgutils.ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", pointer, cgutils.ir.Constant(cgutils.ir.IntType(64), 1), "acq_rel")
+        return builder.atomic_rmw(
+            "add", pointer, cgutils.ir.Constant(cgutils.ir.IntType(64), 1), "acq_rel"
+        )
 
     return types.int64(types.intp), codegen
 

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
+from codec.entropy.levels import LevelEntropy
+from codec.errors import CodecError
+
+QUALITY = torch.tensor([20])
+
+
+def network() -> LevelEntropy:
+    """Of 96 channels, zero-started layers shaken so that every input matters."""
+    torch.manual_seed(0)
+    made = LevelEntropy(96, known=3, hyper=4, width=16).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return made
+
+
+def inputs(tall: int, wide: int) -> dict[str, torch.Tensor]:
+    """What both sides know."""
+    torch.manual_seed(tall + wide)
+    known = torch.randint(-60, 60, (1, 3, tall, wide)).float()
+    return {"known": known, "split": torch.rand(1, 1, tall, wide) > 0.5}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 6)])
+def test_levels_are_read_as_they_are(size: tuple[int, int]):
+    """Catches means, dead zones and skipping: an encoder has already predicted from these very
+    values.
+    """
+    coder, given, writer = network(), inputs(*size), WriteChannel()
+    levels = torch.randint(-3, 4, (1, 96, *size)).float() * (torch.rand(1, 96, *size) < 0.2)
+    levels[0, 5, 0, 0] = 5000
+    with torch.no_grad():
+        sent = coder.transmit("intra", levels, size, QUALITY, writer, **given)
+        reader = ReadChannel(writer.finish_frame())
+        read = coder.transmit("intra", None, size, QUALITY, reader, **given)
+        reader.finish_frame()
+        estimate = coder.transmit(
+            "intra", levels, size, QUALITY, EstimateChannel(hard=True), **given
+        )
+        trained = coder.train().transmit("intra", levels, size, QUALITY, EstimateChannel(), **given)
+    for values in (sent, read, estimate, trained):
+        assert torch.equal(values, levels)
+
+
+def test_bits_reach_every_parameter_and_no_level():
+    """Catches a network that is cut off, and gradients into what the encoder has decided."""
+    coder, channel = network().train(), EstimateChannel()
+    levels = torch.randint(-2, 3, (1, 96, 6, 5)).float().requires_grad_()
+    coder.transmit("intra", levels, (6, 5), QUALITY, channel, **inputs(6, 5))
+    channel.bits["intra"].sum().backward(retain_graph=True)
+    channel.bits["intra.hyper"].sum().backward()
+    assert not [name for name, parameter in coder.named_parameters() if parameter.grad is None]
+
+
+def test_an_odd_number_of_channels_is_refused():
+    """Catches halves of different size."""
+    with pytest.raises(CodecError, match="give an even number"):
+        LevelEntropy(97, known=3)
