@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from codec.entropy.exact import (
     bounded,
     exactly,
 )
+from codec.entropy.network import EntropyNetwork
 from codec.entropy.pick import picks
 
 MODES = 35
@@ -30,21 +31,6 @@ _AROUND = ((1, 2), (1, 3), (2, 1), (3, 1), (2, 4), (3, 4), (4, 2), (4, 3))
 
 # bits of some kind of symbols, the entries of its table, where there are symbols
 Note = Callable[[str, Tensor, Tensor, Tensor], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockSymbols:
-    """Sizes and modes, as integers.
-
-    Attributes:
-        split: `(B, 1, h, w)`, 1 where a unit is four blocks.
-        modes: `(B, 1, 2·h, 2·w)`, of each cell 0..34; those of a whole unit are alike.
-        kinds: `(B, 1, h, w)`, the class of chroma's prediction.
-    """
-
-    split: Tensor
-    modes: Tensor
-    kinds: Tensor
 
 
 class ModeContext(Exact, nn.Module):
@@ -65,8 +51,7 @@ class ModeContext(Exact, nn.Module):
 
     @exactly
     def features(self, known: Tensor, quality: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127, and quality `(B,)` -> `(B, width, h, w)`.
-        """
+        """`(B, inputs, h, w)` whole numbers in -127..127, quality `(B,)` -> `(B, width, h, w)`."""
         return self.block(bounded(self.known(known) + self.quality(quality)))
 
     def forward(self, known: Tensor, quality: Tensor, heads: Sequence[int]) -> list[Tensor]:
@@ -75,12 +60,29 @@ class ModeContext(Exact, nn.Module):
         return [self.heads[head](features).float() / SIXTEENTHS for head in heads]
 
 
-class IntraModeEntropy(nn.Module):
-    """Codes sizes first, then modes, then the classes of chroma's prediction; probabilities come
-    from exact networks.
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """What stays the same while a frame is coded: see `IntraModeEntropy.transmit`."""
 
-    Units are a checkerboard: those of the first colour are coded without neighbours, the others see
-    all four, and of four blocks in a unit two are coded before the other two, which see them.
+    component: str
+    latent: Tensor | None
+    quality: Tensor
+    channel: Channel
+    note: Note = field(default=lambda kind, entry, bits, present: None)
+
+    def wanted(self, channels: Sequence[int]) -> Tensor | None:
+        """Some channels of the latent."""
+        return None if self.latent is None else self.latent[:, channels].long()
+
+
+class IntraModeEntropy(EntropyNetwork):
+    """Codes sizes and prediction modes: maps of integers with a place for each unit.
+
+    The maps `(B, 6, h, w)` are: 1 where the unit is four blocks, else 0; the modes 0..34 of its
+    four cells, row by row, alike where it is one block; and the class of chroma's prediction.
+    Sizes come first, then modes, then classes; probabilities come from exact networks. Units are a
+    checkerboard: those of the first colour are coded without neighbours, the others see all four,
+    and of four blocks in a unit two are coded before the other two, which see them.
 
     Args:
         kinds: classes of chroma's prediction.
@@ -92,16 +94,17 @@ class IntraModeEntropy(nn.Module):
     Source: the order of coding is after He et al., *Checkerboard context model*, CVPR 2021.
     """
 
+    channels, exact = 6, True
+
     def __init__(self, kinds: int, width: int = 48) -> None:
         super().__init__()
-        self.kinds = kinds
+        self.kinds, self.known = kinds, 1 + len(_CELLS) * MODES + kinds
+        around = 1 + len(_AROUND) * (1 + MODES)
         self.size = ModeContext(5, width, [1])
-        around = (1 + len(_AROUND)) * 1 + len(_AROUND) * MODES
         self.mode = ModeContext(around, width, [MODES - 1] * 3)
         self.later = ModeContext(around + 2 * MODES, width, [MODES - 1] * 2)
         self.kind = ModeContext(1 + len(_CELLS) * MODES, width, [kinds - 1])
         modes, classes = mode_tree(), kind_tree(kinds)
-        self.known = 1 + len(_CELLS) * MODES + kinds
         for name, tree in (("modes", modes), ("classes", classes)):
             for part in ("nodes", "turns", "children"):
                 self.register_buffer(f"{name}_{part}", getattr(tree, part), persistent=False)
@@ -113,134 +116,124 @@ class IntraModeEntropy(nn.Module):
 
     def tree(self, name: str) -> ClassTree:
         """The tree of `modes` or of `classes`."""
-        return ClassTree(
-            *(getattr(self, f"{name}_{part}") for part in ("nodes", "turns", "children"))
-        )
+        parts = (getattr(self, f"{name}_{part}") for part in ("nodes", "turns", "children"))
+        return ClassTree(*parts)
 
     def transmit(
         self,
         component: str,
-        symbols: BlockSymbols | None,
+        latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
         channel: Channel,
+        previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
         note: Note | None = None,
-    ) -> BlockSymbols:
-        """Send or receive the sizes and modes of a frame.
+    ) -> Tensor:
+        """Send or receive the maps of a frame.
 
         Args:
             component: bits go under `component.size`, `component.mode` and `component.chroma`.
-            symbols: on the sending side, else None.
+            latent: `(B, 6, h, w)` integers of any type on the sending side.
             size: `(h, w)` in units.
             quality: `(B,)` indices 0..63.
             channel: where they go to or come from.
-            note: is told what they cost, where that is learned.
+            previous, previous_quality: not used.
+            note: is told what symbols cost, where that is learned.
 
         Returns:
-            The same on both sides, int64.
+            `(B, 6, h, w)` float32, the same on both sides.
         """
-        note = note or (lambda kind, entry, bits, present: None)
-        split = self._code_sizes(component, symbols, size, quality, channel, note)
-        modes = self._code_modes(component, symbols, split, quality, channel, note)
-        known = self._of_luma(split, modes)
-        odds = self.kind(known, quality, [0])[0][:, None]
-        wanted = None if symbols is None else symbols.kinds.long()
-        everywhere = torch.ones_like(split, dtype=torch.bool)
-        kinds, bits = code_tree(
-            f"{component}.chroma", wanted, odds, everywhere, self.tree("classes"), channel
-        )
-        note("kind", kinds, bits, everywhere)
-        return BlockSymbols(split=split, modes=modes, kinds=kinds)
+        given = {"component": component, "latent": latent, "quality": quality, "channel": channel}
+        frame = _Frame(**given, **({} if note is None else {"note": note}))
+        split = self._code_sizes(frame, size)
+        modes = self._code_modes(frame, split)
+        odds = self.kind(_of_luma(split, modes), quality, [0])[0][:, None]
+        everywhere, tree = torch.ones_like(split, dtype=torch.bool), self.tree("classes")
+        named = f"{component}.chroma"
+        kinds, bits = code_tree(named, frame.wanted([5]), odds, everywhere, tree, channel)
+        frame.note("kind", kinds, bits, everywhere)
+        return torch.cat([split, modes, kinds], 1).float()
 
-    def known_of(self, symbols: BlockSymbols) -> Tensor:
-        """What other networks may see of `symbols`: `(B, known, h, w)`, whole numbers in -127..127.
-        """
-        return torch.cat(
-            [self._of_luma(symbols.split, symbols.modes), _one_hot(symbols.kinds, self.kinds)], 1
-        )
+    def known_of(self, maps: Tensor) -> Tensor:
+        """What other networks see of the maps: `(B, known, h, w)` whole numbers in -127..127."""
+        split, modes, kinds = maps.split([1, 4, 1], 1)
+        return torch.cat([_of_luma(split, modes), _one_hot(kinds, self.kinds)], 1)
 
-    @staticmethod
-    def _of_luma(split: Tensor, modes: Tensor) -> Tensor:
-        return torch.cat(
-            [_sign(split), *(_one_hot(modes[:, :, i::2, j::2], MODES) for i, j in _CELLS)], 1
-        )
-
-    def _code_sizes(self, component, symbols, size, quality, channel, note) -> Tensor:
+    def _code_sizes(self, frame: _Frame, size: tuple[int, int]) -> Tensor:
         """`(B, 1, h, w)` int64."""
+        quality = frame.quality
         split = torch.zeros(len(quality), 1, *size, dtype=torch.int64, device=quality.device)
-        known = torch.zeros(len(quality), 1, *size, device=quality.device)
+        known = torch.zeros(split.shape, device=quality.device)
+        wanted = frame.wanted([0])
         for number, pick in enumerate(picks(*size, quality.device)):
             around = F.pad(known, (1, 1, 1, 1))
-            about = [
-                around[..., 1:-1, :-2],
-                around[..., 1:-1, 2:],
-                around[..., :-2, 1:-1],
-                around[..., 2:, 1:-1],
-            ]
-            given = torch.cat([*about, torch.full_like(known, _KNOWN * number)], 1)
+            beside = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
+            above = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
+            given = torch.cat([*beside, *above, torch.full_like(known, _KNOWN * number)], 1)
             present = pick.even.expand(split.shape)
             model = BinaryModel(self.size(given, quality, [0])[0], present)
-            wanted = None if symbols is None else symbols.split.float()
-            some = channel.symbols(f"{component}.size", wanted, model) > 0.5
-            note("size", some.long(), model.bits(some.float()), present)
+            sent = None if wanted is None else wanted.float()
+            some = frame.channel.symbols(f"{frame.component}.size", sent, model) > 0.5
+            frame.note("size", some.long(), model.bits(some.float()), present)
             split = torch.where(present, some.long(), split)
             known = torch.where(present, _sign(some), known)
         return split
 
-    def _code_modes(self, component, symbols, split, quality, channel, note) -> Tensor:
-        """`(B, 1, 2·h, 2·w)` int64."""
-        batch, _, tall, wide = split.shape
-        found = torch.full((batch, 4, tall, wide), -1, dtype=torch.int64, device=split.device)
-        wanted = (
-            None
-            if symbols is None
-            else torch.cat([symbols.modes[:, :, i::2, j::2] for i, j in _CELLS], 1).long()
-        )
-        divided, tree = split == 1, self.tree("modes")
-        entry = MODES * split
-
-        def code(cells: list[int], odds: list[Tensor], present: Tensor) -> None:
-            given = None if wanted is None else wanted[:, cells]
-            some, bits = code_tree(
-                f"{component}.mode", given, torch.stack(odds, 1), present, tree, channel
-            )
-            note("mode", some + entry, bits, present)
-            for k, cell in enumerate(cells):
-                found[:, cell] = torch.where(present[:, k], some[:, k], found[:, cell])
-
-        for even in (pick.even for pick in picks(tall, wide, quality.device)):
-            here = even.expand(split.shape)
-            around = torch.cat([_sign(split), *self._about(found)], 1)
+    def _code_modes(self, frame: _Frame, split: Tensor) -> Tensor:
+        """`(B, 4, h, w)` int64."""
+        size, quality = split.shape[-2:], frame.quality
+        divided = split == 1
+        found = split.new_full((len(split), 4, *size), -1)
+        for pick in picks(*size, quality.device):
+            here = pick.even.expand(split.shape)
+            both = here & divided
+            around = torch.cat([_sign(split), *_about(found)], 1)
             one, first, last = self.mode(around, quality, [0, 1, 2])
-            code(
-                [0, 3],
-                [torch.where(divided, first, one), last],
-                torch.cat([here, here & divided], 1),
-            )
+            odds = torch.stack([torch.where(divided, first, one), last], 1)
+            found = self._code_cells(frame, found, split, [0, 3], odds, torch.cat([here, both], 1))
             inside = [_one_hot(found[:, cell : cell + 1], MODES) for cell in (0, 3)]
-            odds = self.later(torch.cat([around, *inside], 1), quality, [0, 1])
-            code([1, 2], odds, (here & divided).expand(-1, 2, -1, -1))
-            whole = here & ~divided
-            for cell in (1, 2, 3):
-                found[:, cell] = torch.where(whole[:, 0], found[:, 0], found[:, cell])
-        return _to_cells(found)
+            odds = torch.stack(self.later(torch.cat([around, *inside], 1), quality, [0, 1]), 1)
+            both = both.expand(-1, 2, -1, -1)
+            found = self._code_cells(frame, found, split, [1, 2], odds, both)
+            found = torch.where(here & ~divided, found[:, :1], found)
+        return found
 
-    @staticmethod
-    def _about(found: Tensor) -> list[Tensor]:
-        """What is known of the cells about each unit: whether it is, and which mode it has."""
-        cells = F.pad(_to_cells(found), (2, 2, 2, 2), value=-1)
-        tall, wide = found.shape[-2:]
-        about = torch.cat(
-            [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND], 1
-        )
-        hot = [_one_hot(about[:, k : k + 1], MODES) for k in range(len(_AROUND))]
-        return [(about >= 0) * _KNOWN, *hot]
+    def _code_cells(
+        self,
+        frame: _Frame,
+        found: Tensor,
+        split: Tensor,
+        cells: Sequence[int],
+        odds: Tensor,
+        present: Tensor,
+    ) -> Tensor:
+        """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`."""
+        wanted, tree = frame.wanted([1 + cell for cell in cells]), self.tree("modes")
+        named = f"{frame.component}.mode"
+        modes, bits = code_tree(named, wanted, odds, present, tree, frame.channel)
+        frame.note("mode", modes + MODES * split, bits, present)
+        found = found.clone()
+        for k, cell in enumerate(cells):
+            found[:, cell] = torch.where(present[:, k], modes[:, k], found[:, cell])
+        return found
+
+
+def _about(found: Tensor) -> list[Tensor]:
+    """Of the cells about each unit, whether they are known, and which mode they have."""
+    cells = F.pad(F.pixel_shuffle(found, 2), (2, 2, 2, 2), value=-1)
+    tall, wide = found.shape[-2:]
+    about = [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND]
+    return [(torch.cat(about, 1) >= 0) * _KNOWN, *(_one_hot(cell, MODES) for cell in about)]
+
+
+def _of_luma(split: Tensor, modes: Tensor) -> Tensor:
+    """Sizes `(B, 1, h, w)` and modes `(B, 4, h, w)` as networks see them."""
+    return torch.cat([_sign(split), *(_one_hot(cell, MODES) for cell in modes.split(1, 1))], 1)
 
 
 def mode_tree() -> ClassTree:
-    """Directions or not; planar or mean; then halves of the directions, beginning with horizontal
-    or vertical ones.
-    """
+    """Directions or not; planar or mean; horizontal or vertical directions, and halves of these."""
 
     def halves(modes: list[int]) -> int | tuple:
         if len(modes) == 1:
@@ -267,8 +260,3 @@ def _sign(split: Tensor) -> Tensor:
 def _one_hot(classes: Tensor, count: int) -> Tensor:
     """`(B, 1, h, w)` -> `(B, count, h, w)`; nothing where a class is below 0."""
     return (classes == torch.arange(count, device=classes.device).view(1, -1, 1, 1)) * _KNOWN
-
-
-def _to_cells(units: Tensor) -> Tensor:
-    """`(B, 4, h, w)` -> `(B, 1, 2·h, 2·w)`."""
-    return F.pixel_shuffle(units, 2)

@@ -70,7 +70,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         super().__init__()
         if channels % 2:
             raise CodecError(
-                f"entropy.channels: {channels} given; levels are coded in halves, so give an even number"
+                f"entropy.channels: {channels} given; they are halved, so give an even number"
             )
         self.channels = channels
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)

@@ -35,8 +35,8 @@ class Pick:
 @torch.inference_mode(False)  # training may use them after decoding did
 def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
     """The half that has the first channels in the top left corner, and the other; made once a size, so no device waits."""
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
-    even = (rows + columns) % 2 == 0
-    first, last = even.flatten().nonzero()[:, 0].to(device), (~even).flatten().nonzero()[:, 0].to(device)
-    even = even.to(device)[None, None]
+    colours = [(row + column) % 2 for row in range(height) for column in range(width)]
+    numbers = [[place for place, own in enumerate(colours) if own == colour] for colour in (0, 1)]
+    first, last = (torch.tensor(places, dtype=torch.int64, device=device) for places in numbers)
+    even = torch.tensor(colours, device=device).view(1, 1, height, width) == 0
     return Pick(even, first, last), Pick(~even, last, first)

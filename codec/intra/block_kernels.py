@@ -69,8 +69,7 @@ def smooth_neighbours(found, side):
 
 @njit(cache=True, nogil=True)
 def predict_planar(found, side, shift, start, made):
-    """Fill `made` from the neighbours that begin at `start` in `found`; `shift` is log2(side) + 1.
-    """
+    """Fill `made` from neighbours that begin at `start` in `found`; `shift` is log2(side) + 1."""
     corner = start + 2 * side
     below, right = found[corner - side - 1], found[corner + side + 1]
     for y in range(side):

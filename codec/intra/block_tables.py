@@ -61,8 +61,7 @@ def float_dct(side: int) -> np.ndarray:
 
 @cache
 def smoothed_modes(side: int) -> np.ndarray:
-    """Which modes predict from smoothed neighbours in luma, `(35,)` bool (ITU-T H.265, 8.4.4.2.3).
-    """
+    """Which modes see smoothed neighbours in luma, `(35,)` bool (ITU-T H.265, 8.4.4.2.3)."""
     apart = [min(abs(mode - HORIZONTAL), abs(mode - VERTICAL)) for mode in range(MODES)]
     wanted = np.array(apart) > _SMOOTHED_BEYOND[side]
     wanted[PLANAR], wanted[DC] = True, False

@@ -49,6 +49,21 @@ class IntraBlocks:
     modes: Tensor
     kinds: Tensor
 
+    @classmethod
+    def of(cls, levels: Tensor, maps: Tensor) -> IntraBlocks:
+        """From levels and the maps that `codec.entropy.intra_modes` codes, of any type."""
+        split, modes, kinds = maps.to(torch.uint8).split([1, 4, 1], 1)
+        return cls(levels=levels, split=split, modes=F.pixel_shuffle(modes, 2), kinds=kinds)
+
+    @property
+    def maps(self) -> Tensor:
+        """`(B, 6, h, w)` uint8, as `codec.entropy.intra_modes` codes them."""
+        return torch.cat([self.split, F.pixel_unshuffle(self.modes, 2), self.kinds], 1)
+
+    def to(self, device: torch.device) -> IntraBlocks:
+        """The same elsewhere."""
+        return IntraBlocks(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPrices:

@@ -5,12 +5,13 @@ learned filter in the loop.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from codec.entropy.channel import Channel
-from codec.entropy.intra_modes import BlockSymbols, IntraModeEntropy
+from codec.entropy.intra_modes import IntraModeEntropy
 from codec.entropy.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.intra.block_prices import BlockPriceTables
@@ -91,24 +92,17 @@ class DirectionalIntra(IntraNetwork):
     ) -> None:
         super().__init__()
         if not isinstance(entropy, LevelEntropy) or entropy.channels != CHANNELS:
-            raise CodecError(
-                f"intra.entropy: {type(entropy).__name__} given; directional needs LevelEntropy of {CHANNELS} channels"
-            )
+            needed = f"directional needs LevelEntropy of {CHANNELS} channels"
+            raise CodecError(f"intra.entropy: {type(entropy).__name__} given; {needed}")
         if modes.kinds != CHROMA_CLASSES:
             raise CodecError(f"intra.modes.kinds: {modes.kinds} given; expected {CHROMA_CLASSES}")
-        self.features, self.entropy, self.modes, self.component = (
-            features,
-            entropy,
-            modes,
-            component,
-        )
+        self.entropy, self.modes = entropy, modes
+        self.features, self.component = features, component
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
-        luma = torch.from_numpy(step_table(coarsest, finest, QUALITIES))
-        chroma = torch.from_numpy(
-            step_table(coarsest * chroma_step, finest * chroma_step, QUALITIES)
-        )
-        self.register_buffer("steps", torch.stack([luma, chroma], 1), persistent=False)
+        ends = (coarsest, finest), (coarsest * chroma_step, finest * chroma_step)
+        steps = [step_table(*pair, QUALITIES).tolist() for pair in ends]
+        self.register_buffer("steps", torch.tensor(steps, dtype=torch.int32).T, persistent=False)
         self.prices = BlockPriceTables(step_ladder(coarsest, finest)[:, 0] * 255, chroma_step)
         self.filter = LoopFilter(features, CHANNELS + 1, depth)
         self.correction_gain = QualityGain(1, step_ladder(coarsest, finest).log())
@@ -121,17 +115,15 @@ class DirectionalIntra(IntraNetwork):
         if channel.sends:
             blocks, planes = self.search(frame, quality)
         units = size[0] // UNIT, size[1] // UNIT
-        sent = blocks and BlockSymbols(split=blocks.split, modes=blocks.modes, kinds=blocks.kinds)
-        note = self._note(quality) if self.training else None
-        symbols = self.modes.transmit(self.component, sent, units, quality, channel, note)
-        latent = None if blocks is None else blocks.levels.float()
-        known, split = self.modes.known_of(symbols), symbols.split == 1
-        levels = self.entropy.transmit(
-            self.component, latent, units, quality, channel, known=known, split=split
-        )
+        maps = None if blocks is None else blocks.maps
+        note = partial(self._note, quality) if self.training else None
+        maps = self.modes.transmit(self.component, maps, units, quality, channel, note=note)
+        known, split = self.modes.known_of(maps), maps[:, :1] == 1
+        levels = None if blocks is None else blocks.levels.float()
+        given = self.component, levels, units, quality, channel
+        levels = self.entropy.transmit(*given, known=known, split=split)
         if planes is None:
-            kinds = {"split": symbols.split, "modes": symbols.modes, "kinds": symbols.kinds}
-            planes = rebuild(IntraBlocks(levels=levels, **kinds), self.steps[quality])
+            planes = rebuild(IntraBlocks.of(levels, maps), self.steps[quality])
         return self.filtered(levels, split, to_frame(*planes), quality)
 
     def filtered(
@@ -160,13 +152,9 @@ class DirectionalIntra(IntraNetwork):
         )
         if self.training:
             self.prices.note_levels(blocks, quality)
-        moved = {
-            name: getattr(blocks, name).to(device) for name in ("levels", "split", "modes", "kinds")
-        }
-        return IntraBlocks(**moved), tuple(plane.to(device) for plane in planes)
+        return blocks.to(device), tuple(plane.to(device) for plane in planes)
 
-    def _note(self, quality: Tensor):
-        def note(kind: str, entry: Tensor, bits: Tensor, present: Tensor) -> None:
-            self.prices.note(kind, entry, bits, present, quality)
-
-        return note
+    def _note(
+        self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor
+    ) -> None:
+        self.prices.note(kind, entry, bits, present, quality)

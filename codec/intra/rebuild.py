@@ -226,8 +226,7 @@ def _residuals(levels: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Te
 
 
 def _inverse(levels: Tensor, step: Tensor, side: int) -> Tensor:
-    """Levels `(…, side, side)` int32 -> residual pixels, as `block_kernels.add_residual` has them.
-    """
+    """Levels `(…, side, side)` int32 -> residual pixels, as `add_residual` has them."""
     matrix = torch.from_numpy(integer_dct(side)).to(levels.device)
     shift = 3 if side == UNIT else 2
     values = ((levels * step + (1 << (shift - 1))) >> shift).clamp(-FAR - 1, FAR)

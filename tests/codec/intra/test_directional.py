@@ -126,7 +126,7 @@ def test_damaged_payloads_end_in_frames_or_one_error(directional: VideoCodec, tm
 def test_receiving_runs_where_the_codec_is():
     """Catches tensors on the wrong device, and kernels that are given a GPU's tensors."""
     with fake_cuda():
-        codec = build_codec(small_config("intra=directional")).eval().to("cuda")
+        codec = build_codec(small_config("intra=directional")).eval()
         blocks = IntraBlocks(
             levels=torch.zeros(2, CHANNELS, 3, 4),
             split=torch.zeros(2, 1, 3, 4, dtype=torch.int64),

@@ -181,7 +181,6 @@ def test_steps_are_the_same_integers_everywhere():
 
 
 def test_pixels_return():
-    """Catches a scale or an offset between frames and integers, and chroma moved by half a pixel.
-    """
+    """Catches a scale or an offset between frames and integers, and chroma half a pixel off."""
     frames = smooth_frames(1, 3, 4)
     assert (to_frame(*to_pixels(frames)) - frames).abs().mean() < 0.004

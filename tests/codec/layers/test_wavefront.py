@@ -30,8 +30,7 @@ def add_rows(values, progress):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_rows_wait_for_what_they_read(threads: int):
-    """Catches rows that run ahead, are done twice or never, and threads that wait for each other.
-    """
+    """Catches rows that run ahead or are done twice, and threads that wait for each other."""
     for shape in ((1, 1), (40, 3), (3, 200), (64, 64)):
         alone, shared = np.full((2, *shape), -1, np.int64)
         add_rows(alone, np.zeros(1 + shape[0], np.int64))
