@@ -1,8 +1,8 @@
-"""Quantised coefficients whose values an encoder has fixed: integers without means, their scales
-from an exact network.
-"""
+"""Quantised coefficients that an encoder has fixed: integers without means, scales by exact networks."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,13 @@ from codec.entropy.exact import (
 from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
-from codec.entropy.pick import Pick, picks
-from codec.entropy.two_step import Head, SecondStep
 from codec.errors import CodecError
 
 
 class LevelContext(Exact, nn.Module):
-    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`, whole
-    numbers in -127..127.
+    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`.
+
+    Features are whole numbers in -127..127.
     """
 
     def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
@@ -44,44 +43,67 @@ class LevelContext(Exact, nn.Module):
         return self.blocks(bounded(coarse + self.known(known) + self.quality(quality)))
 
 
-class LevelEntropy(Exact, EntropyNetwork):
-    """Levels of intra blocks: a hyper-latent, sizes and modes say how half of them are distributed,
-    that half how the rest is.
+class NextContext(Exact, nn.Module):
+    """Features and a group of levels that were coded -> features that know them, too."""
 
-    As `TwoStep`, but values are what the encoder chose, bit by bit: all are coded, means are zero,
-    and there is no dead zone.
+    def __init__(self, channels: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.magnitudes = ExactConv(channels, width)
+        self.signed = ExactConv(channels, width, bias=False)
+        self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
+
+    @exactly
+    def forward(self, features: Tensor, levels: Tensor) -> Tensor:
+        size = self.companded(levels)
+        known = self.magnitudes(size) + self.signed(torch.copysign(size, levels))
+        return self.blocks(bounded(features + known))
+
+
+class LevelEntropy(Exact, EntropyNetwork):
+    """Levels of intra blocks in groups of channels: each says how those after it are distributed.
+
+    A hyper-latent, sizes and modes come before the first group. Values are what the encoder chose,
+    bit by bit: all are coded, means are zero, and there is no dead zone.
 
     Args:
-        channels: C of the latent, even; both halves of them should hold all frequencies.
+        channels: C of the latent.
+        groups: which channels are coded together, one group after another; each channel once.
         known: channels of what else is known of each place.
         hyper: channels of the hyper-latent.
         width: of the networks.
-        depth: blocks in each pass.
+        depth: blocks before each group.
 
     Raises:
-        CodecError: an odd number of channels.
+        CodecError: groups that do not hold each channel once.
+
+    Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, with frequencies
+    in the place of learned channels.
     """
 
     exact = True
 
     def __init__(
-        self, channels: int, known: int, hyper: int = 32, width: int = 96, depth: int = 1
+        self,
+        channels: int,
+        groups: Sequence[Sequence[int]],
+        known: int,
+        hyper: int = 32,
+        width: int = 96,
+        depth: int = 1,
     ) -> None:
         super().__init__()
-        if channels % 2:
-            raise CodecError(
-                f"entropy.channels: {channels} given; they are halved, so give an even number"
-            )
-        self.channels = channels
+        order = [channel for group in groups for channel in group]
+        if sorted(order) != list(range(channels)) or not all(groups):
+            given = f"{len(order)} channels in {len(groups)} groups"
+            raise CodecError(f"entropy.groups: {given}; give each of {channels} channels once")
+        self.channels, self.sizes = channels, [len(group) for group in groups]
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        places = sorted(range(channels), key=order.__getitem__)
+        self.register_buffer("places", torch.tensor(places), persistent=False)
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.first, self.first_head = (
-            LevelContext(known, hyper, width, depth),
-            Head(channels // 2, width),
-        )
-        self.second, self.second_head = (
-            SecondStep(channels, width, depth),
-            Head(channels // 2, width),
-        )
+        self.first = LevelContext(known, hyper, width, depth)
+        self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
+        self.heads = nn.ModuleList(ExactConv(width, size, zero=True) for size in self.sizes)
         self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
 
     def start_from(self, magnitude: Tensor, divided: Tensor | None = None) -> None:
@@ -114,24 +136,17 @@ class LevelEntropy(Exact, EntropyNetwork):
             `(B, C, h, w)` float32 integers, those that were sent.
         """
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
-        one, other = picks(*size, quality.device)
         base = torch.where(split, self.divided(quality), self.undivided(quality))
-        features = self.first(hyper, known, quality)
-        first = self._pass(component, latent, self.first_head(features, one), base, channel, one)
-        said = self.second_head(self.second(features, first, one.even), other)
-        return first + self._pass(component, latent, said, base, channel, other)
-
-    def _pass(
-        self,
-        component: str,
-        latent: Tensor | None,
-        said: Tensor,
-        base: Tensor,
-        channel: Channel,
-        pick: Pick,
-    ) -> Tensor:
-        """Transmit one half; the other half of the answer `(B, C, h, w)` is zero."""
-        index = limit_index((said.float() + pick.half(base)) * (LEVELS_PER_UNIT / SIXTEENTHS))
-        model = LaplaceModel(torch.zeros_like(index), index, integer=True)
-        sent = pick.half(latent) if channel.sends else None
-        return pick.whole(channel.symbols(component, sent, model))
+        bases = base[:, self.order].split(self.sizes, 1)
+        wanted = [None] * len(self.sizes)
+        if channel.sends:
+            wanted = latent[:, self.order].split(self.sizes, 1)
+        features, found = self.first(hyper, known, quality), []
+        for k, head in enumerate(self.heads):
+            if k:
+                features = self.later[k - 1](features, found[-1])
+            index = (head(features).float() + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS)
+            index = limit_index(index)
+            model = LaplaceModel(torch.zeros_like(index), index, integer=True)
+            found.append(channel.symbols(component, wanted[k], model))
+        return torch.cat(found, 1)[:, self.places]

@@ -5,7 +5,9 @@ learned filter in the loop.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -15,12 +17,20 @@ from codec.entropy.intra_modes import IntraModeEntropy
 from codec.entropy.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import CHANNELS, CHROMA_CLASSES, PIXELS_PER_LEVEL, UNIT, step_table
+from codec.intra.block_tables import (
+    CHANNELS,
+    CHROMA,
+    CHROMA_CLASSES,
+    PIXELS_PER_LEVEL,
+    UNIT,
+    step_table,
+)
 from codec.intra.blocks import IntraBlocks, search_blocks, to_frame, to_pixels
 from codec.intra.network import IntraNetwork
 from codec.intra.rebuild import rebuild
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, stack, upward
+from codec.layers.dct import kept_coefficients
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Reference
@@ -50,6 +60,20 @@ class LoopFilter(Network):
         known = self.levels(self.cast(levels)) + self.pixels(self.cast(rebuilt))
         features = self.blocks(known + self.cast(self.quality(quality)))
         return self.head[0](features), features
+
+
+def level_entropy(groups: Sequence[int], **settings: int) -> LevelEntropy:
+    """The network for the levels: frequency by frequency, the lowest first.
+
+    Args:
+        groups: how many channels are coded together, one group after another; the others follow.
+        settings: arguments of `LevelEntropy`.
+    """
+    kept = kept_coefficients(UNIT, UNIT, CHROMA)
+    channels = sorted(range(CHANNELS), key=lambda channel: (sum(kept[channel][1:]), kept[channel]))
+    ends = [0, *accumulate(groups), CHANNELS]
+    parts = [channels[first:end] for first, end in zip(ends[:-1], ends[1:], strict=True)]
+    return LevelEntropy(CHANNELS, parts, **settings)
 
 
 class DirectionalIntra(IntraNetwork):

@@ -6,12 +6,17 @@ from codec.entropy.levels import LevelEntropy
 from codec.errors import CodecError
 
 QUALITY = torch.tensor([20])
+GROUPS = [
+    [5, 95, 3],
+    [k for k in range(96) if k % 2 and k not in (5, 95, 3)],
+    list(range(0, 96, 2)),
+]
 
 
 def network() -> LevelEntropy:
     """Of 96 channels, zero-started layers shaken so that every input matters."""
     torch.manual_seed(0)
-    made = LevelEntropy(96, known=3, hyper=4, width=16).eval()
+    made = LevelEntropy(96, GROUPS, known=3, hyper=4, width=16).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -56,7 +61,8 @@ def test_bits_reach_every_parameter_and_no_level():
     assert not [name for name, parameter in coder.named_parameters() if parameter.grad is None]
 
 
-def test_an_odd_number_of_channels_is_refused():
-    """Catches halves of different size."""
-    with pytest.raises(CodecError, match="give an even number"):
-        LevelEntropy(97, known=3)
+@pytest.mark.parametrize("groups", [[[0, 1], [1, 2]], [[0, 1]], [[0, 1, 2], []]])
+def test_groups_hold_each_channel_once(groups: list[list[int]]):
+    """Catches levels that are not coded, or coded twice."""
+    with pytest.raises(CodecError, match="give each of 3 channels once"):
+        LevelEntropy(3, groups, known=3)
