@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
+from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
@@ -18,6 +18,7 @@ from codec.entropy.exact import (
     exactly,
 )
 from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
+from codec.entropy.laplace import LEVELS as LADDER_LEVELS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.errors import CodecError
@@ -135,18 +136,46 @@ class LevelEntropy(Exact, EntropyNetwork):
         Returns:
             `(B, C, h, w)` float32 integers, those that were sent.
         """
+        return self._code(component, latent, size, quality, channel, known, split)[0]
+
+    @torch.no_grad()
+    def scales(self, latent: Tensor, quality: Tensor, known: Tensor, split: Tensor) -> Tensor:
+        """Positions on the ladder of scales that levels would be coded with, for an encoder.
+
+        Returns:
+            `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
+            what is known about them otherwise as `transmit` has it.
+        """
+        channel = EstimateChannel(hard=True)
+        given = latent.shape[-2:], quality, channel, known, split
+        _, moved = self._code("levels", latent, *given)
+        bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
+        index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
+        return index.round().clamp(0, LADDER_LEVELS - 1).to(torch.int8)
+
+    def _code(
+        self,
+        component: str,
+        latent: Tensor | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
+        known: Tensor,
+        split: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         base = torch.where(split, self.divided(quality), self.undivided(quality))
         bases = base[:, self.order].split(self.sizes, 1)
         wanted = [None] * len(self.sizes)
         if channel.sends:
             wanted = latent[:, self.order].split(self.sizes, 1)
-        features, found = self.first(hyper, known, quality), []
+        features, found, moved = self.first(hyper, known, quality), [], []
         for k, head in enumerate(self.heads):
             if k:
                 features = self.later[k - 1](features, found[-1])
-            index = (head(features).float() + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS)
-            index = limit_index(index)
+            moved.append(head(features).float())
+            index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
             model = LaplaceModel(torch.zeros_like(index), index, integer=True)
             found.append(channel.symbols(component, wanted[k], model))
-        return torch.cat(found, 1)[:, self.places]
+        return torch.cat(found, 1)[:, self.places], torch.cat(moved, 1)[:, self.places]

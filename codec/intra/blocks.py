@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.entropy.laplace import LEVELS as LADDER_LEVELS
+from codec.entropy.laplace import laplace_bits
 from codec.intra.block_kernels import FAR, rebuild_rows
 from codec.intra.block_tables import (
     CELL,
@@ -26,7 +28,7 @@ from codec.intra.block_tables import (
     float_dct,
     integer_dct,
 )
-from codec.intra.search_kernels import MODE_LANES, search_rows
+from codec.intra.search_kernels import MODE_LANES, Choices, Frames, Prices, Tables, search_rows
 from codec.layers.bands import in_bands
 
 _SCALE = 255 * PIXELS_PER_LEVEL
@@ -70,9 +72,8 @@ class SearchPrices:
     """Bits that an encoder expects symbols to cost, float32.
 
     Attributes:
-        unit, cell, chroma: of levels, `(B, GAINS, 3, 256)`, `(B, GAINS, 3, 64)`, `(B, 2, GAINS, 3,
-            64)`: of 0, of ±1, and of each further level, by the gain of the block's scales and by
-            coefficient.
+        unit, cell, chroma: of levels, `(B, G, 3, 256)`, `(B, G, 3, 64)`, `(B, 2, G, 3, 64)`: of 0,
+            of ±1, and of each further level, by the gain of the block's scales and by coefficient.
         mode: `(B, 2, MODES + 2)` of modes of blocks of 16 and 8; the last two of a mode that one
             and that both of the cells beside and above have.
         kind: `(B, CHROMA_CLASSES)`.
@@ -122,6 +123,7 @@ def search_blocks(
     bits: Tensor,
     prices: SearchPrices,
     tries: tuple[int, int, int] = (3, 3, 6),
+    scales: Tensor | None = None,
 ) -> tuple[IntraBlocks, tuple[Tensor, Tensor], Tensor]:
     """Decide on all blocks, in order, on the CPU.
 
@@ -131,6 +133,8 @@ def search_blocks(
         bits: `(B, 2)` float32, squared pixels that a bit may cost in luma and in chroma.
         prices: of symbols.
         tries: modes that are tried in earnest at 16 and at 8, and classes of chroma.
+        scales: `(B, 2, h, w, C)` int8, positions on the ladder of scales that levels are priced by
+            where a unit is one block and where it is four; None: by `prices`.
 
     Returns:
         The blocks; what they rebuild, as `rebuild` gives it; and estimated bits `(B, h, w, 4)` of
@@ -141,31 +145,22 @@ def search_blocks(
     levels = torch.zeros(batch, tall, wide, CHANNELS, dtype=torch.int32)
     split, kinds = (torch.zeros(batch, tall, wide, dtype=torch.uint8) for _ in range(2))
     modes = torch.zeros(batch, 2 * tall, 2 * wide, dtype=torch.uint8)
-    planes, spent = (
-        (torch.empty_like(luma), torch.empty_like(chroma)),
-        torch.zeros(batch, tall, wide, 4),
-    )
-    progress = torch.zeros(1 + batch * tall, dtype=torch.int64)
-    given = (prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size)
+    planes = torch.empty_like(luma), torch.empty_like(chroma)
+    spent, progress = torch.zeros(batch, tall, wide, 4), torch.zeros(1 + batch * tall).long()
+    made = levels, split, modes, kinds, *planes, spent
+    if scales is None:
+        scales = torch.empty(0, 2, tall, wide, CHANNELS, dtype=torch.int8)
+    usual = prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size
     arrays = (
-        tuple(_array(plane) for plane in (luma, chroma)),
-        *(_array(values) for values in (levels, split, modes, kinds, steps, bits)),
-        tuple(_array(values.float()) for values in given),
-        tuple(_array(plane) for plane in planes),
-        channel_places(),
-        _search_constants(),
-        tries,
-        _array(spent),
+        Frames(*(_array(values) for values in (luma, chroma, *made))),
+        Choices(_array(steps), _array(bits), *tries),
+        Prices(*(_array(values.float()) for values in usual), _ladder(), _array(scales)),
+        _search_tables(),
         _array(progress),
     )
     in_bands(lambda first, end: search_rows(*arrays), batch * tall)
-    blocks = IntraBlocks(
-        levels=levels.permute(0, 3, 1, 2),
-        split=split[:, None],
-        modes=modes[:, None],
-        kinds=kinds[:, None],
-    )
-    return blocks, planes, spent
+    maps = {"split": split[:, None], "modes": modes[:, None], "kinds": kinds[:, None]}
+    return IntraBlocks(levels=levels.permute(0, 3, 1, 2), **maps), planes, spent
 
 
 def rebuild_by_kernel(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,12 +201,20 @@ def _constants() -> tuple:
 
 
 @cache
-def _search_constants() -> tuple:
+def _search_tables() -> Tables:
     """What `search_rows` takes."""
-    wide, small, *tables, chroma_modes = _constants()
+    wide, small, *directed, chroma_modes = _constants()
     floats = [np.stack([float_dct(side), float_dct(side).T]) for side in (UNIT, CELL)]
-    by_pixel = [tuple(_by_pixel(table) for table in tables[k]) for k in (0, 1)]
-    return wide, small, *floats, *tables, *by_pixel, chroma_modes
+    by_pixel = [tuple(_by_pixel(table) for table in directed[k]) for k in (0, 1)]
+    return Tables(*channel_places(), wide, small, *floats, *directed, *by_pixel, chroma_modes)
+
+
+@cache
+def _ladder() -> np.ndarray:
+    """Bits of 0, of ±1 and of each further level by position on the ladder, `(64, 3)` float32."""
+    positions = torch.arange(LADDER_LEVELS).float()
+    bits = [laplace_bits(torch.full_like(positions, value), positions) for value in (0, 1, 2)]
+    return torch.stack([bits[0], bits[1], bits[2] - bits[1]], 1).numpy()
 
 
 def _by_pixel(table: np.ndarray) -> np.ndarray:

@@ -93,6 +93,7 @@ class DirectionalIntra(IntraNetwork):
         lambda_low, lambda_high: as the codec's: what a bit may cost in decisions.
         step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda.
         chroma_step: chroma's step over luma's.
+        twice: decide again, outside of training, by what the entropy network would spend on levels.
 
     Raises:
         CodecError: entropy networks that do not fit each other or the latent.
@@ -112,6 +113,7 @@ class DirectionalIntra(IntraNetwork):
         lambda_high: float = 0.4,
         step: float = 3.3,
         chroma_step: float = 0.5,
+        twice: bool = True,
         component: str = "intra",
     ) -> None:
         super().__init__()
@@ -121,7 +123,7 @@ class DirectionalIntra(IntraNetwork):
         if modes.kinds != CHROMA_CLASSES:
             raise CodecError(f"intra.modes.kinds: {modes.kinds} given; expected {CHROMA_CLASSES}")
         self.entropy, self.modes = entropy, modes
-        self.features, self.component = features, component
+        self.features, self.twice, self.component = features, twice, component
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
         ends = (coarsest, finest), (coarsest * chroma_step, finest * chroma_step)
@@ -164,19 +166,30 @@ class DirectionalIntra(IntraNetwork):
         """The best blocks for `frame` `(B, 3, H, W)`, and the pixels of luma and chroma that they
         rebuild.
         """
-        device = frame.device
-        quality = quality.cpu()
-        luma, chroma = to_pixels(frame.float().cpu())
-        bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(quality)
+        own, cpu = quality.cpu(), torch.device("cpu")
+        pixels = to_pixels(frame.float().cpu())
+        bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(own)
         bits = torch.stack([bit, bit * self.chroma_step**2], 1)
-        prices = self.prices.search_prices(quality)
-        tries = FAST if self.training else THOROUGH
-        blocks, planes, _ = search_blocks(
-            luma, chroma, self.steps.cpu()[quality], bits, prices, tries
-        )
+        given = *pixels, self.steps.cpu()[own], bits, self.prices.search_prices(own)
+        twice = self.twice and not self.training
+        tries = FAST if self.training or twice else THOROUGH
+        blocks, planes, _ = search_blocks(*given, tries)
         if self.training:
-            self.prices.note_levels(blocks, quality)
-        return blocks.to(device), tuple(plane.to(device) for plane in planes)
+            self.prices.note_levels(blocks, own)
+        if twice:
+            scales = self.expected_scales(blocks.to(quality.device), quality).to(cpu)
+            blocks, planes, _ = search_blocks(*given, THOROUGH, scales)
+        return blocks.to(frame.device), tuple(plane.to(frame.device) for plane in planes)
+
+    def expected_scales(self, blocks: IntraBlocks, quality: Tensor) -> Tensor:
+        """Positions on the ladder of scales by which levels near these would be coded.
+
+        Returns:
+            `(B, 2, h, w, C)` int8, where a unit is one block and where it is four.
+        """
+        known = self.modes.known_of(blocks.maps)
+        scales = self.entropy.scales(blocks.levels.float(), quality, known, blocks.split > 0)
+        return scales.permute(0, 1, 3, 4, 2)
 
     def _note(
         self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor

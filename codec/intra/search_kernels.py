@@ -5,6 +5,8 @@ All modes of a block are predicted and compared at once, side by side in memory.
 what `codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -17,13 +19,98 @@ from codec.intra.block_kernels import (
     predict_planar,
     store_block,
 )
-from codec.intra.block_tables import CELL, CHROMA, DC, MODES, PLANAR, UNIT
+from codec.intra.block_tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
 MODE_LANES = 40  # modes side by side, a multiple of what a vector holds
-GAINS = 6  # of scales that a block may have
+SATD_OF_A_BIT = np.float32(0.8)  # over the root of what a bit may cost in squared pixels
 _FAST = {"contract", "reassoc", "nsz"}
+_FAR = np.float32(3e38)
+
+
+class Frames(NamedTuple):
+    """What is coded, and what becomes of it.
+
+    Levels, sizes, modes, classes and rebuilt pixels are as `rebuild_rows` takes them.
+    """
+
+    source: np.ndarray  # luma (B, H, W) int32
+    source_chroma: np.ndarray  # (B, 2, H / 2, W / 2) int32
+    levels: np.ndarray
+    split: np.ndarray
+    modes: np.ndarray
+    kinds: np.ndarray
+    luma: np.ndarray
+    chroma: np.ndarray
+    spent: (
+        np.ndarray
+    )  # (B, h, w, 4) float32, bits: luma's levels, modes and sizes, chroma's, classes
+
+
+class Choices(NamedTuple):
+    """Steps, the price of a bit, and how thorough the search is."""
+
+    steps: np.ndarray  # (B, 2) int32, of luma and chroma, in sixteenths of a pixel
+    bits: np.ndarray  # (B, 2) float32, squared pixels that a bit may cost in luma and in chroma
+    unit: int  # modes that are tried in earnest at 16
+    cell: int  # at 8
+    kinds: int  # classes of chroma
+
+
+class Prices(NamedTuple):
+    """Bits of symbols, float32; of levels by coefficient: of 0, of ±1, and of each further one."""
+
+    unit: np.ndarray  # (B, G, 3, 256) of levels, with the scales of a block multiplied by G gains
+    cell: np.ndarray  # (B, G, 3, 64)
+    chroma: np.ndarray  # (B, 2, G, 3, 64)
+    mode: np.ndarray  # (B, 2, MODES + 2), as `bits_of_mode` takes them
+    kind: np.ndarray  # (B, CHROMA_CLASSES)
+    size: np.ndarray  # (B, 2)
+    ladder: np.ndarray  # (64, 3) of levels by position on the ladder of scales
+    scales: np.ndarray  # (B, 2, h, w, C) int8, positions of a unit as one and as four; or B is 0
+
+
+class Tables(NamedTuple):
+    """Constants: see `codec.intra.block_tables`."""
+
+    whole: np.ndarray  # channels of a unit's coefficients, (256,)
+    cells: np.ndarray  # (4, 64)
+    colours: np.ndarray  # (2, 64)
+    matrix_16: np.ndarray  # integer transforms
+    matrix_8: np.ndarray
+    dct_16: np.ndarray  # (2, 16, 16) float32, and the transpose
+    dct_8: np.ndarray
+    of_unit: tuple  # directions
+    of_cell: tuple
+    of_chroma: tuple
+    by_pixel_16: tuple  # the same by pixel, (side², MODE_LANES)
+    by_pixel_8: tuple
+    chroma_modes: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread."""
+
+    found: np.ndarray  # neighbours
+    made: np.ndarray  # predictions and levels that are tried
+    sums: np.ndarray
+    tried: np.ndarray
+    own: np.ndarray
+    kept: np.ndarray  # the best levels and predictions
+    kept_made: np.ndarray
+    unit_levels: np.ndarray
+    unit_made: np.ndarray
+    cell_levels: np.ndarray
+    both_levels: np.ndarray
+    both_made: np.ndarray
+    errors: np.ndarray
+    hadamard: np.ndarray
+    costs: np.ndarray
+    half: np.ndarray
+    coefficients: np.ndarray
+    unit_prices: np.ndarray
+    cell_prices: np.ndarray
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -103,14 +190,14 @@ def quantise(coefficients, count, step, bit, prices, levels, tried):
     Args:
         coefficients: `(count,)` float32, in pixels.
         step: quantisation step in pixels; `bit`: what a bit may cost, squared pixels.
-        prices: `(GAINS, 3, count)` float32: bits of 0, of ±1, and of each further level.
+        prices: `(G, 3, count)` float32: bits of 0, of ±1, and of each further level.
         levels: `(count,)` int32, filled; `tried` is scratch of the same kind.
 
     Returns:
         The squared error plus what the bits cost, and the bits.
     """
-    best, best_bits, inverse = np.float32(3e38), np.float32(0), np.float32(1 / step)
-    for gain in range(GAINS):
+    best, best_bits, inverse = _FAR, np.float32(0), np.float32(1 / step)
+    for gain in range(len(prices)):
         zero, one, more = prices[gain, 0], prices[gain, 1], prices[gain, 2]
         total, bits = np.float32(0), np.float32(0)
         for p in range(count):
@@ -147,7 +234,7 @@ def cheapest(costs, count):
     for m in range(1, count):
         if costs[m] < costs[best]:
             best = m
-    costs[best] = np.float32(3e38)
+    costs[best] = _FAR
     return best
 
 
@@ -167,85 +254,193 @@ def bits_of_mode(mode, modes, row, column, prices):
 
 
 @njit(cache=True, nogil=True)
-def search_rows(
-    sources,
-    levels,
-    split,
-    modes,
-    kinds,
-    steps,
-    bits,
-    prices,
-    planes,
-    places,
-    constants,
-    tries,
-    spent,
-    progress,
-):
+def level_prices(prices, usual, b, r, c, four, channels, filled):
+    """Prices of the levels in some channels of a unit: `usual` ones, or what the scales there say.
+
+    `filled` `(1, 3, n)` is written to; `four` is 1 where the unit is taken for four blocks.
+    """
+    if len(prices.scales) == 0:
+        return usual
+    positions = prices.scales[b, four, r, c]
+    for p in range(len(channels)):
+        bits = prices.ladder[positions[channels[p]]]
+        filled[0, 0, p], filled[0, 1, p], filled[0, 2, p] = bits[0], bits[1], bits[2]
+    return filled
+
+
+@njit(cache=True, nogil=True)
+def best_unit(frames, choices, prices, tables, work, b, r, c):
+    """The best way to code luma of a unit as one block: cost, mode, bits of levels and of the mode.
+
+    Its levels and its prediction are left in `work.unit_levels` and `work.unit_made`.
+    """
+    source, modes, bit = frames.source[b], frames.modes[b], choices.bits[b, 0]
+    y, x, step = r * UNIT, c * UNIT, np.float32(choices.steps[b, 0] / STEP_PARTS)
+    luma_neighbours(frames.luma[b], y, x, UNIT, 0, work.found)
+    predict_all(work.found, UNIT, tables.by_pixel_16, work.made, work.errors)
+    satd_of_modes(source, y, x, UNIT, work.errors, work.hadamard, work.costs)
+    satd_bit = SATD_OF_A_BIT * np.sqrt(bit)
+    for m in range(MODES):
+        work.costs[m] += satd_bit * bits_of_mode(m, modes, 2 * r, 2 * c, prices.mode[b, 0])
+    own = level_prices(prices, prices.unit[b], b, r, c, 0, tables.whole, work.unit_prices)
+    best, best_mode, best_bits, best_side = _FAR, 0, np.float32(0), np.float32(0)
+    for _ in range(choices.unit):
+        mode = cheapest(work.costs, MODES)
+        predict_block(work.found, UNIT, mode, True, tables.of_unit, work.made)
+        transform_residual(
+            source, y, x, UNIT, work.made, tables.dct_16, work.half, work.coefficients
+        )
+        count = UNIT * UNIT
+        cost, bits = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)
+        side = bits_of_mode(mode, modes, 2 * r, 2 * c, prices.mode[b, 0])
+        cost += bit * side
+        if cost < best:
+            best, best_mode, best_bits, best_side = cost, mode, bits, side
+            work.unit_levels[:], work.unit_made[:] = work.own, work.made
+    return best + bit * prices.size[b, 0], best_mode, best_bits, best_side
+
+
+@njit(cache=True, nogil=True)
+def best_cell(frames, choices, prices, tables, work, b, r, c, part):
+    """The same for the block of 8 `part` of a unit; its mode is set, and its pixels are rebuilt."""
+    source, modes, bit = frames.source[b], frames.modes[b], choices.bits[b, 0]
+    i, j, step = 2 * r + part // 2, 2 * c + part % 2, np.float32(choices.steps[b, 0] / STEP_PARTS)
+    y, x = CELL * i, CELL * j
+    luma_neighbours(frames.luma[b], y, x, CELL, part, work.found)
+    predict_all(work.found, CELL, tables.by_pixel_8, work.made, work.errors)
+    satd_of_modes(source, y, x, CELL, work.errors, work.hadamard, work.costs)
+    satd_bit = SATD_OF_A_BIT * np.sqrt(bit)
+    for m in range(MODES):
+        work.costs[m] += satd_bit * bits_of_mode(m, modes, i, j, prices.mode[b, 1])
+    own = level_prices(prices, prices.cell[b], b, r, c, 1, tables.cells[part], work.cell_prices)
+    best, best_bits, best_side, best_mode = _FAR, np.float32(0), np.float32(0), 0
+    for _ in range(choices.cell):
+        mode = cheapest(work.costs, MODES)
+        predict_block(work.found, CELL, mode, True, tables.of_cell, work.made)
+        transform_residual(
+            source, y, x, CELL, work.made, tables.dct_8, work.half, work.coefficients
+        )
+        count = CELL * CELL
+        cost, bits = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)
+        side = bits_of_mode(mode, modes, i, j, prices.mode[b, 1])
+        cost += bit * side
+        if cost < best:
+            best, best_bits, best_side, best_mode = cost, bits, side, mode
+            work.kept[:], work.kept_made[:] = work.own, work.made
+    modes[i, j] = best_mode
+    for p in range(CELL * CELL):
+        work.cell_levels[part, p] = work.kept[p]
+    step_size, matrix = choices.steps[b, 0], tables.matrix_8
+    add_residual(work.kept, CELL, step_size, matrix, work.sums, work.kept_made)
+    store_block(work.kept_made, CELL, frames.luma[b], y, x)
+    return best, best_bits, best_side
+
+
+@njit(cache=True, nogil=True)
+def search_luma(frames, choices, prices, tables, work, b, r, c):
+    """Code luma of a unit as one block or as four, whatever costs less."""
+    one = best_unit(frames, choices, prices, tables, work, b, r, c)
+    four, bits, side = choices.bits[b, 0] * prices.size[b, 1], np.float32(0), prices.size[b, 1]
+    for part in range(4):
+        some = best_cell(frames, choices, prices, tables, work, b, r, c, part)
+        four, bits, side = four + some[0], bits + some[1], side + some[2]
+        if four >= one[0]:
+            break
+    given, spent = frames.levels[b, r, c], frames.spent[b, r, c]
+    frames.split[b, r, c] = four < one[0]
+    if four < one[0]:
+        for part in range(4):
+            for p in range(CELL * CELL):
+                given[tables.cells[part, p]] = work.cell_levels[part, p]
+        spent[0], spent[1] = bits, side
+        return
+    frames.modes[b, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2] = one[1]
+    for p in range(UNIT * UNIT):
+        given[tables.whole[p]] = work.unit_levels[p]
+    step, matrix = choices.steps[b, 0], tables.matrix_16
+    add_residual(work.unit_levels, UNIT, step, matrix, work.sums, work.unit_made)
+    store_block(work.unit_made, UNIT, frames.luma[b], r * UNIT, c * UNIT)
+    spent[0], spent[1] = one[2], one[3] + prices.size[b, 0]
+
+
+@njit(cache=True, nogil=True)
+def search_chroma(frames, choices, prices, tables, work, b, r, c):
+    """Code both blocks of chroma of a unit whose luma is rebuilt."""
+    y, x, count = r * CHROMA, c * CHROMA, CHROMA * CHROMA
+    bit, step = choices.bits[b, 1], np.float32(choices.steps[b, 1] / STEP_PARTS)
+    four, derived = frames.split[b, r, c], frames.modes[b, 2 * r, 2 * c]
+    spent, best = frames.spent[b, r, c], _FAR
+    for kind in range(choices.kinds):
+        if kind > LINEAR and tables.chroma_modes[kind - 2] == derived:
+            continue
+        cost, bits = bit * prices.kind[b, kind], np.float32(0)
+        for k in range(2):
+            plane, made, channels = frames.chroma[b, k], work.made, tables.colours[k]
+            predict_chroma(
+                frames.luma[b],
+                plane,
+                y,
+                x,
+                kind,
+                derived,
+                tables.chroma_modes,
+                tables.of_chroma,
+                work.found,
+                made,
+            )
+            source = frames.source_chroma[b, k]
+            transform_residual(
+                source, y, x, CHROMA, made, tables.dct_8, work.half, work.coefficients
+            )
+            usual = prices.chroma[b, k]
+            own = level_prices(prices, usual, b, r, c, four, channels, work.cell_prices)
+            one, some = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)
+            cost, bits = cost + one, bits + some
+            for p in range(count):
+                work.both_levels[k, p], work.both_made[k, p] = work.own[p], made[p]
+        if cost < best:
+            best, frames.kinds[b, r, c] = cost, kind
+            spent[2], spent[3] = bits, prices.kind[b, kind]
+            for p in range(2 * count):
+                work.kept[p] = work.both_levels[p // count, p % count]
+                work.kept_made[p] = work.both_made[p // count, p % count]
+    for k in range(2):
+        levels, made = work.kept[k * count : (k + 1) * count], work.kept_made[k * count :]
+        for p in range(count):
+            frames.levels[b, r, c, tables.colours[k, p]] = levels[p]
+        add_residual(levels, CHROMA, choices.steps[b, 1], tables.matrix_8, work.sums, made)
+        store_block(made, CHROMA, frames.chroma[b, k], y, x)
+
+
+@njit(cache=True, nogil=True)
+def search_rows(frames, choices, prices, tables, progress):
     """Decide on rows of units, and rebuild them, as long as there are some that no other thread has
     begun.
 
-    Args:
-        sources: int32, luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`.
-        levels, split, modes, kinds, planes: to be filled, as `rebuild_rows` takes them.
-        steps: `(B, 2)` int32, in sixteenths of a pixel.
-        bits: `(B, 2)` float32, squared pixels that a bit may cost in luma and in chroma.
-        prices: float32, of levels of 16×16 blocks `(B, GAINS, 3, 256)`, of 8×8 blocks `(B, GAINS,
-            3, 64)`, of chroma `(B, 2, GAINS, 3, 64)`, of modes `(B, 2, MODES + 2)`, of chroma's
-            classes `(B, CHROMA_CLASSES)`, of sizes `(B, 2)`.
-        places: `channel_places()`.
-        constants: integer matrices of 16 and 8, both float ones each with its transpose `(2, side,
-            side)`, `directions` of luma 16, of 8 and of chroma, those of luma by pixel,
-            `CHROMA_MODES`.
-        tries: how many modes are tried in earnest at 16 and at 8, and how many classes of chroma.
-        spent: `(B, h, w, 4)` float32, estimated bits: of luma's levels, of modes and sizes, of
-            chroma's levels and classes.
-        progress: as for `rebuild_rows`.
+    `progress` is as for `rebuild_rows`.
     """
-    batch, tall, wide = split.shape
-    source, source_chroma = sources
-    luma, chroma = planes
-    whole, cells, colours = places
-    (
-        matrix_16,
-        matrix_8,
-        dct_16,
-        dct_8,
-        of_unit,
-        of_cell,
-        of_chroma,
-        by_pixel_16,
-        by_pixel_8,
-        chroma_modes,
-    ) = constants
-    price_16, price_8, price_chroma, price_mode, price_kind, price_size = prices
-    most = UNIT * UNIT
-    found = np.empty(2 * (4 * UNIT + 1), np.int32)
-    made, sums, tried = (
+    batch, tall, wide = frames.split.shape
+    most, small = UNIT * UNIT, CELL * CELL
+    work = Scratch(
+        np.empty(2 * (4 * UNIT + 1), np.int32),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
-    )
-    own, kept, kept_made = (
         np.empty(most, np.int32),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
-    )
-    unit_made, unit_levels = np.empty(most, np.int32), np.empty(most, np.int32)
-    cell_levels = np.empty((4, CELL * CELL), np.int32)
-    both_levels, both_made = (
-        np.empty((2, CHROMA * CHROMA), np.int32),
-        np.empty((2, CHROMA * CHROMA), np.int32),
-    )
-    errors, hadamard = (
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+        np.empty((4, small), np.int32),
+        np.empty((2, small), np.int32),
+        np.empty((2, small), np.int32),
         np.empty((most, MODE_LANES), np.float32),
-        np.empty((CELL * CELL, MODE_LANES), np.float32),
-    )
-    costs, half, coefficients = (
+        np.empty((small, MODE_LANES), np.float32),
         np.empty(MODE_LANES, np.float32),
         np.empty(most, np.float32),
         np.empty(most, np.float32),
+        np.empty((1, 3, most), np.float32),
+        np.empty((1, 3, small), np.float32),
     )
     counter = address_of(progress)
     while True:
@@ -253,125 +448,9 @@ def search_rows(
         if row >= batch * tall:
             return
         b, r = row // tall, row % tall
-        step, step_chroma = np.float32(steps[b, 0] / 16), np.float32(steps[b, 1] / 16)
-        bit, bit_chroma = bits[b, 0], bits[b, 1]
-        satd_bit = np.float32(0.8) * np.sqrt(bit)
         for c in range(wide):
             if r > 0:
                 wait_for(counter + 8 * row, min(c + 2, wide))
-            y, x = r * UNIT, c * UNIT
-            # one block of 16
-            luma_neighbours(luma[b], y, x, UNIT, 0, found)
-            predict_all(found, UNIT, by_pixel_16, made, errors)
-            satd_of_modes(source[b], y, x, UNIT, errors, hadamard, costs)
-            for m in range(MODES):
-                costs[m] += satd_bit * bits_of_mode(m, modes[b], 2 * r, 2 * c, price_mode[b, 0])
-            cost_16, mode_16, bits_16, side_16 = np.float32(3e38), 0, np.float32(0), np.float32(0)
-            for _ in range(tries[0]):
-                mode = cheapest(costs, MODES)
-                predict_block(found, UNIT, mode, True, of_unit, made)
-                transform_residual(source[b], y, x, UNIT, made, dct_16, half, coefficients)
-                cost, level_bits = quantise(coefficients, most, step, bit, price_16[b], own, tried)
-                mode_bits = bits_of_mode(mode, modes[b], 2 * r, 2 * c, price_mode[b, 0])
-                cost += bit * mode_bits
-                if cost < cost_16:
-                    cost_16, mode_16, bits_16, side_16 = cost, mode, level_bits, mode_bits
-                    unit_levels[:], unit_made[:] = own, made
-            cost_16 += bit * price_size[b, 0]
-            # four blocks of 8
-            cost_8, bits_8, side_8 = bit * price_size[b, 1], np.float32(0), np.float32(0)
-            for part in range(4):
-                top, left = y + CELL * (part // 2), x + CELL * (part % 2)
-                i, j = top // CELL, left // CELL
-                luma_neighbours(luma[b], top, left, CELL, part, found)
-                predict_all(found, CELL, by_pixel_8, made, errors)
-                satd_of_modes(source[b], top, left, CELL, errors, hadamard, costs)
-                for m in range(MODES):
-                    costs[m] += satd_bit * bits_of_mode(m, modes[b], i, j, price_mode[b, 1])
-                best, best_bits, best_side = np.float32(3e38), np.float32(0), np.float32(0)
-                for _ in range(tries[1]):
-                    mode = cheapest(costs, MODES)
-                    predict_block(found, CELL, mode, True, of_cell, made)
-                    transform_residual(source[b], top, left, CELL, made, dct_8, half, coefficients)
-                    cost, level_bits = quantise(
-                        coefficients, CELL * CELL, step, bit, price_8[b], own, tried
-                    )
-                    mode_bits = bits_of_mode(mode, modes[b], i, j, price_mode[b, 1])
-                    cost += bit * mode_bits
-                    if cost < best:
-                        best, best_bits, best_side = cost, level_bits, mode_bits
-                        kept[:], kept_made[:] = own, made
-                        modes[b, i, j] = mode
-                cost_8, bits_8, side_8 = cost_8 + best, bits_8 + best_bits, side_8 + best_side
-                if cost_8 >= cost_16:
-                    break
-                for p in range(CELL * CELL):
-                    cell_levels[part, p] = kept[p]
-                add_residual(kept, CELL, steps[b, 0], matrix_8, sums, kept_made)
-                store_block(kept_made, CELL, luma[b], top, left)
-            given = levels[b, r, c]
-            if cost_8 < cost_16:
-                split[b, r, c] = 1
-                for part in range(4):
-                    for p in range(CELL * CELL):
-                        given[cells[part, p]] = cell_levels[part, p]
-                spent[b, r, c, 0], spent[b, r, c, 1] = bits_8, side_8 + price_size[b, 1]
-            else:
-                split[b, r, c] = 0
-                modes[b, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2] = mode_16
-                for p in range(most):
-                    given[whole[p]] = unit_levels[p]
-                add_residual(unit_levels, UNIT, steps[b, 0], matrix_16, sums, unit_made)
-                store_block(unit_made, UNIT, luma[b], y, x)
-                spent[b, r, c, 0], spent[b, r, c, 1] = bits_16, side_16 + price_size[b, 0]
-            # chroma
-            best, derived = np.float32(3e38), modes[b, 2 * r, 2 * c]
-            for kind in range(tries[2]):
-                cost, level_bits = bit_chroma * price_kind[b, kind], np.float32(0)
-                if kind > 1 and chroma_modes[kind - 2] == derived:
-                    continue
-                for k in range(2):
-                    plane = chroma[b, k]
-                    predict_chroma(
-                        luma[b],
-                        plane,
-                        y // 2,
-                        x // 2,
-                        kind,
-                        derived,
-                        chroma_modes,
-                        of_chroma,
-                        found,
-                        made,
-                    )
-                    transform_residual(
-                        source_chroma[b, k], y // 2, x // 2, CHROMA, made, dct_8, half, coefficients
-                    )
-                    one, some = quantise(
-                        coefficients,
-                        CHROMA * CHROMA,
-                        step_chroma,
-                        bit_chroma,
-                        price_chroma[b, k],
-                        own,
-                        tried,
-                    )
-                    cost, level_bits = cost + one, level_bits + some
-                    for p in range(CHROMA * CHROMA):
-                        both_levels[k, p], both_made[k, p] = own[p], made[p]
-                if cost < best:
-                    best, kinds[b, r, c] = cost, kind
-                    spent[b, r, c, 2], spent[b, r, c, 3] = level_bits, price_kind[b, kind]
-                    for k in range(2):
-                        for p in range(CHROMA * CHROMA):
-                            kept[k * CHROMA * CHROMA + p] = both_levels[k, p]
-                            kept_made[k * CHROMA * CHROMA + p] = both_made[k, p]
-            for k in range(2):
-                first, end = k * CHROMA * CHROMA, (k + 1) * CHROMA * CHROMA
-                for p in range(CHROMA * CHROMA):
-                    given[colours[k, p]] = kept[first + p]
-                add_residual(
-                    kept[first:end], CHROMA, steps[b, 1], matrix_8, sums, kept_made[first:end]
-                )
-                store_block(kept_made[first:end], CHROMA, chroma[b, k], y // 2, x // 2)
+            search_luma(frames, choices, prices, tables, work, b, r, c)
+            search_chroma(frames, choices, prices, tables, work, b, r, c)
             set_progress(counter + 8 * (row + 1), c + 1)
