@@ -1,4 +1,4 @@
-"""Quantised coefficients that an encoder has fixed: integers without means, scales by exact networks."""
+"""Quantised coefficients that an encoder has fixed: integers, their scales by exact networks."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ import torch
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.levels import LevelEntropy
+from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 
 QUALITY = torch.tensor([20])
@@ -66,3 +67,22 @@ def test_groups_hold_each_channel_once(groups: list[list[int]]):
     """Catches levels that are not coded, or coded twice."""
     with pytest.raises(CodecError, match="give each of 3 channels once"):
         LevelEntropy(3, groups, known=3)
+
+
+def test_scales_are_those_that_levels_are_coded_with():
+    """Catches an encoder that decides by other prices than it pays."""
+    coder, given, seen = network(), inputs(5, 6), []
+    levels = torch.randint(-2, 3, (1, 96, 5, 6)).float() * (torch.rand(1, 96, 5, 6) < 0.3)
+
+    class Listener(EstimateChannel):
+        def symbols(self, component: str, latent: torch.Tensor, model: SymbolModel) -> torch.Tensor:
+            if component == "intra":
+                seen.append(model.rows)
+            return super().symbols(component, latent, model)
+
+    with torch.no_grad():
+        coder.transmit("intra", levels, (5, 6), QUALITY, Listener(hard=True), **given)
+        one, four = coder.scales(levels, QUALITY, **given).unbind(1)
+    coded = torch.cat(seen, 1)[:, coder.places]
+    assert torch.equal(torch.where(given["split"], four, one), coded)
+    assert not torch.equal(one, four) or torch.equal(coder.undivided.start, coder.divided.start)
