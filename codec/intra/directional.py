@@ -35,7 +35,8 @@ from codec.layers.gain import QualityGain, QualityTable, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Reference
 
-THOROUGH, FAST = (4, 4, CHROMA_CLASSES), (2, 2, CHROMA_CLASSES)  # modes tried at 16 and at 8, classes of chroma
+# Modes that are tried in earnest at 16 and at 8, and classes of chroma.
+THOROUGH, FAST = (4, 4, CHROMA_CLASSES), (2, 2, CHROMA_CLASSES)
 
 
 class LoopFilter(Network):

@@ -15,6 +15,7 @@ from codec.intra.block_tables import (
     CHROMA,
     CHROMA_MODES,
     DC,
+    DERIVED,
     HORIZONTAL,
     LARGEST,
     LINEAR,
@@ -44,67 +45,62 @@ def rebuild(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`, int32 0..1023, the same on every device.
     """
-    return (
-        rebuild_by_kernel(blocks, steps)
-        if on_cpu(blocks.levels, steps)
-        else rebuild_by_tensors(blocks, steps)
-    )
+    by_kernel = on_cpu(blocks.levels, steps)
+    return rebuild_by_kernel(blocks, steps) if by_kernel else rebuild_by_tensors(blocks, steps)
 
 
 def rebuild_by_tensors(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """`rebuild` in a wavefront: in each step one unit of every second row, from right above to left
-    below.
-    """
+    """`rebuild` in a wavefront: in each step units of every second row, each two to the left."""
     batch, _, tall, wide = blocks.levels.shape
-    device = blocks.levels.device
-    split, modes = blocks.split.bool(), blocks.modes.long()
+    device, size = blocks.levels.device, (tall * UNIT, wide * UNIT)
+    split, modes, kinds = blocks.split.bool(), blocks.modes.long(), blocks.kinds.long()
     levels = blocks.levels.clamp(-FAR, FAR).to(torch.int32)
     residual, of_chroma = _residuals(levels, steps.to(torch.int32))
-    luma = torch.full((batch, tall * wide * UNIT**2 + 1), MIDDLE, dtype=torch.int32, device=device)
-    chroma = torch.full(
-        (batch, 2, tall * wide * CHROMA**2 + 1), MIDDLE, dtype=torch.int32, device=device
-    )
+    grey = torch.tensor(MIDDLE, dtype=torch.int32, device=device)
+    luma = grey.repeat(batch, tall * wide * UNIT**2 + 1)
+    chroma = grey.repeat(batch, 2, tall * wide * CHROMA**2 + 1)
     for rows, columns, places in _waves(tall, wide, device):
-        given = rows, columns, split[:, 0, rows, columns], modes[:, 0], residual
-        _rebuild_luma(luma, places, *given)
-        own = of_chroma[:, :, rows, columns]
-        _rebuild_chroma(
-            luma,
-            chroma,
-            places,
-            modes[:, 0, 2 * rows, 2 * columns],
-            blocks.kinds[:, 0, rows, columns],
-            own,
-            2 * wide * CHROMA,
-        )
-    size = tall * UNIT, wide * UNIT
-    return luma[:, :-1].view(batch, *size), chroma[..., :-1].view(
-        batch, 2, size[0] // 2, size[1] // 2
-    )
+        own = [modes[:, 0, 2 * rows + i, 2 * columns + j] for i in (0, 1) for j in (0, 1)]
+        left = [values[:, rows, columns] for values in residual]
+        _rebuild_luma(luma, places, split[:, 0, rows, columns], own, left)
+        left = of_chroma[:, :, rows, columns]
+        _rebuild_chroma(luma, chroma, places, own[0], kinds[:, 0, rows, columns], left)
+    luma, chroma = luma[:, :-1].view(batch, *size), chroma[..., :-1]
+    return luma, chroma.view(batch, 2, size[0] // 2, size[1] // 2)
 
 
-def _rebuild_luma(luma, places, rows, columns, split, modes, residual) -> None:
-    """Fill the luma `(B, H·W + 1)` of some units: as one block, and over it as four where they are
-    `split` `(B, n)`.
+def _rebuild_luma(
+    luma: Tensor, places: _Places, split: Tensor, modes: list[Tensor], residual: list[Tensor]
+) -> None:
+    """Fill the luma `(B, H·W + 1)` of n units: as one block, and over it as four if they are split.
+
+    Args:
+        luma: of all units.
+        places: of these.
+        split: `(B, n)` bool.
+        modes: of the four cells, `(B, n)` each.
+        residual: as one block `(B, n, 256)` and as four `(B, n, 4, 64)`.
     """
     one, four = residual
     found = _smoothed(luma[:, places.unit_neighbours])
-    made = _predict(found, UNIT, modes[:, 2 * rows, 2 * columns], True)
-    luma[:, places.unit] = (made + one[:, rows, columns]).clamp(0, LARGEST)
-    for part, (down, right) in enumerate(_PARTS):
-        where = places.cells[part]
+    made = _predict(found, UNIT, modes[0], True)
+    luma[:, places.unit] = (made + one).clamp(0, LARGEST)
+    for part, where in enumerate(places.cells):
         found = _smoothed(luma[:, places.cell_neighbours[part]])
-        made = _predict(
-            found, CELL, modes[:, 2 * rows + down // CELL, 2 * columns + right // CELL], True
-        )
-        made = (made + four[:, rows, columns, part]).clamp(0, LARGEST)
+        made = _predict(found, CELL, modes[part], True)
+        made = (made + four[:, :, part]).clamp(0, LARGEST)
         luma[:, where] = torch.where(split[..., None], made, luma[:, where])
 
 
-def _rebuild_chroma(luma, chroma, places, derived, kinds, residual, width) -> None:
-    """Fill chroma `(B, 2, H·W / 4 + 1)` of some units."""
+def _rebuild_chroma(
+    luma: Tensor, chroma: Tensor, places: _Places, derived: Tensor, kinds: Tensor, residual: Tensor
+) -> None:
+    """Fill chroma `(B, 2, H·W / 4 + 1)` of n units whose luma is rebuilt.
+
+    `derived` `(B, n)` are modes of luma, `kinds` `(B, n)` classes, `residual` is `(B, 2, n, 64)`.
+    """
     table = torch.tensor([0, 0, *CHROMA_MODES], device=luma.device)
-    mode = torch.where(kinds == 0, derived, table[kinds.long()])
+    mode = torch.where(kinds == DERIVED, derived, table[kinds])
     found = chroma[:, :, places.chroma_neighbours]
     made = _predict(found, CHROMA, mode[:, None].expand(-1, 2, -1), False)
     line = _predict_linear(luma, chroma, places)
@@ -131,32 +127,20 @@ def _predict(found: Tensor, side: int, mode: Tensor, luma: bool) -> Tensor:
     shift = 4 if side == CELL else 5
     k = torch.arange(side, dtype=torch.int32, device=found.device)
     planar = found[..., start : start + neighbours(side)]
-    left, above = (
-        planar[..., corner - side : corner].flip(-1),
-        planar[..., corner + 1 : corner + 1 + side],
-    )
-    below, right = (
-        planar[..., corner - side - 1, None, None],
-        planar[..., corner + side + 1, None, None],
-    )
+    left = planar[..., corner - side : corner].flip(-1)
+    above = planar[..., corner + 1 : corner + 1 + side]
+    below = planar[..., corner - side - 1, None, None]
+    right = planar[..., corner + side + 1, None, None]
     across = (side - 1 - k) * left[..., None] + (k + 1) * right
     down = (side - 1 - k)[:, None] * above[..., None, :] + (k + 1)[:, None] * below
     planar = ((across + down + side) >> shift).flatten(-2)
-    left, above = (
-        found[..., corner - side : corner].flip(-1),
-        found[..., corner + 1 : corner + 1 + side],
-    )
-    mean = (
-        ((left.sum(-1) + above.sum(-1) + side) >> shift)
-        .to(torch.int32)[..., None, None]
-        .expand(*mode.shape, side, side)
-    )
+    left = found[..., corner - side : corner].flip(-1)
+    above = found[..., corner + 1 : corner + 1 + side]
+    mean = ((left.sum(-1) + above.sum(-1) + side) >> shift).to(torch.int32)
+    mean = mean[..., None, None].expand(*mode.shape, side, side)
+    mean = _soft_edges(mean, left, above) if luma else mean
     made = torch.where((mode == PLANAR)[..., None], planar, made)
-    made = torch.where(
-        (mode == DC)[..., None],
-        (_soft_edges(mean, left, above) if luma else mean).flatten(-2),
-        made,
-    )
+    made = torch.where((mode == DC)[..., None], mean.flatten(-2), made)
     return _drawn_edges(made, found, left, above, side, mode) if luma else made
 
 
@@ -183,7 +167,7 @@ def _drawn_edges(
     return torch.cat([border[..., None, :], made[..., 1:, :]], -2).flatten(-2)
 
 
-def _predict_linear(luma: Tensor, chroma: Tensor, places) -> Tensor:
+def _predict_linear(luma: Tensor, chroma: Tensor, places: _Places) -> Tensor:
     """`block_kernels.predict_linear` of some units, `(B, 2, n, 64)` int32."""
     there = places.line_there
     small = ((luma[:, places.line_luma].sum(-1) + 2) >> 2).long() * there
@@ -192,47 +176,41 @@ def _predict_linear(luma: Tensor, chroma: Tensor, places) -> Tensor:
     sum_l, sum_c = small.sum(-1)[:, None], own.sum(-1)
     sum_ll, sum_lc = (small * small).sum(-1)[:, None], (small[:, None] * own).sum(-1)
     spread = count * sum_ll - sum_l * sum_l
-    slope = (
-        (64 * (count * sum_lc - sum_l * sum_c))
-        .div(spread.clamp(min=1), rounding_mode="floor")
-        .clamp(-512, 512)
-    )
+    slope = 64 * (count * sum_lc - sum_l * sum_c)
+    slope = slope.div(spread.clamp(min=1), rounding_mode="floor").clamp(-512, 512)
     slope = torch.where(spread > 0, slope, 0)
     offset = (64 * sum_c - slope * sum_l).div(count.clamp(min=1), rounding_mode="floor")
     offset = torch.where(count > 0, offset, 64 * MIDDLE)
     values = ((luma[:, places.under].sum(-1) + 2) >> 2).long()[:, None]
-    return (
-        ((slope[..., None] * values + offset[..., None] + 32) >> 6)
-        .clamp(0, LARGEST)
-        .to(torch.int32)
-    )
+    made = (slope[..., None] * values + offset[..., None] + 32) >> 6
+    return made.clamp(0, LARGEST).to(torch.int32)
 
 
 def _residuals(levels: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """What is added to predictions: luma as one block `(B, h, w, 256)` and as four `(B, h, w, 4,
-    64)`, chroma `(B, 2, h, w, 64)`.
+    """What is added to predictions.
+
+    Returns:
+        Luma as one block `(B, h, w, 256)` and as four `(B, h, w, 4, 64)`; chroma
+        `(B, 2, h, w, 64)`.
     """
-    whole, cells, colours = (
-        torch.from_numpy(places).to(levels.device) for places in channel_places()
-    )
+    tables = (torch.from_numpy(places).to(levels.device) for places in channel_places())
     rows = levels.permute(0, 2, 3, 1)
+    one, four, both = (rows[..., channels] for channels in tables)
     luma, chroma = (step.view(-1, 1, 1, 1, 1) for step in steps.unbind(1))
-    one = _inverse(rows[..., whole].unflatten(-1, (UNIT, UNIT)), luma, UNIT).flatten(-2)
-    four = _inverse(rows[..., cells].unflatten(-1, (CELL, CELL)), luma[..., None], CELL).flatten(-2)
-    both = _inverse(
-        rows[..., colours].unflatten(-1, (CHROMA, CHROMA)), chroma[..., None], CHROMA
-    ).flatten(-2)
-    return (one, four), both.movedim(3, 1)
+    one, four = _inverse(one, luma, UNIT), _inverse(four, luma[..., None], CELL)
+    return (one, four), _inverse(both, chroma[..., None], CHROMA).movedim(3, 1)
 
 
 def _inverse(levels: Tensor, step: Tensor, side: int) -> Tensor:
-    """Levels `(…, side, side)` int32 -> residual pixels, as `add_residual` has them."""
+    """Levels `(…, side²)` int32 -> residual pixels, as `add_residual` has them."""
+    levels = levels.unflatten(-1, (side, side))
     matrix = torch.from_numpy(integer_dct(side)).to(levels.device)
     shift = 3 if side == UNIT else 2
     values = ((levels * step + (1 << (shift - 1))) >> shift).clamp(-FAR - 1, FAR)
     columns = sum(matrix[v][:, None] * values[..., v, None, :] for v in range(side))
     columns = ((columns + 64) >> 7).clamp(-FAR - 1, FAR)
-    return (sum(matrix[u] * columns[..., u, None] for u in range(side)) + 512) >> 10
+    pixels = sum(matrix[u] * columns[..., u, None] for u in range(side))
+    return ((pixels + 512) >> 10).flatten(-2)
 
 
 @lru_cache(maxsize=16)
@@ -243,16 +221,17 @@ def _directions(side: int, luma: bool, device: torch.device) -> tuple[Tensor, Te
 
 
 class _Places:
-    """Where in flat planes the pixels and the neighbours of n units lie; the place after the last
-    pixel is mid-grey.
+    """Where in flat planes the pixels and the neighbours of n units lie.
+
+    The place after the last pixel of a plane is mid-grey.
 
     Attributes:
         unit, cells, chroma: `(n, 256)`, four of `(n, 64)`, `(n, 64)`.
         unit_neighbours, cell_neighbours, chroma_neighbours: the same of neighbours, missing ones
             replaced.
-        line_luma: `(n, 16, 4)` luma pixels of the 8 neighbours above and the 8 to the left;
-            line_chroma: `(n, 16)`; line_there: `(n, 16)` whether they are there. under: `(n, 64,
-            4)` luma pixels of each chroma pixel.
+        line_chroma: `(n, 16)` chroma's neighbours above and beside; line_luma: `(n, 16, 4)` luma
+            of these; line_there: `(n, 16)` bool.
+        under: `(n, 64, 4)` luma of each pixel of chroma.
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, tall: int, wide: int) -> None:

@@ -1,5 +1,4 @@
-"""Numba kernels by which an encoder decides on intra blocks: modes by SATD, then modes, sizes and
-levels by rate and distortion.
+"""Numba kernels by which an encoder decides on intra blocks, by rate and distortion.
 
 All modes of a block are predicted and compared at once, side by side in memory. What is rebuilt is
 what `codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
