@@ -16,6 +16,7 @@ from codec.entropy.exact import (
     BoundedBlock,
     Exact,
     ExactConv,
+    ExactHead,
     ExactTable,
     bounded,
     exactly,
@@ -47,7 +48,7 @@ class ModeContext(Exact, nn.Module):
         self.known = ExactConv(inputs, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.block = BoundedBlock(width)
-        self.heads = nn.ModuleList(ExactConv(width, count, zero=True) for count in outputs)
+        self.heads = nn.ModuleList(ExactHead(width, count) for count in outputs)
 
     @exactly
     def features(self, known: Tensor, quality: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from codec.entropy.exact import (
     BoundedBlock,
     Exact,
     ExactConv,
+    ExactHead,
     ExactTable,
     bounded,
     exactly,
@@ -104,7 +105,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
         self.first = LevelContext(known, hyper, width, depth)
         self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
-        self.heads = nn.ModuleList(ExactConv(width, size, zero=True) for size in self.sizes)
+        self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)
         self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
 
     def start_from(self, magnitude: Tensor, divided: Tensor | None = None) -> None:

@@ -69,3 +69,14 @@ def test_the_tree_holds_every_mode_once():
         for nodes, turns in zip(tree.nodes.tolist(), tree.turns.tolist(), strict=True)
     }
     assert len(ways) == MODES == len(tree.nodes) and tree.depth <= 7
+
+
+def test_autocast_changes_no_bit():
+    """Catches a head that is computed in bfloat16 or TF32: streams would not decode elsewhere."""
+    coder, given, bits = network(), maps(5, 6), []
+    for lower in (False, True):
+        channel = EstimateChannel(hard=True)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            coder.transmit("intra", given, (5, 6), QUALITY, channel)
+        bits.append(sum(channel.bits.values()))
+    assert torch.equal(*bits)

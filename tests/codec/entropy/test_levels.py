@@ -86,3 +86,16 @@ def test_scales_are_those_that_levels_are_coded_with():
     coded = torch.cat(seen, 1)[:, coder.places]
     assert torch.equal(torch.where(given["split"], four, one), coded)
     assert not torch.equal(one, four) or torch.equal(coder.undivided.start, coder.divided.start)
+
+
+def test_autocast_changes_no_bit():
+    """Catches a head that is computed in bfloat16 or TF32: streams would not decode elsewhere."""
+    coder, given, bits = network(), inputs(5, 6), []
+    levels = torch.randint(-2, 3, (1, 96, 5, 6)).float()
+    for lower in (False, True):
+        channel = EstimateChannel(hard=True)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            coder.hyper.analysis.forward = lambda latent: torch.zeros(1, 4, 2, 2)
+            coder.transmit("intra", levels, (5, 6), QUALITY, channel, **given)
+        bits.append(channel.bits["intra"])
+    assert torch.equal(*bits)
