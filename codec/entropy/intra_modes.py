@@ -186,10 +186,11 @@ class IntraModeEntropy(EntropyNetwork):
         size, quality = split.shape[-2:], frame.quality
         divided = split == 1
         found = split.new_full((len(split), 4, *size), -1)
-        for pick in picks(*size, quality.device):
+        unknown = torch.zeros(len(split), len(_AROUND) * (1 + MODES), *size, device=split.device)
+        for number, pick in enumerate(picks(*size, quality.device)):
             here = pick.even.expand(split.shape)
             both = here & divided
-            around = torch.cat([_sign(split), *_about(found)], 1)
+            around = torch.cat([_sign(split), *(_about(found) if number else [unknown])], 1)
             one, first, last = self.mode(around, quality, [0, 1, 2])
             odds = torch.stack([torch.where(divided, first, one), last], 1)
             found = self._code_cells(frame, found, split, [0, 3], odds, torch.cat([here, both], 1))
