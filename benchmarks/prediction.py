@@ -4,14 +4,15 @@ Clips are coded to real files at several qualities and decoded again. In each pr
 codec's motion network and `fixed_block_matching` (16x16, bilinear, newest reference, the same price
 of a bit) both look for motion in the very same references and warp them; no network refines what
 is compared. Then x265 `medium`, low delay, codes the same frames with an intra frame of equal PSNR,
-and its predicted frames' bits are read off at the PSNR of ours.
+and its predicted frames' bits are read off at the PSNR of ours; so are those of its intra frame.
 
     python benchmarks/prediction.py [--checkpoint RUN] [--clips CLIP ...] [--qualities 13 32 50]
         [--frames 32] [--json FILE]
 
 Figures, by clip and means over clips and qualities: `prediction_gain_db`, dB in RGB by which the
 prediction is better than that of fixed blocks; `predicted_frame_rate_ratio`, bits of predicted
-frames over x265's at equal PSNR in RGB, a geometric mean. `most_intra_difference_db`: how far apart
+frames over x265's at equal PSNR in RGB, a geometric mean; `intra_frame_rate_ratio`, the same of
+intra frames. `most_intra_difference_db`: how far apart
 both intra frames were, at the most.
 """
 
@@ -64,11 +65,18 @@ class Coded:
     Attributes:
         intra, predicted: PSNR in RGB, dB: of the first frame, and the mean of the others.
         bits: of all predicted frames.
+        intra_bits: of the first frame.
     """
 
     intra: float
     predicted: float
     bits: int
+    intra_bits: int = 0
+
+    @property
+    def first(self) -> "Coded":
+        """The intra frame as if it were all frames."""
+        return Coded(self.intra, self.intra, self.intra_bits, self.intra_bits)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Measured:
         prediction, fixed: PSNR in RGB of our prediction and of that by fixed blocks, dB.
         ours: our file.
         x265_intra, x265_bits: of x265 at our PSNR.
+        x265_intra_bits: of its intra frame at the PSNR of ours.
     """
 
     quality: int
@@ -88,6 +97,7 @@ class Measured:
     ours: Coded
     x265_intra: float
     x265_bits: float
+    x265_intra_bits: float
 
     @property
     def gain(self) -> float:
@@ -98,6 +108,11 @@ class Measured:
     def ratio(self) -> float:
         """Of our bits to x265's."""
         return self.ours.bits / self.x265_bits
+
+    @property
+    def intra_ratio(self) -> float:
+        """The same of the intra frame."""
+        return self.ours.intra_bits / self.x265_intra_bits
 
 
 def main() -> None:
@@ -148,10 +163,17 @@ def measure(
 
 
 def means(found: Sequence[Measured]) -> dict[str, float]:
-    """The two figures of some measurements."""
-    ratio = math.exp(statistics.mean(math.log(one.ratio) for one in found))
-    gain = statistics.mean(one.gain for one in found)
-    return {"prediction_gain_db": round(gain, 3), "predicted_frame_rate_ratio": round(ratio, 3)}
+    """The three figures of some measurements."""
+    return {
+        "prediction_gain_db": round(statistics.mean(one.gain for one in found), 3),
+        "predicted_frame_rate_ratio": round(geometric_mean(one.ratio for one in found), 3),
+        "intra_frame_rate_ratio": round(geometric_mean(one.intra_ratio for one in found), 3),
+    }
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Of positive values."""
+    return math.exp(statistics.mean(map(math.log, values)))
 
 
 def line(source: SourceClip, one: Measured) -> str:
@@ -161,7 +183,7 @@ def line(source: SourceClip, one: Measured) -> str:
     return (
         f"{source.name} quality {one.quality}: "
         f"prediction {one.prediction:.2f} dB, fixed blocks {one.fixed:.2f}; "
-        f"intra {one.ours.intra:.2f} dB, x265 {one.x265_intra:.2f}; "
+        f"intra {one.ours.intra:.2f} dB, x265 {one.x265_intra:.2f}, ratio {one.intra_ratio:.3f}; "
         f"predicted frames {one.ours.predicted:.2f} dB, {ours:.4f} bpp, x265 {other:.4f}, "
         f"ratio {one.ratio:.3f}"
     )
@@ -171,7 +193,7 @@ def at_quality(
     codec: VideoCodec,
     source: SourceClip,
     quality: int,
-    level: Callable[[int], float],
+    level: Callable[[int], Coded],
 ) -> Measured:
     """Code `source` at `quality`, or one nearby where x265 has an intra frame of equal PSNR.
 
@@ -179,7 +201,7 @@ def at_quality(
         codec: it is frozen.
         source: the clip.
         quality: 0..63.
-        level: PSNR of x265's intra frame by QP.
+        level: x265's intra frame by QP.
 
     Raises:
         CodecError: the motion network does not say what it warped, or the codec works in RGB.
@@ -193,18 +215,19 @@ def at_quality(
             return x265_file(source, intra_qp, qp, Path(folder))
 
         bits, intra = bits_at(ours.predicted, encode, intra_qp)
+        intra_bits, _ = bits_at(ours.intra, lambda qp: level(qp).first, intra_qp)
     prediction, fixed = (statistics.mean(values) for values in zip(*compared.found, strict=True))
-    return Measured(quality, prediction, fixed, ours, intra, bits)
+    return Measured(quality, prediction, fixed, ours, intra, bits, intra_bits)
 
 
-def intra_level(source: SourceClip) -> Callable[[int], float]:
-    """PSNR of x265's first frame by QP; each is coded once."""
+def intra_level(source: SourceClip) -> Callable[[int], Coded]:
+    """x265's first frame by QP; each is coded once."""
     first = first_frame(source)
 
     @cache
-    def level(qp: int) -> float:
+    def level(qp: int) -> Coded:
         with tempfile.TemporaryDirectory() as folder:
-            return x265_file(first, qp, qp, Path(folder)).intra
+            return x265_file(first, qp, qp, Path(folder))
 
     return level
 
@@ -213,7 +236,7 @@ def equal_intra_frames(
     codec: VideoCodec,
     source: SourceClip,
     quality: int,
-    level: Callable[[int], float],
+    level: Callable[[int], Coded],
 ) -> tuple[int, int]:
     """The quality nearest to `quality`, and x265's QP, whose first frames have equal PSNRs.
 
@@ -223,8 +246,8 @@ def equal_intra_frames(
     for nearby in (quality + step for step in NEARBY if 0 <= quality + step < QUALITIES):
         with tempfile.TemporaryDirectory() as folder:
             wanted = our_file(codec, first_frame(source), nearby, Path(folder)).intra
-        qp = nearest(wanted, level)
-        tried.append((abs(level(qp) - wanted), nearby, qp))
+        qp = nearest(wanted, lambda qp: level(qp).intra)
+        tried.append((abs(level(qp).intra - wanted), nearby, qp))
         if tried[-1][0] <= INTRA_APART:
             return nearby, qp
     return min(tried)[1:]
@@ -348,7 +371,8 @@ def scored(decoded: Tensor, source: SourceClip, frame_bytes: Sequence[int]) -> C
     """PSNR and bits of what a file was decoded to."""
     pairs = zip(decoded, source.rgb, strict=True)
     values = [psnr(ours.float(), own.float()) for ours, own in pairs]
-    return Coded(values[0], statistics.mean(values[1:] or values), 8 * sum(frame_bytes[1:]))
+    predicted = statistics.mean(values[1:] or values)
+    return Coded(values[0], predicted, 8 * sum(frame_bytes[1:]), 8 * frame_bytes[0])
 
 
 def first_frame(source: SourceClip) -> SourceClip:

@@ -1,6 +1,7 @@
 """Decisions between classes as symbols: binary choices with probabilities from a fixed ladder."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
@@ -99,3 +100,90 @@ def code_classes(component: str, classes: Tensor | None, log_odds: Tensor, prese
         open_ = open_ & ~yes
         found = torch.where(open_, k + 1, found)
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTree:
+    """Classes as leaves of a binary tree, each inner node a decision.
+
+    Attributes:
+        nodes: `(K, D)` int64, the inner nodes on the way to each class, -1 beyond its end.
+        turns: `(K, D)` int64, 1 where the way goes to the second child.
+        children: `(K - 1, 2)` int64, inner nodes, or -1 - class.
+    """
+
+    nodes: Tensor
+    turns: Tensor
+    children: Tensor
+
+    @classmethod
+    def of(cls, classes: Sequence) -> "ClassTree":
+        """From nested pairs of classes 0..K-1, for example `((0, 1), (2, (3, 4)))`."""
+        ways: dict[int, list[tuple[int, int]]] = {}
+        children: list[list[int]] = []
+
+        def grow(part: int | Sequence, way: list[tuple[int, int]]) -> int:
+            if isinstance(part, int):
+                ways[part] = way
+                return -1 - part
+            node = len(children)
+            children.append([0, 0])
+            for turn in (0, 1):
+                children[node][turn] = grow(part[turn], [*way, (node, turn)])
+            return node
+
+        grow(classes, [])
+        depth = max(map(len, ways.values()))
+        padded = torch.tensor([ways[k] + [(-1, 0)] * (depth - len(ways[k])) for k in range(len(ways))])
+        return cls(padded[..., 0], padded[..., 1], torch.tensor(children))
+
+    @property
+    def depth(self) -> int:
+        """Decisions on the longest way."""
+        return self.nodes.shape[1]
+
+    def log_odds_of(self, shares: Tensor) -> Tensor:
+        """What each decision's log odds are where classes have these probabilities: `(…, K)` -> `(…, K - 1)`."""
+        found = []
+        for node in range(len(self.children)):
+            at = self.nodes == node
+            sides = [(shares * (at & (self.turns == turn)).any(1)).sum(-1) for turn in (0, 1)]
+            found.append((sides[1] / sides[0]).log())
+        return torch.stack(found, -1)
+
+
+def code_tree(
+    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, tree: ClassTree, channel: Channel
+) -> tuple[Tensor, Tensor]:
+    """Code one of K classes at every place, by the decisions on the way to it in a tree.
+
+    Args:
+        component: whose bits these are.
+        classes: `(B, C, h, w)` integers 0..K-1 on the sending side, None on the receiving side.
+        log_odds: `(B, C, K - 1, h, w)` of the second child of each inner node.
+        present: `(B, C, h, w)` bool: where there is a class to code; elsewhere it is 0.
+        tree: on the device of the others.
+        channel: where the decisions go to or come from.
+
+    Returns:
+        `(B, C, h, w)` int64, the same on both sides, and the bits of each, as the odds say.
+    """
+    if classes is not None and not channel.ordered:
+        classes = torch.where(present, classes.long(), 0)
+        nodes, turns = (table[classes].movedim(-1, 2) for table in (tree.nodes, tree.turns))  # (B, C, D, h, w)
+        odds = log_odds.gather(2, nodes.clamp(min=0)).flatten(1, 2)
+        model = BinaryModel(odds, (present[:, :, None] & (nodes >= 0)).flatten(1, 2))
+        wanted = turns.flatten(1, 2).float()
+        channel.symbols(component, wanted, model)
+        bits = torch.where(model.present, model.bits(wanted), 0).unflatten(1, nodes.shape[1:3]).sum(2)
+        return classes, bits
+    node, bits = torch.zeros(present.shape, dtype=torch.int64, device=present.device), torch.zeros_like(log_odds[:, :, 0])
+    for depth in range(tree.depth):
+        open_ = present & (node >= 0)
+        odds = log_odds.gather(2, node.clamp(min=0)[:, :, None])[:, :, 0]
+        model = BinaryModel(odds, open_)
+        wanted = None if classes is None else tree.turns[classes.long(), depth].float()
+        turn = channel.symbols(component, wanted, model) > 0.5
+        bits = bits + torch.where(open_, model.bits(turn.float()), 0)
+        node = torch.where(open_, tree.children[node.clamp(min=0), turn.long()], node)
+    return torch.where(present, -1 - node, 0), bits

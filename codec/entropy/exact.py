@@ -156,6 +156,17 @@ class ExactConv(Exact, nn.Conv2d):
         self.frozen = True
 
 
+class ExactHead(ExactConv):
+    """An `ExactConv` that starts at zero and is called outside of other exact modules."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, zero=True)
+
+    @exactly
+    def forward(self, values: Tensor) -> Tensor:
+        return super().forward(values)
+
+
 @contextmanager
 def rounded_once(codec: nn.Module) -> Iterator[None]:
     """Round the weights of exact layers once for all that is computed within, where weights must not change."""

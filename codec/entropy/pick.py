@@ -45,11 +45,10 @@ def _halves(values: Tensor) -> Tensor:
 @torch.inference_mode(False)  # training may use them after decoding did
 def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
     """The half that has the first channels in the top left corner, and the other; made once a size, so no device waits."""
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
-    even = (rows + columns) % 2 == 0
-    first, last = even.flatten().nonzero()[:, 0].to(device), (~even).flatten().nonzero()[:, 0].to(device)
-    picked = torch.arange(height * width, device=device) * 2
-    even = even.to(device)
-    late = even.flatten().long()
-    one = Pick(even[None, None], first, last, picked + 1 - late)
-    return one, Pick(~one.even, last, first, picked + late)
+    colours = [(row + column) % 2 for row in range(height) for column in range(width)]
+    numbers = [[place for place, own in enumerate(colours) if own == colour] for colour in (0, 1)]
+    first, last = (torch.tensor(places, dtype=torch.int64, device=device) for places in numbers)
+    late = torch.tensor(colours, device=device)
+    even = late.view(1, 1, height, width) == 0
+    firsts = torch.arange(height * width, device=device) * 2
+    return Pick(even, first, last, firsts + late), Pick(~even, last, first, firsts + 1 - late)

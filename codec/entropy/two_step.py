@@ -94,6 +94,8 @@ class Head(Exact, nn.Module):
         rows = features.permute(0, 2, 3, 1).flatten(1, 2)
         said = rows.new_empty(*rows.shape[:2], self.first.out_channels)
         for layer, positions in ((self.first, pick.first), (self.last, pick.last)):
+            if not len(positions):
+                continue  # a single position is of one colour
             picked = rows.index_select(1, positions).mT.unsqueeze(3)
             said.index_copy_(1, positions, layer(picked).squeeze(3).mT.to(said.dtype))
         return said.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)

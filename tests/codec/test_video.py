@@ -39,6 +39,7 @@ NETWORKS = {
     "quality by position": ["quality_offsets={intra: 5, predicted: [-9, 3]}"],
     "feature_flow": ["motion=feature_flow"],
     "conditional": ["intra=conditional"],
+    "directional": ["intra=directional"],
     "two_step": ["entropy=two_step"],
     "factorized": ["entropy=factorized", "entropy@motion_entropy=factorized", "entropy@intra_entropy=factorized"],
 }

@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
-from codec.entropy.decisions import LEVELS, BinaryModel, binary_tables, class_bits, code_classes
+from codec.entropy.decisions import (
+    LEVELS,
+    BinaryModel,
+    ClassTree,
+    binary_tables,
+    class_bits,
+    code_classes,
+    code_tree,
+)
 
 
 def decisions(classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -53,3 +61,48 @@ def test_sure_decisions_cost_next_to_nothing():
     model = BinaryModel(torch.full((1, 1, 64, 64), -20.0))
     assert float(model.tables.bits_of(torch.zeros(1, 1, 64, 64), model.rows).sum()) < 3
     assert len(binary_tables().offsets) == LEVELS
+
+
+TREE = ClassTree.of(((0, 1), (2, ((3, 4), 5))))
+
+
+def test_trees_are_read_as_written():
+    """Catches a way that the reader takes otherwise, and symbols where there are none."""
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.randint(0, 6, (2, 3, 5, 7), generator=generator)
+    log_odds = 3 * torch.randn(2, 3, 5, 5, 7, generator=generator)
+    present = torch.rand(wanted.shape, generator=generator) > 0.3
+    for sample in range(2):
+        part = slice(sample, sample + 1)
+        given = wanted[part], log_odds[part], present[part]
+        writer = WriteChannel()
+        sent, _ = code_tree("mode", *given, TREE, writer)
+        reader = ReadChannel(writer.finish_frame())
+        read, _ = code_tree("mode", None, *given[1:], TREE, reader)
+        reader.finish_frame()
+        assert torch.equal(read, sent) and torch.equal(sent, torch.where(given[2], given[0], 0))
+
+
+def test_trees_estimate_what_they_spend():
+    """Catches bits of other nodes than those on the way: in order and at once they are the same."""
+    torch.manual_seed(0)
+    wanted, log_odds = torch.randint(0, 6, (1, 2, 9, 9)), 0.25 * torch.randint(-20, 20, (1, 2, 5, 9, 9))
+    present = torch.rand(wanted.shape) > 0.3
+    channel, ordered = EstimateChannel(), EstimateChannel()
+    ordered.ordered = True
+    classes, bits = code_tree("mode", wanted, log_odds, present, TREE, channel)
+    same, others = code_tree("mode", wanted, log_odds, present, TREE, ordered)
+    assert torch.equal(classes, same)
+    torch.testing.assert_close(bits, others)
+    torch.testing.assert_close(channel.bits["mode"], bits.sum((1, 2, 3)))
+    torch.testing.assert_close(ordered.bits["mode"], bits.sum((1, 2, 3)))
+
+
+def test_log_odds_of_shares_spend_their_entropy():
+    """Catches odds of the wrong side: a tree costs what its classes cost."""
+    shares = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.15, 0.1])
+    odds = TREE.log_odds_of(shares).view(1, 1, 5, 1, 1)
+    for k, share in enumerate(shares):
+        present = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        _, bits = code_tree("mode", torch.full((1, 1, 1, 1), k), odds, present, TREE, EstimateChannel())
+        torch.testing.assert_close(bits.flatten(), -share.log2().view(1))

@@ -1,0 +1,182 @@
+"""Quantised coefficients that an encoder has fixed: integers, their scales by exact networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.channel import Channel, EstimateChannel
+from codec.entropy.exact import (
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactHead,
+    ExactTable,
+    bounded,
+    exactly,
+)
+from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
+from codec.entropy.laplace import LEVELS as LADDER_LEVELS
+from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
+from codec.entropy.network import EntropyNetwork
+from codec.errors import CodecError
+
+
+class LevelContext(Exact, nn.Module):
+    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`.
+
+    Features are whole numbers in -127..127.
+    """
+
+    def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.coarse = HyperSynthesis(hyper, width)
+        self.known = ExactConv(known, width)
+        self.quality = ExactTable(width, torch.zeros(width))
+        self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
+
+    @exactly
+    def forward(self, hyper: Tensor, known: Tensor, quality: Tensor) -> Tensor:
+        height, width = known.shape[-2:]
+        coarse = self.coarse(hyper)[..., :height, :width]
+        return self.blocks(bounded(coarse + self.known(known) + self.quality(quality)))
+
+
+class NextContext(Exact, nn.Module):
+    """Features and a group of levels that were coded -> features that know them, too."""
+
+    def __init__(self, channels: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.magnitudes = ExactConv(channels, width)
+        self.signed = ExactConv(channels, width, bias=False)
+        self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
+
+    @exactly
+    def forward(self, features: Tensor, levels: Tensor) -> Tensor:
+        size = self.companded(levels)
+        known = self.magnitudes(size) + self.signed(torch.copysign(size, levels))
+        return self.blocks(bounded(features + known))
+
+
+class LevelEntropy(Exact, EntropyNetwork):
+    """Levels of intra blocks in groups of channels: each says how those after it are distributed.
+
+    A hyper-latent, sizes and modes come before the first group. Values are what the encoder chose,
+    bit by bit: all are coded, means are zero, and there is no dead zone.
+
+    Args:
+        channels: C of the latent.
+        groups: which channels are coded together, one group after another; each channel once.
+        known: channels of what else is known of each place.
+        hyper: channels of the hyper-latent.
+        width: of the networks.
+        depth: blocks before each group.
+
+    Raises:
+        CodecError: groups that do not hold each channel once.
+
+    Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, with frequencies
+    in the place of learned channels.
+    """
+
+    exact = True
+
+    def __init__(
+        self,
+        channels: int,
+        groups: Sequence[Sequence[int]],
+        known: int,
+        hyper: int = 32,
+        width: int = 96,
+        depth: int = 1,
+    ) -> None:
+        super().__init__()
+        order = [channel for group in groups for channel in group]
+        if sorted(order) != list(range(channels)) or not all(groups):
+            given = f"{len(order)} channels in {len(groups)} groups"
+            raise CodecError(f"entropy.groups: {given}; give each of {channels} channels once")
+        self.channels, self.sizes = channels, [len(group) for group in groups]
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        places = sorted(range(channels), key=order.__getitem__)
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
+        self.first = LevelContext(known, hyper, width, depth)
+        self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
+        self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)
+        self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
+
+    def start_from(self, magnitude: Tensor, divided: Tensor | None = None) -> None:
+        """As `EntropyNetwork.start_from`; `divided` where a place is four blocks."""
+        self.undivided.start_from(magnitude, 0)
+        self.divided.start_from(magnitude if divided is None else divided, 0)
+
+    def transmit(
+        self,
+        component: str,
+        latent: Tensor | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
+        previous: Tensor | None = None,
+        previous_quality: Tensor | None = None,
+        known: Tensor | None = None,
+        split: Tensor | None = None,
+    ) -> Tensor:
+        """Send or receive levels.
+
+        Args:
+            component, size, quality, channel: as of every entropy network.
+            latent: `(B, C, h, w)` float32 integers on the sending side.
+            previous, previous_quality: not used.
+            known: `(B, known, h, w)` whole numbers in -127..127, the same on both sides.
+            split: `(B, 1, h, w)` bool, where a place is four blocks.
+
+        Returns:
+            `(B, C, h, w)` float32 integers, those that were sent.
+        """
+        return self._code(component, latent, size, quality, channel, known, split)[0]
+
+    @torch.no_grad()
+    def scales(self, latent: Tensor, quality: Tensor, known: Tensor, split: Tensor) -> Tensor:
+        """Positions on the ladder of scales that levels would be coded with, for an encoder.
+
+        Returns:
+            `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
+            what is known about them otherwise as `transmit` has it.
+        """
+        channel = EstimateChannel(hard=True)
+        given = latent.shape[-2:], quality, channel, known, split
+        _, moved = self._code("levels", latent, *given)
+        bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
+        index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
+        return index.round().clamp(0, LADDER_LEVELS - 1).to(torch.int8)
+
+    def _code(
+        self,
+        component: str,
+        latent: Tensor | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
+        known: Tensor,
+        split: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
+        hyper = self.hyper.transmit(component, latent, size, quality, channel)
+        base = torch.where(split, self.divided(quality), self.undivided(quality))
+        bases = base[:, self.order].split(self.sizes, 1)
+        wanted = [None] * len(self.sizes)
+        if channel.sends:
+            wanted = latent[:, self.order].split(self.sizes, 1)
+        features, found, moved = self.first(hyper, known, quality), [], []
+        for k, head in enumerate(self.heads):
+            if k:
+                features = self.later[k - 1](features, found[-1])
+            moved.append(head(features).float())
+            index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
+            model = LaplaceModel(torch.zeros_like(index), index, integer=True)
+            found.append(channel.symbols(component, wanted[k], model))
+        return torch.cat(found, 1)[:, self.places], torch.cat(moved, 1)[:, self.places]
