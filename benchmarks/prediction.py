@@ -291,7 +291,8 @@ def bits_at(wanted: float, encode: Callable[[int], Coded], start: int) -> tuple[
             break
         qp = target
     first, second = coded(fine), coded(coarse)
-    share = (wanted - second.predicted) / (first.predicted - second.predicted)
+    apart = first.predicted - second.predicted  # 0 where both only repeat the intra frame
+    share = (wanted - second.predicted) / apart if apart else 1.0
     return math.exp(share * math.log(first.bits) + (1 - share) * math.log(second.bits)), first.intra
 
 

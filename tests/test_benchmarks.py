@@ -210,6 +210,14 @@ def test_bits_are_read_off_at_the_psnr_that_is_wanted(prediction: ModuleType, wa
     assert prediction.nearest(wanted, lambda qp: 60 - 0.9 * qp) == expected
 
 
+def test_predicted_frames_that_only_repeat_have_their_bits(benchmarks: None):
+    """Catches a division by nothing where x265 codes nothing any more at its two coarsest steps."""
+    import prediction
+
+    bits, _ = prediction.bits_at(20.0, lambda qp: prediction.Coded(40.0, max(30.0, 60.0 - qp), 12.0), 25)
+    assert bits == pytest.approx(12.0)
+
+
 def test_auto_is_set_against_the_better_of_both(benchmarks: None):
     """Catches a ratio to the slower one, an environment that a figure does not name, and a rate with the first steps in it."""
     import machine
