@@ -7,7 +7,8 @@ auxiliary loss with its own Adam, as in its examples/train_video.py. The same cl
 Then a step of codec=corvid_s with this tree's code against the same with the code of commit 08e358f (one block size, one
 reference), its exact networks rounding in both; each in a process of its own, steps interleaved. That needs the repository's
 history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
-which other work on the machine disturbs less. Both compute in --precision, by default in what is fastest here.
+which other work on the machine disturbs less. Both compute in --precision, by default in what
+`train.py` takes here.
 
 Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
 length (precision, processes): the same clips, frames and crops; runs take turns.
@@ -40,7 +41,6 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
-from codec.precision import fastest_precision
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.processes import WORTH_STARTING, choose_devices
@@ -109,7 +109,7 @@ def tree_before(folder: Path) -> bool:
 def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, float]:
     """The step of corvid_s against that of the code in `old`."""
     with ExitStack() as opened:
-        precision = precision or fastest_precision(torch.device("cpu"))
+        precision = precision or ("bf16" if best_precision({"accelerator": "cpu"}) == "bf16-mixed" else "fp32")
         steps = [opened.enter_context(stepping(tree, precision)) for tree in (ROOT, old)]
         runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
     shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))

@@ -15,7 +15,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 OPEN_FILES = 'ulimit -n "$(ulimit -Hn)" before the run (in the job script); where that is still few, limits.conf or LimitNOFILE'
-PROCESSOR = "leave trainer.precision as it is: auto (or give 32-true); bf16-mixed is for nodes with AMX, AVX-512 bf16 or a GPU"
+PROCESSOR = "leave trainer.precision as it is: auto (or give 32-true); bf16-mixed is for nodes with AMX or a GPU"
 THREADS = "leave OMP_WAIT_POLICY, GOMP_SPINCOUNT and OMP_NUM_THREADS unset: corvid, train.py and eval.py choose them"
 CORES = "lower data.workers, or ask for more cores (--cpus-per-task: a core each for workers and training process)"
 MEMORY = "ask for more memory (--mem), end other processes, or lower data.workers, data.hold_mb or the batch"

@@ -9,7 +9,6 @@ import yaml
 from codec.errors import CodecError
 
 DATA = ("root", "shards", "reader", "exclude_every", "start_method")  # what decides whether a sample can be read
-DEVICES = ("auto", -1, "-1")  # of Lightning's Trainer: as many as there are
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
         return Plan(folder, **given)
     try:
         config = yaml.safe_load(file.read_text())
-        stages, devices = config["schedule"]["stages"], config["trainer"]["devices"]
-        processes = 1 if devices in DEVICES else len(devices) if isinstance(devices, list) else int(devices)
+        stages, processes = config["schedule"]["stages"], _processes(config)
         largest = max(stage["batch"] * stage["frames"] * stage["crop"] ** 2 for stage in stages)
         known = dict(
             data={name: config["data"][name] for name in DATA if name in config["data"]},
@@ -65,6 +63,17 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise CodecError(f"{file}: not the config of a run ({type(error).__name__}: {error}); give another --run") from error
     return Plan(folder, **known | given)
+
+
+def _processes(config: dict[str, Any]) -> int:
+    """Training processes of this node; what `auto` means here is asked only where it stands, for the answer needs torch."""
+    devices = config["trainer"]["devices"]
+    if devices == "auto":
+        from codec.training.processes import choose_devices
+        from codec.training.schedule import Schedule
+
+        devices = choose_devices(config["trainer"], Schedule(**config["schedule"]).stages)
+    return len(devices) if isinstance(devices, list) else int(devices)
 
 
 def existing(folder: Path) -> Path:

@@ -5,7 +5,7 @@ import sys
 from multiprocessing import parent_process
 
 import torch
-from numba.core import event
+from numba.core.event import Event, Listener, register
 from torch import Tensor
 
 
@@ -21,7 +21,7 @@ def on_cpu(*tensors: Tensor) -> bool:
     return all(tensor.device.type == "cpu" for tensor in tensors) and not traced
 
 
-class CompilationNotice(event.Listener):
+class CompilationNotice(Listener):
     """Says once a process, on standard error, that kernels are compiled: else it is silent for minutes.
 
     Of a run's several processes the first one says it.
@@ -29,15 +29,15 @@ class CompilationNotice(event.Listener):
 
     said = False
 
-    def on_start(self, event: event.Event) -> None:
+    def on_start(self, event: Event) -> None:
         first = parent_process() is None or os.environ.get("LOCAL_RANK") == "0"
         if not self.said and first:
             print("compiling kernels for this machine: a minute or two, once", file=sys.stderr, flush=True)
         self.said = True
 
-    def on_end(self, event: event.Event) -> None:
+    def on_end(self, event: Event) -> None:
         pass
 
 
 NOTICE = CompilationNotice()
-event.register("numba:compile", NOTICE)
+register("numba:compile", NOTICE)

@@ -47,13 +47,10 @@ def peer(quality: int) -> ScaleSpaceFlow:
 
 
 @torch.inference_mode()
+@torch.backends.mkldnn.flags(enabled=False)  # oneDNN's sums depend on the processor, and a value may lie between two symbols
 @pytest.mark.parametrize("quality", range(1, 10))
 def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int):
-    """Catches any difference to ssf2020 in a network, a rounding, a distribution or the warping.
-
-    Where a value lies on the edge between two symbols a machine may round one of them otherwise than the peer does, which
-    shows in a part of the picture.
-    """
+    """Catches any difference to ssf2020 in a network, a rounding, a distribution or the warping."""
     model = peer(quality)
     load_compressai_ssf(codec, model.state_dict())
     clip = moving_clip(3, 128, 128)[None].float() / 255
@@ -63,12 +60,11 @@ def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int)
         channel = RoundedBits()
         coded = codec.code_frame(clip[:, t], references, (128, 128), QUALITY, channel)
         references = coded.references
-        apart = (codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]).abs()
-        assert apart.median() <= 1e-5 and apart.max() <= 0.1
+        assert (codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]).abs().max() <= 1e-5
         for kind, likelihoods in expected["likelihoods"][t].items():
             component = {"keyframe": "intra"}.get(kind, kind)
             for ours, theirs in ((component, "y"), (f"{component}.hyper", "z")):
-                assert float(channel.bits[ours]) == pytest.approx(float(-likelihoods[theirs].log2().sum()), rel=1e-3)
+                assert float(channel.bits[ours]) == pytest.approx(float(-likelihoods[theirs].log2().sum()), rel=1e-4)
         assert float(channel.bits[component]) > 50
 
 

@@ -248,8 +248,8 @@ def test_signals_and_requeueing(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     assert finding.state == "warning" and "Requeue=0, TimeLimit=1-00:00:00" in finding.found and "--requeue" in finding.remedy
 
 
-def test_a_runs_config_says_what_it_needs(tmp_path: Path):
-    """Catches checks against an ordinary run where the real one reads with more workers or has larger batches."""
+def test_a_runs_config_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches checks against an ordinary run where the real one has more workers or processes, or larger batches."""
     (tmp_path / "config.yaml").write_text(
         "wandb: online\ntrainer: {devices: 2}\ndata: {root: videos, workers: 6, hold_mb: 10, seed: 1}\n"
         "schedule: {stages: [{batch: 8, frames: 2, crop: 100}, {batch: 4, frames: 6, crop: 100}]}\n"
@@ -258,6 +258,12 @@ def test_a_runs_config_says_what_it_needs(tmp_path: Path):
     assert (known.workers, known.processes, known.stages, known.wandb) == (6, 2, 2, "online")
     assert known.batch_mb == pytest.approx(3 * 4 * 6 * 100**2 / 2 / 1e6) and known.data == {"root": "videos"}
     assert plan_of(tmp_path, data="others", workers=1).data == {"root": "others"}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    (tmp_path / "config.yaml").write_text(
+        "wandb: online\ntrainer: {devices: auto, accelerator: cpu}\ndata: {root: videos, workers: 6, hold_mb: 10}\n"
+        "schedule: {stages: [{name: a, steps: 200, batch: 8, frames: 2, crop: 100, lr: 0.1, lr_end: 0.1}]}\n"
+    )
+    assert plan_of(tmp_path).processes == 2
     (tmp_path / "config.yaml").write_text("something: else\n")
     with pytest.raises(CodecError, match="not the config of a run"):
         plan_of(tmp_path)
