@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from codec.device import exact_arithmetic
 from codec.entropy.kernels import compand, mapped
+from codec.entropy.pick import Places
 from codec.entropy.quadtree_kernels import filter_gradients, filter_rows
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
 from codec.layers.gain import KNOTS, QualityTable
-from codec.layers.kernels import by_kernel
+from codec.layers.kernels import by_kernel, on_cpu
 from codec.quality import QUALITIES
 
 SIXTEENTHS = 16.0
@@ -109,7 +110,7 @@ class ExactConv(Exact, nn.Conv2d):
         return self.whole(sums)
 
     def by_neighbours(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """As `forward`, of a 3×3 layer with a bias, by a kernel on the CPU.
+        """As `forward`, of a 3×3 layer with a bias; on the CPU by a kernel.
 
         Args:
             rows: `(n, C)`, places.
@@ -119,7 +120,11 @@ class ExactConv(Exact, nn.Conv2d):
             `(m, C)`.
         """
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
-        return self.whole(_Filter.apply(rows.float(), neighbours, weight.flatten(1), bias * SIXTEENTHS))
+        rows, weight, bias = rows.float(), weight.flatten(1), bias * SIXTEENTHS
+        if on_cpu(rows):
+            return self.whole(_Filter.apply(rows, neighbours, weight, bias))
+        around = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])[neighbours]  # -1 is the last
+        return self.whole((around * weight.T).sum(1) + bias)
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as they are computed with."""
@@ -156,6 +161,24 @@ class ExactConv(Exact, nn.Conv2d):
         self.frozen = True
 
 
+class ExactFlags(ExactConv):
+    """A 1×1 layer whose inputs are mostly zero and otherwise `SET`, given as the numbers of those that are set."""
+
+    SET = 32.0  # sixteenths
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """`(B, N, n)` int64 -> `(B, N, outputs)` whole numbers.
+
+        Number k = 1..inputs sets the k-th input, -k sets it negative, and 0 sets none.
+        """
+        weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        rows = self.SET * weight.flatten(1).T
+        table = torch.cat([-rows.flip(0), rows.new_zeros(1, self.out_channels), rows])
+        places = numbers.flatten(0, 1) + self.in_channels
+        sums = nn.functional.embedding_bag(places, table, mode="sum") + bias * SIXTEENTHS
+        return self.whole(sums).unflatten(0, numbers.shape[:2])
+
+
 class ExactHead(ExactConv):
     """An `ExactConv` that starts at zero and is called outside of other exact modules."""
 
@@ -165,6 +188,11 @@ class ExactHead(ExactConv):
     @exactly
     def forward(self, values: Tensor) -> Tensor:
         return super().forward(values)
+
+    @exactly
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """As `forward`: `(…, inputs)` -> `(…, outputs)`."""
+        return self.by_row(rows)
 
 
 @contextmanager
@@ -208,6 +236,15 @@ class BoundedBlock(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         hidden = bounded(self.expand(values), 0)
         return bounded(values + self.project(bounded(self.spatial(hidden), 0)))
+
+    def by_place(self, values: Tensor, places: Places) -> Tensor:
+        """As `forward`, in some places of maps: `(B, h·w, channels)` -> `(B, N, channels)`."""
+        values = values.flatten(0, 1)
+        hidden = bounded(self.expand.by_row(values), 0)
+        hidden = bounded(self.spatial.by_neighbours(hidden, places.neighbours), 0)
+        kept = values if len(hidden) == len(values) else values[places.numbers]
+        values = bounded(kept + self.project.by_row(hidden))
+        return values.unflatten(0, (places.batch, -1))
 
     def by_row(self, values: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """As `forward`, of the places of one map after another.

@@ -15,17 +15,16 @@ from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
     Exact,
-    ExactConv,
+    ExactFlags,
     ExactHead,
     ExactTable,
     bounded,
     exactly,
 )
 from codec.entropy.network import EntropyNetwork
-from codec.entropy.pick import picks
+from codec.entropy.pick import Places, places
 
 MODES = 35
-_KNOWN = 32.0  # of an input that says "it is this one", in sixteenths
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a unit
 # Rows and columns of the cells about a unit, counted from its first, in a map with a border of two.
 _AROUND = ((1, 2), (1, 3), (2, 1), (3, 1), (2, 4), (3, 4), (4, 2), (4, 3))
@@ -38,27 +37,40 @@ class ModeContext(Exact, nn.Module):
     """What is known of a unit and about it -> log odds, whole sixteenths.
 
     Args:
-        inputs: channels of what is known.
+        inputs: how many things may be known.
         width: of the network.
         outputs: of each head.
     """
 
     def __init__(self, inputs: int, width: int, outputs: Sequence[int]) -> None:
         super().__init__()
-        self.known = ExactConv(inputs, width)
+        self.known = ExactFlags(inputs, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.block = BoundedBlock(width)
         self.heads = nn.ModuleList(ExactHead(width, count) for count in outputs)
 
     @exactly
-    def features(self, known: Tensor, quality: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127, quality `(B,)` -> `(B, width, h, w)`."""
-        return self.block(bounded(self.known(known) + self.quality(quality)))
+    def forward(
+        self,
+        known: Tensor,
+        quality: Tensor,
+        heads: Sequence[int],
+        places: Places,
+    ) -> list[Tensor]:
+        """Log odds of some heads, of N places.
 
-    def forward(self, known: Tensor, quality: Tensor, heads: Sequence[int]) -> list[Tensor]:
-        """Log odds `(B, outputs, h, w)` of some heads."""
-        features = self.features(known, quality)
-        return [self.heads[head](features).float() / SIXTEENTHS for head in heads]
+        Args:
+            known: `(B, h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+            quality: `(B,)`.
+            heads: which.
+            places: where.
+
+        Returns:
+            `(B, outputs, N)` of each.
+        """
+        offset = self.quality(quality).flatten(1)[:, None]
+        features = self.block.by_place(bounded(self.known(known) + offset), places)
+        return [(self.heads[head].by_row(features) / SIXTEENTHS).mT for head in heads]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +102,7 @@ class IntraModeEntropy(EntropyNetwork):
         width: of the networks.
 
     Attributes:
-        known: channels of `known_of`.
+        known: how many things `known_of` may tell.
 
     Source: the order of coding is after He et al., *Checkerboard context model*, CVPR 2021.
     """
@@ -149,89 +161,120 @@ class IntraModeEntropy(EntropyNetwork):
         frame = _Frame(**given, **({} if note is None else {"note": note}))
         split = self._code_sizes(frame, size)
         modes = self._code_modes(frame, split)
-        odds = self.kind(_of_luma(split, modes), quality, [0])[0][:, None]
-        everywhere, tree = torch.ones_like(split, dtype=torch.bool), self.tree("classes")
+        known = self.known_of(torch.cat([split, modes], 1))
+        everywhere = places(len(split), *size, None, split.device)
+        odds = self.kind(known, quality, [0], everywhere)[0].unflatten(-1, size)[:, None]
+        present, tree = torch.ones_like(split, dtype=torch.bool), self.tree("classes")
         named = f"{component}.chroma"
-        kinds, bits = code_tree(named, frame.wanted([5]), odds, everywhere, tree, channel)
-        frame.note("kind", kinds, bits, everywhere)
+        kinds, bits = code_tree(named, frame.wanted([5]), odds, present, tree, channel)
+        frame.note("kind", kinds, bits, present)
         return torch.cat([split, modes, kinds], 1).float()
 
     def known_of(self, maps: Tensor) -> Tensor:
-        """What other networks see of the maps: `(B, known, h, w)` whole numbers in -127..127."""
-        split, modes, kinds = maps.split([1, 4, 1], 1)
-        return torch.cat([_of_luma(split, modes), _one_hot(kinds, self.kinds)], 1)
+        """What other networks are told of the maps, with or without the last of them.
+
+        Returns:
+            `(B, h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+        """
+        parts = [1, len(_CELLS), *([1] if maps.shape[1] == self.channels else [])]
+        split, modes, *kinds = maps.long().split(parts, 1)
+        first = [2 + MODES * cell for cell in range(len(_CELLS))]
+        modes = modes + torch.tensor(first, device=maps.device).view(1, -1, 1, 1)
+        kinds = [kind + 2 + MODES * len(_CELLS) for kind in kinds]
+        return _rows(torch.cat([2 * split - 1, modes, *kinds], 1))
 
     def _code_sizes(self, frame: _Frame, size: tuple[int, int]) -> Tensor:
         """`(B, 1, h, w)` int64."""
-        quality = frame.quality
-        split = torch.zeros(len(quality), 1, *size, dtype=torch.int64, device=quality.device)
-        known = torch.zeros(split.shape, device=quality.device)
+        quality, batch, device = frame.quality, len(frame.quality), frame.quality.device
+        sign = torch.zeros(batch, 1, *size, dtype=torch.int64, device=device)  # 0: not known
         wanted = frame.wanted([0])
-        for number, pick in enumerate(picks(*size, quality.device)):
-            around = F.pad(known, (1, 1, 1, 1))
-            beside = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
-            above = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
-            given = torch.cat([*beside, *above, torch.full_like(known, _KNOWN * number)], 1)
-            present = pick.even.expand(split.shape)
-            model = BinaryModel(self.size(given, quality, [0])[0], present)
-            sent = None if wanted is None else wanted.float()
-            some = frame.channel.symbols(f"{frame.component}.size", sent, model) > 0.5
-            frame.note("size", some.long(), model.bits(some.float()), present)
-            split = torch.where(present, some.long(), split)
-            known = torch.where(present, _sign(some), known)
-        return split
+        for colour in (0, 1):
+            around = F.pad(sign, (1, 1, 1, 1))
+            beside = around[..., 1:-1, :-2], 2 * around[..., 1:-1, 2:]
+            above = 3 * around[..., :-2, 1:-1], 4 * around[..., 2:, 1:-1]
+            known = _rows(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
+            here = places(batch, *size, colour, device)
+            odds = self.size(known, quality, [0], here)[0].unsqueeze(2)
+            model = BinaryModel(odds)
+            sent = None if wanted is None else _at(wanted, here).float()
+            some = frame.channel.symbols(f"{frame.component}.size", sent, model)
+            frame.note("size", some.long(), model.bits(some), torch.ones_like(some).bool())
+            sign = _put(sign, here, 2 * some.long() - 1)
+        return (sign > 0).long()
 
     def _code_modes(self, frame: _Frame, split: Tensor) -> Tensor:
         """`(B, 4, h, w)` int64."""
-        size, quality = split.shape[-2:], frame.quality
-        divided = split == 1
-        found = split.new_full((len(split), 4, *size), -1)
-        unknown = torch.zeros(len(split), len(_AROUND) * (1 + MODES), *size, device=split.device)
-        for number, pick in enumerate(picks(*size, quality.device)):
-            here = pick.even.expand(split.shape)
-            both = here & divided
-            around = torch.cat([_sign(split), *(_about(found) if number else [unknown])], 1)
-            one, first, last = self.mode(around, quality, [0, 1, 2])
-            odds = torch.stack([torch.where(divided, first, one), last], 1)
-            found = self._code_cells(frame, found, split, [0, 3], odds, torch.cat([here, both], 1))
-            inside = [_one_hot(found[:, cell : cell + 1], MODES) for cell in (0, 3)]
-            odds = torch.stack(self.later(torch.cat([around, *inside], 1), quality, [0, 1]), 1)
-            both = both.expand(-1, 2, -1, -1)
-            found = self._code_cells(frame, found, split, [1, 2], odds, both)
-            found = torch.where(here & ~divided, found[:, :1], found)
+        batch, _, *size = split.shape
+        found = split.new_full((batch, len(_CELLS), *size), -1)
+        for colour in (0, 1):
+            here = places(batch, *size, colour, split.device)
+            known = torch.cat([_rows(2 * split - 1), _about(found)], 2)
+            one, first, last = self.mode(known, frame.quality, [0, 1, 2], here)
+            divided = _at(split, here) == 1  # (B, 1, 1, N)
+            odds = torch.stack([torch.where(divided[:, 0], first, one), last], 1)
+            present = torch.cat([torch.ones_like(divided), divided], 1)
+            found = self._code_cells(frame, found, here, [0, 3], odds, present)
+            start = 2 + len(_AROUND) * (1 + MODES)
+            inside = found[:, [0, 3]] + torch.tensor([start, start + MODES], device=split.device).view(1, 2, 1, 1)
+            known = torch.cat([known, _rows(torch.where(found[:, [0, 3]] < 0, 0, inside))], 2)
+            odds = torch.stack(self.later(known, frame.quality, [0, 1], here), 1)
+            found = self._code_cells(frame, found, here, [1, 2], odds, divided.expand(-1, 2, -1, -1))
+            own = _at(found, here)
+            found = _put(found, here, torch.where(divided, own, own[:, :1]))
         return found
 
     def _code_cells(
         self,
         frame: _Frame,
         found: Tensor,
-        split: Tensor,
+        here: Places,
         cells: Sequence[int],
         odds: Tensor,
         present: Tensor,
     ) -> Tensor:
-        """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`."""
+        """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`.
+
+        `odds` `(B, cells, MODES - 1, N)` and `present` `(B, cells, 1, N)` are of N places.
+        """
         wanted, tree = frame.wanted([1 + cell for cell in cells]), self.tree("modes")
         named = f"{frame.component}.mode"
-        modes, bits = code_tree(named, wanted, odds, present, tree, frame.channel)
-        frame.note("mode", modes + MODES * split, bits, present)
-        found = found.clone()
-        for k, cell in enumerate(cells):
-            found[:, cell] = torch.where(present[:, k], modes[:, k], found[:, cell])
-        return found
+        sent = None if wanted is None else _at(wanted, here)
+        modes, bits = code_tree(named, sent, odds.unsqueeze(3), present, tree, frame.channel)
+        divided = present[:, 1:]
+        frame.note("mode", modes + MODES * divided, bits, present)
+        own = _at(found, here)
+        own[:, cells] = torch.where(present, modes, own[:, cells])
+        return _put(found, here, own)
 
 
-def _about(found: Tensor) -> list[Tensor]:
-    """Of the cells about each unit, whether they are known, and which mode they have."""
+def _about(found: Tensor) -> Tensor:
+    """Which of the cells about each unit are known, and which mode they have.
+
+    `(B, 4, h, w)` modes, -1 where unknown -> `(B, h·w, n)`, numbers as of `ExactFlags` after 1.
+    """
     cells = F.pad(F.pixel_shuffle(found, 2), (2, 2, 2, 2), value=-1)
     tall, wide = found.shape[-2:]
     about = [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND]
-    return [(torch.cat(about, 1) >= 0) * _KNOWN, *(_one_hot(cell, MODES) for cell in about)]
+    modes = _rows(torch.cat(about, 1))
+    cell = torch.arange(len(_AROUND), device=found.device)
+    known, which = cell + 2, cell * MODES + 2 + len(_AROUND)
+    numbers = torch.cat([known.expand_as(modes), modes + which], 2)
+    return torch.where((modes < 0).repeat(1, 1, 2), 0, numbers)
 
 
-def _of_luma(split: Tensor, modes: Tensor) -> Tensor:
-    """Sizes `(B, 1, h, w)` and modes `(B, 4, h, w)` as networks see them."""
-    return torch.cat([_sign(split), *(_one_hot(cell, MODES) for cell in modes.split(1, 1))], 1)
+def _rows(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, h·w, C)`."""
+    return maps.flatten(2).mT
+
+
+def _at(maps: Tensor, here: Places) -> Tensor:
+    """`(B, C, h, w)` -> `(B, C, 1, N)`, in some places."""
+    return maps.flatten(2).index_select(2, here.own).unsqueeze(2)
+
+
+def _put(maps: Tensor, here: Places, values: Tensor) -> Tensor:
+    """The inverse of `_at`: maps with other values in some places."""
+    return maps.flatten(2).index_copy(2, here.own, values.squeeze(2)).view_as(maps)
 
 
 def mode_tree() -> ClassTree:
@@ -252,13 +295,3 @@ def kind_tree(kinds: int) -> ClassTree:
     for kind in range(kinds - 2, -1, -1):
         tree = kind, tree
     return ClassTree.of(tree)
-
-
-def _sign(split: Tensor) -> Tensor:
-    """1 or 0 -> what networks see."""
-    return (2.0 * split - 1) * _KNOWN
-
-
-def _one_hot(classes: Tensor, count: int) -> Tensor:
-    """`(B, 1, h, w)` -> `(B, count, h, w)`; nothing where a class is below 0."""
-    return (classes == torch.arange(count, device=classes.device).view(1, -1, 1, 1)) * _KNOWN

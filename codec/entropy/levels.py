@@ -13,6 +13,7 @@ from codec.entropy.exact import (
     BoundedBlock,
     Exact,
     ExactConv,
+    ExactFlags,
     ExactHead,
     ExactTable,
     bounded,
@@ -22,11 +23,12 @@ from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, Sc
 from codec.entropy.laplace import LEVELS as LADDER_LEVELS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.pick import places
 from codec.errors import CodecError
 
 
 class LevelContext(Exact, nn.Module):
-    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`.
+    """Hyper-latent, what is known of each place, and quality -> features `(B, h·w, W)`.
 
     Features are whole numbers in -127..127.
     """
@@ -34,15 +36,16 @@ class LevelContext(Exact, nn.Module):
     def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
-        self.known = ExactConv(known, width)
+        self.known = ExactFlags(known, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, hyper: Tensor, known: Tensor, quality: Tensor) -> Tensor:
-        height, width = known.shape[-2:]
-        coarse = self.coarse(hyper)[..., :height, :width]
-        return self.blocks(bounded(coarse + self.known(known) + self.quality(quality)))
+    def forward(self, hyper: Tensor, known: Tensor, quality: Tensor, size: tuple[int, int]) -> Tensor:
+        """Hyper-latent `(B, Z, h', w')`, `known` `(B, h·w, n)` as of `ExactFlags`, size `(h, w)`."""
+        coarse = self.coarse(hyper)[..., : size[0], : size[1]].permute(0, 2, 3, 1).flatten(1, 2)
+        offset = self.quality(quality).flatten(1)[:, None]
+        return through(self.blocks, bounded(coarse + self.known(known) + offset), size)
 
 
 class NextContext(Exact, nn.Module):
@@ -56,9 +59,24 @@ class NextContext(Exact, nn.Module):
 
     @exactly
     def forward(self, features: Tensor, levels: Tensor) -> Tensor:
-        size = self.companded(levels)
-        known = self.magnitudes(size) + self.signed(torch.copysign(size, levels))
-        return self.blocks(bounded(features + known))
+        """Features `(B, h·w, W)` and levels `(B, channels, h, w)`."""
+        magnitude = self.companded(levels)
+        signed = torch.copysign(magnitude, levels)
+        known = self.magnitudes.by_row(_rows(magnitude)) + self.signed.by_row(_rows(signed))
+        return through(self.blocks, bounded(features + known), levels.shape[2:])
+
+
+def through(blocks: nn.Sequential, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `BoundedBlock`s make of features `(B, h·w, W)` of maps of `size` `(h, w)`."""
+    everywhere = places(len(features), *size, None, features.device)
+    for block in blocks:
+        features = block.by_place(features, everywhere)
+    return features
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, h·w, C)`."""
+    return maps.flatten(2).mT
 
 
 class LevelEntropy(Exact, EntropyNetwork):
@@ -70,7 +88,7 @@ class LevelEntropy(Exact, EntropyNetwork):
     Args:
         channels: C of the latent.
         groups: which channels are coded together, one group after another; each channel once.
-        known: channels of what else is known of each place.
+        known: how many things may be known of each place.
         hyper: channels of the hyper-latent.
         width: of the networks.
         depth: blocks before each group.
@@ -131,7 +149,8 @@ class LevelEntropy(Exact, EntropyNetwork):
             component, size, quality, channel: as of every entropy network.
             latent: `(B, C, h, w)` float32 integers on the sending side.
             previous, previous_quality: not used.
-            known: `(B, known, h, w)` whole numbers in -127..127, the same on both sides.
+            known: `(B, h·w, n)` int64, what is known of each place, as of `ExactFlags`; the same on
+                both sides.
             split: `(B, 1, h, w)` bool, where a place is four blocks.
 
         Returns:
@@ -167,16 +186,20 @@ class LevelEntropy(Exact, EntropyNetwork):
         """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         base = torch.where(split, self.divided(quality), self.undivided(quality))
-        bases = base[:, self.order].split(self.sizes, 1)
+        bases = base.index_select(1, self.order).split(self.sizes, 1)
         wanted = [None] * len(self.sizes)
         if channel.sends:
-            wanted = latent[:, self.order].split(self.sizes, 1)
-        features, found, moved = self.first(hyper, known, quality), [], []
+            wanted = latent.index_select(1, self.order).split(self.sizes, 1)
+        features, found, moved = self.first(hyper, known, quality, size), [], []
         for k, head in enumerate(self.heads):
             if k:
                 features = self.later[k - 1](features, found[-1])
-            moved.append(head(features).float())
+            moved.append(head.of_rows(features).mT.unflatten(2, size))
             index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
             model = LaplaceModel(torch.zeros_like(index), index, integer=True)
             found.append(channel.symbols(component, wanted[k], model))
-        return torch.cat(found, 1)[:, self.places], torch.cat(moved, 1)[:, self.places]
+        return self._in_place(found), self._in_place(moved)
+
+    def _in_place(self, groups: list[Tensor]) -> Tensor:
+        """Groups `(B, ·, h, w)` as channels `(B, C, h, w)`."""
+        return torch.cat(groups, 1).index_select(1, self.places)

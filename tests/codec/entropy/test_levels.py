@@ -27,7 +27,7 @@ def network() -> LevelEntropy:
 def inputs(tall: int, wide: int) -> dict[str, torch.Tensor]:
     """What both sides know."""
     torch.manual_seed(tall + wide)
-    known = torch.randint(-60, 60, (1, 3, tall, wide)).float()
+    known = torch.randint(-3, 4, (1, tall * wide, 2))
     return {"known": known, "split": torch.rand(1, 1, tall, wide) > 0.5}
 
 
