@@ -15,7 +15,8 @@ Then a step of corvid_s with `intra=directional` against the same with its own i
 Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
 length (precision, processes): the same clips, frames and crops; runs take turns.
 
-    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s | directional | training]
+    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5]
+        [--only ssf | corvid_s | directional | training]
         [--precision bf16 | fp32] [--json FILE]
 """
 
