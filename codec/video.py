@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.exact import rounded_once
-from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
@@ -18,7 +18,7 @@ from codec.motion.network import MotionNetwork
 from codec.precision import check_precision
 from codec.quality import LambdaRange, QualityPattern, check_qualities
 from codec.references import MOST_REFERENCES, CodedFrame, Context, Reference, References
-from codec.residual.network import ResidualNetwork
+from codec.residual.network import ResidualCoder
 
 
 @dataclass
@@ -94,7 +94,7 @@ class VideoCodec(nn.Module):
         self,
         intra: IntraNetwork,
         motion: MotionNetwork,
-        residual: ResidualNetwork,
+        residual: ResidualCoder,
         entropy: EntropyNetwork,
         colours: str | None = None,
         precision: str = "fp32",
@@ -111,7 +111,7 @@ class VideoCodec(nn.Module):
         self.config: dict[str, Any] | None = None
         self.frozen: FrozenAs | None = None
         self.precision = check_precision(precision)
-        check_channels("entropy", entropy, residual.latent_channels)
+        residual.check_entropy(entropy)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})
         self.colours = COLOURS[choose_colours(self, colours)]
@@ -272,13 +272,8 @@ class VideoCodec(nn.Module):
     ) -> tuple[Context, Reference]:
         """Code one padded frame (in the codec's colours) that is predicted from `references`."""
         context = self.motion(frame, references, quality, channel)
-        latent = self.residual.analyse(frame, context, quality) if channel.sends else None
-        stride = self.residual.latent_stride
-        size = tuple(side // stride for side in references.newest.frame.shape[-2:])
-        newest = references.newest
-        prior = {"previous": newest.latent, "previous_quality": newest.quality}
-        latent = self.entropy.transmit("residual", latent, size, quality, channel, **prior)
-        reconstruction, features = self.residual.synthesise(latent, context, quality)
+        given = frame, context, references.newest, quality, channel, self.entropy
+        latent, reconstruction, features = self.residual.code(*given)
         return context, Reference(frame=reconstruction, features=features, latent=latent, motion=context.motion)
 
     def output(self, reference: Reference, size: tuple[int, int]) -> Tensor:

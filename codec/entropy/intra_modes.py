@@ -74,7 +74,7 @@ class ModeContext(Exact, nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Frame:
+class CodedFrameMaps:
     """What stays the same while a frame is coded: see `IntraModeEntropy.transmit`."""
 
     component: str
@@ -158,17 +158,24 @@ class IntraModeEntropy(EntropyNetwork):
             `(B, 6, h, w)` float32, the same on both sides.
         """
         given = {"component": component, "latent": latent, "quality": quality, "channel": channel}
-        frame = _Frame(**given, **({} if note is None else {"note": note}))
+        frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
         split = self._code_sizes(frame, size)
-        modes = self._code_modes(frame, split)
+        present = torch.ones_like(split, dtype=torch.bool)
+        return torch.cat([split, *self._code_prediction(frame, split, present)], 1).float()
+
+    def _code_prediction(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Modes `(B, 4, h, w)` and chroma's classes `(B, 1, h, w)`, int64, of units that are
+        `present` `(B, 1, h, w)`; of others 0.
+        """
+        size = split.shape[-2:]
+        modes = self._code_modes(frame, split, present)
         known = self.known_of(torch.cat([split, modes], 1))
         everywhere = places(len(split), *size, None, split.device)
-        odds = self.kind(known, quality, [0], everywhere)[0].unflatten(-1, size)[:, None]
-        present, tree = torch.ones_like(split, dtype=torch.bool), self.tree("classes")
-        named = f"{component}.chroma"
-        kinds, bits = code_tree(named, frame.wanted([5]), odds, present, tree, channel)
+        odds = self.kind(known, frame.quality, [0], everywhere)[0].unflatten(-1, size)[:, None]
+        named, tree = f"{frame.component}.chroma", self.tree("classes")
+        kinds, bits = code_tree(named, frame.wanted([5]), odds, present, tree, frame.channel)
         frame.note("kind", kinds, bits, present)
-        return torch.cat([split, modes, kinds], 1).float()
+        return modes, kinds
 
     def known_of(self, maps: Tensor) -> Tensor:
         """What other networks are told of the maps, with or without the last of them.
@@ -181,9 +188,9 @@ class IntraModeEntropy(EntropyNetwork):
         first = [2 + MODES * cell for cell in range(len(_CELLS))]
         modes = modes + torch.tensor(first, device=maps.device).view(1, -1, 1, 1)
         kinds = [kind + 2 + MODES * len(_CELLS) for kind in kinds]
-        return _rows(torch.cat([2 * split - 1, modes, *kinds], 1))
+        return rows_of(torch.cat([2 * split - 1, modes, *kinds], 1))
 
-    def _code_sizes(self, frame: _Frame, size: tuple[int, int]) -> Tensor:
+    def _code_sizes(self, frame: CodedFrameMaps, size: tuple[int, int]) -> Tensor:
         """`(B, 1, h, w)` int64."""
         quality, batch, device = frame.quality, len(frame.quality), frame.quality.device
         sign = torch.zeros(batch, 1, *size, dtype=torch.int64, device=device)  # 0: not known
@@ -192,40 +199,41 @@ class IntraModeEntropy(EntropyNetwork):
             around = F.pad(sign, (1, 1, 1, 1))
             beside = around[..., 1:-1, :-2], 2 * around[..., 1:-1, 2:]
             above = 3 * around[..., :-2, 1:-1], 4 * around[..., 2:, 1:-1]
-            known = _rows(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
+            known = rows_of(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
             here = places(batch, *size, colour, device)
             odds = self.size(known, quality, [0], here)[0].unsqueeze(2)
             model = BinaryModel(odds)
-            sent = None if wanted is None else _at(wanted, here).float()
+            sent = None if wanted is None else at_places(wanted, here).float()
             some = frame.channel.symbols(f"{frame.component}.size", sent, model)
             frame.note("size", some.long(), model.bits(some), torch.ones_like(some).bool())
-            sign = _put(sign, here, 2 * some.long() - 1)
+            sign = put_places(sign, here, 2 * some.long() - 1)
         return (sign > 0).long()
 
-    def _code_modes(self, frame: _Frame, split: Tensor) -> Tensor:
+    def _code_modes(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> Tensor:
         """`(B, 4, h, w)` int64."""
         batch, _, *size = split.shape
         found = split.new_full((batch, len(_CELLS), *size), -1)
         for colour in (0, 1):
             here = places(batch, *size, colour, split.device)
-            known = torch.cat([_rows(2 * split - 1), _about(found)], 2)
+            known = torch.cat([rows_of(2 * split - 1), _about(found)], 2)
             one, first, last = self.mode(known, frame.quality, [0, 1, 2], here)
-            divided = _at(split, here) == 1  # (B, 1, 1, N)
+            coded = at_places(present, here)  # (B, 1, 1, N)
+            divided = coded & (at_places(split, here) == 1)
             odds = torch.stack([torch.where(divided[:, 0], first, one), last], 1)
-            present = torch.cat([torch.ones_like(divided), divided], 1)
-            found = self._code_cells(frame, found, here, [0, 3], odds, present)
+            some = torch.cat([coded, divided], 1)
+            found = self._code_cells(frame, found, here, [0, 3], odds, some)
             start = 2 + len(_AROUND) * (1 + MODES)
             inside = found[:, [0, 3]] + torch.tensor([start, start + MODES], device=split.device).view(1, 2, 1, 1)
-            known = torch.cat([known, _rows(torch.where(found[:, [0, 3]] < 0, 0, inside))], 2)
+            known = torch.cat([known, rows_of(torch.where(found[:, [0, 3]] < 0, 0, inside))], 2)
             odds = torch.stack(self.later(known, frame.quality, [0, 1], here), 1)
             found = self._code_cells(frame, found, here, [1, 2], odds, divided.expand(-1, 2, -1, -1))
-            own = _at(found, here)
-            found = _put(found, here, torch.where(divided, own, own[:, :1]))
-        return found
+            own = at_places(found, here)
+            found = put_places(found, here, torch.where(divided, own, own[:, :1]))
+        return found.clamp(min=0)
 
     def _code_cells(
         self,
-        frame: _Frame,
+        frame: CodedFrameMaps,
         found: Tensor,
         here: Places,
         cells: Sequence[int],
@@ -238,13 +246,13 @@ class IntraModeEntropy(EntropyNetwork):
         """
         wanted, tree = frame.wanted([1 + cell for cell in cells]), self.tree("modes")
         named = f"{frame.component}.mode"
-        sent = None if wanted is None else _at(wanted, here)
+        sent = None if wanted is None else at_places(wanted, here)
         modes, bits = code_tree(named, sent, odds.unsqueeze(3), present, tree, frame.channel)
         divided = present[:, 1:]
         frame.note("mode", modes + MODES * divided, bits, present)
-        own = _at(found, here)
+        own = at_places(found, here)
         own[:, cells] = torch.where(present, modes, own[:, cells])
-        return _put(found, here, own)
+        return put_places(found, here, own)
 
 
 def _about(found: Tensor) -> Tensor:
@@ -255,24 +263,24 @@ def _about(found: Tensor) -> Tensor:
     cells = F.pad(F.pixel_shuffle(found, 2), (2, 2, 2, 2), value=-1)
     tall, wide = found.shape[-2:]
     about = [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND]
-    modes = _rows(torch.cat(about, 1))
+    modes = rows_of(torch.cat(about, 1))
     cell = torch.arange(len(_AROUND), device=found.device)
     known, which = cell + 2, cell * MODES + 2 + len(_AROUND)
     numbers = torch.cat([known.expand_as(modes), modes + which], 2)
     return torch.where((modes < 0).repeat(1, 1, 2), 0, numbers)
 
 
-def _rows(maps: Tensor) -> Tensor:
+def rows_of(maps: Tensor) -> Tensor:
     """`(B, C, h, w)` -> `(B, h·w, C)`."""
     return maps.flatten(2).mT
 
 
-def _at(maps: Tensor, here: Places) -> Tensor:
+def at_places(maps: Tensor, here: Places) -> Tensor:
     """`(B, C, h, w)` -> `(B, C, 1, N)`, in some places."""
     return maps.flatten(2).index_select(2, here.own).unsqueeze(2)
 
 
-def _put(maps: Tensor, here: Places, values: Tensor) -> Tensor:
+def put_places(maps: Tensor, here: Places, values: Tensor) -> Tensor:
     """The inverse of `_at`: maps with other values in some places."""
     return maps.flatten(2).index_copy(2, here.own, values.squeeze(2)).view_as(maps)
 

@@ -33,19 +33,38 @@ class LevelContext(Exact, nn.Module):
     Features are whole numbers in -127..127.
     """
 
-    def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
+    def __init__(self, known: int, hyper: int, width: int, depth: int, previous: int | None = None) -> None:
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
         self.known = ExactFlags(known, width)
+        self.previous = None if previous is None else ExactConv(previous, width, bias=False)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, hyper: Tensor, known: Tensor, quality: Tensor, size: tuple[int, int]) -> Tensor:
-        """Hyper-latent `(B, Z, h', w')`, `known` `(B, h·w, n)` as of `ExactFlags`, size `(h, w)`."""
+    def forward(
+        self,
+        hyper: Tensor,
+        known: Tensor,
+        quality: Tensor,
+        size: tuple[int, int],
+        previous: Tensor | None,
+    ) -> Tensor:
+        """From what both sides know.
+
+        Args:
+            hyper: the hyper-latent `(B, Z, h', w')`.
+            known: `(B, h·w, n)` as of `ExactFlags`.
+            quality: `(B,)`.
+            size: `(h, w)`.
+            previous: levels of the last frame, `(B, C, h, w)`, or None.
+        """
         coarse = self.coarse(hyper)[..., : size[0], : size[1]].permute(0, 2, 3, 1).flatten(1, 2)
         offset = self.quality(quality).flatten(1)[:, None]
-        return through(self.blocks, bounded(coarse + self.known(known) + offset), size)
+        sums = coarse + self.known(known) + offset
+        if self.previous is not None and previous is not None:
+            sums = sums + self.previous.by_row(_rows(self.companded(previous)))
+        return through(self.blocks, bounded(sums), size)
 
 
 class NextContext(Exact, nn.Module):
@@ -92,6 +111,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         hyper: channels of the hyper-latent.
         width: of the networks.
         depth: blocks before each group.
+        prior: see the levels of the last frame, too.
 
     Raises:
         CodecError: groups that do not hold each channel once.
@@ -110,6 +130,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         hyper: int = 32,
         width: int = 96,
         depth: int = 1,
+        prior: bool = False,
     ) -> None:
         super().__init__()
         order = [channel for group in groups for channel in group]
@@ -121,7 +142,8 @@ class LevelEntropy(Exact, EntropyNetwork):
         places = sorted(range(channels), key=order.__getitem__)
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.first = LevelContext(known, hyper, width, depth)
+        self.known = known
+        self.first = LevelContext(known, hyper, width, depth, channels if prior else None)
         self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
         self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)
         self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
@@ -142,24 +164,35 @@ class LevelEntropy(Exact, EntropyNetwork):
         previous_quality: Tensor | None = None,
         known: Tensor | None = None,
         split: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Tensor:
         """Send or receive levels.
 
         Args:
             component, size, quality, channel: as of every entropy network.
             latent: `(B, C, h, w)` float32 integers on the sending side.
-            previous, previous_quality: not used.
+            previous: levels of the last frame, if they are a prior, or None.
+            previous_quality: not used.
             known: `(B, h·w, n)` int64, what is known of each place, as of `ExactFlags`; the same on
                 both sides.
             split: `(B, 1, h, w)` bool, where a place is four blocks.
+            present: `(B, 1, h, w)` bool, where there are levels that are not zero; None: anywhere.
 
         Returns:
             `(B, C, h, w)` float32 integers, those that were sent.
         """
-        return self._code(component, latent, size, quality, channel, known, split)[0]
+        given = size, quality, channel, known, split, previous, present
+        return self._code(component, latent, *given)[0]
 
     @torch.no_grad()
-    def scales(self, latent: Tensor, quality: Tensor, known: Tensor, split: Tensor) -> Tensor:
+    def scales(
+        self,
+        latent: Tensor,
+        quality: Tensor,
+        known: Tensor,
+        split: Tensor,
+        previous: Tensor | None = None,
+    ) -> Tensor:
         """Positions on the ladder of scales that levels would be coded with, for an encoder.
 
         Returns:
@@ -167,7 +200,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             what is known about them otherwise as `transmit` has it.
         """
         channel = EstimateChannel(hard=True)
-        given = latent.shape[-2:], quality, channel, known, split
+        given = latent.shape[-2:], quality, channel, known, split, previous, None
         _, moved = self._code("levels", latent, *given)
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
         index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
@@ -182,6 +215,8 @@ class LevelEntropy(Exact, EntropyNetwork):
         channel: Channel,
         known: Tensor,
         split: Tensor,
+        previous: Tensor | None,
+        present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
@@ -190,13 +225,14 @@ class LevelEntropy(Exact, EntropyNetwork):
         wanted = [None] * len(self.sizes)
         if channel.sends:
             wanted = latent.index_select(1, self.order).split(self.sizes, 1)
-        features, found, moved = self.first(hyper, known, quality, size), [], []
+        features, found, moved = self.first(hyper, known, quality, size, previous), [], []
         for k, head in enumerate(self.heads):
             if k:
                 features = self.later[k - 1](features, found[-1])
             moved.append(head.of_rows(features).mT.unflatten(2, size))
             index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
-            model = LaplaceModel(torch.zeros_like(index), index, integer=True)
+            some = None if present is None else present.expand_as(index)
+            model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
             found.append(channel.symbols(component, wanted[k], model))
         return self._in_place(found), self._in_place(moved)
 
