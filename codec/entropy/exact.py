@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from codec.device import exact_arithmetic
 from codec.entropy.kernels import compand, mapped
-from codec.entropy.pick import Places
+from codec.entropy.places import Places
 from codec.entropy.quadtree_kernels import filter_gradients, filter_rows
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
@@ -167,16 +167,15 @@ class ExactFlags(ExactConv):
     SET = 32.0  # sixteenths
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """`(B, N, n)` int64 -> `(B, N, outputs)` whole numbers.
+        """`(N, n)` int64 -> `(N, outputs)` whole numbers.
 
         Number k = 1..inputs sets the k-th input, -k sets it negative, and 0 sets none.
         """
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
         rows = self.SET * weight.flatten(1).T
         table = torch.cat([-rows.flip(0), rows.new_zeros(1, self.out_channels), rows])
-        places = numbers.flatten(0, 1) + self.in_channels
-        sums = nn.functional.embedding_bag(places, table, mode="sum") + bias * SIXTEENTHS
-        return self.whole(sums).unflatten(0, numbers.shape[:2])
+        sums = nn.functional.embedding_bag(numbers + self.in_channels, table, mode="sum")
+        return self.whole(sums + bias * SIXTEENTHS)
 
 
 class ExactHead(ExactConv):
@@ -238,13 +237,10 @@ class BoundedBlock(nn.Module):
         return bounded(values + self.project(bounded(self.spatial(hidden), 0)))
 
     def by_place(self, values: Tensor, places: Places) -> Tensor:
-        """As `forward`, in some places of maps: `(B, h·w, channels)` -> `(B, N, channels)`."""
-        values = values.flatten(0, 1)
+        """As `forward`, in some places of maps: `(M, channels)` -> `(N, channels)`."""
         hidden = bounded(self.expand.by_row(values), 0)
         hidden = bounded(self.spatial.by_neighbours(hidden, places.neighbours), 0)
-        kept = values if len(hidden) == len(values) else values[places.numbers]
-        values = bounded(kept + self.project.by_row(hidden))
-        return values.unflatten(0, (places.batch, -1))
+        return bounded(places.answered(values) + self.project.by_row(hidden))
 
     def by_row(self, values: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """As `forward`, of the places of one map after another.

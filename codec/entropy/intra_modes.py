@@ -22,7 +22,7 @@ from codec.entropy.exact import (
     exactly,
 )
 from codec.entropy.network import EntropyNetwork
-from codec.entropy.pick import Places, places
+from codec.entropy.places import Places, all_places, present_places
 
 MODES = 35
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a unit
@@ -57,20 +57,21 @@ class ModeContext(Exact, nn.Module):
         heads: Sequence[int],
         places: Places,
     ) -> list[Tensor]:
-        """Log odds of some heads, of N places.
+        """Log odds of some heads.
 
         Args:
-            known: `(B, h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+            known: `(B·h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
             quality: `(B,)`.
             heads: which.
             places: where.
 
         Returns:
-            `(B, outputs, N)` of each.
+            Maps of as many channels as each has outputs, in the form of what is coded.
         """
-        offset = self.quality(quality).flatten(1)[:, None]
-        features = self.block.by_place(bounded(self.known(known) + offset), places)
-        return [(self.heads[head].by_row(features) / SIXTEENTHS).mT for head in heads]
+        offset = places.of_samples(self.quality(quality).flatten(1))
+        features = bounded(self.known(places.rows(known)) + offset)
+        features = self.block.by_place(features, places)
+        return [places.spread(self.heads[head].by_row(features) / SIXTEENTHS) for head in heads]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class CodedFrameMaps:
     channel: Channel
     note: Note = field(default=lambda kind, entry, bits, present: None)
 
-    def wanted(self, channels: Sequence[int]) -> Tensor | None:
-        """Some channels of the latent."""
-        return None if self.latent is None else self.latent[:, channels].long()
+    def wanted(self, channels: Sequence[int], here: Places) -> Tensor | None:
+        """Some channels of the latent, in the form of what is coded."""
+        return None if self.latent is None else here.at(self.latent[:, channels].long())
 
 
 class IntraModeEntropy(EntropyNetwork):
@@ -167,68 +168,70 @@ class IntraModeEntropy(EntropyNetwork):
         """Modes `(B, 4, h, w)` and chroma's classes `(B, 1, h, w)`, int64, of units that are
         `present` `(B, 1, h, w)`; of others 0.
         """
-        size = split.shape[-2:]
         modes = self._code_modes(frame, split, present)
         known = self.known_of(torch.cat([split, modes], 1))
-        everywhere = places(len(split), *size, None, split.device)
-        odds = self.kind(known, frame.quality, [0], everywhere)[0].unflatten(-1, size)[:, None]
+        here = present_places(present)
+        odds = self.kind(known, frame.quality, [0], here)[0][:, None]
         named, tree = f"{frame.component}.chroma", self.tree("classes")
-        kinds, bits = code_tree(named, frame.wanted([5]), odds, present, tree, frame.channel)
-        frame.note("kind", kinds, bits, present)
-        return modes, kinds
+        sent = frame.wanted([5], here)
+        kinds, bits = code_tree(named, sent, odds, here.mask, tree, frame.channel)
+        frame.note("kind", kinds, bits, here.mask)
+        return modes, here.put(torch.zeros_like(split), kinds)
 
     def known_of(self, maps: Tensor) -> Tensor:
         """What other networks are told of the maps, with or without the last of them.
 
         Returns:
-            `(B, h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+            `(B·h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
         """
         parts = [1, len(_CELLS), *([1] if maps.shape[1] == self.channels else [])]
         split, modes, *kinds = maps.long().split(parts, 1)
         first = [2 + MODES * cell for cell in range(len(_CELLS))]
         modes = modes + torch.tensor(first, device=maps.device).view(1, -1, 1, 1)
         kinds = [kind + 2 + MODES * len(_CELLS) for kind in kinds]
-        return rows_of(torch.cat([2 * split - 1, modes, *kinds], 1))
+        return flat_rows(torch.cat([2 * split - 1, modes, *kinds], 1))
 
     def _code_sizes(self, frame: CodedFrameMaps, size: tuple[int, int]) -> Tensor:
         """`(B, 1, h, w)` int64."""
         quality, batch, device = frame.quality, len(frame.quality), frame.quality.device
         sign = torch.zeros(batch, 1, *size, dtype=torch.int64, device=device)  # 0: not known
-        wanted = frame.wanted([0])
         for colour in (0, 1):
             around = F.pad(sign, (1, 1, 1, 1))
             beside = around[..., 1:-1, :-2], 2 * around[..., 1:-1, 2:]
             above = 3 * around[..., :-2, 1:-1], 4 * around[..., 2:, 1:-1]
-            known = rows_of(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
-            here = places(batch, *size, colour, device)
-            odds = self.size(known, quality, [0], here)[0].unsqueeze(2)
-            model = BinaryModel(odds)
-            sent = None if wanted is None else at_places(wanted, here).float()
+            known = flat_rows(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
+            here = all_places(batch, *size, colour, device)
+            odds = self.size(known, quality, [0], here)[0]
+            model = BinaryModel(odds, here.mask)
+            sent = frame.wanted([0], here)
+            sent = None if sent is None else sent.float()
             some = frame.channel.symbols(f"{frame.component}.size", sent, model)
-            frame.note("size", some.long(), model.bits(some), torch.ones_like(some).bool())
-            sign = put_places(sign, here, 2 * some.long() - 1)
+            frame.note("size", some.long(), model.bits(some), here.mask)
+            sign = here.put(sign, 2 * some.long() - 1)
         return (sign > 0).long()
 
     def _code_modes(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> Tensor:
         """`(B, 4, h, w)` int64."""
         batch, _, *size = split.shape
         found = split.new_full((batch, len(_CELLS), *size), -1)
+        start = 2 + len(_AROUND) * (1 + MODES)
+        starts = torch.tensor([start, start + MODES], device=split.device).view(1, 2, 1, 1)
         for colour in (0, 1):
-            here = places(batch, *size, colour, split.device)
-            known = torch.cat([rows_of(2 * split - 1), _about(found)], 2)
+            here = present_places(present, colour)
+            known = torch.cat([flat_rows(2 * split - 1), _about(found)], 1)
             one, first, last = self.mode(known, frame.quality, [0, 1, 2], here)
-            coded = at_places(present, here)  # (B, 1, 1, N)
-            divided = coded & (at_places(split, here) == 1)
-            odds = torch.stack([torch.where(divided[:, 0], first, one), last], 1)
-            some = torch.cat([coded, divided], 1)
+            divided = here.mask & (here.at(split) == 1)
+            odds = torch.stack([torch.where(divided, first, one), last], 1)
+            some = torch.cat([here.mask, divided], 1)
             found = self._code_cells(frame, found, here, [0, 3], odds, some)
-            start = 2 + len(_AROUND) * (1 + MODES)
-            inside = found[:, [0, 3]] + torch.tensor([start, start + MODES], device=split.device).view(1, 2, 1, 1)
-            known = torch.cat([known, rows_of(torch.where(found[:, [0, 3]] < 0, 0, inside))], 2)
+            both = found[:, [0, 3]]
+            inside = flat_rows(torch.where(both < 0, 0, both + starts))
+            known = torch.cat([known, inside], 1)
             odds = torch.stack(self.later(known, frame.quality, [0, 1], here), 1)
-            found = self._code_cells(frame, found, here, [1, 2], odds, divided.expand(-1, 2, -1, -1))
-            own = at_places(found, here)
-            found = put_places(found, here, torch.where(divided, own, own[:, :1]))
+            both = divided.expand(-1, 2, -1, -1)
+            found = self._code_cells(frame, found, here, [1, 2], odds, both)
+            own = here.at(found)
+            found = here.put(found, torch.where(divided, own, own[:, :1]))
         return found.clamp(min=0)
 
     def _code_cells(
@@ -242,47 +245,36 @@ class IntraModeEntropy(EntropyNetwork):
     ) -> Tensor:
         """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`.
 
-        `odds` `(B, cells, MODES - 1, N)` and `present` `(B, cells, 1, N)` are of N places.
+        `odds` `(B, cells, MODES - 1, …)` and `present` `(B, cells, …)` have the form of what is
+        coded.
         """
-        wanted, tree = frame.wanted([1 + cell for cell in cells]), self.tree("modes")
+        wanted, tree = frame.wanted([1 + cell for cell in cells], here), self.tree("modes")
         named = f"{frame.component}.mode"
-        sent = None if wanted is None else at_places(wanted, here)
-        modes, bits = code_tree(named, sent, odds.unsqueeze(3), present, tree, frame.channel)
-        divided = present[:, 1:]
-        frame.note("mode", modes + MODES * divided, bits, present)
-        own = at_places(found, here)
+        modes, bits = code_tree(named, wanted, odds, present, tree, frame.channel)
+        frame.note("mode", modes + MODES * present[:, 1:], bits, present)
+        own = here.at(found).clone()
         own[:, cells] = torch.where(present, modes, own[:, cells])
-        return put_places(found, here, own)
+        return here.put(found, own)
 
 
 def _about(found: Tensor) -> Tensor:
     """Which of the cells about each unit are known, and which mode they have.
 
-    `(B, 4, h, w)` modes, -1 where unknown -> `(B, h·w, n)`, numbers as of `ExactFlags` after 1.
+    `(B, 4, h, w)` modes, -1 where unknown -> `(B·h·w, n)`, numbers as of `ExactFlags` after 1.
     """
     cells = F.pad(F.pixel_shuffle(found, 2), (2, 2, 2, 2), value=-1)
     tall, wide = found.shape[-2:]
     about = [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND]
-    modes = rows_of(torch.cat(about, 1))
+    modes = flat_rows(torch.cat(about, 1))
     cell = torch.arange(len(_AROUND), device=found.device)
     known, which = cell + 2, cell * MODES + 2 + len(_AROUND)
-    numbers = torch.cat([known.expand_as(modes), modes + which], 2)
-    return torch.where((modes < 0).repeat(1, 1, 2), 0, numbers)
+    numbers = torch.cat([known.expand_as(modes), modes + which], 1)
+    return torch.where((modes < 0).repeat(1, 2), 0, numbers)
 
 
-def rows_of(maps: Tensor) -> Tensor:
-    """`(B, C, h, w)` -> `(B, h·w, C)`."""
-    return maps.flatten(2).mT
-
-
-def at_places(maps: Tensor, here: Places) -> Tensor:
-    """`(B, C, h, w)` -> `(B, C, 1, N)`, in some places."""
-    return maps.flatten(2).index_select(2, here.own).unsqueeze(2)
-
-
-def put_places(maps: Tensor, here: Places, values: Tensor) -> Tensor:
-    """The inverse of `_at`: maps with other values in some places."""
-    return maps.flatten(2).index_copy(2, here.own, values.squeeze(2)).view_as(maps)
+def flat_rows(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B·h·w, C)`."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def mode_tree() -> ClassTree:

@@ -23,12 +23,12 @@ from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, Sc
 from codec.entropy.laplace import LEVELS as LADDER_LEVELS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
-from codec.entropy.pick import places
+from codec.entropy.places import Places, all_places, present_places
 from codec.errors import CodecError
 
 
 class LevelContext(Exact, nn.Module):
-    """Hyper-latent, what is known of each place, and quality -> features `(B, h·w, W)`.
+    """Hyper-latent, what is known of each place, and quality -> features `(N, W)`.
 
     Features are whole numbers in -127..127.
     """
@@ -47,24 +47,25 @@ class LevelContext(Exact, nn.Module):
         hyper: Tensor,
         known: Tensor,
         quality: Tensor,
-        size: tuple[int, int],
         previous: Tensor | None,
+        places: Places,
     ) -> Tensor:
         """From what both sides know.
 
         Args:
             hyper: the hyper-latent `(B, Z, h', w')`.
-            known: `(B, h·w, n)` as of `ExactFlags`.
+            known: `(B·h·w, n)` as of `ExactFlags`.
             quality: `(B,)`.
-            size: `(h, w)`.
             previous: levels of the last frame, `(B, C, h, w)`, or None.
+            places: where.
         """
-        coarse = self.coarse(hyper)[..., : size[0], : size[1]].permute(0, 2, 3, 1).flatten(1, 2)
-        offset = self.quality(quality).flatten(1)[:, None]
-        sums = coarse + self.known(known) + offset
+        _, height, width = places.shape
+        sums = places.rows(self.coarse(hyper)[..., :height, :width])
+        sums = sums + places.of_samples(self.quality(quality).flatten(1))
+        sums = sums + self.known(places.rows(known))
         if self.previous is not None and previous is not None:
-            sums = sums + self.previous.by_row(_rows(self.companded(previous)))
-        return through(self.blocks, bounded(sums), size)
+            sums = sums + self.previous.by_row(companded_rows(self, places.rows(previous)))
+        return through(self.blocks, bounded(sums), places)
 
 
 class NextContext(Exact, nn.Module):
@@ -77,25 +78,25 @@ class NextContext(Exact, nn.Module):
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, features: Tensor, levels: Tensor) -> Tensor:
-        """Features `(B, h·w, W)` and levels `(B, channels, h, w)`."""
-        magnitude = self.companded(levels)
-        signed = torch.copysign(magnitude, levels)
-        known = self.magnitudes.by_row(_rows(magnitude)) + self.signed.by_row(_rows(signed))
-        return through(self.blocks, bounded(features + known), levels.shape[2:])
+    def forward(self, features: Tensor, levels: Tensor, places: Places) -> Tensor:
+        """Features `(N, W)` and levels, maps of `channels` in the form of what is coded."""
+        rows = levels[0, :, 0].mT if places.shape[0] == 1 else places.rows(levels)
+        magnitude = companded_rows(self, rows)
+        known = self.magnitudes.by_row(magnitude)
+        known = known + self.signed.by_row(torch.copysign(magnitude, rows))
+        return through(self.blocks, bounded(features + known), places)
 
 
-def through(blocks: nn.Sequential, features: Tensor, size: tuple[int, int]) -> Tensor:
-    """What `BoundedBlock`s make of features `(B, h·w, W)` of maps of `size` `(h, w)`."""
-    everywhere = places(len(features), *size, None, features.device)
+def companded_rows(module: Exact, rows: Tensor) -> Tensor:
+    """`Exact.companded` of rows `(N, C)`."""
+    return module.companded(rows.mT[None, :, None])[0, :, 0].mT
+
+
+def through(blocks: nn.Sequential, features: Tensor, places: Places) -> Tensor:
+    """What `BoundedBlock`s make of features `(N, W)` of places that are all asked."""
     for block in blocks:
-        features = block.by_place(features, everywhere)
+        features = block.by_place(features, places)
     return features
-
-
-def _rows(maps: Tensor) -> Tensor:
-    """`(B, C, h, w)` -> `(B, h·w, C)`."""
-    return maps.flatten(2).mT
 
 
 class LevelEntropy(Exact, EntropyNetwork):
@@ -173,7 +174,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             latent: `(B, C, h, w)` float32 integers on the sending side.
             previous: levels of the last frame, if they are a prior, or None.
             previous_quality: not used.
-            known: `(B, h·w, n)` int64, what is known of each place, as of `ExactFlags`; the same on
+            known: `(B·h·w, n)` int64, what is known of each place, as of `ExactFlags`; the same on
                 both sides.
             split: `(B, 1, h, w)` bool, where a place is four blocks.
             present: `(B, 1, h, w)` bool, where there are levels that are not zero; None: anywhere.
@@ -219,23 +220,23 @@ class LevelEntropy(Exact, EntropyNetwork):
         present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
+        batch, device = len(quality), quality.device
+        where = all_places(batch, *size, None, device) if present is None else present_places(present)
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
-        base = torch.where(split, self.divided(quality), self.undivided(quality))
+        base = torch.where(where.at(split), self.divided(quality), self.undivided(quality))
         bases = base.index_select(1, self.order).split(self.sizes, 1)
         wanted = [None] * len(self.sizes)
         if channel.sends:
-            wanted = latent.index_select(1, self.order).split(self.sizes, 1)
-        features, found, moved = self.first(hyper, known, quality, size, previous), [], []
+            wanted = where.at(latent).index_select(1, self.order).split(self.sizes, 1)
+        features, found, moved = self.first(hyper, known, quality, previous, where), [], []
         for k, head in enumerate(self.heads):
             if k:
-                features = self.later[k - 1](features, found[-1])
-            moved.append(head.of_rows(features).mT.unflatten(2, size))
+                features = self.later[k - 1](features, found[-1], where)
+            moved.append(where.spread(head.of_rows(features)))
             index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
-            some = None if present is None else present.expand_as(index)
+            some = None if present is None else where.mask.expand_as(index)
             model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
             found.append(channel.symbols(component, wanted[k], model))
-        return self._in_place(found), self._in_place(moved)
-
-    def _in_place(self, groups: list[Tensor]) -> Tensor:
-        """Groups `(B, ·, h, w)` as channels `(B, C, h, w)`."""
-        return torch.cat(groups, 1).index_select(1, self.places)
+        levels, moved = (torch.cat(g, 1).index_select(1, self.places) for g in (found, moved))
+        empty = levels.new_zeros(batch, self.channels, *size)
+        return where.put(empty, levels), where.put(empty, moved)

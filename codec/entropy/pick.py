@@ -1,14 +1,10 @@
-"""The two halves of a latent: a checkerboard in space, opposite for the first and the last half of the channels.
-
-And places of maps by their numbers, for what is computed in some of them.
-"""
+"""The two halves of a latent: a checkerboard in space, opposite for the first and the last half of the channels."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,37 +52,3 @@ def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
     even = late.view(1, 1, height, width) == 0
     firsts = torch.arange(height * width, device=device) * 2
     return Pick(even, first, last, firsts + late), Pick(~even, last, first, firsts + 1 - late)
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Some places of maps `(B, ·, h, w)`, the same of each sample, counted row by row.
-
-    Attributes:
-        batch: B.
-        own: `(N,)` int64, their numbers in one map.
-        numbers: `(B·N,)` int64, their numbers in all maps, one after another.
-        neighbours: `(B·N, 9)` int64, the numbers of the 3×3 places about each, row by row; -1
-            where none is.
-    """
-
-    batch: int
-    own: Tensor
-    numbers: Tensor
-    neighbours: Tensor
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def places(batch: int, height: int, width: int, colour: int | None, device: torch.device) -> Places:
-    """Those of a colour, 0 or 1, of a checkerboard with 0 in the top left corner; None: all."""
-    numbers = torch.arange(height * width).view(1, height, width)
-    around = F.pad(numbers, (1, 1, 1, 1), value=-1)
-    around = around[0].unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9)
-    wanted = [place for place in range(height * width) if colour in (None, (place // width + place % width) % 2)]
-    own = torch.tensor(wanted, dtype=torch.int64)
-    starts = torch.arange(batch)[:, None] * height * width
-    around = around[own]
-    neighbours = torch.where(around < 0, -1, around + starts[..., None]).flatten(0, 1)
-    parts = own, (own + starts).flatten(), neighbours
-    return Places(batch, *(part.to(device) for part in parts))

@@ -13,11 +13,9 @@ from codec.entropy.intra_modes import (
     IntraModeEntropy,
     ModeContext,
     Note,
-    at_places,
-    put_places,
-    rows_of,
+    flat_rows,
 )
-from codec.entropy.pick import places
+from codec.entropy.places import all_places
 from codec.layers.kernels import on_cpu
 
 _TREE = ((0, (1, 2)), (3, 4))  # inter or intra; coded or not; the transform's size
@@ -71,7 +69,7 @@ class UnitTypeEntropy(IntraModeEntropy):
             channel: where they go to or come from.
             previous, previous_quality: not used.
             note: is told what symbols cost, where that is learned.
-            context: `(B, h·w, 2)` as `unit_context` makes it.
+            context: `(B·h·w, 2)` as `unit_context` makes it.
 
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
@@ -89,23 +87,21 @@ class UnitTypeEntropy(IntraModeEntropy):
         """`(B, 1, h, w)` int64."""
         quality, batch = frame.quality, len(frame.quality)
         found = torch.full((batch, 1, *size), -1, dtype=torch.int64, device=quality.device)
-        wanted, tree = frame.wanted([0]), self.tree("types")
+        tree = self.tree("types")
         last = torch.full_like(found, 4 * TYPES + CONTEXTS + 1)
         for colour in (0, 1):
             around = F.pad(found, (1, 1, 1, 1), value=-1)
             sides = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
             ends = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
             near = [torch.where(side < 0, 0, side + 1 + TYPES * k) for k, side in enumerate((*sides, *ends))]
-            near = rows_of(torch.cat([*near, last * colour], 1))
-            here = places(batch, *size, colour, quality.device)
-            known = torch.cat([near, torch.where(context > 0, context + 4 * TYPES, 0)], 2)
-            odds = self.size(known, quality, [0], here)[0][:, None].unsqueeze(3)
-            present = torch.ones(batch, 1, 1, len(here.own), dtype=torch.bool, device=quality.device)
-            sent = None if wanted is None else at_places(wanted, here)
-            named = f"{frame.component}.type"
-            types, bits = code_tree(named, sent, odds, present, tree, frame.channel)
-            frame.note("type", types, bits, present)
-            found = put_places(found, here, types)
+            near = flat_rows(torch.cat([*near, last * colour], 1))
+            here = all_places(batch, *size, colour, quality.device)
+            known = torch.cat([near, torch.where(context > 0, context + 4 * TYPES, 0)], 1)
+            odds = self.size(known, quality, [0], here)[0][:, None]
+            sent, named = frame.wanted([0], here), f"{frame.component}.type"
+            types, bits = code_tree(named, sent, odds, here.mask, tree, frame.channel)
+            frame.note("type", types, bits, here.mask)
+            found = here.put(found, types)
         return found
 
 
@@ -127,7 +123,7 @@ def unit_context(
         batch, device: of the result.
 
     Returns:
-        `(B, h·w, 2)` int64, numbers 1..`CONTEXTS` of what is known, as of `ExactFlags`, 0 where
+        `(B·h·w, 2)` int64, numbers 1..`CONTEXTS` of what is known, as of `ExactFlags`, 0 where
         nothing is.
     """
     nothing = torch.zeros(batch, 1, *size, dtype=torch.int64, device=device)
@@ -138,4 +134,4 @@ def unit_context(
     if blocks is not None:
         moves = 0 if moving is None else (moving[..., ::2, ::2] > 0).long()
         motion = _ENERGIES + 1 + 2 * blocks[..., ::2, ::2] + moves
-    return rows_of(torch.cat([energy, motion], 1))
+    return flat_rows(torch.cat([energy, motion], 1))

@@ -99,11 +99,15 @@ def to_pixels(frame: Tensor) -> tuple[Tensor, Tensor]:
     Chroma is averaged over 2×2 pixels and then moved to where, enlarged again, it comes near the
     original.
     """
-    chroma = frame[:, 1:]
+    return rounded_pixels(frame[:, 0]), rounded_pixels(reduced(frame[:, 1:]))
+
+
+def reduced(chroma: Tensor) -> Tensor:
+    """Chroma of half the size that, `enlarged`, comes near to what it was."""
     small = F.avg_pool2d(chroma, 2)
     for _ in range(_CORRECTIONS):
         small = small + F.avg_pool2d(chroma - enlarged(small), 2)
-    return _rounded(frame[:, 0]), _rounded(small)
+    return small
 
 
 def enlarged(chroma: Tensor) -> Tensor:
@@ -111,7 +115,8 @@ def enlarged(chroma: Tensor) -> Tensor:
     return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _rounded(values: Tensor) -> Tensor:
+def rounded_pixels(values: Tensor) -> Tensor:
+    """-0.5..0.5 -> 10-bit integers, int32."""
     return ((values + 0.5) * _SCALE).round().clamp(0, LARGEST).to(torch.int32)
 
 

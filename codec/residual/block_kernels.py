@@ -23,7 +23,9 @@ from codec.layers.wavefront import next_row, set_progress, wait_for
 UNCODED, INTER_16, INTER_8, INTRA_16, INTRA_8 = range(5)
 TYPES = 5
 NO_MODE = 255  # of units that are not intra, while deciding
-_WORTH_TRYING = np.float32(24)  # bits that inter coding must cost before intra modes are tried
+# Intra modes are tried where inter coding costs as much as so many bits, and where prediction leaves
+# more of luma's energy than such a share of what is about its mean.
+_COST_WORTH_TRYING, _SHARE_WORTH_TRYING = np.float32(24), np.float32(0.4)
 _FAST = {"contract", "reassoc", "nsz"}
 
 
@@ -42,6 +44,18 @@ def energy(coefficients, count):
     for p in range(count):
         total += coefficients[p] * coefficients[p]
     return total
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def spread(plane, y, x, side):
+    """The sum of squared differences of a block's pixels from their mean."""
+    total, squares = np.float32(0), np.float32(0)
+    for i in range(side):
+        for j in range(side):
+            value = np.float32(plane[y + i, x + j])
+            total += value
+            squares += value * value
+    return squares - total * total / np.float32(side * side)
 
 
 @njit(cache=True, nogil=True)
@@ -177,7 +191,8 @@ def search_unit(frames, predicted, choices, inter, intra, of_types, tables, work
         spent[0], spent[2] = luma[3 + four], chroma[2]
     spent[1] = price[kind]
     write_levels(given, kind, tables, work)
-    if best > _WORTH_TRYING * bit:
+    around = spread(frames.source[b], r * UNIT, c * UNIT, UNIT)
+    if best > _COST_WORTH_TRYING * bit and luma[0] > _SHARE_WORTH_TRYING * around:
         kept[:] = given
         before = spent[0], spent[1], spent[2]
         cost = search_luma(frames, choices, intra, tables, work, b, r, c)

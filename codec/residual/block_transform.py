@@ -7,8 +7,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec.entropy.channel import Channel
+from codec.entropy.intra_modes import flat_rows
 from codec.entropy.levels import LevelEntropy
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import LearnedTables
@@ -16,7 +18,7 @@ from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.intra.block_prices import BlockPriceTables
 from codec.intra.block_tables import CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
-from codec.intra.blocks import enlarged, to_pixels
+from codec.intra.blocks import enlarged, reduced, rounded_pixels
 from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.gain import QualityGain, step_ladder
 from codec.quality import QUALITIES, LambdaRange
@@ -107,10 +109,13 @@ class BlockTransformResidual(ResidualCoder):
         size = tuple(side // UNIT for side in prediction.shape[-2:])
         given = previous, context.blocks, context.motion_mask, size, len(quality), quality.device
         known = unit_context(*given)
-        predicted = to_pixels(prediction.detach().float())
+        luma, small = prediction.detach()[:, 0], F.avg_pool2d(prediction.detach()[:, 1:], 2)
+        predicted = rounded_pixels(luma.float()), rounded_pixels(small.float())
         units = planes = None
         if channel.sends:
-            units, planes = self.search(frame, predicted, quality, entropy, known, previous)
+            chroma = small + reduced(frame[:, 1:] - prediction.detach()[:, 1:])
+            source = rounded_pixels(frame[:, 0]), rounded_pixels(chroma)
+            units, planes = self.search(source, predicted, quality, entropy, known, previous)
         maps = None if units is None else units.maps
         note = partial(self.prices.note, quality) if self.training else None
         coding = {"note": note, "context": known}
@@ -145,24 +150,24 @@ class BlockTransformResidual(ResidualCoder):
     @torch.no_grad()
     def search(
         self,
-        frame: Tensor,
+        source: tuple[Tensor, Tensor],
         predicted: tuple[Tensor, Tensor],
         quality: Tensor,
         entropy: LevelEntropy,
         known: Tensor,
         previous: Tensor | None,
     ) -> tuple[PredictedUnits, tuple[Tensor, Tensor]]:
-        """The best units for `frame` `(B, 3, H, W)`, and the pixels that they rebuild.
+        """The best units for a frame, and the pixels that they rebuild.
 
         Args:
-            predicted: luma and chroma as predicted.
+            source, predicted: 10-bit luma and chroma of the frame, and as they are predicted.
             entropy, previous: of the levels, and the last frame's.
             known: as of `unit_context`.
         """
-        own, device = quality.cpu(), frame.device
+        own, device = quality.cpu(), quality.device
         bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(own)
         given = {
-            "source": to_pixels(frame.float().cpu()),
+            "source": tuple(plane.cpu() for plane in source),
             "predicted": tuple(plane.cpu() for plane in predicted),
             "steps": self.steps.cpu()[own],
             "bits": torch.stack([bit, bit * self.chroma_step**2], 1),
@@ -225,6 +230,5 @@ class UnitPrices(nn.Module):
 
 
 def _with_types(known: Tensor, types: Tensor) -> Tensor:
-    """What the levels' network knows of units: numbers as of `ExactFlags`, `(B, h·w, n)`."""
-    own = types.flatten(2).mT + 1
-    return torch.cat([own, torch.where(known > 0, known + TYPES, 0)], 2)
+    """What the levels' network knows of units: numbers as of `ExactFlags`, `(B·h·w, n)`."""
+    return torch.cat([flat_rows(types) + 1, torch.where(known > 0, known + TYPES, 0)], 1)
