@@ -1,5 +1,6 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
+from codec.layers.once import computed_once
 from codec.motion.network import MotionNetwork
 from codec.precision import check_precision
 from codec.quality import LambdaRange, QualityPattern, check_qualities
@@ -160,18 +162,13 @@ class VideoCodec(nn.Module):
         check_qualities(quality)
         size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
         references, coded, spent = before and before.references, [], []
-        with rounded_once(self):
-            for t in range(frames.shape[1]):
-                position = since_intra(first + t, intra_period)
-                given = (
-                    frames[:, t],
-                    references if position else None,
-                    size,
-                    self.quality_pattern.at(quality, position),
-                    hard,
-                    noise,
-                    first + t,
-                )
+        positions = [since_intra(first + t, intra_period) for t in range(frames.shape[1])]
+        qualities = self.quality_pattern.by_frame(quality, positions)
+        # what is computed again must not find what was kept
+        with rounded_once(self), nullcontext() if checkpointing else computed_once(self):
+            for t, (position, own) in enumerate(zip(positions, qualities, strict=True)):
+                known = references if position else None
+                given = frames[:, t], known, size, own, hard, noise, first + t
                 frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
                 references = frame.references
                 coded.append(frame)

@@ -227,9 +227,9 @@ class BoundedBlock(nn.Module):
 class ExactTable(Exact, QualityTable):
     """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of whole numbers."""
 
-    def forward(self, quality: Tensor) -> Tensor:
+    def values_at(self, quality: Tensor) -> Tensor:
         """Sixteenths `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
-        values = super().forward(quality) * SIXTEENTHS
+        values = super().values_at(quality) * SIXTEENTHS
         return self.exact(quality) + (values - values.detach()) if self.rounds else values
 
     @torch.no_grad()
