@@ -1,7 +1,9 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,25 +32,32 @@ class CodedClip:
     Attributes:
         frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
         bits: by component, `(B, T)` each.
-        predictions: `(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their place.
+        predict: makes `predictions`.
         intra: which of the T frames are intra.
         quality: `(B, T)` integer index 0..63 that each frame was coded at.
         lambdas: what lambda is at which quality.
         first: index of the first of the frames in its clip.
         references: what the frames after the last one may be predicted from; None where nothing can follow.
-        warped_uncoded: as predictions, by the motion as it was estimated, not as it was coded; None where no network
+        warped_uncoded: as `predictions`, by the motion as it was estimated, not as it was coded; None where no network
             estimates.
     """
 
     frames: Tensor
     bits: dict[str, Tensor]
-    predictions: Tensor
+    predict: Callable[[], Tensor]
     intra: tuple[bool, ...]
     quality: Tensor
     lambdas: LambdaRange = LambdaRange()
     first: int = 0
     references: References | None = None
     warped_uncoded: Tensor | None = None
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """`(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their
+        place. Made when it is first asked for.
+        """
+        return self.predict()
 
     @property
     def total_bits(self) -> Tensor:
@@ -208,7 +217,7 @@ class VideoCodec(nn.Module):
         return CodedClip(
             frames=self.picture(torch.stack(decoded, 1), size),
             bits={name: torch.stack([bits.get(name, zero) for bits in spent], 1) for name in names},
-            predictions=pictures([frame.prediction for frame in coded]),
+            predict=lambda: pictures([frame.prediction for frame in coded]),
             intra=intra,
             quality=torch.stack([frame.reference.quality for frame in coded], 1),
             lambdas=self.lambdas,

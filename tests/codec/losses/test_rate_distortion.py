@@ -13,7 +13,7 @@ def coded_clip(frames: torch.Tensor, bits: torch.Tensor, quality: list[int] | No
     return CodedClip(
         frames=frames,
         bits={"residual": bits},
-        predictions=torch.zeros_like(frames),
+        predict=lambda: torch.zeros_like(frames),
         intra=tuple(t == 0 for t in range(length)),
         quality=torch.tensor(quality or [0] * batch)[:, None].expand(batch, length),
         lambdas=LambdaRange(**({"low": 1.0, "high": 1.0} | lambdas)),
