@@ -120,12 +120,21 @@ class PatchConv(nn.Conv2d):
     """A convolution whose stride is its kernel, as one matrix product over patches.
 
     Frames are few large planes: on a CPU the product takes a third of the time of a strided convolution and its gradients.
+    Of features, which are small and channels last, that is so in training alone.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)`, channels last."""
+        if self.stride[0] < _PATCH:
+            return self._of_features(x) if trains_on_cpu(x, self.weight) else super().forward(x)
         answer = nn.functional.linear(patches_of(x, self.stride[0]), self.weight.flatten(1), self.bias)
         return answer.permute(0, 3, 1, 2)
+
+    def _of_features(self, x: Tensor) -> Tensor:
+        side, rows = self.stride[0], x.permute(0, 2, 3, 1)
+        cells = rows.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3).flatten(3)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return nn.functional.linear(cells, weight, self.bias).permute(0, 3, 1, 2)
 
 
 def patches_of(planes: Tensor, side: int) -> Tensor:
@@ -137,8 +146,7 @@ def patches_of(planes: Tensor, side: int) -> Tensor:
 
 def downward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Conv2d:
     """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)` without losing a pixel on the way."""
-    kind = PatchConv if factor >= _PATCH else nn.Conv2d
-    return _started(kind(inputs, outputs, factor, stride=factor), zero)
+    return _started(PatchConv(inputs, outputs, factor, stride=factor), zero)
 
 
 def upward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Sequential:
