@@ -347,13 +347,13 @@ class _Product(torch.autograd.Function):
             in_bands(partial(bounded_rows, *arrays, passed.numpy()), len(made))
         ctx.shapes = rows.shape, weight.shape
         ctx.save_for_backward(flat, used, passed)
-        return made.view(*rows.shape[:-1], -1)
+        return made.view(*rows.shape[:-1], len(used))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, used, passed = ctx.saved_tensors
-        gradient = gradient.reshape(len(rows), -1)
+        gradient = gradient.reshape(len(rows), len(used))
         if passed is not None:
             gradient = where_passed(gradient, passed)
         wanted, shapes = ctx.needs_input_grad, ctx.shapes
