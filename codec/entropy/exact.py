@@ -24,7 +24,7 @@ from codec.entropy.exact_kernels import (
     bounded_rows,
     passed_rows,
 )
-from codec.entropy.kernels import compand, mapped
+from codec.entropy.kernels import as_maps, compand, compand_slopes, flat, mapped
 from codec.entropy.quadtree_kernels import filter_gradients, filter_rows
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
@@ -60,6 +60,8 @@ class Exact:
         """
         if self.rounds and by_kernel(values):
             return mapped(compand, values, torch.float32, SIXTEENTHS, LARGEST)
+        if trains_on_cpu(values):
+            return _Companded.apply(values, self.rounds)
         return self.whole(bounded(4 * _root((values * SIXTEENTHS).abs())))
 
 
@@ -304,6 +306,25 @@ def freeze_exact(codec: nn.Module) -> None:
 def _root(values: Tensor) -> Tensor:
     """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is finite."""
     return torch.where(values < 1, values, values.clamp(min=1).sqrt()) if values.requires_grad else values.sqrt()
+
+
+class _Companded(torch.autograd.Function):
+    """`Exact.companded` of `(B, C, h, w)` on the CPU, channels last."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, rounds: bool) -> Tensor:
+        given = flat(values.detach())
+        made, slopes = torch.empty_like(given), torch.empty_like(given)
+        constants = np.float32(SIXTEENTHS), np.float32(LARGEST), rounds
+        arrays = given.numpy(), made.numpy(), slopes.numpy(), *constants
+        in_bands(partial(compand_slopes, *arrays), len(given))
+        ctx.save_for_backward(as_maps(slopes, values.shape))
+        return as_maps(made, values.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.saved_tensors[0], None
 
 
 class _Straight(torch.autograd.Function):

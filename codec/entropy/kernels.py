@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codec.layers.bands import in_bands
 
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_ZERO, _HALF, _ONE, _FOUR = map(np.float32, (0, 0.5, 1, 4))
 _LOG2_E, _LN2_HIGH, _LN2_LOW = map(np.float32, (1.44269504, 0.693359375, -2.12194440e-4))
 _LN_HALF, _BITS = np.float32(math.log(0.5)), np.float32(-1 / math.log(2))
 _LARGEST_SHARE = np.float32(0.99995)
@@ -32,11 +32,68 @@ def mapped(kernel: Callable, values: Tensor, kind: torch.dtype, *constants: floa
     return made.permute(0, 3, 1, 2)
 
 
+def flat(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, h·w·C)`, contiguous."""
+    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1).contiguous()
+
+
+def as_maps(values: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `flat`."""
+    batch, channels, height, width = shape
+    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
 @njit(cache=True, nogil=True)
 def compand(values, made, unit, largest, first, end):
     """`Exact.companded` of float32."""
     for i in range(first, end):
         made[i] = np.rint(min(4 * math.sqrt(abs(values[i]) * unit), largest))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compand_slopes(values, made, slopes, unit, largest, rounds, first, end):
+    """`Exact.companded` of float32 in training, and its slopes: samples `first .. end - 1`.
+
+    `values`, `made` and `slopes` are `(B, N)`.
+    """
+    for b in range(first, end):
+        for i in range(values.shape[1]):
+            size = abs(values[b, i]) * unit
+            root = np.sqrt(max(size, _ONE))
+            answer = _FOUR * (size if size < _ONE else root)
+            slope = _FOUR * unit * (_ONE if size < _ONE else _HALF / root)
+            slope = slope if answer <= largest else _ZERO
+            sign = _ONE if values[b, i] > _ZERO else -_ONE
+            slopes[b, i] = slope * sign if size > _ZERO else _ZERO
+            answer = min(answer, largest)
+            made[b, i] = np.rint(answer) if rounds else answer
+
+
+@njit(cache=True, nogil=True)
+def draw(latent, means, width, made, open_, first, end):
+    """`DeadZone` of half a width: samples `first .. end - 1`, all `(B, N)` float32.
+
+    `open_` is filled: the sign of what is left of a value, 0 where nothing is.
+    """
+    for b in range(first, end):
+        for i in range(latent.shape[1]):
+            centred = latent[b, i] - means[b, i]
+            left = abs(centred) - width[b, i]
+            sign = (_ONE if centred > _ZERO else -_ONE) if left > _ZERO else _ZERO
+            open_[b, i] = sign
+            made[b, i] = means[b, i] + sign * left
+
+
+@njit(cache=True, nogil=True)
+def draw_gradients(gradient, open_, of_latent, of_means, of_width, first, end):
+    """What `draw` passes back, all `(B, N)` float32."""
+    for b in range(first, end):
+        for i in range(gradient.shape[1]):
+            given, sign = gradient[b, i], open_[b, i]
+            through = given * abs(sign)
+            of_latent[b, i] = through
+            of_means[b, i] = given - through
+            of_width[b, i] = -given * sign
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from codec.entropy.frequencies import quantised
-from codec.entropy.kernels import choose_rows, estimate_laplace, laplace_gradients, mapped
+from codec.entropy.kernels import (
+    as_maps,
+    choose_rows,
+    estimate_laplace,
+    flat,
+    laplace_gradients,
+    mapped,
+)
 from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
@@ -151,34 +158,23 @@ class _Estimate(torch.autograd.Function):
         noise: Tensor,
         skip_below: int,
     ) -> tuple[Tensor, Tensor]:
-        given = [_flat(tensor.detach()) for tensor in (latent, means, index, noise)]
+        given = [flat(tensor.detach()) for tensor in (latent, means, index, noise)]
         made = [torch.empty_like(given[0]) for _ in range(4)]
         constants = [np.float32(each) for each in (skip_below, LOG_STEP, math.log(SMALLEST_SCALE))]
         arrays = *(tensor.numpy() for tensor in given), *constants, *(tensor.numpy() for tensor in made)
         in_bands(partial(estimate_laplace, *arrays), len(latent))
         values, bits, *slopes = made
         ctx.save_for_backward(*slopes)
-        return _as_maps(values, latent.shape), bits.sum(1)
+        return as_maps(values, latent.shape), bits.sum(1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, of_values: Tensor, of_bits: Tensor) -> tuple[Tensor | None, ...]:
         slopes, shape = ctx.saved_tensors, of_values.shape
         made = [torch.empty_like(slopes[0]) for _ in range(3)]
-        tensors = _flat(of_values), of_bits.contiguous(), *slopes, *made
+        tensors = flat(of_values), of_bits.contiguous(), *slopes, *made
         in_bands(partial(laplace_gradients, *(tensor.numpy() for tensor in tensors)), len(of_values))
-        return *(_as_maps(gradient, shape) for gradient in made), None, None
-
-
-def _flat(maps: Tensor) -> Tensor:
-    """`(B, C, h, w)` -> `(B, h·w·C)`, contiguous."""
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1).contiguous()
-
-
-def _as_maps(flat: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `_flat`."""
-    batch, channels, height, width = shape
-    return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return *(as_maps(gradient, shape) for gradient in made), None, None
 
 
 @lru_cache(maxsize=1)

@@ -86,7 +86,7 @@ class BlockTransform(Once, Network):
 
     def _basis(self, moved: nn.Parameter) -> Tensor:
         """`(C, 3·block²)`."""
-        return self.once(moved, lambda: (self.start + _UNIT * moved).flatten(1))
+        return self.once(lambda: (self.start + _UNIT * moved).flatten(1), moved)
 
 
 def typical_magnitude(block: int, luma: int, chroma: int, predicted: bool) -> Tensor:

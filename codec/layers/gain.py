@@ -32,7 +32,7 @@ class QualityTable(Once, nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Values `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
-        return self.once(quality, lambda: self.values_at(quality))
+        return self.once(lambda: self.values_at(quality), quality)
 
     def values_at(self, quality: Tensor) -> Tensor:
         """As `forward`, computed anew."""

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 class Once:
     """A module that can keep what it makes of its parameters."""
 
-    _made: dict[Any, tuple[Any, Tensor]] | None = None
+    _made: dict[tuple[int, ...], tuple[Any, Tensor]] | None = None
 
-    def once(self, key: Any, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` gives; within `computed_once` it is called once for each `key`, by identity."""
+    def once(self, make: Callable[[], Tensor], *of: Any) -> Tensor:
+        """What `make` makes `of` some objects; within `computed_once` once of the same objects."""
         if self._made is None:
             return make()
-        if id(key) not in self._made:
-            self._made[id(key)] = key, make()  # the key is kept, or another could get its identity
-        return self._made[id(key)][1]
+        key = tuple(map(id, of))
+        if key not in self._made:
+            self._made[key] = of, make()  # they are kept, or others could get their identities
+        return self._made[key][1]
 
 
 @contextmanager
