@@ -123,11 +123,16 @@ class PatchConv(nn.Conv2d):
     Of features, which are small and channels last, that is so in training alone.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)`, channels last."""
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)`, channels last.
+
+        Planes may come in several tensors, the first channels first.
+        """
         if self.stride[0] < _PATCH:
             return self._of_features(x) if trains_on_cpu(x, self.weight) else super().forward(x)
-        answer = nn.functional.linear(patches_of(x, self.stride[0]), self.weight.flatten(1), self.bias)
+        patches = [patches_of(planes, self.stride[0]) for planes in (x, *others)]
+        patches = torch.cat(patches, 3) if others else patches[0]
+        answer = nn.functional.linear(patches, self.weight.flatten(1), self.bias)
         return answer.permute(0, 3, 1, 2)
 
     def _of_features(self, x: Tensor) -> Tensor:
