@@ -89,6 +89,42 @@ def patches_backward_kernel(side: int, gated: bool) -> Callable:
 
 
 @njit(cache=True, nogil=True)
+def ycc_rows(ycc, rgb, weights, scales, first, end):
+    """Rows `first .. end - 1`, counted over frames, of `rgb` `(N, 3, H, W)` from `ycc`, float32.
+
+    `weights` and `scales` are as of `ycc_levels`.
+    """
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            luma = lumas[x] + _HALF
+            red, blue = luma + red_scale * crs[x], luma + blue_scale * cbs[x]
+            reds[x], blues[x] = red, blue
+            greens[x] = (luma - red_weight * red - blue_weight * blue) / green_weight
+
+
+@njit(cache=True, nogil=True)
+def ycc_gradients(rgb, ycc, weights, scales, first, end):
+    """What `ycc_rows` passes back: the gradient `ycc` from that of `rgb`."""
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            green = greens[x] / green_weight
+            red, blue = reds[x] - red_weight * green, blues[x] - blue_weight * green
+            lumas[x], cbs[x], crs[x] = red + green + blue, blue_scale * blue, red_scale * red
+
+
+@njit(cache=True, nogil=True)
 def ycc_levels(ycc, levels, weights, scales, first, end):
     """Fill rows `first .. end - 1`, counted over the batch, of `levels` `(B, 3, H, W)` uint8 RGB from `ycc`, float32.
 
