@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -17,18 +18,17 @@ from codec.entropy.prices import LearnedTables
 from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
+from codec.intra.block_tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
 from codec.intra.blocks import enlarged, reduced, rounded_pixels
 from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.gain import QualityGain, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, Reference
+from codec.residual.block_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
 from codec.residual.conditional import Synthesis
 from codec.residual.network import ResidualCoder
 from codec.residual.skip import skip_gate
 from codec.residual.units import (
-    TYPES,
-    UNCODED,
     PredictedUnits,
     rebuild_predicted,
     search_predicted,
@@ -38,6 +38,7 @@ from codec.residual.units import (
 KNOWN = TYPES + CONTEXTS  # things that the entropy network may know of a unit
 _TRIES = (2, 2, 6)  # of intra units: modes at 16 and at 8, and classes of chroma
 _SCALE = 255 * PIXELS_PER_LEVEL
+_FORBIDDEN = 1e6  # bits of what an encoder may not choose
 _SHARE = 0.3  # of what intra prediction leaves, that motion compensation leaves; training says better
 
 
@@ -58,9 +59,11 @@ class BlockTransformResidual(ResidualCoder):
         chroma_step: chroma's step over luma's.
         skip: keep static content for which nothing is coded (`skip_gate`).
         twice: decide again, outside of training, by what the entropy network would spend on levels.
+        sizes: of luma's transforms that the encoder may choose for residuals, 16, 8 or both.
+        intra_units: it may predict units from their neighbours.
 
     Raises:
-        CodecError: networks that do not fit each other.
+        CodecError: networks that do not fit each other, or other sizes.
     """
 
     latent_channels, latent_stride, made_for = CHANNELS, UNIT, "ycc"
@@ -76,8 +79,14 @@ class BlockTransformResidual(ResidualCoder):
         chroma_step: float = 0.5,
         skip: bool = False,
         twice: bool = True,
+        sizes: Sequence[int] = (UNIT, CELL),
+        intra_units: bool = True,
     ) -> None:
         super().__init__()
+        if not sizes or not set(sizes) <= {UNIT, CELL}:
+            raise CodecError(f"residual.sizes: {list(sizes)} given; expected [16, 8], [16] or [8]")
+        self.forbidden = [INTRA_16, INTRA_8] if not intra_units else []
+        self.forbidden += [kind for side, kind in ((UNIT, INTER_16), (CELL, INTER_8)) if side not in sizes]
         self.features, self.modes, self.skip, self.twice = features, modes, skip, twice
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
@@ -174,6 +183,7 @@ class BlockTransformResidual(ResidualCoder):
             "tries": _TRIES,
             **self.prices.search_prices(own),
         }
+        given["of_types"][:, self.forbidden] = _FORBIDDEN
         units, planes, _ = search_predicted(**given)
         if self.training:
             self.prices.note_levels(units, own)

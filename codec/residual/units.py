@@ -26,13 +26,9 @@ from codec.residual.block_kernels import (
     INTER_8,
     INTRA_8,
     INTRA_16,
-    TYPES,
-    UNCODED,
     rebuild_predicted_rows,
     search_predicted_rows,
 )
-
-__all__ = ["TYPES", "UNCODED", "PredictedUnits", "rebuild_predicted", "search_predicted", "split_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

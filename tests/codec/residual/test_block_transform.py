@@ -120,6 +120,34 @@ def test_decisions_follow_what_is_predicted():
     assert (spent >= 0).all() and not spent[0, :, :3, 0].any() and spent[0, :, 3:5, 0].all()
 
 
+@pytest.mark.parametrize(
+    "option, types",
+    [("sizes=[16]", {0, 1, 3, 4}), ("sizes=[8]", {0, 2, 3, 4}), ("intra_units=false", {0, 1, 2})],
+)
+def test_single_tools_can_be_taken_away(option: str, types: set[int]):
+    """Catches an ablation that measures the whole."""
+    codec, seen = build(*OVERRIDES, f"residual.{option}"), set()
+    clip = moving_clip(3, 64, 96).float() / 255
+    clip[2] = clip[2].roll((20, 30), (1, 2))
+    transmit = codec.residual.modes.transmit
+
+    def listening(*given, **more):
+        made = transmit(*given, **more)
+        seen.update(made[:, 0].unique().int().tolist())
+        return made
+
+    codec.residual.modes.transmit = listening
+    with torch.no_grad():
+        codec(clip[None], torch.tensor([50]), hard=True)
+    assert seen <= types and len(seen) > 1
+
+
+def test_other_sizes_are_refused():
+    """Catches a size that is ignored."""
+    with pytest.raises(CodecError, match=r"residual.sizes: \[4\] given; expected \[16, 8\]"):
+        build_codec(small_config(*OVERRIDES, "residual.sizes=[4]"))
+
+
 def test_threads_decide_alike():
     """Catches rows that begin before what they are predicted from is there."""
     torch.manual_seed(1)
