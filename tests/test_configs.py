@@ -14,6 +14,7 @@ from codec.training.schedule import Schedule
 from codec.video import VideoCodec
 
 NEED_VIDEOS = ("data=folder", "experiment=ablate_prediction")
+GO_WITH = {"residual=block_transform": "entropy=levels", "entropy=levels": "residual=block_transform"}
 GROUPS = ["codec", "intra", "motion", "residual", "entropy", "loss", "schedule", "data", "trainer", "experiment"]
 
 
@@ -25,7 +26,8 @@ def choices(group: str) -> list[str]:
 @pytest.mark.parametrize("choice", [f"{group}={name}" for group in GROUPS for name in choices(group)])
 def test_every_choice_composes_and_builds(choice: str, tmp_path: Path):
     """Catches a config that names a class, field or file that is not there."""
-    config = composed(choice, f"data.root={tmp_path}" if choice in NEED_VIDEOS else "wandb=disabled")
+    beside = [GO_WITH[choice]] if choice in GO_WITH else []
+    config = composed(choice, *beside, f"data.root={tmp_path}" if choice in NEED_VIDEOS else "wandb=disabled")
     assert isinstance(instantiate(config["codec"]), VideoCodec)
     assert isinstance(instantiate(config["loss"]), RateDistortionLoss)
     assert Schedule(config["schedule"]["stages"], config["schedule"]["scale"]).steps > 0

@@ -54,8 +54,9 @@ class BlockTransformResidual(ResidualCoder):
         features: F of the context.
         modes: network for types and modes.
         depth: gated blocks of the filter.
-        lambda_low, lambda_high: as the codec's: what a bit may cost in decisions.
-        step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda.
+        lambda_low, lambda_high: as the codec's.
+        lambda_scale: what a bit may cost in decisions is 1 over so many times lambda.
+        step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda as scaled.
         chroma_step: chroma's step over luma's.
         skip: keep static content for which nothing is coded (`skip_gate`).
         twice: decide again, outside of training, by what the entropy network would spend on levels.
@@ -75,6 +76,7 @@ class BlockTransformResidual(ResidualCoder):
         depth: int = 3,
         lambda_low: float = 0.003,
         lambda_high: float = 0.4,
+        lambda_scale: float = 1.0,
         step: float = 3.3,
         chroma_step: float = 0.5,
         skip: bool = False,
@@ -88,6 +90,7 @@ class BlockTransformResidual(ResidualCoder):
         self.forbidden = [INTRA_16, INTRA_8] if not intra_units else []
         self.forbidden += [kind for side, kind in ((UNIT, INTER_16), (CELL, INTER_8)) if side not in sizes]
         self.features, self.modes, self.skip, self.twice = features, modes, skip, twice
+        lambda_low, lambda_high = lambda_scale * lambda_low, lambda_scale * lambda_high
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
         ends = (coarsest, finest), (coarsest * chroma_step, finest * chroma_step)

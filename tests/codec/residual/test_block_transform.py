@@ -270,3 +270,9 @@ def test_it_needs_its_own_entropy_network(entropy: str):
     """Catches a configuration that fails in the middle of a step."""
     with pytest.raises(CodecError, match="needs LevelEntropy with prior.*entropy=levels"):
         build_codec(small_config("residual=block_transform", f"entropy={entropy}"))
+
+
+def test_its_entropy_network_is_for_nothing_else():
+    """Catches a network that is asked without what it needs to know."""
+    with pytest.raises(CodecError, match="blocks of block_transform alone.*entropy=two_step"):
+        build_codec(small_config("entropy=levels"))
