@@ -10,13 +10,14 @@ history: where it is not there, this is said and the figure is left out. Beside 
 which other work on the machine disturbs less. Both compute in --precision, by default in what
 `train.py` takes here.
 
-Then a step of corvid_s with `intra=directional` against the same with its own intra network, likewise.
+Then a step of corvid_s as it is, which codes blocks, against the same with intra and residual networks that do not
+(`intra=dct_hyperprior`, `residual=conditional`), and with `intra=directional` alone, likewise.
 
 Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
 length (precision, processes): the same clips, frames and crops; runs take turns.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5]
-        [--only ssf | corvid_s | directional | training]
+        [--only ssf | corvid_s | blocks | training]
         [--precision bf16 | fp32] [--json FILE]
 """
 
@@ -66,16 +67,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=("ssf", "corvid_s", "directional", "training"), default=None)
+    parser.add_argument("--only", choices=("ssf", "corvid_s", "blocks", "training"), default=None)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default=None, help="of corvid_s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     figures = {}
     if choice.only in (None, "ssf"):
         figures |= against_compressai(choice)
-    if choice.only in (None, "directional"):
-        figures |= of_directional_intra(choice.repeats, choice.precision)
-    if choice.only not in ("ssf", "directional"):
+    if choice.only in (None, "blocks"):
+        figures |= of_blocks(choice.repeats, choice.precision)
+    if choice.only not in ("ssf", "blocks"):
         with tempfile.TemporaryDirectory() as folder:
             if tree_before(Path(folder)):
                 if choice.only != "training":
@@ -124,14 +125,18 @@ def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, 
     }
 
 
-def of_directional_intra(repeats: int, precision: str | None) -> dict[str, float]:
-    """The step of corvid_s with `intra=directional` against that with its own intra network."""
-    steps = medians(repeats, precision, (ROOT, ["intra=directional"]), (ROOT, []))
-    (directional, directional_processor), (own, own_processor) = steps
+def of_blocks(repeats: int, precision: str | None) -> dict[str, float]:
+    """The step of corvid_s against those with networks that do not decide on blocks."""
+    residual = ["residual=conditional", "entropy=two_step", "skip_below=11"]
+    intra = ["intra=dct_hyperprior", "entropy@intra_entropy=two_step"]
+    codecs = [], residual, [*residual, *intra]
+    steps = medians(repeats, precision, *((ROOT, overrides) for overrides in codecs))
+    blocks, directional, neither = steps
     return {
-        "directional_step_ratio": round(directional / own, 3),
-        "directional_step_processor_ratio": round(directional_processor / own_processor, 3),
-        "directional_step_seconds": round(directional, 3),
+        "block_step_ratio": round(blocks[0] / neither[0], 3),
+        "block_step_processor_ratio": round(blocks[1] / neither[1], 3),
+        "directional_step_ratio": round(directional[0] / neither[0], 3),
+        "directional_step_processor_ratio": round(directional[1] / neither[1], 3),
     }
 
 
