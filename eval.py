@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.errors import CodecError
+from codec.registry import build, use_plugins
 from codec.threads import prepare_threads
 from data.errors import DataError
 
@@ -42,9 +42,8 @@ def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Co
     unknown = [field for field in fields if field not in OmegaConf.load(files[name])]
     if unknown:
         raise CodecError(f"anchors: {name} has no field {', '.join(unknown)}; conf/anchor/{name}.yaml has {', '.join(chosen)}")
-    from hydra.utils import instantiate
-
-    return instantiate(OmegaConf.create({**choice, "chosen": chosen}).chosen, _convert_="all")
+    resolved = OmegaConf.to_container(OmegaConf.create({**choice, "chosen": chosen}).chosen, resolve=True)
+    return build("anchor", resolved, f"anchors: {name}")
 
 
 def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
@@ -79,6 +78,7 @@ def run(config: DictConfig) -> None:
     from codec.training.record import write_record
 
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    use_plugins(choice["plugins"])
     output = Path(choice["output"])
     check_device(choice["device"])
     clips, classes = clips_of(choice["clips"])
@@ -126,7 +126,7 @@ def main(config: DictConfig) -> None:
     keep_freed_memory()
     try:
         run(config)
-    except (CodecError, DataError, OmegaConfBaseException, InstantiationException, OSError) as error:
+    except (CodecError, DataError, OmegaConfBaseException, OSError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -139,8 +139,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}; make room or it writable, or give cache=FOLDER and output=FOLDER elsewhere"
-    if isinstance(error, InstantiationException):
-        return str(error.__cause__ or error)
     return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
 
 

@@ -33,11 +33,11 @@ def make_step(tree: Path, lower):
     """
     import torch
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from codec.checkpoint import build_codec
     from codec.entropy.exact import set_rounding
+    from codec.registry import build
     from codec.training.module import CodecTraining
     from codec.training.schedule import Schedule
 
@@ -46,7 +46,7 @@ def make_step(tree: Path, lower):
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
     schedule = Schedule(plain["schedule"]["stages"])
-    module = CodecTraining(codec, instantiate(plain["loss"]), schedule, **plain["training"])
+    module = CodecTraining(codec, build("loss", plain["loss"], "loss"), schedule, **plain["training"])
     set_rounding(codec, True)
 
     def step(clip):
