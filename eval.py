@@ -34,14 +34,26 @@ def load_anchors(choice: dict[str, Any]) -> list[Coder]:
 
 
 def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Coder:
-    """Build the anchor of `conf/anchor/<name>.yaml` with other `fields`; what it interpolates comes from `choice`."""
+    """Build the anchor of `conf/anchor/<name>.yaml`, or of a YAML file of yours, with other `fields`.
+
+    What it interpolates comes from `choice`. With a `family` among the fields there is no file.
+    """
     files = {path.stem: path for path in sorted((CONF / "anchor").glob("*.yaml"))}
-    if name not in files:
-        raise CodecError(f"anchors: no {name!r} in conf/anchor; choose from {', '.join(files)}")
-    chosen = OmegaConf.merge(OmegaConf.load(files[name]), fields)
-    unknown = [field for field in fields if field not in OmegaConf.load(files[name])]
-    if unknown:
-        raise CodecError(f"anchors: {name} has no field {', '.join(unknown)}; conf/anchor/{name}.yaml has {', '.join(chosen)}")
+    file = Path(name) if name.endswith((".yaml", ".yml")) else files.get(name)
+    if "family" in fields and file is None:
+        chosen = OmegaConf.create({"name": name} | fields)
+    elif file is None or not file.is_file():
+        where = f"{file} does not exist" if file else f"no {name!r} in conf/anchor"
+        fix = "or a YAML file of yours, or {NAME: {family: ...}} (docs/adding_an_anchor.md)"
+        raise CodecError(f"anchors: {where}; choose from {', '.join(files)}, {fix}")
+    else:
+        own = OmegaConf.merge({} if file in files.values() else {"name": file.stem}, OmegaConf.load(file))
+        chosen = OmegaConf.merge(own, fields)
+        unknown = [field for field in fields if field not in own]
+        if unknown:
+            shown = f"conf/anchor/{name}.yaml" if file in files.values() else name
+            what = f"anchors: {name} has no field {', '.join(unknown)}"
+            raise CodecError(f"{what}; {shown} has {', '.join(chosen)}")
     resolved = OmegaConf.to_container(OmegaConf.create({**choice, "chosen": chosen}).chosen, resolve=True)
     return build("anchor", resolved, f"anchors: {name}")
 

@@ -86,10 +86,15 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "vvenc": "codec.anchors:Vvenc",
         "hm": "codec.anchors:HM",
         "vtm": "codec.anchors:VTM",
+        "external": "codec.anchors.external:external",
         "learned": "codec.evaluation.learned:LearnedCodec",
         "compressai_zoo": "codec.evaluation.zoo:ZooCodec",
     },
-    "metric": {},  # codec.evaluation.metric_specs
+    "metric": dict.fromkeys(  # of packages: `MetricSpec`s; ours are computed together
+        ("psnr_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim", "lpips_alex", "lpips_vgg")
+        + ("dists", "vmaf", "vmaf_neg", "temporal_difference", "temporal_lpips"),
+        "codec.evaluation.axes:axis_of",
+    ),
 }
 
 # Names of the past, of files and configs that were made before: an import path, or a short name. Never shortened.
@@ -156,6 +161,9 @@ class Entry:
         """`package.module.attribute`."""
         if isinstance(self.target, str):
             return self.target.replace(":", ".")
+        if not hasattr(self.target, "__qualname__"):  # an object, as a MetricSpec: where its function is
+            function = getattr(self.target, "function", type(self.target))
+            return f"{function.__module__}.{self.name}"
         return f"{self.target.__module__}.{self.target.__qualname__}"
 
     @property
@@ -207,16 +215,12 @@ def register(kind: str, name: str, target: Any = None) -> Any:
     entry = Entry(kind, name, target)
     before = _OWN[kind].get(name)
     taken = name in _BUILT_IN[kind] or name in _ALIASES.get(kind, {})
-    if taken or (before is not None and _path(before) != _path(entry)):
+    if taken or (before is not None and before.path != entry.path):
         owner = "Corvid" if taken else before.package
         raise CodecError(f"register: the {kind} {name!r} is taken by {owner}; choose another name")
     _OWN[kind][name] = entry
-    _PATHS[kind][_path(entry)] = name
+    _PATHS[kind][entry.path] = name
     return target
-
-
-def _path(entry: Entry) -> str:
-    return entry.path if isinstance(entry.target, str) or hasattr(entry.target, "__qualname__") else entry.name
 
 
 def use_plugins(names: list[str] | tuple[str, ...] | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import codec
 import data
 from codec import registry
-from codec.anchors import Coder, StandardCodec
+from codec.anchors import Coder, External, StandardCodec
 from codec.files import sha256_of
 from data.sequences import Sequence as VideoSequence
 
@@ -48,7 +48,7 @@ def clip_key(sha256: str, clip: VideoSequence, frames: int | None) -> str:
 
 def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None, threads: int) -> str:
     """Of the file that `coder` makes of the clip of key `clip`, if it is a network's with so many threads of torch."""
-    standard = isinstance(coder, StandardCodec)
+    standard = isinstance(coder, StandardCodec | External)
     code = sources(*(_ANCHORS if standard else _LEARNED))
     with_ = libraries(*_READERS, *(() if standard else _NETWORKS))
     how = None if standard else threads
