@@ -34,7 +34,8 @@ def load_anchors(choice: dict[str, Any]) -> list[Coder]:
 
 
 def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Coder:
-    """Build the anchor of `conf/anchor/<name>.yaml`, or of a YAML file of yours, with other `fields`.
+    """Build the anchor of `conf/anchor/<name>.yaml`, or of a YAML file of yours, with other
+    `fields`.
 
     What it interpolates comes from `choice`. With a `family` among the fields there is no file.
     """
@@ -47,14 +48,16 @@ def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Co
         fix = "or a YAML file of yours, or {NAME: {family: ...}} (docs/adding_an_anchor.md)"
         raise CodecError(f"anchors: {where}; choose from {', '.join(files)}, {fix}")
     else:
-        own = OmegaConf.merge({} if file in files.values() else {"name": file.stem}, OmegaConf.load(file))
+        named = {} if file in files.values() else {"name": file.stem}
+        own = OmegaConf.merge(named, OmegaConf.load(file))
         chosen = OmegaConf.merge(own, fields)
         unknown = [field for field in fields if field not in own]
         if unknown:
             shown = f"conf/anchor/{name}.yaml" if file in files.values() else name
             what = f"anchors: {name} has no field {', '.join(unknown)}"
             raise CodecError(f"{what}; {shown} has {', '.join(chosen)}")
-    resolved = OmegaConf.to_container(OmegaConf.create({**choice, "chosen": chosen}).chosen, resolve=True)
+    config = OmegaConf.create({**choice, "chosen": chosen})
+    resolved = OmegaConf.to_container(config.chosen, resolve=True)
     return build("anchor", resolved, f"anchors: {name}")
 
 

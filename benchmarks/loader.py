@@ -145,7 +145,8 @@ def training(index: Path, steps: int) -> dict[str, float]:
     schedule = Schedule(plain["schedule"]["stages"])
     stage = schedule.stages[0]
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
-    module = CodecTraining(codec, build("loss", plain["loss"], "loss"), schedule, **plain["training"])
+    loss = build("loss", plain["loss"], "loss")
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     data = ClipDataModule(index, stage.frames, stage.crop, stage.batch, workers=1)
     waits, times, costs = [], [], []
     data.configure(stage.frames, stage.crop, stage.batch, batches=steps + WARM)

@@ -64,7 +64,8 @@ def train(choice: argparse.Namespace) -> VideoCodec:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["codec=ssf", "name=benchmark"])
     codec = build_codec(OmegaConf.to_container(config.codec, resolve=True)).to(memory_format=torch.channels_last)
-    loss, start = build("loss", OmegaConf.to_container(config.loss, resolve=True), "loss"), time.perf_counter()
+    loss = build("loss", OmegaConf.to_container(config.loss, resolve=True), "loss")
+    start = time.perf_counter()
     optimizer = torch.optim.AdamW(codec.parameters(), lr=5e-4)
     data = ClipDataModule(choice.clip, frames=3, crop=choice.crop, batch=choice.batch, hold_mb=600)
     data.setup("fit")

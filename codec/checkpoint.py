@@ -138,7 +138,8 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
         if "Weights only load failed" in reason:
             reason = "it asks for more than tensors and plain values"
         fix = "give another file"
-        raise DamagedCheckpoint(f"checkpoint {path}: not a readable checkpoint ({reason}); {fix}") from error
+        what = f"checkpoint {path}: not a readable checkpoint ({reason})"
+        raise DamagedCheckpoint(f"{what}; {fix}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         fix = "give a file that train.py wrote, or a run folder"
         raise DamagedCheckpoint(f"checkpoint {path}: not a Corvid checkpoint; {fix}")
@@ -173,18 +174,21 @@ def _check_content(content: dict[str, Any], path: Path) -> None:
         where, value, depth = waiting.pop()
         left -= 1
         if left < 0 or depth > _MOST_DEPTH:
-            raise DamagedCheckpoint(f"checkpoint {path}: {where[:100]} is nested or large beyond reason; {fix}")
+            what = f"checkpoint {path}: {where[:100]} is nested or large beyond reason"
+            raise DamagedCheckpoint(f"{what}; {fix}")
         if isinstance(value, Tensor):
             _check_tensor(value, f"checkpoint {path}: {where[:_MOST_NAME]}")
         elif isinstance(value, dict):
-            waiting += [(f"{where}.{name}".lstrip("."), below, depth + 1) for name, below in value.items()]
+            for name, below in value.items():
+                waiting.append((f"{where}.{name}".lstrip("."), below, depth + 1))
         elif isinstance(value, list | tuple):
             waiting += [(where, below, depth + 1) for below in value]
 
 
 def _check_tensor(tensor: Tensor, where: str) -> None:
-    """A tensor that seems larger than what the file holds of it would be as large once it is used."""
-    plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    """Refuse a tensor that seems larger than what the file holds: it would be once it is used."""
+    plain = tensor.layout == torch.strided and not tensor.is_quantized
+    plain = plain and tensor.device.type == "cpu"
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         what = f"is a tensor {list(tensor.shape)} that the file does not hold"
         raise DamagedCheckpoint(f"{where} {what}; give a file that train.py wrote")
@@ -215,7 +219,8 @@ def load_codec(where: str | Path) -> VideoCodec:
 
 
 def codec_of(content: dict[str, Any], where: str | Path) -> VideoCodec:
-    """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of `load_codec`.
+    """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of
+    `load_codec`.
 
     It runs registered networks and layers alone, in memory that is some times that of the weights.
     """
@@ -245,7 +250,8 @@ def load_weights(codec: VideoCodec, weights: dict[str, Tensor], where: str) -> d
     """
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         came = type(weights).__name__
-        raise CodecError(f"{where}: a dictionary of tensors expected, {came} came; give a state dict")
+        what = f"{where}: a dictionary of tensors expected, {came} came"
+        raise CodecError(f"{what}; give a state dict")
     weights, codec.stored_names = with_todays_names(codec, weights)
     fix = (
         "the weights are another codec's: give those of this codec, or this codec's config",
@@ -260,7 +266,9 @@ def with_todays_names(
     codec: nn.Module,
     weights: dict[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights of a file under the names that parameters have today, and their stored names by these."""
+    """Weights of a file under the names that parameters have today, and their stored names by
+    these.
+    """
     new = registry.renamed(codec.named_modules(), list(weights))
     named = {new.get(name, name): value for name, value in weights.items()}
     return named, {now: stored for stored, now in new.items()}
@@ -275,7 +283,8 @@ def model_hash(codec: VideoCodec) -> str:
     if codec.frozen:
         return codec.frozen.model
     digest = hashlib.sha256(json.dumps(codec.config, sort_keys=True).encode())
-    stored = {codec.stored_names.get(name, name): value for name, value in codec.state_dict().items()}
+    names = codec.stored_names
+    stored = {names.get(name, name): value for name, value in codec.state_dict().items()}
     for name, value in sorted(stored.items()):
         if ".prices." in name:  # of decisions at the encoder: any decoder does without
             continue

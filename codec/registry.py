@@ -1,16 +1,18 @@
 """Short names of what a config can ask for: networks and layers, losses, data, schedules, anchors.
 
-Checkpoints and configs hold these names and plain arguments, never import paths: what is built from a file is what is
-registered here, by a plugin that the user named, or by an installed package's entry point.
+Checkpoints and configs hold these names and plain arguments, never import paths. What is built from
+a file is what is registered here: by Corvid, by a plugin that the user named, or by an installed
+package with an entry point.
 
 A package of your own registers what it brings when it is imported::
 
     from codec.registry import register
 
-    register("network", "global_shift", "mylab.motion:GlobalShift")  # imported when it is first built
+    register("network", "global_shift", "mylab.motion:GlobalShift")
 
-and the user names the package: `plugins=[mylab]` (`corvid --plugins mylab`), or installs it with an entry point of the
-group `corvid.plugins`. A file that names a package only has it named in the error.
+and the user names the package, `plugins=[mylab]` (`corvid --plugins mylab`), or installs it with an
+entry point of the group `corvid.plugins`. Where a file names a package, an error says so; it is
+never imported for that.
 """
 
 import importlib
@@ -29,14 +31,16 @@ _FAMILY = "family"  # the same of an anchor
 _OLD_KEY = "_target_"  # the same in files of before: an import path, which is an alias here
 _DROPPED = ("_convert_",)  # beside it, without a meaning today
 SAYS_WHAT = (KEY, _OLD_KEY, *_DROPPED)  # fields that are no arguments
-PLUGINS = "CORVID_PLUGINS"  # in the environment: names, comma-separated; processes that we start inherit it
+# In the environment: names, comma-separated; processes that we start inherit it.
+PLUGINS = "CORVID_PLUGINS"
 ENTRY_POINTS = "corvid.plugins"
 
 MOST_DEPTH = 16  # dictionaries and lists inside each other
 MOST_VALUES = 10_000
 MOST_CHARACTERS = 4096  # of a string
 LARGEST = 65_536  # whole number in a file; tables below know better for some arguments
-_LIMITS = dict.fromkeys(("width", "features", "hidden", "channels", "latent_channels", "hyper", "refinement"), 4096)
+_WIDTHS = ("width", "features", "hidden", "channels", "latent_channels", "hyper", "refinement")
+_LIMITS = dict.fromkeys(_WIDTHS, 4096)
 _LIMITS |= {
     "depth": 64,
     "levels": 16,
@@ -97,7 +101,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     ),
 }
 
-# Names of the past, of files and configs that were made before: an import path, or a short name. Never shortened.
+# Names of the past, of files and configs that were made before: an import path, or a short name.
+# Never shortened.
 _ALIASES: dict[str, dict[str, str]] = {
     "network": {
         "two_step": "checkerboard",
@@ -139,7 +144,7 @@ _ALIASES: dict[str, dict[str, str]] = {
     },
 }
 
-# Arguments of the past by kind and name: what they are called now; None: they have no meaning any more.
+# Arguments of the past by kind and name: what they are called now; None: they mean nothing today.
 _ARGUMENTS: dict[tuple[str, str], dict[str, str | None]] = {}
 # Parameters of the past by a network's name: a prefix inside that network, and what it is now.
 _PARAMETERS: dict[str, dict[str, str]] = {}
@@ -161,7 +166,8 @@ class Entry:
         """`package.module.attribute`."""
         if isinstance(self.target, str):
             return self.target.replace(":", ".")
-        if not hasattr(self.target, "__qualname__"):  # an object, as a MetricSpec: where its function is
+        # an object, as a MetricSpec: where its function is
+        if not hasattr(self.target, "__qualname__"):
             function = getattr(self.target, "function", type(self.target))
             return f"{function.__module__}.{self.name}"
         return f"{self.target.__module__}.{self.target.__qualname__}"
@@ -184,7 +190,8 @@ class Entry:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             what = f"{self.kind} {self.name!r}: {self.path} cannot be imported ({_one_line(error)})"
-            raise CodecError(f"{what}; a package of your own must be installed, or its folder be on PYTHONPATH") from error
+            what = f"{what}; a package of your own must be installed, or its folder be"
+            raise CodecError(f"{what} on PYTHONPATH") from error
 
 
 _OWN: dict[str, dict[str, Entry]] = {kind: {} for kind in _BUILT_IN}  # by plugins
@@ -193,13 +200,13 @@ _loaded: set[str] = set()
 
 
 def register(kind: str, name: str, target: Any = None) -> Any:
-    """Give something of a package of your own a name that configs use; with `target` left out, as a decorator.
+    """Give something of a package of your own a name that configs use.
 
     Args:
         kind: `network` (layers too), `loss`, `metric`, `schedule`, `anchor` or `data`.
         name: lower case letters, digits and `_`.
-        target: a class, a function or a `MetricSpec`; or where it is, `"package.module:attribute"`, to be imported when it
-            is first built.
+        target: a class, a function or a `MetricSpec`; or where it is, `"package.module:attribute"`,
+            to be imported when it is first built. Left out, this is a decorator.
 
     Raises:
         CodecError: an unknown kind, a name that is not one, or one that something else has.
@@ -209,7 +216,8 @@ def register(kind: str, name: str, target: Any = None) -> Any:
     if kind not in _BUILT_IN:
         raise CodecError(f"register: kind {kind!r} given; choose from {', '.join(_BUILT_IN)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise CodecError(f"register: name {name!r} given; lower case letters, digits and _ expected, a letter first")
+        what = f"register: name {name!r} given"
+        raise CodecError(f"{what}; lower case letters, digits and _ expected, a letter first")
     if isinstance(target, str) and not re.fullmatch(r"[\w.]+:\w+", target):
         raise CodecError(f"register: {name}: {target!r} given; package.module:attribute expected")
     entry = Entry(kind, name, target)
@@ -224,7 +232,7 @@ def register(kind: str, name: str, target: Any = None) -> Any:
 
 
 def use_plugins(names: list[str] | tuple[str, ...] | None) -> None:
-    """Import the packages that the user named, so that they register what they bring, here and in processes started later.
+    """Import the packages that the user named, here and in processes that are started later.
 
     Raises:
         CodecError: a name that is none, or a package that cannot be imported.
@@ -232,7 +240,8 @@ def use_plugins(names: list[str] | tuple[str, ...] | None) -> None:
     known = [name for name in os.environ.get(PLUGINS, "").split(",") if name]
     for name in names or ():
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
-            raise CodecError(f"plugins: {name!r} given; the name of a Python package expected, for example plugins=[mylab]")
+            what = f"plugins: {name!r} given"
+            raise CodecError(f"{what}; the name of a Python package expected, such as mylab")
         _import_plugin(name)
         if name not in known:
             known.append(name)
@@ -273,7 +282,7 @@ def own_entries(kind: str) -> list[Entry]:
 
 
 def find(kind: str, name: str) -> Entry | None:
-    """What a name stands for: of today, of the past, or the import path of something registered; None where nothing does."""
+    """What a name of today or of the past, or an import path, stands for; None: nothing registered."""
     current = _ALIASES.get(kind, {}).get(name, name)
     if current in _BUILT_IN[kind]:
         return Entry(kind, current, _BUILT_IN[kind][current])
@@ -302,21 +311,30 @@ def lookup(kind: str, name: Any, field: str, plugins: tuple[str, ...] = ()) -> E
     what = f"{field}: {_shown(name)} is not a registered {kind}"
     if plugins:
         named = ", ".join(plugins)
-        what += f"; the file says that it comes with {named}, and a file imports nothing. If you trust it give plugins=[{named}]"
+        what += f"; the file says that it comes with {named}, and a file imports nothing"
+        what += f". If you trust it give plugins=[{named}]"
         raise CodecError(f"{what} (corvid --plugins {named})")
     known = ", ".join(names_of(kind))
-    what += f" ({known}). One of your own is registered by its package: codec.registry.register, and plugins=[PACKAGE]"
+    what += f" ({known}). One of your own is registered by its package"
+    what += ": codec.registry.register, and plugins=[PACKAGE]"
     raise CodecError(f"{what} (corvid --plugins PACKAGE)")
 
 
-def build(kind: str, config: Any, field: str, stored: bool = False, plugins: tuple[str, ...] = ()) -> Any:
-    """Build what a plain dictionary with a `type` describes, and what is inside it, from registered names alone.
+def build(
+    kind: str,
+    config: Any,
+    field: str,
+    stored: bool = False,
+    plugins: tuple[str, ...] = (),
+) -> Any:
+    """Build what a plain dictionary with a `type` describes, from registered names alone.
 
     Args:
         kind: of the outermost; `network` for codecs and everything in them.
-        config: names and plain arguments. Import paths of before (`_target_`) are names of the past.
+        config: names and plain arguments; import paths (`_target_`) are names of the past.
         field: where it stands, for errors, for example `checkpoint a.ckpt: codec`.
-        stored: it comes from a file and not from the user: sizes are bounded and arguments that are files refused.
+        stored: it comes from a file and not from the user: sizes are bounded, and arguments that are
+            files refused.
         plugins: packages that the file names, for the error.
 
     Raises:
@@ -361,7 +379,8 @@ def _build(kind: str, config: dict[str, Any], field: str, plugins: tuple[str, ..
     except CodecError:
         raise
     except Exception as error:  # a network refuses arguments with errors of many kinds
-        raise CodecError(f"{field}: {entry.name} refuses its arguments ({_one_line(error)}); correct them") from error
+        what = f"{field}: {entry.name} refuses its arguments ({_one_line(error)})"
+        raise CodecError(f"{what}; correct them") from error
     if entry.name in _PARAMETERS:
         found.renamed_parameters = _PARAMETERS[entry.name]
     return found
@@ -381,9 +400,11 @@ def _value(kind: str, value: Any, field: str, plugins: tuple[str, ...]) -> Any:
     if is_built(kind, value):
         return _build(kind, value, field, plugins)
     if isinstance(value, dict):
-        return {name: _value(kind, below, f"{field}.{name}", plugins) for name, below in value.items()}
+        items = value.items()
+        return {name: _value(kind, below, f"{field}.{name}", plugins) for name, below in items}
     if isinstance(value, list | tuple):
-        return [_value(kind, below, f"{field}[{number}]", plugins) for number, below in enumerate(value)]
+        parts = enumerate(value)
+        return [_value(kind, below, f"{field}[{number}]", plugins) for number, below in parts]
     return value
 
 
@@ -409,16 +430,20 @@ def check_plain(
         left -= 1
         if left < 0 or depth > MOST_DEPTH:
             most = f"{MOST_DEPTH} levels" if depth > MOST_DEPTH else f"{MOST_VALUES} values"
-            raise CodecError(f"{where[:200]}: nested or large beyond reason, more than {most}; do not use this config")
+            what = f"{where[:200]}: nested or large beyond reason, more than {most}"
+            raise CodecError(f"{what}; do not use this config")
         if isinstance(value, dict):
             for key, below in value.items():
                 if not isinstance(key, str) or len(key) > MOST_CHARACTERS:
-                    raise CodecError(f"{where}: {_shown(key)} is no name of a field; do not use this config")
+                    what = f"{where}: {_shown(key)} is no name of a field"
+                    raise CodecError(f"{what}; do not use this config")
                 waiting.append((f"{where}.{key}", key, below, depth + 1))
         elif isinstance(value, list | tuple):
-            waiting += [(f"{where}[{number}]", name, below, depth + 1) for number, below in enumerate(value[: left + 1])]
+            for number, below in enumerate(value[: left + 1]):
+                waiting.append((f"{where}[{number}]", name, below, depth + 1))
         elif value is not None and type(value) not in (bool, int, float, str):
-            raise CodecError(f"{where}: a {type(value).__name__} given; numbers, words, lists and dictionaries expected")
+            what = f"{where}: a {type(value).__name__} given"
+            raise CodecError(f"{what}; numbers, words, lists and dictionaries expected")
         elif look:
             look(where, name, value)
 
@@ -431,10 +456,13 @@ def refuse_interpolation(where: str, name: str, value: Any) -> None:
 
 
 def check_stored_value(where: str, name: str, value: Any) -> None:
-    """Raise CodecError for what a network's argument in a file may not be: a file, huge, not finite."""
+    """Raise CodecError for what a network's argument in a file may not be: a file, huge, not
+    finite.
+    """
     refuse_interpolation(where, name, value)
     if name in FILES and value is not None:
-        raise CodecError(f"{where}: names the file {_shown(value)}, which a file may not; give it on the command line, or null")
+        what = f"{where}: names the file {_shown(value)}, which a file may not"
+        raise CodecError(f"{what}; give it on the command line, or null")
     if isinstance(value, str) and len(value) > MOST_CHARACTERS:
         raise CodecError(f"{where}: {len(value)} characters; at most {MOST_CHARACTERS} expected")
     most = _LIMITS.get(name, LARGEST)

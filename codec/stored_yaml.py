@@ -15,7 +15,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A dictionary of plain values. What a file says is never interpolated: `${...}` is an error.
 
     Raises:
-        CodecError: it cannot be read, is larger than 1 MiB, or holds something else; the field is named.
+        CodecError: it cannot be read, is larger than 1 MiB, or holds something else; the field is
+            named.
     """
     try:
         text = path.read_bytes()[: MOST_BYTES + 1]

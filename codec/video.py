@@ -116,7 +116,8 @@ class VideoCodec(nn.Module):
         given = {"intra": intra, "motion": motion, "residual": residual, "entropy": entropy}
         for part, network in given.items():
             if not isinstance(network, nn.Module):
-                raise CodecError(f"codec.{part}: a {type(network).__name__} given; a network expected")
+                what = f"codec.{part}: a {type(network).__name__} given"
+                raise CodecError(f"{what}; a network expected")
         check_channels("entropy", entropy, residual.latent_channels)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})

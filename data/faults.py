@@ -33,7 +33,9 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", 
 
 
 def is_mistake(error: Exception) -> bool:
-    """Whether an error is of a program, not of a file: of such a kind, and not from inside a library."""
+    """Whether an error is of a program, not of a file: of such a kind, and not from inside a
+    library.
+    """
     if not isinstance(error, MISTAKES):
         return False
     trace = error.__traceback__

@@ -1,4 +1,6 @@
-"""Folders and pickles of this user alone: whoever can write a pickle runs what he likes in its reader."""
+"""Folders and pickles of this user alone: whoever can write a pickle runs what he likes in its
+reader.
+"""
 
 import os
 import pickle
@@ -22,7 +24,8 @@ def make_private(folder: Path) -> Path:
         facts = folder.lstat()
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
             what = f"{folder}: belongs to user {facts.st_uid} or is no folder"
-            raise DataError(f"{what}, and shall hold files of yours alone; remove it, or choose another") from None
+            what = f"{what}, and shall hold files of yours alone"
+            raise DataError(f"{what}; remove it, or choose another") from None
         folder.chmod(0o700)
     return folder
 

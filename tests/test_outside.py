@@ -88,7 +88,9 @@ def test_a_package_that_is_not_found_is_one_line(monkeypatch: pytest.MonkeyPatch
 
 
 def test_names_from_outside(monkeypatch: pytest.MonkeyPatch):
-    """Catches a plugin that takes a name of ours or of another plugin, and old files of a lab's class that its name forgets."""
+    """Catches a plugin that takes a name of ours or of another plugin, and old files of a lab's
+    class that its name forgets.
+    """
     monkeypatch.setitem(registry._OWN, "network", {})
     monkeypatch.setitem(registry._PATHS, "network", {})
     register("network", "our_zero", "codec.motion.still:StillMotion")

@@ -28,7 +28,9 @@ COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
 def follow(page: str, files: int, home: Path) -> Path:
-    """Make a page's files and two clips in a home folder and run its commands; the folder they wrote."""
+    """Make a page's files and two clips in a home folder and run its commands; the folder they
+    wrote.
+    """
     text = (ROOT / "docs" / page).read_text()
     found, commands = FILE.findall(text), COMMANDS.findall(text)
     assert len(found) == text.count("```python") + text.count("```yaml") == files and len(commands) == 1
@@ -48,7 +50,9 @@ def follow(page: str, files: int, home: Path) -> Path:
 
 
 def test_the_pages_metric_is_scored_compared_and_shown(tmp_path: Path):
-    """Catches a metric from outside that one of evaluation, its processes, BD-rate and report does not know."""
+    """Catches a metric from outside that one of evaluation, its processes, BD-rate and report does
+    not know.
+    """
     lab = follow("adding_a_metric.md", files=2, home=tmp_path)
     result = json.loads((lab / "evaluation" / "rd.json").read_text())
     values = [point["metrics"]["mae"] for point in result["points"] if point["codec"] == "x265_medium"]
@@ -60,7 +64,9 @@ def test_the_pages_metric_is_scored_compared_and_shown(tmp_path: Path):
 
 
 def test_the_pages_anchors_stand_in_one_table(tmp_path: Path):
-    """Catches a codec of two commands, or of a package, that evaluation cannot code, decode or name."""
+    """Catches a codec of two commands, or of a package, that evaluation cannot code, decode or
+    name.
+    """
     lab = follow("adding_an_anchor.md", files=4, home=tmp_path)
     result = json.loads((lab / "evaluation" / "rd.json").read_text())
     assert {point["codec"] for point in result["points"]} == {"x265_medium", "deflate", "stored"}
@@ -113,7 +119,11 @@ def test_mistakes_of_a_metric_are_one_line(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "rgb24"])
-def test_an_external_codec_that_changes_nothing_has_no_error(clip: Path, tmp_path: Path, pixels: str):
+def test_an_external_codec_that_changes_nothing_has_no_error(
+    clip: Path,
+    tmp_path: Path,
+    pixels: str,
+):
     """Catches planes or channels in another order, and padding that is not cropped."""
     source = read_source(clip)
     copy = External("copy", "cp {input} {output}", "cp {input} {output}", (1,), pixels=pixels)

@@ -417,7 +417,13 @@ def changed(config: Config, part: str, **fields: Any) -> Config:
         ("trainer", {"plugins": ["os.system"]}, "trainer.plugins: not a field to give.*remove"),
     ],
 )
-def test_training_from_a_config_runs_what_is_registered(part: str, fields: Config, message: str, plain: Config, tmp_path: Path):
+def test_training_from_a_config_runs_what_is_registered(
+    part: str,
+    fields: Config,
+    message: str,
+    plain: Config,
+    tmp_path: Path,
+):
     """Catches a stored config that trains with anything but registered parts."""
     with pytest.raises(CodecError, match=message):
         train(tmp_path / "run", changed(plain, part, **fields))
@@ -431,7 +437,9 @@ def test_a_plugin_that_a_runs_config_names_is_not_imported(plain: Config, tmp_pa
 
 
 def test_a_stored_config_names_no_files_of_its_own(plain: Config):
-    """Catches weights, LPIPS backbones and a record at any place of the disk: only a user names them."""
+    """Catches weights, LPIPS backbones and a record at any place of the disk: only a user names
+    them.
+    """
     where = Path("run") / "config.yaml"
     check_stored(plain, where)
     weights = changed(plain, "codec", intra={"type": "compressai_image", "weights": "/etc/passwd"})
@@ -462,7 +470,11 @@ def test_a_training_state_of_other_kinds_is_refused(steps: Any, checkpoint: Path
 # --- what a stream may say ----------------------------------------------------------------------
 
 
-def test_a_stream_whose_model_is_crafted_runs_nothing(codec: VideoCodec, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_a_stream_whose_model_is_crafted_runs_nothing(
+    codec: VideoCodec,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+):
     """Catches weights that were kept for a stream and are built without the gate."""
     compress(codec, moving_clip(2, 32, 48), FPS, 30, tmp_path / "a.cvd")
     kept = model_folder() / f"{model_hash(codec)}.ckpt"
@@ -517,7 +529,8 @@ def test_only_one_reader_opens_checkpoints():
             "yaml.load(",
             "OmegaConf.load(",
         ):
-            allowed = path.name == "eval.py" and word == "OmegaConf.load("  # conf/anchor, the user's own
+            # conf/anchor, the user's own
+            allowed = path.name == "eval.py" and word == "OmegaConf.load("
             assert word not in text or allowed, (path, word)
         if "torch.load(" in text:
             opened.add(path.relative_to(root).as_posix())

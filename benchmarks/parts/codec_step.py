@@ -46,7 +46,8 @@ def make_step(tree: Path, lower):
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
     schedule = Schedule(plain["schedule"]["stages"])
-    module = CodecTraining(codec, build("loss", plain["loss"], "loss"), schedule, **plain["training"])
+    loss = build("loss", plain["loss"], "loss")
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     set_rounding(codec, True)
 
     def step(clip):

@@ -9,4 +9,16 @@ from codec.anchors.vvenc import Vvenc
 from codec.anchors.x264 import X264
 from codec.anchors.x265 import X265
 
-__all__ = ["HM", "VTM", "X264", "X265", "CodedResult", "Coder", "Decoded", "External", "StandardCodec", "SvtAv1", "Vvenc"]
+__all__ = [
+    "HM",
+    "VTM",
+    "X264",
+    "X265",
+    "CodedResult",
+    "Coder",
+    "Decoded",
+    "External",
+    "StandardCodec",
+    "SvtAv1",
+    "Vvenc",
+]

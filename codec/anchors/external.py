@@ -62,9 +62,11 @@ class External:
         for what, template in (("encode", self.encoding), ("decode", self.decoding)):
             try:
                 words = shlex.split(template)
-                fields = {part for word in words for _, part, _, _ in Formatter().parse(word) if part is not None}
+                parsed = [part for word in words for _, part, _, _ in Formatter().parse(word)]
+                fields = {part for part in parsed if part is not None}
             except (ValueError, AttributeError, TypeError) as error:
-                raise CodecError(f"{self.name}: {what}: {template!r} is no command ({error})") from error
+                what = f"{self.name}: {what}: {template!r} is no command"
+                raise CodecError(f"{what} ({error})") from error
             if not words or not {"input", "output"} <= fields <= set(FIELDS):
                 known = ", ".join(f"{{{part}}}" for part in FIELDS)
                 message = f"{self.name}: {what}: {template!r}; {{input}} and {{output}} are needed"
@@ -73,7 +75,8 @@ class External:
             raise CodecError(f"{self.name}: qualities {self.qualities}; whole numbers expected")
         object.__setattr__(self, "qualities", tuple(dict.fromkeys(self.qualities)))
         if self.pixels not in PIXELS:
-            raise CodecError(f"{self.name}: pixels {self.pixels!r}; choose from {', '.join(PIXELS)}")
+            what = f"{self.name}: pixels {self.pixels!r}"
+            raise CodecError(f"{what}; choose from {', '.join(PIXELS)}")
         if not self.suffix.startswith(".") or "/" in self.suffix:
             raise CodecError(f"{self.name}: suffix {self.suffix!r}; for example .bin expected")
 
@@ -102,7 +105,8 @@ class External:
 
     def _quoted(self, template: str) -> str:
         """The command as a paper would quote it, files by their names."""
-        return " ".join(Path(word).name if Path(word).exists() else word for word in shlex.split(template))
+        words = shlex.split(template)
+        return " ".join(Path(word).name if Path(word).exists() else word for word in words)
 
     def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
         """Encode in one empty folder, decode in another that gets the coded file alone.
@@ -120,7 +124,8 @@ class External:
             self._run(self.encoding, source, quality, raw, file.absolute(), Path(scratch))
             encoded = time.perf_counter() - started
         if not file.is_file():
-            raise CodecError(f"{self.name}: encode wrote no {{output}} ({file.name}); correct the command")
+            what = f"{self.name}: encode wrote no {{output}} ({file.name})"
+            raise CodecError(f"{what}; correct the command")
         found, seconds = self._decoded(file, source, quality)
         return CodedResult(
             file=file,
@@ -205,7 +210,8 @@ class External:
             raw.write_bytes(self._to_raw(source))
             encoding = self._command(self.encoding, source, quality, raw, file)
             encoded = process.measure(encoding, folder)
-            decoded = process.measure(self._command(self.decoding, source, quality, file, out), folder)
+            decoding = self._command(self.decoding, source, quality, file, out)
+            decoded = process.measure(decoding, folder)
         return {
             **dict.fromkeys(("parameters", "encode_kmac", "decode_kmac")),
             "encode_fps": float(f"{source.frames / max(encoded.seconds, 1e-3):.3g}"),
@@ -231,4 +237,5 @@ def _rgb(raw: bytes, source: SourceClip, name: str) -> Tensor:
         frame = source.height * source.width * 3
         what = f"decode gave {len(raw) / frame:g} frames of {source.width}x{source.height}"
         raise CodecError(f"{name}: {what}, {source.frames} were encoded")
-    return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy()).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
+    return pixels.permute(0, 3, 1, 2).contiguous()

@@ -28,7 +28,8 @@ def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> Curve:
     """The curve of a codec in the tuning that is fair to the metric, made to rise.
 
     Points without the metric or of infinite quality are left out, and so are points that need more rate than another for
-    no more quality: `monotone` is False then. Points that are equal in both count once. The notes say how many.
+    no more quality: `monotone` is False then. Points that are equal in both count once. The notes
+    say how many.
     """
     axis = axis_of(metric)
     own = [p for p in points if p.codec == codec and p.clip == clip and p.tune in (None, axis.tune)]
@@ -40,7 +41,8 @@ def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> Curve:
     different = sorted(set(finite))
     if len(different) < len(finite):
         twice = len(finite) - len(different)
-        notes.append(f"{twice} of {len(finite)} points equal to another in rate and {metric}, counted once")
+        equal = f"{twice} of {len(finite)} points equal to another in rate and {metric}"
+        notes.append(f"{equal}, counted once")
     rising = [(rate, place) for rate, place in different if not is_beaten(rate, place, finite)]
     if len(rising) < len(different):
         left_out = len(different) - len(rising)

@@ -77,14 +77,18 @@ def outside_sources(config: dict[str, Any]) -> dict[str, str]:
 
 @functools.cache
 def package_source(name: str) -> str:
-    """Hash of what the Python files of a package outside, or of the one module, do; ours has `sources`."""
+    """Hash of what the Python files of a package outside, or of the one module, do; ours has
+    `sources`.
+    """
     if name in ("codec", "data"):
         return ""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None) or (None if module else importlib.util.find_spec(name))
     roots = [Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
     file = getattr(module, "__file__", None) or (spec and spec.origin)
-    files = [file for root in roots for file in sorted(root.rglob("*.py"))] or [Path(file)] if file or roots else []
+    files = [file for root in roots for file in sorted(root.rglob("*.py"))]
+    if not files and file:
+        files = [Path(file)]
     return _hash([[path.name, code_hash(path)] for path in files], 64)
 
 
@@ -95,7 +99,7 @@ def code_hash(file: Path) -> str:
     try:
         tree = ast.parse(content)
         for node in ast.walk(tree):
-            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
+            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
                 docstring = node.body.pop(0)
                 if not node.body:
                     node.body.append(ast.copy_location(ast.Pass(), docstring))
@@ -118,7 +122,9 @@ def _constant(value: Any) -> Any:
         return _instructions(value)
     if isinstance(value, frozenset):  # its order is another in every process
         return sorted(map(repr, value))
-    return (type(value).__name__, [_constant(part) for part in value] if isinstance(value, tuple) else value)
+    if isinstance(value, tuple):
+        return [_constant(part) for part in value]
+    return (type(value).__name__, value)
 
 
 @functools.cache

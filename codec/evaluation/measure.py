@@ -189,7 +189,12 @@ class Measure:
             found |= vmaf.vmaf(reference, decoded, models)
         return {name: found[name] for name in asked}, notes
 
-    def of_outside(self, names: Sequence[str], reference: Tensor, decoded: Tensor) -> dict[str, Frames]:
+    def of_outside(
+        self,
+        names: Sequence[str],
+        reference: Tensor,
+        decoded: Tensor,
+    ) -> dict[str, Frames]:
         """The metrics that packages from outside register."""
         specs = {name: spec for name in names if (spec := spec_of(name))}
         return {name: spec.score(name, reference, decoded) for name, spec in specs.items()}

@@ -1,4 +1,6 @@
-"""A metric from outside: all that evaluation, comparison and report need to know of it, in one place."""
+"""A metric from outside: all that evaluation, comparison and report need to know of it, in one
+place.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ class MetricSpec:
 
     Attributes:
         title: its name in tables and figures.
-        function: of two uint8 `(T, 3, H, W)` RGB clips, the source and the decoded one, on the CPU; gives `T` values.
+        function: of two uint8 `(T, 3, H, W)` RGB clips on the CPU, the source and the decoded one;
+            gives `T` values.
         unit: `dB` for example, or empty.
-        best: the value of a perfect clip: 0 of a distance (less is better), 1 of a similarity; None where more is better
-            without an end (dB, points). Distances and similarities are compared on -10 log10 of how far they are from it.
-        tuning: of standard codecs that is fair to it: `psnr` for fidelity, `default` for what models people.
+        best: the value of a perfect clip: 0 of a distance (less is better), 1 of a similarity; both
+            are compared on -10 log10 of how far from it they are. None: more is better, as in dB.
+        tuning: of standard codecs that is fair to it: `psnr` for fidelity, `default` for what
+            models people.
         description: how it is computed, for the conditions of a result.
         smallest_side: pixels that a frame must have a side.
 
@@ -39,11 +43,11 @@ class MetricSpec:
 
     def __post_init__(self) -> None:
         if self.tuning not in TUNINGS:
-            raise CodecError(
-                f"metric {self.title!r}: tuning {self.tuning!r} given; choose from {', '.join(TUNINGS)}",
-            )
+            what = f"metric {self.title!r}: tuning {self.tuning!r} given"
+            raise CodecError(f"{what}; choose from {', '.join(TUNINGS)}")
         if self.best not in (None, 0, 1):
-            raise CodecError(f"metric {self.title!r}: best {self.best!r} given; 0, 1 or None expected")
+            what = f"metric {self.title!r}: best {self.best!r} given"
+            raise CodecError(f"{what}; 0, 1 or None expected")
 
     @torch.inference_mode()
     def score(self, name: str, reference: Tensor, decoded: Tensor) -> list[float]:
@@ -61,5 +65,6 @@ class MetricSpec:
             raise CodecError(f"{what}; correct its function") from error
         if values.shape != (len(reference),) or not values.isfinite().all():
             what = f"metric {name}: {len(reference)} finite values expected, one a frame"
-            raise CodecError(f"{what}; {tuple(values.shape)} came: {values.flatten()[:4].tolist()} ...")
+            what = f"{what}; {tuple(values.shape)} came:"
+            raise CodecError(f"{what} {values.flatten()[:4].tolist()} ...")
         return values.tolist()

@@ -22,7 +22,8 @@ def provenance(threads: int | None = None) -> dict[str, Any]:
 
 def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     """The kind of machine, without its name; with the kind of GPU where `device` is one."""
-    found = {"system": f"{platform.system()} {platform.machine()}", "cpu": processor(), "threads": threads}
+    system = f"{platform.system()} {platform.machine()}"
+    found = {"system": system, "cpu": processor(), "threads": threads}
     if device == "cpu":
         return found
     there = torch.device(device).type != "cuda" or torch.cuda.is_available()

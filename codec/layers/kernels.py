@@ -56,7 +56,8 @@ def check_kernel_cache() -> None:
         try:
             make_private(Path(folder))
         except (DataError, OSError) as error:
-            raise CodecError(f"NUMBA_CACHE_DIR: {error}; name a folder of your own, or unset it") from error
+            what = f"NUMBA_CACHE_DIR: {error}"
+            raise CodecError(f"{what}; name a folder of your own, or unset it") from error
 
 
 check_kernel_cache()

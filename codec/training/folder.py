@@ -92,13 +92,15 @@ def check_stored(
     built = {name: config.get(name) for name in (["loss"] if begun else ["loss", "codec"])}
     for name, value in _fixed(built).items():
         if name.rpartition(".")[2] in registry.FILES and name not in given:
-            fix = f"a stored config may not name files; give {name}={value} yourself if you trust it"
+            fix = f"a stored config may not name files; if you trust it give {name}={value}"
             raise CodecError(f"{where}: {name} is {value!r}; {fix}")
     record = (config.get("data") or {}).get("record")
     inside = f"{config.get('run')}/"
-    if record and "data.record" not in given and (not str(record).startswith(inside) or ".." in str(record)):
+    elsewhere = not str(record).startswith(inside) or ".." in str(record)
+    if record and elsewhere and "data.record" not in given:
         fix = "give data.record=FILE yourself: it is written to"
-        raise CodecError(f"{where}: data.record is {record!r}, which is not in the run's folder; {fix}")
+        what = f"{where}: data.record is {record!r}, which is not in the run's folder"
+        raise CodecError(f"{what}; {fix}")
 
 
 def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +197,7 @@ def _take(lock: Any, folder: Path) -> None:
 
 
 def _fixed(config: Any, name: str = "") -> dict[str, Any]:
-    """Values by dotted name, without None and without what is free; names of the past as today's."""
+    """Values by dotted name, without None and what is free; names of the past as today's."""
     if isinstance(config, dict | list) and config:
         items = _named(config, name) if isinstance(config, dict) else enumerate(config)
         return {key: value for part, below in items for key, value in _fixed(below, f"{name}.{part}".lstrip(".")).items()}

@@ -54,7 +54,8 @@ class KeepCheckpoints(Callback):
             self.begin_stage(float(content["training"]["best"]))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            what = f"{self.folder}: its checkpoint's training state does not fit ({type(error).__name__}: {reason})"
+            reason = f"{type(error).__name__}: {reason}"
+            what = f"{self.folder}: its checkpoint's training state does not fit ({reason})"
             raise CodecError(f"{what}; take its weights with init_from={self.folder}") from error
         self.last_step = module.codec_steps
 
@@ -130,7 +131,8 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
             steps = content["training"].get("codec_steps")
             if type(steps) is not int or steps < 0:
                 what = f"checkpoint {path}: training.codec_steps is {steps!r:.100}"
-                raise DamagedCheckpoint(f"{what}, no number of steps; training cannot go on from it")
+                what = f"{what}, no number of steps"
+                raise DamagedCheckpoint(f"{what}; training cannot go on from it")
             _note(folder, passed_over, content["training"]["codec_steps"])
             return content
         except DamagedCheckpoint as error:

@@ -99,7 +99,8 @@ def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
     if config.get("init_from") and new:
         _say(init_from(codec, config["init_from"]))
     loss, schedule = registry.build("loss", config["loss"], "loss"), schedule_of(config["schedule"])
-    return CodecTraining(codec, loss, schedule, events=Events(folder / EVENTS), **config["training"])
+    events = Events(folder / EVENTS)
+    return CodecTraining(codec, loss, schedule, events=events, **config["training"])
 
 
 def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path | None) -> dict[str, Any]:

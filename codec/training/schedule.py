@@ -54,7 +54,7 @@ class Schedule:
 
 
 def schedule_of(config: dict[str, Any]) -> Schedule:
-    """What the `schedule` part of a config describes: `Schedule`, or another one that `type` names."""
+    """What the `schedule` part of a config describes: `Schedule`, or what `type` names."""
     return registry.build("schedule", {registry.KEY: "stages", **config}, "schedule")
 
 

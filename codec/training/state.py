@@ -8,8 +8,15 @@ from codec.checkpoint import with_todays_names
 from codec.errors import CodecError
 from codec.training.module import CodecTraining
 
-_COUNTS = {name: int for name in ("codec_steps", "samples", "skipped", "skipped_in_a_row", "stages_done")}
-_COUNTS |= {"figures": dict, "before": dict}
+_COUNTS = {
+    "codec_steps": int,
+    "samples": int,
+    "skipped": int,
+    "skipped_in_a_row": int,
+    "stages_done": int,
+    "figures": dict,
+    "before": dict,
+}
 
 
 def training_state(module: CodecTraining) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
         batches: this process's clips.
 
     Returns:
-        Means over qualities of `val/TERM` for all terms of the loss: `val/loss`, `val/bpp`, `val/psnr`,
+        Means over qualities of `val/TERM` for all terms of the loss: `val/loss`, `val/bpp`,
+        `val/psnr`,
         each component's `val/bpp_...`, and what else it logs; and
         `val/bpp_qNN`, `val/psnr_qNN` (`val/lpips_qNN`); over the clips of all processes.
     """

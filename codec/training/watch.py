@@ -38,7 +38,8 @@ class BitsWatch:
         """Look at logged means, `bpp_COMPONENT` among them.
 
         Returns:
-            Sentences about components that have just left their range, and once a stage about ranges
+            Sentences about components that have just left their range, and once a stage about
+            ranges
             of components that it does not code.
         """
         bpp = {name.removeprefix("bpp_"): value for name, value in means.items() if name.startswith("bpp_")}
@@ -50,7 +51,8 @@ class BitsWatch:
         said = []
         if absent:
             here = ", ".join(sorted(bpp))
-            said.append(f"training.bits_range: {', '.join(sorted(absent))} not coded in this stage, only {here}")
+            names = ", ".join(sorted(absent))
+            said.append(f"training.bits_range: {names} not coded in this stage, only {here}")
         bpp |= {component: value for component, value in sums.items() if value is not None}
         for component, value in bpp.items():
             reason = self._reason(component, value)

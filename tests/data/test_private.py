@@ -15,7 +15,10 @@ def test_a_private_folder_is_closed_to_others(tmp_path: Path):
         assert make_private(folder).stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_another_user_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_of_another_user_is_not_taken_over(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Catches a folder with a known name in /tmp that somebody else made first, or a link to one."""
     (tmp_path / "link").symlink_to(make_private(tmp_path / "theirs"))
     with pytest.raises(DataError, match="link: .*remove it, or choose another"):

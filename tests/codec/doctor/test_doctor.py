@@ -168,7 +168,9 @@ def test_threads_that_spin_or_are_too_many_are_named(plan: Plan, monkeypatch: py
 
 
 def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Catches too few open files, cores and memory; a container's limit; cached files counted as used."""
+    """Catches too few open files, cores and memory; a container's limit; cached files counted as
+    used.
+    """
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 4096))
     assert machine.check_open_files(plan).state == "failing" and "ulimit -n" in machine.check_open_files(plan).remedy
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))

@@ -155,7 +155,9 @@ def test_a_rate_of_zero_is_an_error():
 
 
 def test_equal_points_are_no_fall():
-    """Catches two qualities that give the same file, as at the end of a range, called "not monotone"."""
+    """Catches two qualities that give the same file, as at the end of a range, called "not
+    monotone".
+    """
     points = [point_at(quality, rate, 30.0 + rate) for quality, rate in enumerate((1000, 1000, 2000, 3000))]
     found = curve(points, "a", "clip", "psnr_rgb")
     assert found.monotone and len(found.pairs) == 3

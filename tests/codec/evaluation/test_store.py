@@ -159,7 +159,9 @@ def test_the_code_of_a_network_from_outside_is_part_of_its_results(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Catches points that are kept although the lab's network, or what it imports, now does something else."""
+    """Catches points that are kept although the lab's network, or what it imports, now does
+    something else.
+    """
     package = tmp_path / "labs_package"
     package.mkdir()
     monkeypatch.syspath_prepend(tmp_path)

@@ -32,7 +32,9 @@ def test_a_new_stage_has_its_own_usual_bits():
 
 
 def test_a_stage_that_lacks_a_component_goes_on():
-    """Catches a run that ends, after days, in a stage that does not code what a range is given for; and a silent typing error."""
+    """Catches a run that ends, after days, in a stage that does not code what a range is given for;
+    and a silent typing error.
+    """
     watch = BitsWatch({"motion": [0, 0.3], "residual": [0, 1]})
     assert watch.look({"bpp_motion": 0.1, "bpp_residual": 0.1}) == []
     for _ in range(2):

@@ -107,8 +107,14 @@ def test_numbers_of_a_column(tmp_path: Path):
     np.testing.assert_array_equal(index.column("first"), [0, 10, 20, 0, 10, 20, 0])
 
 
-def test_a_folder_of_another_user_is_not_read(tmp_path: Path, node: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches rows that somebody else laid out in the folder whose name all know: paths of his choice would be read."""
+def test_a_folder_of_another_user_is_not_read(
+    tmp_path: Path,
+    node: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Catches rows that somebody else laid out in the folder whose name all know: paths of his
+    choice would be read.
+    """
     index = write(tmp_path / "index.parquet", [row(0)])
     assert len(IndexedSequences(index)) == 1
     (folder,) = node.iterdir()
