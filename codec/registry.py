@@ -36,7 +36,8 @@ PLUGINS = "CORVID_PLUGINS"
 ENTRY_POINTS = "corvid.plugins"
 
 MOST_DEPTH = 16  # dictionaries and lists inside each other
-MOST_VALUES = 10_000
+MOST_VALUES = 1_000_000  # of the user and of a run; `data.root` may list many files
+MOST_STORED_VALUES = 10_000  # of a codec in a file
 MOST_CHARACTERS = 4096  # of a string
 LARGEST = 65_536  # whole number in a file; tables below know better for some arguments
 _WIDTHS = ("width", "features", "hidden", "channels", "latent_channels", "hyper", "refinement")
@@ -340,7 +341,10 @@ def build(
     Raises:
         CodecError: a name that is not registered, what is not plain, or arguments that are refused.
     """
-    check_plain(config, field, check_stored_value if stored else None)
+    if stored:
+        check_plain(config, field, check_stored_value, MOST_STORED_VALUES)
+    else:
+        check_plain(config, field)
     if not is_built(kind, config):
         what = f"{field}: {_shown(config)} given"
         raise CodecError(f"{what}; a dictionary with {key_of(kind)}: NAME expected")
@@ -412,25 +416,27 @@ def check_plain(
     config: Any,
     field: str,
     look: Callable[[str, str, Any], None] | None = None,
+    most: int = MOST_VALUES,
 ) -> None:
     """Refuse what is not plain: other objects than dictionaries, lists, numbers and words.
 
     Args:
-        config: of any depth up to `MOST_DEPTH`, of at most `MOST_VALUES` values.
+        config: of any depth up to `MOST_DEPTH`.
         field: its name, for errors.
         look: called with the whole name, the last part of it and the value of each field; raises
             where it does not like it.
+        most: values that it may have.
 
     Raises:
         CodecError: names the field and the remedy.
     """
-    left, waiting = MOST_VALUES, [(field, "", config, 0)]
+    left, waiting = most, [(field, "", config, 0)]
     while waiting:
         where, name, value, depth = waiting.pop()
         left -= 1
         if left < 0 or depth > MOST_DEPTH:
-            most = f"{MOST_DEPTH} levels" if depth > MOST_DEPTH else f"{MOST_VALUES} values"
-            what = f"{where[:200]}: nested or large beyond reason, more than {most}"
+            limit = f"{MOST_DEPTH} levels" if depth > MOST_DEPTH else f"{most} values"
+            what = f"{where[:200]}: nested or large beyond reason, more than {limit}"
             raise CodecError(f"{what}; do not use this config")
         if isinstance(value, dict):
             for key, below in value.items():

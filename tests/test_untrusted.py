@@ -366,7 +366,7 @@ UNREADABLE: dict[str, tuple[Callable[[Config], str], str]] = {
     ),
     "deep nesting": (deep_yaml, "cannot be read|beyond reason"),
     "aliases of aliases": (alias_bomb, "beyond reason.*do not use this config"),
-    "a mebibyte": (lambda config: "a: " + "b" * (1 << 21), "larger than 1048576 bytes"),
+    "very long": (lambda config: "a: " + "b" * (17 << 20), r"larger than \d+ bytes; not the config"),
     "a list": (lambda config: "[1, 2]", "no dictionary; give the folder of a run"),
     "bytes": (lambda config: "\x00\x01", "cannot be read .*give the folder of a run"),
 }
@@ -530,7 +530,8 @@ def test_only_one_reader_opens_checkpoints():
             "OmegaConf.load(",
         ):
             # conf/anchor, the user's own
-            allowed = path.name == "eval.py" and word == "OmegaConf.load("
+            allowed = path.name == "eval.py" and word == "OmegaConf.load("  # of the user's anchors
+            allowed |= path.name == "stored_yaml.py" and word == "yaml.load("  # a safe loader
             assert word not in text or allowed, (path, word)
         if "torch.load(" in text:
             opened.add(path.relative_to(root).as_posix())
