@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_is_whole():
     """Catches a block that this test no longer finds."""
-    assert len(FILES) == PAGE.count("```python") + PAGE.count("```yaml") == 5 and len(COMMANDS) == 1
+    assert len(FILES) == PAGE.count("```python") + PAGE.count("```yaml") == 9 and len(COMMANDS) == 1
 
 
 def test_the_pages_commands_train_and_evaluate_the_labs_network(home: Path):
@@ -52,7 +52,9 @@ def test_the_pages_commands_train_and_evaluate_the_labs_network(home: Path):
     run = home / "lab" / "runs" / "check"
     assert "type: charbonnier" in (run / "config.yaml").read_text()
     content = read_checkpoint(run)
-    assert content["codec_config"]["motion"]["type"] == "global_shift"
+    built = {part: content["codec_config"][part]["type"] for part in ("motion", "residual", "entropy")}
+    assert list(built.values()) == ["global_shift", "linear_residual", "scale_by_quality"]
+    assert '"val/charbonnier"' in (run / "metrics.jsonl").read_text()
     assert content["plugins"] == ["mylab"]
     with pytest.raises(CodecError, match="comes with mylab, and a file imports nothing.*plugins=.mylab"):
         load_codec(run)  # this process was not told to import it
