@@ -10,10 +10,13 @@ history: where it is not there, this is said and the figure is left out. Beside 
 which other work on the machine disturbs less. Both compute in --precision, by default in what
 `train.py` takes here.
 
+Then a step of corvid_s with `intra=directional` against the same with its own intra network, likewise.
+
 Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
 length (precision, processes): the same clips, frames and crops; runs take turns.
 
-    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5] [--only ssf | corvid_s | training]
+    python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5]
+        [--only ssf | corvid_s | directional | training]
         [--precision bf16 | fp32] [--json FILE]
 """
 
@@ -52,6 +55,7 @@ CONF = ROOT / "conf"
 BEFORE = "08e358f"  # what corvid_s is compared with
 CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
 TRAININGS, TRAINED_STEPS = 3, 24  # of whole runs
+PRECISIONS = {"bf16-mixed": "bf16", "32-true": "fp32"}
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example
 
 
@@ -62,14 +66,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=("ssf", "corvid_s", "training"), default=None)
+    parser.add_argument("--only", choices=("ssf", "corvid_s", "directional", "training"), default=None)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default=None, help="of corvid_s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     figures = {}
     if choice.only in (None, "ssf"):
         figures |= against_compressai(choice)
-    if choice.only != "ssf":
+    if choice.only in (None, "directional"):
+        figures |= of_directional_intra(choice.repeats, choice.precision)
+    if choice.only not in ("ssf", "directional"):
         with tempfile.TemporaryDirectory() as folder:
             if tree_before(Path(folder)):
                 if choice.only != "training":
@@ -108,21 +114,39 @@ def tree_before(folder: Path) -> bool:
 
 def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, float]:
     """The step of corvid_s against that of the code in `old`."""
-    with ExitStack() as opened:
-        precision = precision or ("bf16" if best_precision({"accelerator": "cpu"}) == "bf16-mixed" else "fp32")
-        steps = [opened.enter_context(stepping(tree, precision)) for tree in (ROOT, old)]
-        runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
-    shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))
-    clock = [[round(step[0], 2) for step in run] for run in runs]
-    print(f"corvid_s: {shape}, {precision}, {torch.get_num_threads()} threads; seconds {clock}")
-    medians = [[statistics.median(run[which][kind] for run in runs) for kind in range(2)] for which in range(2)]
-    (ours, ours_processor), (before, before_processor) = medians
+    steps = medians(repeats, precision, (ROOT, []), (old, []))
+    (ours, ours_processor), (before, before_processor) = steps
     return {
         "corvid_s_step_speedup": round(before / ours, 2),
         "corvid_s_step_processor_speedup": round(before_processor / ours_processor, 2),
         "corvid_s_step_seconds": round(ours, 3),
         "corvid_s_step_seconds_before": round(before, 3),
     }
+
+
+def of_directional_intra(repeats: int, precision: str | None) -> dict[str, float]:
+    """The step of corvid_s with `intra=directional` against that with its own intra network."""
+    steps = medians(repeats, precision, (ROOT, ["intra=directional"]), (ROOT, []))
+    (directional, directional_processor), (own, own_processor) = steps
+    return {
+        "directional_step_ratio": round(directional / own, 3),
+        "directional_step_processor_ratio": round(directional_processor / own_processor, 3),
+        "directional_step_seconds": round(directional, 3),
+    }
+
+
+def medians(repeats: int, precision: str | None, *codecs: tuple[Path, list[str]]) -> list[tuple[float, float]]:
+    """Seconds and processor seconds of steps that take turns: of each tree, with its overrides."""
+    precision = precision or PRECISIONS[best_precision({"accelerator": "cpu"})]
+    with ExitStack() as opened:
+        steps = [opened.enter_context(stepping(*codec, precision)) for codec in codecs]
+        runs = [[step() for step in steps] for _ in range(repeats + 1)][1:]
+    shape = dict(zip(("batch", "frames", "size"), CORVID_CLIP, strict=True))
+    clock = [[round(step[0], 2) for step in run] for run in runs]
+    threads = torch.get_num_threads()
+    print(f"corvid_s: {shape}, {precision}, {threads} threads; seconds {clock}")
+    columns = list(zip(*runs, strict=True))
+    return [tuple(map(statistics.median, zip(*column, strict=True))) for column in columns]
 
 
 def training_against_before(old: Path) -> dict[str, float]:
@@ -158,10 +182,10 @@ def trained_frames_a_second(tree: Path, processes: int) -> float:
 
 
 @contextmanager
-def stepping(tree: Path, precision: str) -> Iterator[Callable[[], tuple[float, float]]]:
+def stepping(tree: Path, overrides: list[str], precision: str) -> Iterator[Callable[[], tuple[float, float]]]:
     """A process that trains corvid_s with the code in `tree`: call it for a step's seconds and processor seconds."""
     script = ROOT / "benchmarks" / "parts" / "codec_step.py"
-    command = [sys.executable, script, tree, *map(str, CORVID_CLIP), precision]
+    command = [sys.executable, script, tree, *map(str, CORVID_CLIP), precision, *overrides]
     process = subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def step() -> tuple[float, float]:

@@ -140,6 +140,12 @@ class QualityPattern:
         """The frame's own quality `(B,)`, clamped to 0..63."""
         return (quality + self.offset(position)).clamp(0, QUALITIES - 1)
 
+    def by_frame(self, quality: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """The frames' own qualities; those of one offset share a tensor."""
+        offsets = [self.offset(position) for position in positions]
+        own = {offset: (quality + offset).clamp(0, QUALITIES - 1) for offset in set(offsets)}
+        return [own[offset] for offset in offsets]
+
     def qualities(self, quality: int, frames: int, intra_period: int) -> tuple[int, ...]:
         """The own quality of each frame of a clip, clamped to 0..63.
 

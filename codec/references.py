@@ -120,6 +120,8 @@ class Context:
         motion_mask: `(B, 1, h, w)` 1 where what was warped comes from elsewhere, 0 where it stood still; or None.
         warped_uncoded: `(B, 3, H, W)` the reference moved as motion was estimated, before the estimate was coded; of networks
             that learn to estimate, where no stream is made.
+        blocks: `(B, 1, H / 8, W / 8)` int64, the size of the motion block that holds each cell of 8×8
+            pixels, 0..3 from 64 to 8 pixels, the same on both sides; of networks that code blocks.
     """
 
     prediction: Tensor
@@ -128,3 +130,4 @@ class Context:
     warped: Tensor | None = None
     motion_mask: Tensor | None = None
     warped_uncoded: Tensor | None = None
+    blocks: Tensor | None = None

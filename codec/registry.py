@@ -71,6 +71,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         # residual networks and transforms
         "conditional_residual": "codec.residual.conditional:ConditionalResidual",
         "pixel_residual": "codec.residual.pixel:PixelResidual",
+        "block_transform_residual": "codec.residual.block_transform:BlockTransformResidual",
         "block_transform": "codec.layers.dct:BlockTransform",
         # entropy networks
         "factorized": "codec.entropy.factorized:FactorizedEntropy",
@@ -80,6 +81,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "quadtree": "codec.entropy.quadtree:QuadtreeEntropy",
         "intra_levels": "codec.intra.directional:level_entropy",
         "intra_modes": "codec.entropy.intra_modes:IntraModeEntropy",
+        "unit_types": "codec.entropy.unit_types:UnitTypeEntropy",
     },
     "loss": {"rate_distortion": "codec.losses.rate_distortion:RateDistortionLoss"},
     "data": {"clips": "data.module:ClipDataModule"},
@@ -123,6 +125,7 @@ _ALIASES: dict[str, dict[str, str]] = {
         "codec.motion.still.StillMotion": "zero_motion",
         "codec.residual.conditional.ConditionalResidual": "conditional_residual",
         "codec.residual.pixel.PixelResidual": "pixel_residual",
+        "codec.residual.block_transform.BlockTransformResidual": "block_transform_residual",
         "codec.layers.dct.BlockTransform": "block_transform",
         "codec.entropy.factorized.FactorizedEntropy": "factorized",
         "codec.entropy.hyperprior.Hyperprior": "hyperprior",
@@ -130,6 +133,7 @@ _ALIASES: dict[str, dict[str, str]] = {
         "codec.entropy.two_step.TwoStep": "checkerboard",
         "codec.entropy.quadtree.QuadtreeEntropy": "quadtree",
         "codec.entropy.intra_modes.IntraModeEntropy": "intra_modes",
+        "codec.entropy.unit_types.UnitTypeEntropy": "unit_types",
     },
     "loss": {"codec.losses.rate_distortion.RateDistortionLoss": "rate_distortion"},
     "data": {"data.module.ClipDataModule": "clips"},

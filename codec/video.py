@@ -1,6 +1,9 @@
 """The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,16 +12,17 @@ from torch.utils.checkpoint import checkpoint
 
 from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.exact import rounded_once
-from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
+from codec.layers.once import computed_once
 from codec.motion.network import MotionNetwork
 from codec.precision import check_precision
 from codec.quality import LambdaRange, QualityPattern, check_qualities
 from codec.references import MOST_REFERENCES, CodedFrame, Context, Reference, References
-from codec.residual.network import ResidualNetwork
+from codec.residual.network import ResidualCoder
 
 
 @dataclass
@@ -28,25 +32,32 @@ class CodedClip:
     Attributes:
         frames: `(B, T, 3, H, W)` float32 RGB reconstructions, not clamped in training.
         bits: by component, `(B, T)` each.
-        predictions: `(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their place.
+        predict: makes `predictions`.
         intra: which of the T frames are intra.
         quality: `(B, T)` integer index 0..63 that each frame was coded at.
         lambdas: what lambda is at which quality.
         first: index of the first of the frames in its clip.
         references: what the frames after the last one may be predicted from; None where nothing can follow.
-        warped_uncoded: as predictions, by the motion as it was estimated, not as it was coded; None where no network
+        warped_uncoded: as `predictions`, by the motion as it was estimated, not as it was coded; None where no network
             estimates.
     """
 
     frames: Tensor
     bits: dict[str, Tensor]
-    predictions: Tensor
+    predict: Callable[[], Tensor]
     intra: tuple[bool, ...]
     quality: Tensor
     lambdas: LambdaRange = LambdaRange()
     first: int = 0
     references: References | None = None
     warped_uncoded: Tensor | None = None
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """`(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their
+        place. Made when it is first asked for.
+        """
+        return self.predict()
 
     @property
     def total_bits(self) -> Tensor:
@@ -95,7 +106,7 @@ class VideoCodec(nn.Module):
         self,
         intra: IntraNetwork,
         motion: MotionNetwork,
-        residual: ResidualNetwork,
+        residual: ResidualCoder,
         entropy: EntropyNetwork,
         colours: str | None = None,
         precision: str = "fp32",
@@ -118,7 +129,7 @@ class VideoCodec(nn.Module):
             if not isinstance(network, nn.Module):
                 what = f"codec.{part}: a {type(network).__name__} given"
                 raise CodecError(f"{what}; a network expected")
-        check_channels("entropy", entropy, residual.latent_channels)
+        residual.check_entropy(entropy)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})
         self.colours = COLOURS[choose_colours(self, colours)]
@@ -167,18 +178,13 @@ class VideoCodec(nn.Module):
         check_qualities(quality)
         size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
         references, coded, spent = before and before.references, [], []
-        with rounded_once(self):
-            for t in range(frames.shape[1]):
-                position = since_intra(first + t, intra_period)
-                given = (
-                    frames[:, t],
-                    references if position else None,
-                    size,
-                    self.quality_pattern.at(quality, position),
-                    hard,
-                    noise,
-                    first + t,
-                )
+        positions = [since_intra(first + t, intra_period) for t in range(frames.shape[1])]
+        qualities = self.quality_pattern.by_frame(quality, positions)
+        # what is computed again must not find what was kept
+        with rounded_once(self), nullcontext() if checkpointing else computed_once(self):
+            for t, (position, own) in enumerate(zip(positions, qualities, strict=True)):
+                known = references if position else None
+                given = frames[:, t], known, size, own, hard, noise, first + t
                 frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
                 references = frame.references
                 coded.append(frame)
@@ -218,7 +224,7 @@ class VideoCodec(nn.Module):
         return CodedClip(
             frames=self.picture(torch.stack(decoded, 1), size),
             bits={name: torch.stack([bits.get(name, zero) for bits in spent], 1) for name in names},
-            predictions=pictures([frame.prediction for frame in coded]),
+            predict=lambda: pictures([frame.prediction for frame in coded]),
             intra=intra,
             quality=torch.stack([frame.reference.quality for frame in coded], 1),
             lambdas=self.lambdas,
@@ -279,13 +285,8 @@ class VideoCodec(nn.Module):
     ) -> tuple[Context, Reference]:
         """Code one padded frame (in the codec's colours) that is predicted from `references`."""
         context = self.motion(frame, references, quality, channel)
-        latent = self.residual.analyse(frame, context, quality) if channel.sends else None
-        stride = self.residual.latent_stride
-        size = tuple(side // stride for side in references.newest.frame.shape[-2:])
-        newest = references.newest
-        prior = {"previous": newest.latent, "previous_quality": newest.quality}
-        latent = self.entropy.transmit("residual", latent, size, quality, channel, **prior)
-        reconstruction, features = self.residual.synthesise(latent, context, quality)
+        given = frame, context, references.newest, quality, channel, self.entropy
+        latent, reconstruction, features = self.residual.code(*given)
         return context, Reference(frame=reconstruction, features=features, latent=latent, motion=context.motion)
 
     def output(self, reference: Reference, size: tuple[int, int]) -> Tensor:

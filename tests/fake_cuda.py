@@ -7,7 +7,7 @@ from functools import _lru_cache_wrapper
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from codec.entropy import decisions, laplace, pick, quadtree_state, symbols
+from codec.entropy import decisions, laplace, pick, places, quadtree_state, symbols
 from codec.intra import rebuild
 
 
@@ -23,7 +23,7 @@ def fake_cuda() -> Iterator[None]:
 
 
 def _forget() -> None:
-    for module in (decisions, laplace, pick, quadtree_state, symbols, rebuild):
+    for module in (decisions, laplace, pick, places, quadtree_state, symbols, rebuild):
         for value in vars(module).values():
             if isinstance(value, _lru_cache_wrapper):
                 value.cache_clear()

@@ -1,6 +1,6 @@
 """A process that makes training steps of corvid_s with the code it finds at a path, one for each line it reads.
 
-    python benchmarks/parts/codec_step.py TREE BATCH FRAMES SIZE PRECISION
+    python benchmarks/parts/codec_step.py TREE BATCH FRAMES SIZE PRECISION [OVERRIDE ...]
 
 It uses only what both trees that `train_step` compares have. It says `seconds processor-seconds` of each step.
 """
@@ -17,7 +17,7 @@ def main() -> None:
     sys.path[0] = str(tree)
     import torch
 
-    step = make_step(tree, torch.bfloat16 if precision == "bf16" else None)
+    step = make_step(tree, torch.bfloat16 if precision == "bf16" else None, sys.argv[6:])
     torch.manual_seed(0)
     clip = moving_clip(batch, frames, size)
     for _ in sys.stdin:
@@ -26,10 +26,10 @@ def main() -> None:
         print(time.perf_counter() - start, time.process_time() - used, flush=True)
 
 
-def make_step(tree: Path, lower):
+def make_step(tree: Path, lower, overrides: list[str]):
     """Forward, loss, backward, clipping and optimizer as `CodecTraining` has them, exact networks rounding.
 
-    `lower` is the type that autocast computes in, or None.
+    `lower` is the type that autocast computes in, or None; `overrides` are of conf/.
     """
     import torch
     from hydra import compose, initialize_config_dir
@@ -42,7 +42,7 @@ def make_step(tree: Path, lower):
     from codec.training.schedule import Schedule
 
     with initialize_config_dir(str(tree / "conf"), version_base="1.3"):
-        config = compose("train", overrides=["codec=corvid_s", "name=benchmark"])
+        config = compose("train", overrides=["codec=corvid_s", "name=benchmark", *overrides])
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
     schedule = Schedule(plain["schedule"]["stages"])

@@ -11,7 +11,6 @@ from torch import Tensor
 from codec.entropy.coder import PayloadReader, PayloadWriter
 from codec.entropy.noise import FrameNoise
 from codec.entropy.symbols import SymbolModel
-from codec.layers.compressai import quantize_ste
 
 
 class Channel(ABC):
@@ -66,14 +65,16 @@ class EstimateChannel(Channel):
         self.bits: dict[str, Tensor] = {}
 
     def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        centred = latent.float() - model.means
         if model.integer:
-            return self._decided(component, centred, model)
-        rounded = quantize_ste(centred)
-        if model.coded is not None:  # gradients pass all the same, or what is left out would stay so
-            rounded = rounded - (rounded * ~model.coded).detach()
-        self._spend(component, self._bits_of(centred, rounded, model))
-        return rounded + model.means
+            return self._decided(component, latent.float() - model.means, model)
+        if not self.hard:
+            values, bits = model.estimate(latent, self.random(latent))
+            self._spend(component, bits)
+            return values
+        symbols, rows = torch.round(latent.float() - model.means), model.rows
+        bits = model.tables.bits_of(symbols, rows.clamp(min=0))
+        self._spend(component, torch.where(rows >= 0, bits, 0))
+        return torch.where(rows >= 0, symbols, 0) + model.means
 
     def _decided(self, component: str, symbols: Tensor, model: SymbolModel) -> Tensor:
         """As `symbols`, where these are integers already: only what is coded counts."""
@@ -85,20 +86,14 @@ class EstimateChannel(Channel):
         return symbols + model.means
 
     def _spend(self, component: str, bits: Tensor) -> None:
-        total = bits.flatten(1).sum(1)
+        """Add bits `(B, …)`."""
+        total = bits if bits.dim() == 1 else bits.flatten(1).sum(1)
         self.bits[component] = self.bits[component] + total if component in self.bits else total
 
     def random(self, like: Tensor) -> Tensor | None:
         if self.hard:
             return None
         return self.noise.like(like) if self.noise else torch.rand_like(like)
-
-    def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
-        if self.hard:
-            rows = model.rows
-            return torch.where(rows >= 0, model.tables.bits_of(rounded, rows.clamp(min=0)), 0)
-        noise = self.noise.like(centred) if self.noise else torch.rand_like(centred)
-        return model.bits(centred + noise - 0.5)
 
     def take_bits(self) -> dict[str, Tensor]:
         """The bits since the last call, by component."""

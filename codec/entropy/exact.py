@@ -10,18 +10,27 @@ divisions are powers of two here.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from codec.device import exact_arithmetic
-from codec.entropy.kernels import compand, mapped
+from codec.entropy.exact_kernels import (
+    added_rows,
+    bounded_backward,
+    bounded_forward,
+    bounded_rows,
+    passed_rows,
+)
+from codec.entropy.kernels import as_maps, compand, compand_slopes, flat, mapped
+from codec.entropy.places import Places
 from codec.entropy.quadtree_kernels import filter_gradients, filter_rows
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
 from codec.layers.gain import KNOTS, QualityTable
-from codec.layers.kernels import by_kernel
+from codec.layers.kernels import by_kernel, on_cpu, trains_on_cpu
 from codec.quality import QUALITIES
 
 SIXTEENTHS = 16.0
@@ -52,6 +61,8 @@ class Exact:
         """
         if self.rounds and by_kernel(values):
             return mapped(compand, values, torch.float32, SIXTEENTHS, LARGEST)
+        if trains_on_cpu(values):
+            return _Companded.apply(values, self.rounds)
         return self.whole(bounded(4 * _root((values * SIXTEENTHS).abs())))
 
 
@@ -93,23 +104,32 @@ class ExactConv(Exact, nn.Conv2d):
         self.frozen = False
         self._keeps, self._kept = False, None  # see `rounded_once`
 
-    def forward(self, values: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers."""
-        return self.whole(self.sums(values))
+    def forward(self, values: Tensor, low: float | None = None) -> Tensor:
+        """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers.
+
+        They are `bounded` by `low` and 127 where it is given.
+        """
+        if self.kernel_size == (1, 1) and trains_on_cpu(values, self.weight):
+            return self.by_row(values.permute(0, 2, 3, 1), low).permute(0, 3, 1, 2)
+        made = self.whole(self.sums(values))
+        return made if low is None else bounded(made, low)
 
     def sums(self, values: Tensor) -> Tensor:
         """The same before it is rounded: multiples of 1/512."""
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
         return self._conv_forward(values, weight, None if bias is None else bias * SIXTEENTHS)
 
-    def by_row(self, rows: Tensor) -> Tensor:
+    def by_row(self, rows: Tensor, low: float | None = None) -> Tensor:
         """As `forward`, of a 1×1 layer: `(…, inputs)` -> `(…, outputs)`."""
+        if trains_on_cpu(rows, self.weight):
+            used = self.used()
+            return _Product.apply(rows, self.weight, self.bias, *used, low, self.rounds)
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
         sums = nn.functional.linear(rows, weight.flatten(1), None if bias is None else bias * SIXTEENTHS)
-        return self.whole(sums)
+        return self.whole(sums) if low is None else bounded(self.whole(sums), low)
 
     def by_neighbours(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """As `forward`, of a 3×3 layer with a bias, by a kernel on the CPU.
+        """As `forward`, of a 3×3 layer with a bias; on the CPU by a kernel.
 
         Args:
             rows: `(n, C)`, places.
@@ -119,16 +139,31 @@ class ExactConv(Exact, nn.Conv2d):
             `(m, C)`.
         """
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
-        return self.whole(_Filter.apply(rows.float(), neighbours, weight.flatten(1), bias * SIXTEENTHS))
+        rows, weight, bias = rows.float(), weight.flatten(1), bias * SIXTEENTHS
+        if on_cpu(rows):
+            return self.whole(_Filter.apply(rows, neighbours, weight, bias))
+        around = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])[neighbours]  # -1 is the last
+        return self.whole((around * weight.T).sum(1) + bias)
+
+    def used(self) -> tuple[Tensor, Tensor | None]:
+        """Weight `(outputs, inputs · kernel²)`, and bias in sixteenths, without their history."""
+        weight, bias = self.weight.detach(), None if self.bias is None else self.bias.detach()
+        if self.rounds and not self.frozen:
+            weight, bias = self._rounded()
+        return weight.flatten(1), None if bias is None else bias * SIXTEENTHS
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as they are computed with."""
         if self.frozen:
             return self.weight, self.bias
-        weight, bias = self._kept or self._round()
-        if self._keeps:
-            self._kept = weight, bias
+        weight, bias = self._rounded()
         return _Straight.apply(self.weight, weight), None if bias is None else _Straight.apply(self.bias, bias)
+
+    def _rounded(self) -> tuple[Tensor, Tensor | None]:
+        kept = self._kept or self._round()
+        if self._keeps:
+            self._kept = kept
+        return kept
 
     @torch.no_grad()
     def _round(self) -> tuple[Tensor, Tensor | None]:
@@ -156,6 +191,23 @@ class ExactConv(Exact, nn.Conv2d):
         self.frozen = True
 
 
+class ExactFlags(ExactConv):
+    """A 1×1 layer whose inputs are mostly zero and otherwise `SET`, given as the numbers of those that are set."""
+
+    SET = 32.0  # sixteenths
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """`(N, n)` int64 -> `(N, outputs)` whole numbers.
+
+        Number k = 1..inputs sets the k-th input, -k sets it negative, and 0 sets none.
+        """
+        weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        rows = self.SET * weight.flatten(1).T
+        table = torch.cat([-rows.flip(0), rows.new_zeros(1, self.out_channels), rows])
+        sums = nn.functional.embedding_bag(numbers + self.in_channels, table, mode="sum")
+        return self.whole(sums + bias * SIXTEENTHS)
+
+
 class ExactHead(ExactConv):
     """An `ExactConv` that starts at zero and is called outside of other exact modules."""
 
@@ -165,6 +217,11 @@ class ExactHead(ExactConv):
     @exactly
     def forward(self, values: Tensor) -> Tensor:
         return super().forward(values)
+
+    @exactly
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """As `forward`: `(…, inputs)` -> `(…, outputs)`."""
+        return self.by_row(rows)
 
 
 @contextmanager
@@ -206,8 +263,19 @@ class BoundedBlock(nn.Module):
         self.project = ExactConv(2 * channels, channels)
 
     def forward(self, values: Tensor) -> Tensor:
+        layers = self.expand, self.spatial, self.project
+        if trains_on_cpu(values, *self.parameters()):
+            tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+            used = [tensor for layer in layers for tensor in layer.used()]
+            return _Block.apply(self.expand.rounds, values, used, *tensors)
         hidden = bounded(self.expand(values), 0)
         return bounded(values + self.project(bounded(self.spatial(hidden), 0)))
+
+    def by_place(self, values: Tensor, places: Places) -> Tensor:
+        """As `forward`, in some places of maps: `(M, channels)` -> `(N, channels)`."""
+        hidden = self.expand.by_row(values, 0)
+        hidden = bounded(self.spatial.by_neighbours(hidden, places.neighbours), 0)
+        return bounded(places.answered(values) + self.project.by_row(hidden))
 
     def by_row(self, values: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """As `forward`, of the places of one map after another.
@@ -216,7 +284,7 @@ class BoundedBlock(nn.Module):
             values: `(B, N, channels)`.
             sizes: `(h, w)` of each map; N places in all.
         """
-        hidden = bounded(self.expand.by_row(values), 0)
+        hidden = self.expand.by_row(values, 0)
         filtered = []
         for size, part in zip(sizes, hidden.split([h * w for h, w in sizes], 1), strict=True):
             made = self.spatial(part.unflatten(1, size).permute(0, 3, 1, 2))
@@ -227,9 +295,9 @@ class BoundedBlock(nn.Module):
 class ExactTable(Exact, QualityTable):
     """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of whole numbers."""
 
-    def forward(self, quality: Tensor) -> Tensor:
+    def values_at(self, quality: Tensor) -> Tensor:
         """Sixteenths `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
-        values = super().forward(quality) * SIXTEENTHS
+        values = super().values_at(quality) * SIXTEENTHS
         return self.exact(quality) + (values - values.detach()) if self.rounds else values
 
     @torch.no_grad()
@@ -273,6 +341,25 @@ def _root(values: Tensor) -> Tensor:
     return torch.where(values < 1, values, values.clamp(min=1).sqrt()) if values.requires_grad else values.sqrt()
 
 
+class _Companded(torch.autograd.Function):
+    """`Exact.companded` of `(B, C, h, w)` on the CPU, channels last."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, rounds: bool) -> Tensor:
+        given = flat(values.detach())
+        made, slopes = torch.empty_like(given), torch.empty_like(given)
+        constants = np.float32(SIXTEENTHS), np.float32(LARGEST), rounds
+        arrays = given.numpy(), made.numpy(), slopes.numpy(), *constants
+        in_bands(partial(compand_slopes, *arrays), len(given))
+        ctx.save_for_backward(as_maps(slopes, values.shape))
+        return as_maps(made, values.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.saved_tensors[0], None
+
+
 class _Straight(torch.autograd.Function):
     """Rounded values for those that they were made of; gradients pass unchanged."""
 
@@ -283,6 +370,113 @@ class _Straight(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
+
+
+class _Product(torch.autograd.Function):
+    """`ExactConv.by_row` on the CPU: rows `(…, I)`, parameters, and what is computed with.
+
+    Gradients pass through roundings unchanged, and through bounds where these change nothing.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        used: Tensor,
+        used_bias: Tensor | None,
+        low: float | None,
+        rounds: bool,
+    ) -> Tensor:
+        flat = rows.reshape(-1, rows.shape[-1])
+        made, passed = flat @ used.T, None
+        if low is None:
+            made = made if used_bias is None else made.add_(used_bias)
+            made = made.round_() if rounds else made
+        else:
+            passed = torch.empty(made.shape, dtype=torch.bool)
+            given = used.new_zeros(len(used)) if used_bias is None else used_bias
+            arrays = made.numpy(), given.numpy(), np.float32(low), np.float32(LARGEST), rounds
+            in_bands(partial(bounded_rows, *arrays, passed.numpy()), len(made))
+        ctx.shapes = rows.shape, weight.shape
+        ctx.save_for_backward(flat, used, passed)
+        return made.view(*rows.shape[:-1], len(used))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, used, passed = ctx.saved_tensors
+        gradient = gradient.reshape(len(rows), len(used))
+        if passed is not None:
+            gradient = where_passed(gradient, passed)
+        wanted, shapes = ctx.needs_input_grad, ctx.shapes
+        of_rows = (gradient @ used).view(shapes[0]) if wanted[0] else None
+        of_weight = (gradient.T @ rows).view(shapes[1])
+        of_bias = gradient.sum(0).mul_(SIXTEENTHS) if wanted[2] else None
+        return of_rows, of_weight, of_bias, None, None, None, None
+
+
+class _Block(torch.autograd.Function):
+    """`BoundedBlock` on the CPU: whether it rounds, values, what is computed with, and parameters.
+
+    Gradients pass as through `_Product`.
+    """
+
+    @staticmethod
+    def forward(ctx, rounds: bool, values: Tensor, used: list[Tensor], *weights: Tensor) -> Tensor:
+        expand, expand_bias, spatial, spatial_bias, project, project_bias = used
+        batch, channels, height, width = values.shape
+        rows = values.permute(0, 2, 3, 1).reshape(-1, channels)
+        hidden = (rows @ expand.T).view(batch, height, width, -1)
+        filtered, spatial = torch.empty_like(hidden), spatial.T.contiguous()
+        inside = torch.empty(2, *hidden.shape, dtype=torch.bool)
+        biases = torch.stack([expand_bias, spatial_bias])
+        high = np.float32(LARGEST)
+        arrays = hidden.numpy(), spatial.numpy(), biases.numpy(), high, rounds
+        arrays = *arrays, filtered.numpy(), inside.numpy()
+        in_bands(partial(bounded_forward, *arrays), batch)
+        made = filtered.flatten(0, 2) @ project.T
+        passed = torch.empty(made.shape, dtype=torch.bool)
+        arrays = made.numpy(), project_bias.numpy(), rows.numpy(), -high, high, rounds
+        in_bands(partial(added_rows, *arrays, passed.numpy()), len(made))
+        ctx.shapes = [weight.shape for weight in weights]
+        ctx.save_for_backward(rows, hidden, filtered, inside, passed, expand, spatial, project)
+        return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, hidden, filtered, inside, passed, expand, spatial, project = ctx.saved_tensors
+        batch, height, width, channels = hidden.shape
+        gradient = gradient.permute(0, 2, 3, 1).reshape(rows.shape)
+        gradient = where_passed(gradient, passed)
+        of_filtered = (gradient @ project).view(hidden.shape)
+        of_hidden = torch.empty_like(hidden)
+        of_spatial, sums = hidden.new_empty(batch, 9, channels), hidden.new_empty(batch, 2, channels)
+        tensors = of_filtered, hidden, spatial.flip(0), inside, of_hidden, of_spatial, sums
+        in_bands(partial(bounded_backward, *(tensor.numpy() for tensor in tensors)), batch)
+        of_hidden = of_hidden.flatten(0, 2)
+        sums = sums.sum(0).mul_(SIXTEENTHS)
+        found = (
+            of_hidden.T @ rows,
+            sums[0],
+            of_spatial.sum(0).T,
+            sums[1],
+            gradient.T @ filtered.flatten(0, 2),
+            gradient.sum(0).mul_(SIXTEENTHS),
+        )
+        found = (value.reshape(shape) for value, shape in zip(found, ctx.shapes, strict=True))
+        of_values = torch.addmm(gradient, of_hidden, expand).view(batch, height, width, -1)
+        return None, of_values.permute(0, 3, 1, 2), None, *found
+
+
+def where_passed(gradient: Tensor, passed: Tensor) -> Tensor:
+    """`(n, C)` float32 on the CPU where `passed`, zero elsewhere."""
+    made = torch.empty_like(gradient, memory_format=torch.contiguous_format)
+    arrays = gradient.contiguous().numpy(), passed.numpy(), made.numpy()
+    in_bands(partial(passed_rows, *arrays), len(made))
+    return made
 
 
 class _Filter(torch.autograd.Function):

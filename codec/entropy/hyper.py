@@ -1,14 +1,19 @@
 """What entropy networks with a hyper-latent share: the hyper-latent itself, scales, and the dead zone of the latent."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
 from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exact_up, exactly
+from codec.entropy.kernels import as_maps, draw, draw_gradients, flat
 from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
+from codec.layers.bands import in_bands
 from codec.layers.blocks import Network, downward, pointwise, stack
 from codec.layers.frames import pad_frames
 from codec.layers.gain import QualityTable
+from codec.layers.kernels import trains_on_cpu
 
 # Networks say ladder positions in units of this many levels: about one doubling of the scale.
 LEVELS_PER_UNIT = 5.0
@@ -109,9 +114,40 @@ class DeadZone(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.width = QualityTable(channels, torch.full((channels,), -2.0))
+        self.width = HalfWidth(channels, torch.full((channels,), -2.0))
 
     def forward(self, latent: Tensor, means: Tensor, width: Tensor) -> Tensor:
-        """`latent` `(B, C, h, w)`, up to half a quantisation step nearer to `means`; `width` as `self.width(quality)` says."""
+        """`latent` `(B, C, h, w)`, nearer to `means` by `width`, as `self.width(quality)` says."""
+        if trains_on_cpu(latent, means, width):
+            return _Draw.apply(latent, means, width.expand_as(latent))
         centred = latent.float() - means
-        return means + torch.sign(centred) * torch.relu(centred.abs() - 0.5 * torch.sigmoid(width))
+        return means + torch.sign(centred) * torch.relu(centred.abs() - width)
+
+
+class HalfWidth(QualityTable):
+    """By how much a dead zone draws values nearer: half a quantisation step at the most."""
+
+    def values_at(self, quality: Tensor) -> Tensor:
+        return 0.5 * torch.sigmoid(super().values_at(quality))
+
+
+class _Draw(torch.autograd.Function):
+    """`DeadZone` by a kernel, channels last."""
+
+    @staticmethod
+    def forward(ctx, *tensors: Tensor) -> Tensor:
+        given = [flat(tensor.detach()) for tensor in tensors]
+        made, signs = torch.empty_like(given[0]), torch.empty_like(given[0])
+        arrays = [tensor.numpy() for tensor in (*given, made, signs)]
+        in_bands(partial(draw, *arrays), len(made))
+        ctx.save_for_backward(signs)
+        return as_maps(made, tensors[0].shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:
+        (signs,) = ctx.saved_tensors
+        made = [torch.empty_like(signs) for _ in range(3)]
+        arrays = [tensor.numpy() for tensor in (flat(gradient), signs, *made)]
+        in_bands(partial(draw_gradients, *arrays), len(signs))
+        return tuple(as_maps(one, gradient.shape) for one in made)

@@ -15,17 +15,16 @@ from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
     Exact,
-    ExactConv,
+    ExactFlags,
     ExactHead,
     ExactTable,
     bounded,
     exactly,
 )
 from codec.entropy.network import EntropyNetwork
-from codec.entropy.pick import picks
+from codec.entropy.places import Places, all_places, present_places
 
 MODES = 35
-_KNOWN = 32.0  # of an input that says "it is this one", in sixteenths
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a unit
 # Rows and columns of the cells about a unit, counted from its first, in a map with a border of two.
 _AROUND = ((1, 2), (1, 3), (2, 1), (3, 1), (2, 4), (3, 4), (4, 2), (4, 3))
@@ -38,31 +37,45 @@ class ModeContext(Exact, nn.Module):
     """What is known of a unit and about it -> log odds, whole sixteenths.
 
     Args:
-        inputs: channels of what is known.
+        inputs: how many things may be known.
         width: of the network.
         outputs: of each head.
     """
 
     def __init__(self, inputs: int, width: int, outputs: Sequence[int]) -> None:
         super().__init__()
-        self.known = ExactConv(inputs, width)
+        self.known = ExactFlags(inputs, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.block = BoundedBlock(width)
         self.heads = nn.ModuleList(ExactHead(width, count) for count in outputs)
 
     @exactly
-    def features(self, known: Tensor, quality: Tensor) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127, quality `(B,)` -> `(B, width, h, w)`."""
-        return self.block(bounded(self.known(known) + self.quality(quality)))
+    def forward(
+        self,
+        known: Tensor,
+        quality: Tensor,
+        heads: Sequence[int],
+        places: Places,
+    ) -> list[Tensor]:
+        """Log odds of some heads.
 
-    def forward(self, known: Tensor, quality: Tensor, heads: Sequence[int]) -> list[Tensor]:
-        """Log odds `(B, outputs, h, w)` of some heads."""
-        features = self.features(known, quality)
-        return [self.heads[head](features).float() / SIXTEENTHS for head in heads]
+        Args:
+            known: `(B·h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+            quality: `(B,)`.
+            heads: which.
+            places: where.
+
+        Returns:
+            Maps of as many channels as each has outputs, in the form of what is coded.
+        """
+        offset = places.of_samples(self.quality(quality).flatten(1))
+        features = bounded(self.known(places.rows(known)) + offset)
+        features = self.block.by_place(features, places)
+        return [places.spread(self.heads[head].by_row(features) / SIXTEENTHS) for head in heads]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Frame:
+class CodedFrameMaps:
     """What stays the same while a frame is coded: see `IntraModeEntropy.transmit`."""
 
     component: str
@@ -71,9 +84,9 @@ class _Frame:
     channel: Channel
     note: Note = field(default=lambda kind, entry, bits, present: None)
 
-    def wanted(self, channels: Sequence[int]) -> Tensor | None:
-        """Some channels of the latent."""
-        return None if self.latent is None else self.latent[:, channels].long()
+    def wanted(self, channels: Sequence[int], here: Places) -> Tensor | None:
+        """Some channels of the latent, in the form of what is coded."""
+        return None if self.latent is None else here.at(self.latent[:, channels].long())
 
 
 class IntraModeEntropy(EntropyNetwork):
@@ -90,7 +103,7 @@ class IntraModeEntropy(EntropyNetwork):
         width: of the networks.
 
     Attributes:
-        known: channels of `known_of`.
+        known: how many things `known_of` may tell.
 
     Source: the order of coding is after He et al., *Checkerboard context model*, CVPR 2021.
     """
@@ -146,92 +159,122 @@ class IntraModeEntropy(EntropyNetwork):
             `(B, 6, h, w)` float32, the same on both sides.
         """
         given = {"component": component, "latent": latent, "quality": quality, "channel": channel}
-        frame = _Frame(**given, **({} if note is None else {"note": note}))
+        frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
         split = self._code_sizes(frame, size)
-        modes = self._code_modes(frame, split)
-        odds = self.kind(_of_luma(split, modes), quality, [0])[0][:, None]
-        everywhere, tree = torch.ones_like(split, dtype=torch.bool), self.tree("classes")
-        named = f"{component}.chroma"
-        kinds, bits = code_tree(named, frame.wanted([5]), odds, everywhere, tree, channel)
-        frame.note("kind", kinds, bits, everywhere)
-        return torch.cat([split, modes, kinds], 1).float()
+        present = torch.ones_like(split, dtype=torch.bool)
+        return torch.cat([split, *self._code_prediction(frame, split, present)], 1).float()
+
+    def _code_prediction(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Modes `(B, 4, h, w)` and chroma's classes `(B, 1, h, w)`, int64, of units that are
+        `present` `(B, 1, h, w)`; of others 0.
+        """
+        modes = self._code_modes(frame, split, present)
+        known = self.known_of(torch.cat([split, modes], 1))
+        here = present_places(present)
+        odds = self.kind(known, frame.quality, [0], here)[0][:, None]
+        named, tree = f"{frame.component}.chroma", self.tree("classes")
+        sent = frame.wanted([5], here)
+        kinds, bits = code_tree(named, sent, odds, here.mask, tree, frame.channel)
+        frame.note("kind", kinds, bits, here.mask)
+        return modes, here.put(torch.zeros_like(split), kinds)
 
     def known_of(self, maps: Tensor) -> Tensor:
-        """What other networks see of the maps: `(B, known, h, w)` whole numbers in -127..127."""
-        split, modes, kinds = maps.split([1, 4, 1], 1)
-        return torch.cat([_of_luma(split, modes), _one_hot(kinds, self.kinds)], 1)
+        """What other networks are told of the maps, with or without the last of them.
 
-    def _code_sizes(self, frame: _Frame, size: tuple[int, int]) -> Tensor:
+        Returns:
+            `(B·h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
+        """
+        parts = [1, len(_CELLS), *([1] if maps.shape[1] == self.channels else [])]
+        split, modes, *kinds = maps.long().split(parts, 1)
+        first = [2 + MODES * cell for cell in range(len(_CELLS))]
+        modes = modes + torch.tensor(first, device=maps.device).view(1, -1, 1, 1)
+        kinds = [kind + 2 + MODES * len(_CELLS) for kind in kinds]
+        return flat_rows(torch.cat([2 * split - 1, modes, *kinds], 1))
+
+    def _code_sizes(self, frame: CodedFrameMaps, size: tuple[int, int]) -> Tensor:
         """`(B, 1, h, w)` int64."""
-        quality = frame.quality
-        split = torch.zeros(len(quality), 1, *size, dtype=torch.int64, device=quality.device)
-        known = torch.zeros(split.shape, device=quality.device)
-        wanted = frame.wanted([0])
-        for number, pick in enumerate(picks(*size, quality.device)):
-            around = F.pad(known, (1, 1, 1, 1))
-            beside = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
-            above = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
-            given = torch.cat([*beside, *above, torch.full_like(known, _KNOWN * number)], 1)
-            present = pick.even.expand(split.shape)
-            model = BinaryModel(self.size(given, quality, [0])[0], present)
-            sent = None if wanted is None else wanted.float()
-            some = frame.channel.symbols(f"{frame.component}.size", sent, model) > 0.5
-            frame.note("size", some.long(), model.bits(some.float()), present)
-            split = torch.where(present, some.long(), split)
-            known = torch.where(present, _sign(some), known)
-        return split
+        quality, batch, device = frame.quality, len(frame.quality), frame.quality.device
+        sign = torch.zeros(batch, 1, *size, dtype=torch.int64, device=device)  # 0: not known
+        for colour in (0, 1):
+            around = F.pad(sign, (1, 1, 1, 1))
+            beside = around[..., 1:-1, :-2], 2 * around[..., 1:-1, 2:]
+            above = 3 * around[..., :-2, 1:-1], 4 * around[..., 2:, 1:-1]
+            known = flat_rows(torch.cat([*beside, *above, torch.full_like(sign, 5 * colour)], 1))
+            here = all_places(batch, *size, colour, device)
+            odds = self.size(known, quality, [0], here)[0]
+            model = BinaryModel(odds, here.mask)
+            sent = frame.wanted([0], here)
+            sent = None if sent is None else sent.float()
+            some = frame.channel.symbols(f"{frame.component}.size", sent, model)
+            frame.note("size", some.long(), model.bits(some), here.mask)
+            sign = here.put(sign, 2 * some.long() - 1)
+        return (sign > 0).long()
 
-    def _code_modes(self, frame: _Frame, split: Tensor) -> Tensor:
+    def _code_modes(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> Tensor:
         """`(B, 4, h, w)` int64."""
-        size, quality = split.shape[-2:], frame.quality
-        divided = split == 1
-        found = split.new_full((len(split), 4, *size), -1)
-        unknown = torch.zeros(len(split), len(_AROUND) * (1 + MODES), *size, device=split.device)
-        for number, pick in enumerate(picks(*size, quality.device)):
-            here = pick.even.expand(split.shape)
-            both = here & divided
-            around = torch.cat([_sign(split), *(_about(found) if number else [unknown])], 1)
-            one, first, last = self.mode(around, quality, [0, 1, 2])
+        batch, _, *size = split.shape
+        found = split.new_full((batch, len(_CELLS), *size), -1)
+        start = 2 + len(_AROUND) * (1 + MODES)
+        starts = torch.tensor([start, start + MODES], device=split.device).view(1, 2, 1, 1)
+        for colour in (0, 1):
+            here = present_places(present, colour)
+            known = torch.cat([flat_rows(2 * split - 1), _about(found)], 1)
+            one, first, last = self.mode(known, frame.quality, [0, 1, 2], here)
+            divided = here.mask & (here.at(split) == 1)
             odds = torch.stack([torch.where(divided, first, one), last], 1)
-            found = self._code_cells(frame, found, split, [0, 3], odds, torch.cat([here, both], 1))
-            inside = [_one_hot(found[:, cell : cell + 1], MODES) for cell in (0, 3)]
-            odds = torch.stack(self.later(torch.cat([around, *inside], 1), quality, [0, 1]), 1)
-            both = both.expand(-1, 2, -1, -1)
-            found = self._code_cells(frame, found, split, [1, 2], odds, both)
-            found = torch.where(here & ~divided, found[:, :1], found)
-        return found
+            some = torch.cat([here.mask, divided], 1)
+            found = self._code_cells(frame, found, here, [0, 3], odds, some)
+            both = found[:, [0, 3]]
+            inside = flat_rows(torch.where(both < 0, 0, both + starts))
+            known = torch.cat([known, inside], 1)
+            odds = torch.stack(self.later(known, frame.quality, [0, 1], here), 1)
+            both = divided.expand(-1, 2, -1, -1)
+            found = self._code_cells(frame, found, here, [1, 2], odds, both)
+            own = here.at(found)
+            found = here.put(found, torch.where(divided, own, own[:, :1]))
+        return found.clamp(min=0)
 
     def _code_cells(
         self,
-        frame: _Frame,
+        frame: CodedFrameMaps,
         found: Tensor,
-        split: Tensor,
+        here: Places,
         cells: Sequence[int],
         odds: Tensor,
         present: Tensor,
     ) -> Tensor:
-        """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`."""
-        wanted, tree = frame.wanted([1 + cell for cell in cells]), self.tree("modes")
+        """`found` `(B, 4, h, w)` with the modes of some cells where they are `present`.
+
+        `odds` `(B, cells, MODES - 1, …)` and `present` `(B, cells, …)` have the form of what is
+        coded.
+        """
+        wanted, tree = frame.wanted([1 + cell for cell in cells], here), self.tree("modes")
         named = f"{frame.component}.mode"
         modes, bits = code_tree(named, wanted, odds, present, tree, frame.channel)
-        frame.note("mode", modes + MODES * split, bits, present)
-        found = found.clone()
-        for k, cell in enumerate(cells):
-            found[:, cell] = torch.where(present[:, k], modes[:, k], found[:, cell])
-        return found
+        frame.note("mode", modes + MODES * present[:, 1:], bits, present)
+        own = here.at(found).clone()
+        own[:, cells] = torch.where(present, modes, own[:, cells])
+        return here.put(found, own)
 
 
-def _about(found: Tensor) -> list[Tensor]:
-    """Of the cells about each unit, whether they are known, and which mode they have."""
+def _about(found: Tensor) -> Tensor:
+    """Which of the cells about each unit are known, and which mode they have.
+
+    `(B, 4, h, w)` modes, -1 where unknown -> `(B·h·w, n)`, numbers as of `ExactFlags` after 1.
+    """
     cells = F.pad(F.pixel_shuffle(found, 2), (2, 2, 2, 2), value=-1)
     tall, wide = found.shape[-2:]
     about = [cells[:, :, i : i + 2 * tall : 2, j : j + 2 * wide : 2] for i, j in _AROUND]
-    return [(torch.cat(about, 1) >= 0) * _KNOWN, *(_one_hot(cell, MODES) for cell in about)]
+    modes = flat_rows(torch.cat(about, 1))
+    cell = torch.arange(len(_AROUND), device=found.device)
+    known, which = cell + 2, cell * MODES + 2 + len(_AROUND)
+    numbers = torch.cat([known.expand_as(modes), modes + which], 1)
+    return torch.where((modes < 0).repeat(1, 2), 0, numbers)
 
 
-def _of_luma(split: Tensor, modes: Tensor) -> Tensor:
-    """Sizes `(B, 1, h, w)` and modes `(B, 4, h, w)` as networks see them."""
-    return torch.cat([_sign(split), *(_one_hot(cell, MODES) for cell in modes.split(1, 1))], 1)
+def flat_rows(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B·h·w, C)`."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def mode_tree() -> ClassTree:
@@ -252,13 +295,3 @@ def kind_tree(kinds: int) -> ClassTree:
     for kind in range(kinds - 2, -1, -1):
         tree = kind, tree
     return ClassTree.of(tree)
-
-
-def _sign(split: Tensor) -> Tensor:
-    """1 or 0 -> what networks see."""
-    return (2.0 * split - 1) * _KNOWN
-
-
-def _one_hot(classes: Tensor, count: int) -> Tensor:
-    """`(B, 1, h, w)` -> `(B, count, h, w)`; nothing where a class is below 0."""
-    return (classes == torch.arange(count, device=classes.device).view(1, -1, 1, 1)) * _KNOWN

@@ -4,17 +4,26 @@ import decimal
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codec.entropy.frequencies import quantised
-from codec.entropy.kernels import choose_rows, mapped
+from codec.entropy.kernels import (
+    as_maps,
+    choose_rows,
+    estimate_laplace,
+    flat,
+    laplace_gradients,
+    mapped,
+)
 from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.errors import CodecError
-from codec.layers.kernels import by_kernel
+from codec.layers.bands import in_bands
+from codec.layers.kernels import by_kernel, trains_on_cpu
 
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0
@@ -43,6 +52,13 @@ class LaplaceModel(SymbolModel):
 
     def bits(self, centred: Tensor) -> Tensor:
         return laplace_bits(centred, self.scale_index)
+
+    def estimate(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """As of every model; on the CPU by a kernel."""
+        if trains_on_cpu(latent, self.means, self.scale_index, noise):
+            given = latent, self.means, self.scale_index, noise
+            return _Estimate.apply(*given, self.skip_below)
+        return super().estimate(latent, noise)
 
     @property
     def coded(self) -> Tensor | None:
@@ -128,6 +144,37 @@ class _Bits(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         by_centred, by_index = ctx.saved_tensors
         return gradient * by_centred, gradient * by_index
+
+
+class _Estimate(torch.autograd.Function):
+    """`LaplaceModel.estimate` of a latent that is no decision, channels last."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        latent: Tensor,
+        means: Tensor,
+        index: Tensor,
+        noise: Tensor,
+        skip_below: int,
+    ) -> tuple[Tensor, Tensor]:
+        given = [flat(tensor.detach()) for tensor in (latent, means, index, noise)]
+        made = [torch.empty_like(given[0]) for _ in range(4)]
+        constants = [np.float32(each) for each in (skip_below, LOG_STEP, math.log(SMALLEST_SCALE))]
+        arrays = *(tensor.numpy() for tensor in given), *constants, *(tensor.numpy() for tensor in made)
+        in_bands(partial(estimate_laplace, *arrays), len(latent))
+        values, bits, *slopes = made
+        ctx.save_for_backward(*slopes)
+        return as_maps(values, latent.shape), bits.sum(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_values: Tensor, of_bits: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, shape = ctx.saved_tensors, of_values.shape
+        made = [torch.empty_like(slopes[0]) for _ in range(3)]
+        tensors = flat(of_values), of_bits.contiguous(), *slopes, *made
+        in_bands(partial(laplace_gradients, *(tensor.numpy() for tensor in tensors)), len(of_values))
+        return *(as_maps(gradient, shape) for gradient in made), None, None
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from codec.entropy.exact import (
     BoundedBlock,
     Exact,
     ExactConv,
+    ExactFlags,
     ExactHead,
     ExactTable,
     bounded,
@@ -22,27 +23,49 @@ from codec.entropy.hyper import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, Sc
 from codec.entropy.laplace import LEVELS as LADDER_LEVELS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.places import Places, all_places, present_places
 from codec.errors import CodecError
 
 
 class LevelContext(Exact, nn.Module):
-    """Hyper-latent, what is known of each place, and quality -> features `(B, W, h, w)`.
+    """Hyper-latent, what is known of each place, and quality -> features `(N, W)`.
 
     Features are whole numbers in -127..127.
     """
 
-    def __init__(self, known: int, hyper: int, width: int, depth: int) -> None:
+    def __init__(self, known: int, hyper: int, width: int, depth: int, previous: int | None = None) -> None:
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
-        self.known = ExactConv(known, width)
+        self.known = ExactFlags(known, width)
+        self.previous = None if previous is None else ExactConv(previous, width, bias=False)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, hyper: Tensor, known: Tensor, quality: Tensor) -> Tensor:
-        height, width = known.shape[-2:]
-        coarse = self.coarse(hyper)[..., :height, :width]
-        return self.blocks(bounded(coarse + self.known(known) + self.quality(quality)))
+    def forward(
+        self,
+        hyper: Tensor,
+        known: Tensor,
+        quality: Tensor,
+        previous: Tensor | None,
+        places: Places,
+    ) -> Tensor:
+        """From what both sides know.
+
+        Args:
+            hyper: the hyper-latent `(B, Z, h', w')`.
+            known: `(B·h·w, n)` as of `ExactFlags`.
+            quality: `(B,)`.
+            previous: levels of the last frame, `(B, C, h, w)`, or None.
+            places: where.
+        """
+        _, height, width = places.shape
+        sums = places.rows(self.coarse(hyper)[..., :height, :width])
+        sums = sums + places.of_samples(self.quality(quality).flatten(1))
+        sums = sums + self.known(places.rows(known))
+        if self.previous is not None and previous is not None:
+            sums = sums + self.previous.by_row(companded_rows(self, places.rows(previous)))
+        return through(self.blocks, bounded(sums), places)
 
 
 class NextContext(Exact, nn.Module):
@@ -55,10 +78,25 @@ class NextContext(Exact, nn.Module):
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
-    def forward(self, features: Tensor, levels: Tensor) -> Tensor:
-        size = self.companded(levels)
-        known = self.magnitudes(size) + self.signed(torch.copysign(size, levels))
-        return self.blocks(bounded(features + known))
+    def forward(self, features: Tensor, levels: Tensor, places: Places) -> Tensor:
+        """Features `(N, W)` and levels, maps of `channels` in the form of what is coded."""
+        rows = levels[0, :, 0].mT if places.shape[0] == 1 else places.rows(levels)
+        magnitude = companded_rows(self, rows)
+        known = self.magnitudes.by_row(magnitude)
+        known = known + self.signed.by_row(torch.copysign(magnitude, rows))
+        return through(self.blocks, bounded(features + known), places)
+
+
+def companded_rows(module: Exact, rows: Tensor) -> Tensor:
+    """`Exact.companded` of rows `(N, C)`."""
+    return module.companded(rows.mT[None, :, None])[0, :, 0].mT
+
+
+def through(blocks: nn.Sequential, features: Tensor, places: Places) -> Tensor:
+    """What `BoundedBlock`s make of features `(N, W)` of places that are all asked."""
+    for block in blocks:
+        features = block.by_place(features, places)
+    return features
 
 
 class LevelEntropy(Exact, EntropyNetwork):
@@ -70,10 +108,11 @@ class LevelEntropy(Exact, EntropyNetwork):
     Args:
         channels: C of the latent.
         groups: which channels are coded together, one group after another; each channel once.
-        known: channels of what else is known of each place.
+        known: how many things may be known of each place.
         hyper: channels of the hyper-latent.
         width: of the networks.
         depth: blocks before each group.
+        prior: see the levels of the last frame, too.
 
     Raises:
         CodecError: groups that do not hold each channel once.
@@ -92,6 +131,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         hyper: int = 32,
         width: int = 96,
         depth: int = 1,
+        prior: bool = False,
     ) -> None:
         super().__init__()
         order = [channel for group in groups for channel in group]
@@ -103,7 +143,8 @@ class LevelEntropy(Exact, EntropyNetwork):
         places = sorted(range(channels), key=order.__getitem__)
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.first = LevelContext(known, hyper, width, depth)
+        self.known = known
+        self.first = LevelContext(known, hyper, width, depth, channels if prior else None)
         self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
         self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)
         self.undivided, self.divided = ScaleTable(channels), ScaleTable(channels)
@@ -124,23 +165,35 @@ class LevelEntropy(Exact, EntropyNetwork):
         previous_quality: Tensor | None = None,
         known: Tensor | None = None,
         split: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Tensor:
         """Send or receive levels.
 
         Args:
             component, size, quality, channel: as of every entropy network.
             latent: `(B, C, h, w)` float32 integers on the sending side.
-            previous, previous_quality: not used.
-            known: `(B, known, h, w)` whole numbers in -127..127, the same on both sides.
+            previous: levels of the last frame, if they are a prior, or None.
+            previous_quality: not used.
+            known: `(B·h·w, n)` int64, what is known of each place, as of `ExactFlags`; the same on
+                both sides.
             split: `(B, 1, h, w)` bool, where a place is four blocks.
+            present: `(B, 1, h, w)` bool, where there are levels that are not zero; None: anywhere.
 
         Returns:
             `(B, C, h, w)` float32 integers, those that were sent.
         """
-        return self._code(component, latent, size, quality, channel, known, split)[0]
+        given = size, quality, channel, known, split, previous, present
+        return self._code(component, latent, *given)[0]
 
     @torch.no_grad()
-    def scales(self, latent: Tensor, quality: Tensor, known: Tensor, split: Tensor) -> Tensor:
+    def scales(
+        self,
+        latent: Tensor,
+        quality: Tensor,
+        known: Tensor,
+        split: Tensor,
+        previous: Tensor | None = None,
+    ) -> Tensor:
         """Positions on the ladder of scales that levels would be coded with, for an encoder.
 
         Returns:
@@ -148,7 +201,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             what is known about them otherwise as `transmit` has it.
         """
         channel = EstimateChannel(hard=True)
-        given = latent.shape[-2:], quality, channel, known, split
+        given = latent.shape[-2:], quality, channel, known, split, previous, None
         _, moved = self._code("levels", latent, *given)
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
         index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
@@ -163,20 +216,27 @@ class LevelEntropy(Exact, EntropyNetwork):
         channel: Channel,
         known: Tensor,
         split: Tensor,
+        previous: Tensor | None,
+        present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
+        batch, device = len(quality), quality.device
+        where = all_places(batch, *size, None, device) if present is None else present_places(present)
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
-        base = torch.where(split, self.divided(quality), self.undivided(quality))
-        bases = base[:, self.order].split(self.sizes, 1)
+        base = torch.where(where.at(split), self.divided(quality), self.undivided(quality))
+        bases = base.index_select(1, self.order).split(self.sizes, 1)
         wanted = [None] * len(self.sizes)
         if channel.sends:
-            wanted = latent[:, self.order].split(self.sizes, 1)
-        features, found, moved = self.first(hyper, known, quality), [], []
+            wanted = where.at(latent).index_select(1, self.order).split(self.sizes, 1)
+        features, found, moved = self.first(hyper, known, quality, previous, where), [], []
         for k, head in enumerate(self.heads):
             if k:
-                features = self.later[k - 1](features, found[-1])
-            moved.append(head(features).float())
+                features = self.later[k - 1](features, found[-1], where)
+            moved.append(where.spread(head.of_rows(features)))
             index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
-            model = LaplaceModel(torch.zeros_like(index), index, integer=True)
+            some = None if present is None else where.mask.expand_as(index)
+            model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
             found.append(channel.symbols(component, wanted[k], model))
-        return torch.cat(found, 1)[:, self.places], torch.cat(moved, 1)[:, self.places]
+        levels, moved = (torch.cat(g, 1).index_select(1, self.places) for g in (found, moved))
+        empty = levels.new_zeros(batch, self.channels, *size)
+        return where.put(empty, levels), where.put(empty, moved)

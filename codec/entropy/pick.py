@@ -14,12 +14,14 @@ class Pick:
     Attributes:
         even: `(1, 1, h, w)` bool, true where it is the first half.
         first, last: int64, those positions and the others, counted row by row.
+        order: int64, where in both of them, one after the other, each position is.
         halves: `(h·w,)` int64, which of the `(h·w, 2)` halves are picked.
     """
 
     even: Tensor
     first: Tensor
     last: Tensor
+    order: Tensor
     halves: Tensor
 
     def half(self, values: Tensor) -> Tensor:
@@ -48,7 +50,11 @@ def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
     colours = [(row + column) % 2 for row in range(height) for column in range(width)]
     numbers = [[place for place, own in enumerate(colours) if own == colour] for colour in (0, 1)]
     first, last = (torch.tensor(places, dtype=torch.int64, device=device) for places in numbers)
+    orders = [torch.argsort(torch.cat(pair)) for pair in ((first, last), (last, first))]
     late = torch.tensor(colours, device=device)
     even = late.view(1, 1, height, width) == 0
     firsts = torch.arange(height * width, device=device) * 2
-    return Pick(even, first, last, firsts + late), Pick(~even, last, first, firsts + 1 - late)
+    return (
+        Pick(even, first, last, orders[0], firsts + late),
+        Pick(~even, last, first, orders[1], firsts + 1 - late),
+    )

@@ -257,7 +257,7 @@ class BlockContext(Exact, nn.Module):
             quality = quality[torch.cat(samples)]
         answers, neighbours = _joined(places)
         features = bounded(self.known.by_row(known) + quality)
-        hidden = bounded(self.blocks.expand.by_row(features), 0)
+        hidden = self.blocks.expand.by_row(features, 0)
         hidden = bounded(self.blocks.spatial.by_neighbours(hidden, neighbours), 0)
         features = bounded(features[answers] + self.blocks.project.by_row(hidden))
         parts = features.split([len(some.answers) for some in places])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codec.entropy.rans import LOOKUP_BITS, PRECISION
 from codec.errors import CodecError
+from codec.layers.compressai import quantize_ste
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,23 @@ class SymbolModel(ABC):
     @abstractmethod
     def bits(self, centred: Tensor) -> Tensor:
         """Bits, differentiable, of the unit bin about `centred` latents (means taken away), of the same shape."""
+
+    def estimate(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """A proxy for coding a latent that is no decision, in training.
+
+        Args:
+            latent: `(B, C, h, w)`.
+            noise: of the same shape, in 0..1.
+
+        Returns:
+            What the receiving side has, `(B, C, h, w)`, whose gradients pass through the rounding;
+            and the bits `(B,)` of the latent with the noise about it.
+        """
+        centred = latent.float() - self.means
+        rounded = quantize_ste(centred)
+        if self.coded is not None:  # gradients pass all the same, or what is left out would stay so
+            rounded = rounded - (rounded * ~self.coded).detach()
+        return rounded + self.means, self.bits(centred + noise - 0.5).flatten(1).sum(1)
 
     @property
     def coded(self) -> Tensor | None:

@@ -10,6 +10,8 @@ from codec.entropy.laplace import SKIP_BELOW, check_position
 from codec.entropy.network import FEW_CHANNELS, EntropyNetwork, network_sizes
 from codec.entropy.pick import Pick, picks
 from codec.errors import CodecError
+from codec.layers.gain import QualityTable
+from codec.layers.once import Once
 from codec.quality import QUALITIES
 
 
@@ -92,12 +94,9 @@ class Head(Exact, nn.Module):
     def forward(self, features: Tensor, pick: Pick) -> Tensor:
         """`(B, W, h, w)` -> `(B, C, h, w)` of the half that `pick` picks: C / 2 channels of means, then as many of positions."""
         rows = features.permute(0, 2, 3, 1).flatten(1, 2)
-        said = rows.new_empty(*rows.shape[:2], self.first.out_channels)
-        for layer, positions in ((self.first, pick.first), (self.last, pick.last)):
-            if not len(positions):
-                continue  # a single position is of one colour
-            picked = rows.index_select(1, positions).mT.unsqueeze(3)
-            said.index_copy_(1, positions, layer(picked).squeeze(3).mT.to(said.dtype))
+        parts = (self.first, pick.first), (self.last, pick.last)
+        said = [layer.by_row(rows.index_select(1, positions)) for layer, positions in parts]
+        said = torch.cat(said, 1).index_select(1, pick.order)
         return said.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -117,7 +116,7 @@ class Neighbours(Exact, nn.Module):
         return self.whole(self.layer.sums(self.whole(bounded(first))) * SIXTEENTHS)
 
 
-class TwoStep(Exact, EntropyNetwork):
+class TwoStep(Once, Exact, EntropyNetwork):
     """A hyper-latent and a temporal prior say how half of the latent is distributed, that half how the other half is.
 
     The halves are a checkerboard in space, opposite for the first and the last half of the channels: every position transmits
@@ -214,8 +213,14 @@ class TwoStep(Exact, EntropyNetwork):
         """
         moved, index = said.float().chunk(2, 1)
         moved = moved if expected is None else moved + pick.half(expected)
-        model = ladder_model(moved, index + pick.half(self.base(quality)), self.skip_below)
+        base = self._half_of(self.base, quality, pick)
+        model = ladder_model(moved, index + base, self.skip_below)
         sent = None
         if channel.sends:
-            sent = self.dead_zone(pick.half(latent), model.means, pick.half(self.dead_zone.width(quality)))
+            width = self._half_of(self.dead_zone.width, quality, pick)
+            sent = self.dead_zone(pick.half(latent), model.means, width)
         return pick.whole(channel.symbols(component, sent, model))
+
+    def _half_of(self, table: QualityTable, quality: Tensor, pick: Pick) -> Tensor:
+        """What a table says of the half that is picked, `(B, C / 2, h, w)`."""
+        return self.once(lambda: pick.half(table(quality)), table, quality, pick)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from codec.entropy.channel import Channel, ReadChannel, WriteChannel
 from codec.entropy.count import CountChannel
 from codec.errors import CodecError
-from codec.evaluation.ledger import CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
+from codec.evaluation.ledger import BLOCKS, CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
 from codec.freeze import freeze
 from codec.quality import check_quality
 from codec.references import References
@@ -20,7 +20,7 @@ from codec.video import VideoCodec
 
 FRAMES = 3  # an intra frame, a predicted one, and the predicted one that is measured
 _NETWORKS = ["intra networks", "intra entropy", SEARCH, "motion networks", WARPING, "motion entropy"]
-_ORDER = [*_NETWORKS, "residual networks", "residual entropy", CODER, OTHER]
+_ORDER = [BLOCKS, *_NETWORKS, "residual networks", "residual entropy", CODER, OTHER]
 
 
 @dataclass(frozen=True)

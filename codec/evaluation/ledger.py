@@ -10,7 +10,7 @@ from codec.entropy.network import EntropyNetwork
 from codec.video import VideoCodec
 
 CODER, OTHER = "entropy coder", "other"
-SEARCH, WARPING = "motion search", "motion warping"
+SEARCH, WARPING, BLOCKS = "motion search", "motion warping", "block decisions"
 
 
 class Ledger:
@@ -50,7 +50,8 @@ def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> It
     """Share what `codec` and the writing or reading `channel` use up within among the codec's parts.
 
     For that while the methods at which work passes from one part to another are wrapped. Methods `estimate_motion` and
-    `warp` of a motion network are parts of their own: finding motion at the encoder, and warping by it.
+    `warp` of a motion network are parts of their own: finding motion at the encoder, and warping by it. So is `search` of an
+    intra or a residual network: its decisions on blocks.
     """
     ledger = Ledger(read)
     with ExitStack() as wrapped:
@@ -77,8 +78,9 @@ def _doors(codec: VideoCodec, channel: Channel) -> Iterator[tuple[Any, str, str]
     yield codec.motion, "forward", networks_of("motion", entropy=False)
     yield codec.motion, "estimate_motion", SEARCH
     yield codec.motion, "warp", WARPING
-    yield codec.residual, "analyse", networks_of("residual", entropy=False)
-    yield codec.residual, "synthesise", networks_of("residual", entropy=False)
+    yield codec.residual, "code", networks_of("residual", entropy=False)
+    yield codec.intra, "search", BLOCKS
+    yield codec.residual, "search", BLOCKS
     for path, network in entropy_networks(codec).items():
         yield network, "transmit", networks_of(path, entropy=True)
     yield channel, "symbols", CODER

@@ -240,6 +240,62 @@ def predict_chroma(luma, plane, y, x, kind, derived, chroma_modes, tables, found
 
 
 @njit(cache=True, nogil=True)
+def rebuild_unit(b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work):
+    """Rebuild the unit at (r, c) of frame b from its neighbours; all else is as for `rebuild_rows`.
+
+    `work` is scratch: neighbours, predictions, sums and levels.
+    """
+    luma, chroma = planes
+    whole, cells, colours = places
+    wide_matrix, matrix, of_unit, of_cell, of_chroma, chroma_modes = constants
+    found, made, sums, own = work
+    y, x = r * UNIT, c * UNIT
+    given = levels[b, r, c]
+    if split[b, r, c]:
+        for part in range(4):
+            top, left = y + CELL * (part // 2), x + CELL * (part % 2)
+            luma_neighbours(luma[b], top, left, CELL, part, found)
+            predict_block(found, CELL, modes[b, top // CELL, left // CELL], True, of_cell, made)
+            for p in range(CELL * CELL):
+                own[p] = given[cells[part, p]]
+            add_residual(own, CELL, steps[b, 0], matrix, sums, made)
+            store_block(made, CELL, luma[b], top, left)
+    else:
+        luma_neighbours(luma[b], y, x, UNIT, 0, found)
+        predict_block(found, UNIT, modes[b, 2 * r, 2 * c], True, of_unit, made)
+        for p in range(UNIT * UNIT):
+            own[p] = given[whole[p]]
+        add_residual(own, UNIT, steps[b, 0], wide_matrix, sums, made)
+        store_block(made, UNIT, luma[b], y, x)
+    for k in range(2):
+        plane, kind, derived = chroma[b, k], kinds[b, r, c], modes[b, 2 * r, 2 * c]
+        predict_chroma(
+            luma[b],
+            plane,
+            y // 2,
+            x // 2,
+            kind,
+            derived,
+            chroma_modes,
+            of_chroma,
+            found,
+            made,
+        )
+        for p in range(CHROMA * CHROMA):
+            own[p] = given[colours[k, p]]
+        add_residual(own, CHROMA, steps[b, 1], matrix, sums, made)
+        store_block(made, CHROMA, plane, y // 2, x // 2)
+
+
+@njit(cache=True, nogil=True)
+def rebuild_scratch():
+    """Memory of a thread."""
+    most = UNIT * UNIT
+    found = np.empty(2 * (4 * UNIT + 1), np.int32)
+    return found, np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+
+
+@njit(cache=True, nogil=True)
 def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, progress):
     """Rebuild rows of units as long as there are some that no other thread has begun.
 
@@ -254,15 +310,7 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
         progress: `(1 + B·h,)` int64, zeros: the next row, and how far each is.
     """
     batch, tall, wide = split.shape
-    luma, chroma = planes
-    whole, cells, colours = places
-    wide_matrix, matrix, of_unit, of_cell, of_chroma, chroma_modes = constants
-    found, made, sums = (
-        np.empty(2 * (4 * UNIT + 1), np.int32),
-        np.empty(UNIT * UNIT, np.int32),
-        np.empty(UNIT * UNIT, np.int32),
-    )
-    own = np.empty(UNIT * UNIT, np.int32)
+    work = rebuild_scratch()
     counter = address_of(progress)
     while True:
         row = next_row(counter)
@@ -272,40 +320,5 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
         for c in range(wide):
             if r > 0:
                 wait_for(counter + 8 * row, min(c + 2, wide))
-            y, x = r * UNIT, c * UNIT
-            given = levels[b, r, c]
-            if split[b, r, c]:
-                for part in range(4):
-                    top, left = y + CELL * (part // 2), x + CELL * (part % 2)
-                    luma_neighbours(luma[b], top, left, CELL, part, found)
-                    predict_block(found, CELL, modes[b, top // CELL, left // CELL], True, of_cell, made)
-                    for p in range(CELL * CELL):
-                        own[p] = given[cells[part, p]]
-                    add_residual(own, CELL, steps[b, 0], matrix, sums, made)
-                    store_block(made, CELL, luma[b], top, left)
-            else:
-                luma_neighbours(luma[b], y, x, UNIT, 0, found)
-                predict_block(found, UNIT, modes[b, 2 * r, 2 * c], True, of_unit, made)
-                for p in range(UNIT * UNIT):
-                    own[p] = given[whole[p]]
-                add_residual(own, UNIT, steps[b, 0], wide_matrix, sums, made)
-                store_block(made, UNIT, luma[b], y, x)
-            for k in range(2):
-                plane, kind, derived = chroma[b, k], kinds[b, r, c], modes[b, 2 * r, 2 * c]
-                predict_chroma(
-                    luma[b],
-                    plane,
-                    y // 2,
-                    x // 2,
-                    kind,
-                    derived,
-                    chroma_modes,
-                    of_chroma,
-                    found,
-                    made,
-                )
-                for p in range(CHROMA * CHROMA):
-                    own[p] = given[colours[k, p]]
-                add_residual(own, CHROMA, steps[b, 1], matrix, sums, made)
-                store_block(made, CHROMA, plane, y // 2, x // 2)
+            rebuild_unit(b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work)
             set_progress(counter + 8 * (row + 1), c + 1)

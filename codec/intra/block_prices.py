@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codec.entropy.prices import LearnedTables
 from codec.intra.block_tables import CELL, CHROMA, LUMA_COEFFICIENTS, MODES, UNIT, channel_places
-from codec.intra.blocks import IntraBlocks, SearchPrices
+from codec.intra.blocks import SearchPrices
 
 GAINS = (0.06, 0.25, 0.6, 1.2, 2.5, 5.0)  # of a block's scales over the mean ones
 _GAIN_BITS = (1.5, 2.5, 2.5, 2.5, 3.0, 4.0)
@@ -23,6 +23,7 @@ class BlockPriceTables(LearnedTables):
     Args:
         steps: `(KNOTS,)` luma's quantisation steps, in 8-bit levels.
         chroma_step: chroma's over luma's.
+        share: of the magnitudes that intra prediction leaves.
 
     Attributes:
         unit: `(KNOTS, 256)` mean magnitude of the levels of a block of 16; cell: `(KNOTS, 64)` of
@@ -31,7 +32,7 @@ class BlockPriceTables(LearnedTables):
         kind: `(KNOTS, 6)` bits of chroma's classes. size: `(KNOTS, 2)` of one block and of four.
     """
 
-    def __init__(self, steps: Tensor, chroma_step: float) -> None:
+    def __init__(self, steps: Tensor, chroma_step: float, share: float = 1.0) -> None:
         mode = torch.full((MODES,), 5.5)
         mode[[0, 1, 10, 26]] = torch.tensor([2.3, 3.3, 4.0, 4.0])
         start = {
@@ -43,7 +44,7 @@ class BlockPriceTables(LearnedTables):
             "size": torch.ones(2),
         }
         super().__init__(start, _SMALLEST, _LARGEST)
-        steps = steps.view(-1, 1)
+        steps = steps.view(-1, 1) / share
         self.unit.copy_(_expected(UNIT, 28.0) / steps)
         self.cell.copy_(_expected(CELL, 22.0) / steps)
         self.chroma.copy_((_expected(CHROMA, 7.0) / steps / chroma_step)[:, None].expand_as(self.chroma))
@@ -74,11 +75,18 @@ class BlockPriceTables(LearnedTables):
             size=tables["size"],
         )
 
-    def note_levels(self, blocks: IntraBlocks, quality: Tensor) -> None:
-        """Count the magnitudes of levels towards the next `update`; on the CPU."""
+    def note_levels(self, levels: Tensor, split: Tensor, quality: Tensor, present: Tensor | None = None) -> None:
+        """Count the magnitudes of levels towards the next `update`; on the CPU.
+
+        Args:
+            levels: `(B, C, h, w)`.
+            split: `(B, 1, h, w)` bool, where a unit is four blocks.
+            quality: `(B,)`.
+            present: `(B, 1, h, w)` bool, which units count; None: all.
+        """
         whole, cells, colours = (torch.from_numpy(places) for places in channel_places())
-        sizes = blocks.levels.abs().float()
-        split = blocks.split > 0
+        sizes = levels.abs().float()
+        counted = torch.ones_like(split) if present is None else present
         device = self.unit.device
 
         def note(kind: str, places: Tensor, present: Tensor, start: int = 0) -> None:
@@ -86,11 +94,11 @@ class BlockPriceTables(LearnedTables):
             values = sizes[:, places], present.expand_as(entry)
             self.note(kind, entry.to(device), *(value.to(device) for value in values), quality.to(device))
 
-        note("unit", whole, ~split)
+        note("unit", whole, counted & ~split)
         for part in cells:
-            note("cell", part, split)
+            note("cell", part, counted & split)
         for number, part in enumerate(colours):
-            note("chroma", part, torch.ones_like(split), number * CHROMA * CHROMA)
+            note("chroma", part, counted, number * CHROMA * CHROMA)
 
 
 def _expected(side: int, first: float) -> Tensor:

@@ -4,7 +4,7 @@ rebuild.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -87,6 +87,10 @@ class SearchPrices:
     kind: Tensor
     size: Tensor
 
+    def without_sizes(self) -> SearchPrices:
+        """The same where sizes are said in another way."""
+        return replace(self, size=torch.zeros_like(self.size))
+
 
 def to_pixels(frame: Tensor) -> tuple[Tensor, Tensor]:
     """Frames `(B, 3, H, W)` in -0.5..0.5 -> 10-bit luma `(B, H, W)` and chroma of half the size
@@ -95,11 +99,15 @@ def to_pixels(frame: Tensor) -> tuple[Tensor, Tensor]:
     Chroma is averaged over 2×2 pixels and then moved to where, enlarged again, it comes near the
     original.
     """
-    chroma = frame[:, 1:]
+    return rounded_pixels(frame[:, 0]), rounded_pixels(reduced(frame[:, 1:]))
+
+
+def reduced(chroma: Tensor) -> Tensor:
+    """Chroma of half the size that, `enlarged`, comes near to what it was."""
     small = F.avg_pool2d(chroma, 2)
     for _ in range(_CORRECTIONS):
         small = small + F.avg_pool2d(chroma - enlarged(small), 2)
-    return _rounded(frame[:, 0]), _rounded(small)
+    return small
 
 
 def enlarged(chroma: Tensor) -> Tensor:
@@ -107,7 +115,8 @@ def enlarged(chroma: Tensor) -> Tensor:
     return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _rounded(values: Tensor) -> Tensor:
+def rounded_pixels(values: Tensor) -> Tensor:
+    """-0.5..0.5 -> 10-bit integers, int32."""
     return ((values + 0.5) * _SCALE).round().clamp(0, LARGEST).to(torch.int32)
 
 
@@ -148,15 +157,12 @@ def search_blocks(
     planes = torch.empty_like(luma), torch.empty_like(chroma)
     spent, progress = torch.zeros(batch, tall, wide, 4), torch.zeros(1 + batch * tall).long()
     made = levels, split, modes, kinds, *planes, spent
-    if scales is None:
-        scales = torch.empty(0, 2, tall, wide, CHANNELS, dtype=torch.int8)
-    usual = prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size
     arrays = (
-        Frames(*(_array(values) for values in (luma, chroma, *made))),
-        Choices(_array(steps), _array(bits), *tries),
-        Prices(*(_array(values.float()) for values in usual), _ladder(), _array(scales)),
-        _search_tables(),
-        _array(progress),
+        Frames(*(kernel_array(values) for values in (luma, chroma, *made))),
+        Choices(kernel_array(steps), kernel_array(bits), *tries),
+        kernel_prices(prices, scales, (tall, wide)),
+        search_tables(),
+        kernel_array(progress),
     )
     in_bands(lambda first, end: search_rows(*arrays), batch * tall)
     maps = {"split": split[:, None], "modes": modes[:, None], "kinds": kinds[:, None]}
@@ -174,33 +180,43 @@ def rebuild_by_kernel(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tenso
     chroma = torch.empty(batch, 2, tall * UNIT // 2, wide * UNIT // 2, dtype=torch.int32)
     progress = torch.zeros(1 + batch * tall, dtype=torch.int64)
     arrays = (
-        _array(levels),
-        *(_array(values[:, 0].to(torch.uint8)) for values in (blocks.split, blocks.modes, blocks.kinds)),
-        _array(steps),
-        (_array(luma), _array(chroma)),
+        kernel_array(levels),
+        *(kernel_array(values[:, 0].to(torch.uint8)) for values in (blocks.split, blocks.modes, blocks.kinds)),
+        kernel_array(steps),
+        (kernel_array(luma), kernel_array(chroma)),
         channel_places(),
-        _constants(),
-        _array(progress),
+        kernel_constants(),
+        kernel_array(progress),
     )
     in_bands(lambda first, end: rebuild_rows(*arrays), batch * tall)
     return luma, chroma
 
 
-def _array(values: Tensor) -> np.ndarray:
+def kernel_prices(prices: SearchPrices, scales: Tensor | None, size: tuple[int, int]) -> Prices:
+    """As kernels take them, for frames of `size` units; `scales` as of `search_blocks`."""
+    if scales is None:
+        scales = torch.empty(0, 2, *size, CHANNELS, dtype=torch.int8)
+    usual = prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size
+    arrays = (kernel_array(values.float()) for values in usual)
+    return Prices(*arrays, _ladder(), kernel_array(scales))
+
+
+def kernel_array(values: Tensor) -> np.ndarray:
+    """As kernels take it."""
     return values.detach().contiguous().numpy()
 
 
 @cache
-def _constants() -> tuple:
+def kernel_constants() -> tuple:
     """What `rebuild_rows` takes."""
     tables = directions(UNIT, True), directions(CELL, True), directions(CELL, False)
     return integer_dct(UNIT), integer_dct(CELL), *tables, np.array(CHROMA_MODES)
 
 
 @cache
-def _search_tables() -> Tables:
+def search_tables() -> Tables:
     """What `search_rows` takes."""
-    wide, small, *directed, chroma_modes = _constants()
+    wide, small, *directed, chroma_modes = kernel_constants()
     floats = [np.stack([float_dct(side), float_dct(side).T]) for side in (UNIT, CELL)]
     by_pixel = [tuple(_by_pixel(table) for table in directed[k]) for k in (0, 1)]
     return Tables(*channel_places(), wide, small, *floats, *directed, *by_pixel, chroma_modes)

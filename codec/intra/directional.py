@@ -63,13 +63,19 @@ class LoopFilter(Network):
         return self.head[0](features), features
 
 
-def level_entropy(groups: Sequence[int], **settings: int) -> LevelEntropy:
+def level_entropy(groups: Sequence[int], channels: int = CHANNELS, **settings: int) -> LevelEntropy:
     """The network for the levels: frequency by frequency, the lowest first.
 
     Args:
         groups: how many channels are coded together, one group after another; the others follow.
+        channels: of the latent; there is one number only.
         settings: arguments of `LevelEntropy`.
+
+    Raises:
+        CodecError: another number of channels.
     """
+    if channels != CHANNELS:
+        raise CodecError(f"entropy.channels: {channels} given; levels of blocks are {CHANNELS}")
     kept = kept_coefficients(UNIT, UNIT, CHROMA)
     channels = sorted(range(CHANNELS), key=lambda channel: (sum(kept[channel][1:]), kept[channel]))
     ends = [0, *accumulate(groups), CHANNELS]
@@ -170,7 +176,7 @@ class DirectionalIntra(IntraNetwork):
         tries = FAST if self.training or twice else THOROUGH
         blocks, planes, _ = search_blocks(*given, tries)
         if self.training:
-            self.prices.note_levels(blocks, own)
+            self.prices.note_levels(blocks.levels, blocks.split > 0, own)
         if twice:
             scales = self.expected_scales(blocks.to(quality.device), quality).to(cpu)
             blocks, planes, _ = search_blocks(*given, THOROUGH, scales)

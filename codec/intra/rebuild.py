@@ -49,27 +49,47 @@ def rebuild(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
     return rebuild_by_kernel(blocks, steps) if by_kernel else rebuild_by_tensors(blocks, steps)
 
 
-def rebuild_by_tensors(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """`rebuild` in a wavefront: in each step units of every second row, each two to the left."""
+def rebuild_by_tensors(
+    blocks: IntraBlocks,
+    steps: Tensor,
+    over: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`rebuild` in a wavefront: in each step units of every second row, each two to the left.
+
+    `over`: planes of luma and chroma that hold other units, and where blocks are intra
+    `(B, 1, h, w)` bool; None: all are.
+    """
     batch, _, tall, wide = blocks.levels.shape
     device, size = blocks.levels.device, (tall * UNIT, wide * UNIT)
     split, modes, kinds = blocks.split.bool(), blocks.modes.long(), blocks.kinds.long()
     levels = blocks.levels.clamp(-FAR, FAR).to(torch.int32)
-    residual, of_chroma = _residuals(levels, steps.to(torch.int32))
+    residual, of_chroma = level_residuals(levels, steps.to(torch.int32))
     grey = torch.tensor(MIDDLE, dtype=torch.int32, device=device)
     luma = grey.repeat(batch, tall * wide * UNIT**2 + 1)
     chroma = grey.repeat(batch, 2, tall * wide * CHROMA**2 + 1)
+    where = None
+    if over is not None:
+        luma[:, :-1], chroma[..., :-1] = over[0].flatten(1), over[1].flatten(2)
     for rows, columns, places in _waves(tall, wide, device):
+        if over is not None:
+            where = over[2][:, 0, rows, columns]
         own = [modes[:, 0, 2 * rows + i, 2 * columns + j] for i in (0, 1) for j in (0, 1)]
         left = [values[:, rows, columns] for values in residual]
-        _rebuild_luma(luma, places, split[:, 0, rows, columns], own, left)
+        _rebuild_luma(luma, places, split[:, 0, rows, columns], own, left, where)
         left = of_chroma[:, :, rows, columns]
-        _rebuild_chroma(luma, chroma, places, own[0], kinds[:, 0, rows, columns], left)
+        _rebuild_chroma(luma, chroma, places, own[0], kinds[:, 0, rows, columns], left, where)
     luma, chroma = luma[:, :-1].view(batch, *size), chroma[..., :-1]
     return luma, chroma.view(batch, 2, size[0] // 2, size[1] // 2)
 
 
-def _rebuild_luma(luma: Tensor, places: _Places, split: Tensor, modes: list[Tensor], residual: list[Tensor]) -> None:
+def _rebuild_luma(
+    luma: Tensor,
+    places: _Places,
+    split: Tensor,
+    modes: list[Tensor],
+    residual: list[Tensor],
+    where: Tensor | None,
+) -> None:
     """Fill the luma `(B, H·W + 1)` of n units: as one block, and over it as four if they are split.
 
     Args:
@@ -78,11 +98,14 @@ def _rebuild_luma(luma: Tensor, places: _Places, split: Tensor, modes: list[Tens
         split: `(B, n)` bool.
         modes: of the four cells, `(B, n)` each.
         residual: as one block `(B, n, 256)` and as four `(B, n, 4, 64)`.
+        where: `(B, n)` bool, which of them are filled; None: all.
     """
     one, four = residual
     found = _smoothed(luma[:, places.unit_neighbours])
     made = _predict(found, UNIT, modes[0], True)
-    luma[:, places.unit] = (made + one).clamp(0, LARGEST)
+    made = (made + one).clamp(0, LARGEST)
+    luma[:, places.unit] = _where(where, made, luma[:, places.unit])
+    split = split if where is None else split & where
     for part, where in enumerate(places.cells):
         found = _smoothed(luma[:, places.cell_neighbours[part]])
         made = _predict(found, CELL, modes[part], True)
@@ -90,10 +113,19 @@ def _rebuild_luma(luma: Tensor, places: _Places, split: Tensor, modes: list[Tens
         luma[:, where] = torch.where(split[..., None], made, luma[:, where])
 
 
-def _rebuild_chroma(luma: Tensor, chroma: Tensor, places: _Places, derived: Tensor, kinds: Tensor, residual: Tensor) -> None:
+def _rebuild_chroma(
+    luma: Tensor,
+    chroma: Tensor,
+    places: _Places,
+    derived: Tensor,
+    kinds: Tensor,
+    residual: Tensor,
+    where: Tensor | None,
+) -> None:
     """Fill chroma `(B, 2, H·W / 4 + 1)` of n units whose luma is rebuilt.
 
-    `derived` `(B, n)` are modes of luma, `kinds` `(B, n)` classes, `residual` is `(B, 2, n, 64)`.
+    `derived` `(B, n)` are modes of luma, `kinds` `(B, n)` classes, `residual` is `(B, 2, n, 64)`, `where`
+    as for luma.
     """
     table = torch.tensor([0, 0, *CHROMA_MODES], device=luma.device)
     mode = torch.where(kinds == DERIVED, derived, table[kinds])
@@ -101,7 +133,14 @@ def _rebuild_chroma(luma: Tensor, chroma: Tensor, places: _Places, derived: Tens
     made = _predict(found, CHROMA, mode[:, None].expand(-1, 2, -1), False)
     line = _predict_linear(luma, chroma, places)
     made = torch.where((kinds == LINEAR)[:, None, :, None], line, made)
-    chroma[:, :, places.chroma] = (made + residual).clamp(0, LARGEST)
+    made = (made + residual).clamp(0, LARGEST)
+    where = None if where is None else where[:, None]
+    chroma[:, :, places.chroma] = _where(where, made, chroma[:, :, places.chroma])
+
+
+def _where(where: Tensor | None, made: Tensor, otherwise: Tensor) -> Tensor:
+    """`made` of the units `(…)` in `where`; None: of all."""
+    return made if where is None else torch.where(where[..., None], made, otherwise)
 
 
 def _smoothed(found: Tensor) -> Tensor:
@@ -180,7 +219,7 @@ def _predict_linear(luma: Tensor, chroma: Tensor, places: _Places) -> Tensor:
     return made.clamp(0, LARGEST).to(torch.int32)
 
 
-def _residuals(levels: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def level_residuals(levels: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """What is added to predictions.
 
     Returns:

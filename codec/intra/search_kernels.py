@@ -331,7 +331,7 @@ def best_cell(frames, choices, prices, tables, work, b, r, c, part):
 
 @njit(cache=True, nogil=True)
 def search_luma(frames, choices, prices, tables, work, b, r, c):
-    """Code luma of a unit as one block or as four, whatever costs less."""
+    """Code luma of a unit as one block or as four, whatever costs less, and return the cost."""
     one = best_unit(frames, choices, prices, tables, work, b, r, c)
     four, bits, side = choices.bits[b, 0] * prices.size[b, 1], np.float32(0), prices.size[b, 1]
     for part in range(4):
@@ -346,7 +346,7 @@ def search_luma(frames, choices, prices, tables, work, b, r, c):
             for p in range(CELL * CELL):
                 given[tables.cells[part, p]] = work.cell_levels[part, p]
         spent[0], spent[1] = bits, side
-        return
+        return four
     frames.modes[b, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2] = one[1]
     for p in range(UNIT * UNIT):
         given[tables.whole[p]] = work.unit_levels[p]
@@ -354,11 +354,12 @@ def search_luma(frames, choices, prices, tables, work, b, r, c):
     add_residual(work.unit_levels, UNIT, step, matrix, work.sums, work.unit_made)
     store_block(work.unit_made, UNIT, frames.luma[b], r * UNIT, c * UNIT)
     spent[0], spent[1] = one[2], one[3] + prices.size[b, 0]
+    return one[0]
 
 
 @njit(cache=True, nogil=True)
 def search_chroma(frames, choices, prices, tables, work, b, r, c):
-    """Code both blocks of chroma of a unit whose luma is rebuilt."""
+    """Code both blocks of chroma of a unit whose luma is rebuilt, and return the cost."""
     y, x, count = r * CHROMA, c * CHROMA, CHROMA * CHROMA
     bit, step = choices.bits[b, 1], np.float32(choices.steps[b, 1] / STEP_PARTS)
     four, derived = frames.split[b, r, c], frames.modes[b, 2 * r, 2 * c]
@@ -401,18 +402,14 @@ def search_chroma(frames, choices, prices, tables, work, b, r, c):
             frames.levels[b, r, c, tables.colours[k, p]] = levels[p]
         add_residual(levels, CHROMA, choices.steps[b, 1], tables.matrix_8, work.sums, made)
         store_block(made, CHROMA, frames.chroma[b, k], y, x)
+    return best
 
 
 @njit(cache=True, nogil=True)
-def search_rows(frames, choices, prices, tables, progress):
-    """Decide on rows of units, and rebuild them, as long as there are some that no other thread has
-    begun.
-
-    `progress` is as for `rebuild_rows`.
-    """
-    batch, tall, wide = frames.split.shape
+def make_scratch():
+    """Memory of a thread."""
     most, small = UNIT * UNIT, CELL * CELL
-    work = Scratch(
+    return Scratch(
         np.empty(2 * (4 * UNIT + 1), np.int32),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
@@ -433,6 +430,17 @@ def search_rows(frames, choices, prices, tables, progress):
         np.empty((1, 3, most), np.float32),
         np.empty((1, 3, small), np.float32),
     )
+
+
+@njit(cache=True, nogil=True)
+def search_rows(frames, choices, prices, tables, progress):
+    """Decide on rows of units, and rebuild them, as long as there are some that no other thread has
+    begun.
+
+    `progress` is as for `rebuild_rows`.
+    """
+    batch, tall, wide = frames.split.shape
+    work = make_scratch()
     counter = address_of(progress)
     while True:
         row = next_row(counter)

@@ -1,6 +1,7 @@
 """Full-size frames put together from patches: what a network says in channels at a fraction of the size."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,8 +9,8 @@ from torch.nn import functional as F
 
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
-from codec.layers.frame_kernels import patches_kernel
-from codec.layers.kernels import by_kernel
+from codec.layers.frame_kernels import patches_backward_kernel, patches_kernel
+from codec.layers.kernels import by_kernel, trains_on_cpu
 
 
 def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> Tensor:
@@ -29,6 +30,8 @@ def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> T
     side = _side(frame, patches, gain)
     if frame.dtype == torch.float32 and by_kernel(frame, patches, *([] if gain is None else [gain])):
         return _assemble(frame, patches, side, gain)
+    if trains_on_cpu(frame, patches, *([] if gain is None else [gain])):
+        return _Assembled.apply(frame, patches, side, gain, None, None)
     correction = planar(patches, side).float()
     return frame + (correction if gain is None else correction * gain)
 
@@ -49,6 +52,8 @@ def add_gated_patches(frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor
     single = {frame.dtype, kept.dtype, gate.dtype} == {torch.float32}
     if whole and single and kept.shape == frame.shape and by_kernel(frame, patches, gain, kept, gate):
         return _assemble(frame, patches, side, gain, kept, gate)
+    if whole and kept.shape == frame.shape and trains_on_cpu(frame, patches, gain, kept, gate):
+        return _Assembled.apply(frame, patches, side, gain, kept, gate)
     gate = F.interpolate(gate, frame.shape[-2:], mode="nearest")
     return kept + gate * (add_patches(frame, patches, gain) - kept)
 
@@ -73,16 +78,76 @@ def _side(frame: Tensor, patches: Tensor, gain: Tensor | None) -> int:
 def _assemble(
     frame: Tensor, patches: Tensor, side: int, gain: Tensor | None, kept: Tensor | None = None, gate: Tensor | None = None
 ) -> Tensor:
+    return _fill(_by_patch(frame, patches, side, gain, kept, gate), frame.shape, gate is not None)
+
+
+def _by_patch(
+    frame: Tensor, patches: Tensor, side: int, gain: Tensor | None, kept: Tensor | None, gate: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Frame, patches, gain, kept and gate as the kernels take them, but for bfloat16."""
     batch, _, tall, wide = patches.shape
     patches = patches.detach().permute(0, 2, 3, 1).contiguous().view(batch, tall, wide, 3, side, side)
-    bits = patches.dtype == torch.bfloat16
-    patches = patches.view(torch.uint16) if bits else patches.float()
     frame = frame.detach().contiguous().view(batch, 3, tall, side, wide, side)
     gain = frame.new_ones(batch) if gain is None else gain.detach().float().flatten().contiguous()
     kept = frame if kept is None else kept.detach().contiguous().view(frame.shape)
     cells = frame.new_ones(batch, 1, 1) if gate is None else gate.detach()[:, 0].contiguous()
+    return frame, patches, gain, kept, cells
+
+
+def _fill(given: tuple[Tensor, ...], shape: torch.Size, gated: bool) -> Tensor:
+    """The frame that is made of what `_by_patch` gives."""
+    frame, patches, *others = given
+    batch, tall, side = len(frame), frame.shape[2], frame.shape[3]
+    bits = patches.dtype == torch.bfloat16
+    patches = patches.view(torch.uint16) if bits else patches.float()
     made = torch.empty_like(frame)
-    kernel = patches_kernel(side, bits, gate is not None)
-    arrays = tuple(tensor.numpy() for tensor in (frame, patches, gain, kept, cells, made))
+    kernel = patches_kernel(side, bits, gated)
+    arrays = tuple(tensor.numpy() for tensor in (frame, patches, *others, made))
     in_bands(lambda first, end: kernel(*arrays, first, end), batch * tall)
-    return made.view(batch, 3, tall * side, wide * side)
+    return made.view(shape)
+
+
+class _Assembled(torch.autograd.Function):
+    """`add_patches` and, with a gate, `add_gated_patches` by kernels, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        frame: Tensor,
+        patches: Tensor,
+        side: int,
+        gain: Tensor | None,
+        kept: Tensor | None,
+        gate: Tensor | None,
+    ) -> Tensor:
+        given = _by_patch(frame, patches, side, gain, kept, gate)
+        ctx.gated = gate is not None
+        ctx.save_for_backward(*given)
+        return _fill(given, frame.shape, ctx.gated)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        frame, patches, gain, kept, cells = ctx.saved_tensors
+        batch, side, rows = len(frame), frame.shape[3], cells.shape[1]
+        if not ctx.gated:  # rows of patches are independent then
+            rows = frame.shape[2]
+            cells = cells.expand(batch, rows, frame.shape[4]).contiguous()
+        given = gradient.contiguous().view(frame.shape)
+        of_frame, of_kept = (torch.empty_like(frame) if ctx.gated else frame for _ in range(2))
+        of_patches, of_gate = torch.empty_like(patches), torch.empty_like(cells)
+        of_gain = gain.new_empty(batch, rows)
+        tensors = given, frame, patches, gain, kept, cells
+        tensors = *tensors, of_frame, of_patches, of_kept, of_gain, of_gate
+        kernel = patches_backward_kernel(side, ctx.gated)
+        in_bands(partial(kernel, *(tensor.numpy() for tensor in tensors)), batch * rows)
+        of_patches = of_patches.flatten(3).permute(0, 3, 1, 2)
+        wanted = ctx.needs_input_grad
+        return (
+            of_frame.view(gradient.shape) if ctx.gated else gradient,
+            of_patches,
+            None,
+            of_gain.sum(1).view(batch, 1, 1, 1) if wanted[3] else None,
+            of_kept.view(gradient.shape) if wanted[4] else None,
+            of_gate[:, None] if wanted[5] else None,
+        )

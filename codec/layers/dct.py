@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.layers.blocks import Network, patches_of
+from codec.layers.once import Once
 
 _UNIT = 0.02
 
@@ -41,7 +42,7 @@ def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
     return basis.float()
 
 
-class BlockTransform(Network):
+class BlockTransform(Once, Network):
     """Linear analysis and synthesis of blocks, trainable, initialised with a DCT pair (or at random, for comparison).
 
     It is computed in float32 unless its codec is frozen to something else (intra coders are not). What is learned is the
@@ -72,16 +73,20 @@ class BlockTransform(Network):
     def analyse(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
         with torch.autocast(pixels.device.type, enabled=False):
-            basis = (self.start + _UNIT * self.forward_moved).flatten(1)
+            basis = self._basis(self.forward_moved)
             coefficients = patches_of(self.cast(pixels.float()), self.block) @ self.cast(basis).T
         return coefficients.permute(0, 3, 1, 2).float()
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """`(B, C, h, w)` -> patches `(B, 3·block², h, w)` for `codec.layers.assemble`, channels last."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            basis = (self.start + _UNIT * self.inverse_moved).flatten(1)
+            basis = self._basis(self.inverse_moved)
             blocks = self.cast(coefficients.float()).permute(0, 2, 3, 1) @ self.cast(basis)
         return blocks.permute(0, 3, 1, 2)
+
+    def _basis(self, moved: nn.Parameter) -> Tensor:
+        """`(C, 3·block²)`."""
+        return self.once(lambda: (self.start + _UNIT * moved).flatten(1), moved)
 
 
 def typical_magnitude(block: int, luma: int, chroma: int, predicted: bool) -> Tensor:

@@ -44,6 +44,86 @@ def patches_kernel(side: int, bits: bool, gated: bool) -> Callable:
     return assemble
 
 
+@cache
+def patches_backward_kernel(side: int, gated: bool) -> Callable:
+    """What `patches_kernel` passes back.
+
+    `kernel(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain, of_gate,
+    first, end)` fills rows of gates `first .. end - 1`, counted over the batch. `given` is the
+    gradient of `made`; gradients have the shape of what they belong to, but `of_gain` `(B, h / n)`,
+    a value a row; all are float32. Without `gated`, `of_frame` is not filled: it is `given`.
+    """
+
+    @njit(cache=True, nogil=True)
+    def pass_back(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain, of_gate, first, end):
+        tall, wide = patches.shape[1:3]
+        rows, columns = gate.shape[1:]
+        cell = wide // columns
+        for line in range(first, end):
+            b, top = line // rows, line % rows
+            of_row = np.float64(0)
+            for left in range(columns):
+                opened, of_opened = gate[b, top, left], np.float64(0)
+                for row in range(top * cell, top * cell + cell):
+                    for column in range(left * cell, left * cell + cell):
+                        for c in range(3):
+                            for i in range(side):
+                                for j in range(side):
+                                    slope = given[b, c, row, i, column, j]
+                                    value = patches[b, row, column, c, i, j]
+                                    if gated:
+                                        other = kept[b, c, row, i, column, j]
+                                        made = frame[b, c, row, i, column, j] + value * gain[b]
+                                        of_opened += slope * (made - other)
+                                        through = opened * slope
+                                        of_kept[b, c, row, i, column, j] = slope - through
+                                        of_frame[b, c, row, i, column, j] = through
+                                        slope = through
+                                    of_row += slope * value
+                                    of_patches[b, row, column, c, i, j] = slope * gain[b]
+                if gated:
+                    of_gate[b, top, left] = of_opened
+            of_gain[b, top] = of_row
+
+    return pass_back
+
+
+@njit(cache=True, nogil=True)
+def ycc_rows(ycc, rgb, weights, scales, first, end):
+    """Rows `first .. end - 1`, counted over frames, of `rgb` `(N, 3, H, W)` from `ycc`, float32.
+
+    `weights` and `scales` are as of `ycc_levels`.
+    """
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            luma = lumas[x] + _HALF
+            red, blue = luma + red_scale * crs[x], luma + blue_scale * cbs[x]
+            reds[x], blues[x] = red, blue
+            greens[x] = (luma - red_weight * red - blue_weight * blue) / green_weight
+
+
+@njit(cache=True, nogil=True)
+def ycc_gradients(rgb, ycc, weights, scales, first, end):
+    """What `ycc_rows` passes back: the gradient `ycc` from that of `rgb`."""
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            green = greens[x] / green_weight
+            red, blue = reds[x] - red_weight * green, blues[x] - blue_weight * green
+            lumas[x], cbs[x], crs[x] = red + green + blue, blue_scale * blue, red_scale * red
+
+
 @njit(cache=True, nogil=True)
 def ycc_levels(ycc, levels, weights, scales, first, end):
     """Fill rows `first .. end - 1`, counted over the batch, of `levels` `(B, 3, H, W)` uint8 RGB from `ycc`, float32.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,12 +11,14 @@ from torch.nn import functional as F
 
 from codec.errors import CodecError
 from codec.layers.bands import in_bands
-from codec.layers.frame_kernels import ycc_levels
-from codec.layers.kernels import by_kernel
+from codec.layers.frame_kernels import ycc_gradients, ycc_levels, ycc_rows
+from codec.layers.kernels import by_kernel, trains_on_cpu
 
 SMALLEST_SIDE = 16
 # BT.709 luma weights; the colour differences are scaled to -0.5..0.5 and luma is centred, so that zero is mid-grey.
 _RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
+_WEIGHTS = np.array([_RED, _GREEN, _BLUE], np.float32)
+_SCALES = np.array([2 - 2 * _RED, 2 - 2 * _BLUE], np.float32)  # of Cr in red, of Cb in blue
 
 
 def rgb_to_ycc(rgb: Tensor) -> Tensor:
@@ -27,11 +30,35 @@ def rgb_to_ycc(rgb: Tensor) -> Tensor:
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
     """The inverse of `rgb_to_ycc`; values are not clamped."""
+    if trains_on_cpu(ycc):
+        return _ToRgb.apply(ycc)
     luma, cb, cr = ycc.unbind(-3)
     luma = luma + 0.5
     red = luma + (2 - 2 * _RED) * cr
     blue = luma + (2 - 2 * _BLUE) * cb
     return torch.stack([red, (luma - _RED * red - _BLUE * blue) / _GREEN, blue], -3)
+
+
+class _ToRgb(torch.autograd.Function):
+    """`ycc_to_rgb` by kernels."""
+
+    @staticmethod
+    def forward(ctx, ycc: Tensor) -> Tensor:
+        return _by_rows(ycc_rows, ycc)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _by_rows(ycc_gradients, gradient)
+
+
+def _by_rows(kernel: Callable[..., None], frames: Tensor) -> Tensor:
+    """What a kernel makes of the rows of `(…, 3, H, W)`, in the same shape."""
+    given = frames.detach().contiguous().view(-1, *frames.shape[-3:])
+    made = torch.empty_like(given)
+    arrays = given.numpy(), made.numpy(), _WEIGHTS, _SCALES
+    in_bands(partial(kernel, *arrays), given.shape[0] * given.shape[2])
+    return made.view(frames.shape)
 
 
 def rgb_to_levels(rgb: Tensor) -> Tensor:
@@ -44,9 +71,7 @@ def ycc_to_levels(ycc: Tensor) -> Tensor:
     if ycc.dtype != torch.float32 or not by_kernel(ycc):
         return rgb_to_levels(ycc_to_rgb(ycc))
     levels = torch.empty(ycc.shape, dtype=torch.uint8)
-    weights = np.array([_RED, _GREEN, _BLUE], np.float32)
-    scales = np.array([2 - 2 * _RED, 2 - 2 * _BLUE], np.float32)
-    arrays = ycc.detach().contiguous().numpy(), levels.numpy(), weights, scales
+    arrays = ycc.detach().contiguous().numpy(), levels.numpy(), _WEIGHTS, _SCALES
     in_bands(lambda first, end: ycc_levels(*arrays, first, end), ycc.shape[0] * ycc.shape[2])
     return levels
 

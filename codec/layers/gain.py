@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from codec.layers.once import Once
 from codec.quality import QUALITIES, log_interpolate
 
 KNOTS = 9
 _UNIT = 8.0
 
 
-class QualityTable(nn.Module):
+class QualityTable(Once, nn.Module):
     """A value per channel that varies smoothly with quality: learned at a few knots, linear between them.
 
     Interpolated knots instead of 64 rows: a row is trained by every sample, not by one in 64. What is learned is the
@@ -31,6 +32,10 @@ class QualityTable(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Values `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
+        return self.once(lambda: self.values_at(quality), quality)
+
+    def values_at(self, quality: Tensor) -> Tensor:
+        """As `forward`, computed anew."""
         values = self.knots()
         position = quality.to(torch.float32) * ((KNOTS - 1) / (QUALITIES - 1))
         lower = position.floor().long().clamp(max=KNOTS - 2)
@@ -45,9 +50,9 @@ class QualityGain(QualityTable):
     Source: Cui et al., *Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation*, CVPR 2021, sec. 3.2.
     """
 
-    def forward(self, quality: Tensor) -> Tensor:
+    def values_at(self, quality: Tensor) -> Tensor:
         """Factors `(B, C, 1, 1)` at `quality` `(B,)`."""
-        return super().forward(quality).exp()
+        return super().values_at(quality).exp()
 
 
 def step_ladder(coarsest: float, finest: float) -> Tensor:

@@ -26,6 +26,13 @@ def on_cpu(*tensors: Tensor) -> bool:
     return all(tensor.device.type == "cpu" for tensor in tensors) and not traced
 
 
+def trains_on_cpu(*tensors: Tensor) -> bool:
+    """Whether work on these can be a kernel's with a backward, in float32: a gradient is wanted, and autocast is off."""
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    single = all(tensor.dtype == torch.float32 for tensor in tensors)
+    return wanted and single and on_cpu(*tensors) and not torch.is_autocast_enabled("cpu")
+
+
 class CompilationNotice(Listener):
     """Says once a process, on standard error, that kernels are compiled: else it is silent for minutes.
 

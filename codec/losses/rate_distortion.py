@@ -77,7 +77,7 @@ class RateDistortionLoss(nn.Module):
         """Loss of `coded` against `frames` `(B, T, 3, H, W)` in 0..1, coded at `quality` `(B,)`; a mean over frames."""
         batch, length = frames.shape[:2]
         weights = torch.tensor([self._weight(coded.first + t) for t in range(length)]).to(frames)
-        mse = (frames - coded.frames).square().mean((2, 3, 4))
+        mse = _SquaredError.apply(frames, coded.frames)
         distortion = self.mse * 255**2 * mse
         psnr = -10 * mse.clamp(min=1e-10).log10()
         intra = torch.tensor(coded.intra, device=frames.device)
@@ -110,4 +110,22 @@ class RateDistortionLoss(nn.Module):
 
 def _missed(frames: Tensor, pictures: Tensor, intra: Tensor) -> Tensor:
     """`(B, T)` squared error in 255² units, none for intra frames."""
-    return 255**2 * (frames - pictures).square().mean((2, 3, 4)) * ~intra
+    return 255**2 * _SquaredError.apply(frames, pictures) * ~intra
+
+
+class _SquaredError(torch.autograd.Function):
+    """`(B, T)` mean squared differences of `(B, T, 3, H, W)`; each pixel is seen once."""
+
+    @staticmethod
+    def forward(ctx, wanted: Tensor, found: Tensor) -> Tensor:
+        missed = found - wanted
+        ctx.save_for_backward(missed)
+        return torch.linalg.vector_norm(missed, dim=(2, 3, 4)).square() / missed[0, 0].numel()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (missed,) = ctx.saved_tensors
+        of_found = missed * (gradient * (2 / missed[0, 0].numel()))[..., None, None, None]
+        wanted = ctx.needs_input_grad
+        return -of_found if wanted[0] else None, of_found if wanted[1] else None

@@ -112,6 +112,7 @@ class BlockMatching(MotionNetwork):
             motion=maps,
             warped=warped,
             motion_mask=moving,
+            blocks=maps[:, :1].long(),
         )
 
     @torch.no_grad()

@@ -88,7 +88,7 @@ def interpolate_rows(luma, filters, planes, first, end):
     """Rows `first .. end - 1`, counted over the batch: columns filtered first, then each row."""
     height, width = luma.shape[1:]
     rows, wide = planes.shape[2:]
-    line = np.empty(wide + _TAPS, np.float32)
+    line, filtered = np.empty(wide + _TAPS, np.float32), np.empty(wide, np.float32)
     for n in range(first, end):
         b, row = n // rows, n % rows
         for phase_y in range(4):
@@ -96,14 +96,16 @@ def interpolate_rows(luma, filters, planes, first, end):
             line[: MARGIN + 3] = line[MARGIN + 3]
             line[MARGIN + 3 + width :] = line[MARGIN + 2 + width]
             for phase_x in range(4):
-                _filter_row(line, filters[phase_x], planes[b, 4 * phase_y + phase_x, row])
+                _filter_row(line, filters[phase_x], filtered)
+                _to_levels(filtered, planes[b, 4 * phase_y + phase_x, row])
 
 
 @njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _filter_columns(luma, taps, row, line):
-    """One row of luma between rows, as levels with 0.5 added for rounding."""
+    """One row of luma between rows."""
     height, width = luma.shape
-    f0, f1, f2, f3, f4, f5, f6, f7 = taps
+    f0, f1, f2, f3 = taps[0], taps[1], taps[2], taps[3]
+    f4, f5, f6, f7 = taps[4], taps[5], taps[6], taps[7]
     r0, r1 = luma[_clamp(row - 3, height)], luma[_clamp(row - 2, height)]
     r2, r3 = luma[_clamp(row - 1, height)], luma[_clamp(row, height)]
     r4, r5 = luma[_clamp(row + 1, height)], luma[_clamp(row + 2, height)]
@@ -115,22 +117,25 @@ def _filter_columns(luma, taps, row, line):
 
 @njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _filter_row(line, taps, target):
-    f0, f1, f2, f3, f4, f5, f6, f7 = taps
-    p0, p1, p2, p3, p4, p5, p6, p7 = (
-        line,
-        line[1:],
-        line[2:],
-        line[3:],
-        line[4:],
-        line[5:],
-        line[6:],
-        line[7:],
-    )
-    scale, offset, top = np.float32(255), np.float32(128), np.float32(255)  # 127.5 + rounding
-    for x in range(len(target)):
+    """One row between columns, as levels with 0.5 added for rounding."""
+    f0, f1, f2, f3 = taps[0], taps[1], taps[2], taps[3]
+    f4, f5, f6, f7 = taps[4], taps[5], taps[6], taps[7]
+    count = len(target)
+    p0, p1, p2, p3 = line[:count], line[1 : count + 1], line[2 : count + 2], line[3 : count + 3]
+    p4, p5, p6 = line[4 : count + 4], line[5 : count + 5], line[6 : count + 6]
+    p7 = line[7 : count + 7]
+    scale, offset = np.float32(255), np.float32(128)  # 127.5 + rounding
+    for x in range(count):
         left = f0 * p0[x] + f1 * p1[x] + f2 * p2[x] + f3 * p3[x]
         value = left + (f4 * p4[x] + f5 * p5[x] + f6 * p6[x] + f7 * p7[x])
-        target[x] = np.uint8(np.int32(min(max(value * scale + offset, np.float32(0)), top)))
+        target[x] = value * scale + offset
+
+
+@njit(nogil=True)
+def _to_levels(values, target):
+    zero, top = np.float32(0), np.float32(255)
+    for x in range(len(target)):
+        target[x] = np.uint8(np.int32(min(max(values[x], zero), top)))
 
 
 @njit(inline="always")

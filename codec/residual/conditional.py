@@ -25,7 +25,7 @@ class Analysis(Network):
         self.head = downward(features, channels, 2, zero=True)
 
     def forward(self, frame: Tensor, prediction: Tensor, features: Tensor, quality: Tensor) -> Tensor:
-        pixels = self.pixels(self.cast(torch.cat([frame - prediction, prediction], 1)))
+        pixels = self.pixels(self.cast(frame - prediction), self.cast(prediction))
         known = pixels + self.context(self.cast(features)) + self.cast(self.quality(quality))
         return self.head(self.blocks(known))
 

@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from codec.references import Context
+from codec.entropy.channel import Channel
+from codec.entropy.network import EntropyNetwork, check_channels
+from codec.references import Context, Reference
 
 
-class ResidualNetwork(nn.Module, ABC):
-    """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel, tensors in and out.
+class ResidualCoder(nn.Module, ABC):
+    """Codes a frame, given its context, with the help of an entropy network.
 
     Attributes:
         latent_channels: C.
@@ -21,6 +23,43 @@ class ResidualNetwork(nn.Module, ABC):
     made_for: str | None = None
 
     @abstractmethod
+    def code(
+        self,
+        frame: Tensor | None,
+        context: Context,
+        newest: Reference,
+        quality: Tensor,
+        channel: Channel,
+        entropy: EntropyNetwork,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Code one frame.
+
+        Args:
+            frame: `(B, 3, H, W)` padded, in the codec's colours; None on the receiving side.
+            context: what the motion network offers.
+            newest: the reference whose latent is a prior.
+            quality: `(B,)` indices 0..63.
+            channel: where the bits go, as `residual` and kinds of it.
+            entropy: network for the latent.
+
+        Returns:
+            The latent `(B, C, H / stride, W / stride)` as the receiving side has it, the
+            reconstruction `(B, 3, H, W)` float32, and features `(B, F, H / 8, W / 8)`.
+        """
+
+    def check_entropy(self, entropy: EntropyNetwork) -> None:
+        """Raise CodecError where an entropy network is not one that `code` can use."""
+        check_channels("entropy", entropy, self.latent_channels)
+
+    def typical_magnitude(self, predicted: bool) -> Tensor | None:
+        """`(knots, C)` mean magnitudes of latents to expect before training, or None where that cannot be said."""
+        return None
+
+
+class ResidualNetwork(ResidualCoder):
+    """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel, tensors in and out."""
+
+    @abstractmethod
     def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:
         """`frame` `(B, 3, H, W)`, `quality` `(B,)` -> latent `(B, C, H / stride, W / stride)` in quantisation steps."""
 
@@ -28,6 +67,17 @@ class ResidualNetwork(nn.Module, ABC):
     def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
         """The transmitted latent -> reconstruction `(B, 3, H, W)` float32 and features `(B, F, H / 8, W / 8)`."""
 
-    def typical_magnitude(self, predicted: bool) -> Tensor | None:
-        """`(knots, C)` mean magnitudes of latents to expect before training, or None where that cannot be said."""
-        return None
+    def code(
+        self,
+        frame: Tensor | None,
+        context: Context,
+        newest: Reference,
+        quality: Tensor,
+        channel: Channel,
+        entropy: EntropyNetwork,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        latent = self.analyse(frame, context, quality) if channel.sends else None
+        size = tuple(side // self.latent_stride for side in context.prediction.shape[-2:])
+        prior = {"previous": newest.latent, "previous_quality": newest.quality}
+        latent = entropy.transmit("residual", latent, size, quality, channel, **prior)
+        return latent, *self.synthesise(latent, context, quality)

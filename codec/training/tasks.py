@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,20 +85,20 @@ class MotionTask(CodecTask):
         for start in range(1, frames.shape[1], segment):
             last = min(start + segment, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
-            seen, estimated = (_stacked([pictures[k] for pictures, _ in found]) for k in range(2))
+            predicted, estimated = ([pictures[k] for pictures, _ in found] for k in range(2))
             none = torch.zeros(len(frames), device=frames.device)
             names = dict.fromkeys(name for _, spent in found for name in spent) or ["motion"]  # where nothing is coded
             bits = {name: _stacked([spent.get(name, none) for _, spent in found]) for name in names}
             qualities = torch.stack([codec.quality_pattern.at(quality, t) for t in range(start, last)], 1)
             coded = CodedClip(
-                frames=seen,
+                frames=_stacked(predicted),
                 bits=bits,
-                predictions=seen,
+                predict=partial(_stacked, predicted),
                 intra=(False,) * len(found),
                 quality=qualities,
                 lambdas=codec.lambdas,
                 first=start,
-                warped_uncoded=estimated,
+                warped_uncoded=_stacked(estimated),
             )
             yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 

@@ -1,6 +1,8 @@
 import hashlib
+import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import laplace
 
@@ -8,6 +10,7 @@ from codec.entropy.laplace import (
     LEVELS,
     LOG_STEP,
     SMALLEST_SCALE,
+    LaplaceModel,
     laplace_bits,
     laplace_tables,
     limit_index,
@@ -79,3 +82,38 @@ def test_ladder_positions_pass_gradients_inwards_only():
 def test_scale_and_position_are_inverse():
     """Catches a ladder that does not start at its smallest scale."""
     assert abs(float(scale_index_of(torch.tensor(SMALLEST_SCALE)))) < 1e-5
+
+
+def test_the_kernel_of_the_estimate_equals_tensor_operations(monkeypatch: pytest.MonkeyPatch):
+    """Catches errors in its exponentials and logarithms, in a slope within or beyond half a step,
+    and samples or channels that are taken for others.
+    """
+    torch.manual_seed(0)
+    shape, weights = (3, 4, 5, 7), torch.tensor([1.0, -2.0, 0.5])
+    start = torch.randn(shape) * torch.tensor([0.01, 1, 30, 900]).view(1, 4, 1, 1)
+    noise, index = torch.rand(shape), torch.rand(shape) * (LEVELS - 1)
+    given = torch.randn(shape)
+    start[0, 0, 0, 0], noise[0, 0, 0, 0] = 0.25, 0.5
+
+    def estimated() -> list[torch.Tensor]:
+        tensors = [tensor.clone().requires_grad_() for tensor in (start, start * 0.1, index)]
+        tensors[0] = (latent := tensors[0]).to(memory_format=torch.channels_last)
+        model = LaplaceModel(*tensors[1:], skip_below=20)
+        values, bits = model.estimate(tensors[0], noise)
+        ((values * given).sum() + (bits * weights).sum()).backward()
+        return [values, bits, latent.grad, tensors[1].grad, tensors[2].grad]
+
+    found = estimated()
+    monkeypatch.setattr("codec.entropy.laplace.trains_on_cpu", lambda *tensors: False)
+    for one, other in zip(found, estimated(), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_what_is_not_a_number_has_no_finite_bits(broken: int):
+    """Catches a training step that is not skipped, as its loss hides that a network exploded."""
+    tensors = [torch.full((1, 2, 3, 3), 10.0) for _ in range(3)]
+    tensors[broken][0, 1, 2, 2] = math.nan
+    latent, means, index = (tensor.requires_grad_() for tensor in tensors)
+    values, bits = LaplaceModel(means, index, skip_below=7).estimate(latent, torch.rand(1, 2, 3, 3))
+    assert not bits.isfinite().any()

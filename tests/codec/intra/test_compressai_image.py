@@ -24,8 +24,10 @@ SMALL = ["intra=compressai", "intra.hidden=8", "intra.latent_channels=12"]
 class RoundedBits(EstimateChannel):
     """Estimates as CompressAI does in evaluation: likelihoods of what was rounded."""
 
-    def _bits_of(self, centred: Tensor, rounded: Tensor, model: SymbolModel) -> Tensor:
-        return model.bits(rounded)
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        rounded = torch.round(latent - model.means)
+        self._spend(component, model.bits(rounded))
+        return rounded + model.means
 
 
 def saved_peer(model: str, path: Path) -> torch.nn.Module:

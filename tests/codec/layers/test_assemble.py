@@ -63,3 +63,28 @@ def test_a_gain_for_another_batch_is_refused():
     """Catches a kernel that reads gains that are not there."""
     with pytest.raises(CodecError, match=r"gain \(1, 1, 1, 1\) given"):
         add_patches(torch.zeros(2, 3, 16, 16), torch.zeros(2, 192, 2, 2), torch.ones(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_kernels_pass_back_what_tensor_operations_do(
+    side: int,
+    gated: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Catches gradients of another patch, sample or cell, and a gate's without what it keeps."""
+    shapes = (2, 3, 48, 80), (2, 3 * side**2, 48 // side, 80 // side), (2, 1, 1, 1)
+    shapes = *shapes, (2, 3, 48, 80), (2, 1, 3, 5)
+    start, given = [torch.rand(shape) for shape in shapes], torch.randn(shapes[0])
+
+    def gradients() -> list[Tensor]:
+        tensors = [tensor.clone().requires_grad_() for tensor in start]
+        made = add_gated_patches(*tensors) if gated else add_patches(*tensors[:3])
+        made.backward(given)
+        return [made, *(tensor.grad for tensor in tensors if tensor.grad is not None)]
+
+    found = gradients()
+    assert len(found) == (6 if gated else 4)
+    monkeypatch.setattr("codec.layers.assemble.trains_on_cpu", lambda *tensors: False)
+    for one, other in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor
 
 from codec.errors import CodecError
 from codec.layers.frames import check_size, pad_frames, rgb_to_levels, rgb_to_ycc, ycc_to_levels, ycc_to_rgb
@@ -41,3 +42,19 @@ def test_small_frames_are_refused():
     """Catches an 8×8 frame that fails deep inside a network instead of here."""
     with pytest.raises(CodecError, match="8×8 given; the smallest that can be coded is 16×16"):
         check_size(8, 8)
+
+
+def test_the_kernel_to_rgb_equals_tensor_operations(monkeypatch: pytest.MonkeyPatch):
+    """Catches components swapped, and a gradient that leaves out what green takes from the others."""
+    start, given = torch.rand(2, 2, 3, 5, 7) - 0.5, torch.randn(2, 2, 3, 5, 7)
+
+    def converted() -> list[Tensor]:
+        ycc = start.clone().requires_grad_()
+        rgb = ycc_to_rgb(ycc)
+        rgb.backward(given)
+        return [rgb, ycc.grad]
+
+    found = converted()
+    monkeypatch.setattr("codec.layers.frames.trains_on_cpu", lambda *tensors: False)
+    for one, other in zip(found, converted(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from codec.errors import CodecError
-from codec.losses.rate_distortion import RateDistortionLoss
+from codec.losses.rate_distortion import RateDistortionLoss, _SquaredError
 from codec.quality import LambdaRange
 from codec.video import CodedClip
 
@@ -13,7 +13,7 @@ def coded_clip(frames: torch.Tensor, bits: torch.Tensor, quality: list[int] | No
     return CodedClip(
         frames=frames,
         bits={"residual": bits},
-        predictions=torch.zeros_like(frames),
+        predict=lambda: torch.zeros_like(frames),
         intra=tuple(t == 0 for t in range(length)),
         quality=torch.tensor(quality or [0] * batch)[:, None].expand(batch, length),
         lambdas=LambdaRange(**({"low": 1.0, "high": 1.0} | lambdas)),
@@ -33,6 +33,14 @@ def test_the_loss_is_the_formula():
     expected = 640 / (32 * 40) + (0.01 + 1.0) / 2 * 4
     assert float(got.loss) == pytest.approx(expected, rel=1e-4)
     assert float(got.terms["bpp"]) == pytest.approx(0.5) and float(got.terms["bpp_residual"]) == pytest.approx(0.5)
+
+
+def test_the_gradient_of_the_squared_error_is_that_of_the_formula():
+    """Catches a gradient that is scaled by another number of pixels, or of the wrong sign."""
+    frames = [torch.rand(2, 3, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    expected = (frames[0] - frames[1]).square().mean((2, 3, 4))
+    torch.testing.assert_close(_SquaredError.apply(*frames), expected)
+    assert torch.autograd.gradcheck(_SquaredError.apply, frames)
 
 
 def test_balance_divides_by_a_power_of_lambda():

@@ -92,7 +92,7 @@ def test_the_psnr_of_the_prediction_is_of_predicted_frames():
     """Catches intra frames that count as predicted, and the coded motion's prediction where the estimate is weighed."""
     frames = torch.full((1, 3, 3, 8, 8), 0.5)
     quality, kinds = torch.zeros(len(frames), 3).long(), (True, False, False)
-    coded = CodedClip(frames, {}, frames + 0.1, kinds, quality, warped_uncoded=frames + 0.01)
+    coded = CodedClip(frames, {}, lambda: frames + 0.1, kinds, quality, warped_uncoded=frames + 0.01)
     for weights, decibels in (({"prediction": 1.0}, 20.0), ({"estimate": 1.0}, 40.0)):
         assert float(with_warp({}, RateDistortionLoss(**weights), frames, coded)["warp_psnr"]) == pytest.approx(
             decibels, abs=0.01
