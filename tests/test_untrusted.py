@@ -228,7 +228,7 @@ CONFIGS: dict[str, tuple[Callable[[Config, Path], None], str]] = {
     ),
     "a name of two lines": (
         argument("motion", "a\n\x1b[31merror: all is well", 1),
-        "codec.motion: .* is no name of a field; do not use",
+        "error: all is well.* is no name; give a file that train.py wrote",
     ),
     "a very long word": (
         argument("motion", "interpolation", "a" * 9999),
