@@ -164,10 +164,11 @@ def _check_content(content: dict[str, Any], path: Path) -> None:
             came = type(content.get(name)).__name__
             raise DamagedCheckpoint(f"checkpoint {path}: {name} is a {came}; {fix}")
     plugins = content.get("plugins", [])
-    if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
+    if not isinstance(plugins, list) or not all(map(registry.is_package, plugins)):
         raise DamagedCheckpoint(f"checkpoint {path}: plugins is no list of names; {fix}")
     for name, value in content["codec"].items():
-        if not isinstance(name, str) or len(name) > _MOST_NAME or not isinstance(value, Tensor):
+        named = isinstance(name, str) and len(name) <= _MOST_NAME and name.isprintable()
+        if not named or not isinstance(value, Tensor):
             raise DamagedCheckpoint(f"checkpoint {path}: codec is no dictionary of tensors; {fix}")
     left, waiting = _MOST_ENTRIES, [("", content, 0)]
     while waiting:
@@ -180,6 +181,8 @@ def _check_content(content: dict[str, Any], path: Path) -> None:
             _check_tensor(value, f"checkpoint {path}: {where[:_MOST_NAME]}")
         elif isinstance(value, dict):
             for name, below in value.items():
+                if not str(name).isprintable():
+                    raise DamagedCheckpoint(f"checkpoint {path}: {str(name)[:100]!r} is no name; {fix}")
                 waiting.append((f"{where}.{name}".lstrip("."), below, depth + 1))
         elif isinstance(value, list | tuple):
             waiting += [(where, below, depth + 1) for below in value]

@@ -244,13 +244,19 @@ def use_plugins(names: list[str] | tuple[str, ...] | None) -> None:
     """
     known = [name for name in os.environ.get(PLUGINS, "").split(",") if name]
     for name in names or ():
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
+        if not is_package(name):
             what = f"plugins: {name!r} given"
             raise CodecError(f"{what}; the name of a Python package expected, such as mylab")
         _import_plugin(name)
         if name not in known:
             known.append(name)
             os.environ[PLUGINS] = ",".join(known)
+
+
+def is_package(name: Any) -> bool:
+    """Whether this can be the name of a Python package."""
+    pattern = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+    return isinstance(name, str) and bool(re.fullmatch(pattern, name))
 
 
 def _import_plugin(name: str) -> None:
@@ -287,7 +293,7 @@ def own_entries(kind: str) -> list[Entry]:
 
 
 def find(kind: str, name: str) -> Entry | None:
-    """What a name of today or of the past, or an import path, stands for; None: nothing registered."""
+    """What a name, of today or of the past, or an import path stands for; None: nothing."""
     current = _ALIASES.get(kind, {}).get(name, name)
     if current in _BUILT_IN[kind]:
         return Entry(kind, current, _BUILT_IN[kind][current])
@@ -314,8 +320,7 @@ def lookup(kind: str, name: Any, field: str, plugins: tuple[str, ...] = ()) -> E
     if (entry := find(kind, name)) is not None:
         return entry
     what = f"{field}: {_shown(name)} is not a registered {kind}"
-    if plugins:
-        named = ", ".join(plugins)
+    if named := ", ".join(name for name in plugins if is_package(name)):
         what += f"; the file says that it comes with {named}, and a file imports nothing"
         what += f". If you trust it give plugins=[{named}]"
         raise CodecError(f"{what} (corvid --plugins {named})")
@@ -338,8 +343,7 @@ def build(
         kind: of the outermost; `network` for codecs and everything in them.
         config: names and plain arguments; import paths (`_target_`) are names of the past.
         field: where it stands, for errors, for example `checkpoint a.ckpt: codec`.
-        stored: it comes from a file and not from the user: sizes are bounded, and arguments that are
-            files refused.
+        stored: it comes from a file and not from the user: sizes are bounded, files refused.
         plugins: packages that the file names, for the error.
 
     Raises:
@@ -444,7 +448,7 @@ def check_plain(
             raise CodecError(f"{what}; do not use this config")
         if isinstance(value, dict):
             for key, below in value.items():
-                if not isinstance(key, str) or len(key) > MOST_CHARACTERS:
+                if not isinstance(key, str) or len(key) > MOST_CHARACTERS or not key.isprintable():
                     what = f"{where}: {_shown(key)} is no name of a field"
                     raise CodecError(f"{what}; do not use this config")
                 waiting.append((f"{where}.{key}", key, below, depth + 1))

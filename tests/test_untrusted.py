@@ -226,6 +226,10 @@ CONFIGS: dict[str, tuple[Callable[[Config, Path], None], str]] = {
         lambda config, folder: config["motion"].update({3: 4}),
         "codec.motion: 3 is no name of a field; do not use",
     ),
+    "a name of two lines": (
+        argument("motion", "a\n\x1b[31merror: all is well", 1),
+        "error: all is well.* is no name; give a file that train.py wrote",
+    ),
     "a very long word": (
         argument("motion", "interpolation", "a" * 9999),
         "9999 characters; at most",
@@ -315,6 +319,15 @@ FILES: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
     "words for weights": (with_fields(codec="os.system"), "codec is a str; give"),
     "words for a tensor": (with_fields(codec={"a": "os.system"}), "no dictionary of tensors; give"),
     "a list for training": (with_fields(training=[1]), "training is a list; give"),
+    "a tensor's name of two lines": (
+        with_fields(codec={"a\nb": torch.zeros(1)}),
+        "no dictionary of tensors; give",
+    ),
+    "a plugin's name of two lines": (with_fields(plugins=["a\nb"]), "plugins is no list of names"),
+    "a count's name of two lines": (
+        with_fields(training={"means": {"a\nb": 1}}),
+        "is no name; give",
+    ),
     "plugins that are no names": (
         with_fields(plugins={"a": 1}),
         "plugins is no list of names; give",
