@@ -1,0 +1,153 @@
+"""A parallel intra scheme against `intra=directional`, both trained for equal steps.
+
+The parallel one (`parts/parallel_blocks.py`): luma blocks of 8 and chroma blocks of 4 in seven
+groups, each predicted at once by small networks from decoded blocks around it, the networks trained
+with the rest. Everything else is alike: steps, prices of levels by rate and distortion,
+`LevelEntropy`, the learned filter, and the training of conf/experiment/ablate_intra.yaml. Then
+frames of clips are coded to real files and decoded again.
+
+    python benchmarks/parallel_intra.py --train VIDEOS --clips CLIP ... [--directional RUN]
+        [--runs FOLDER] [--scale 1.0] [--qualities 4 22 41 55] [--frames 2] [--json FILE]
+
+Figures, by clip and in the mean: `bd_rate_percent` (PSNR in RGB, all frames intra; above 0: the
+parallel scheme needs more); `decode_time_ratio` and `encode_time_ratio`, processor time of the
+parallel scheme over directional's, one thread, and `points`: bits a pixel and PSNR by quality.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from parts.figures import report
+from prediction import psnr
+
+from codec.allocator import keep_freed_memory
+from codec.checkpoint import load_codec
+from codec.evaluation.curves import bd_rate
+from codec.stream import compress, decompress
+from codec.training.run import train
+from codec.video import VideoCodec
+from data.files import find_videos
+from data.source import SourceClip, read_source
+
+CONF = Path(__file__).parents[1] / "conf"
+OURS = "directional", "parallel"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A clip at a quality: bits a pixel, PSNR in RGB in dB, seconds of processor time."""
+
+    bpp: float
+    psnr: float
+    encoded: float
+    decoded: float
+
+
+def main() -> None:
+    """Train what is not trained, measure, print, and write JSON where wanted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", default=None, help="videos; not needed where both are trained")
+    parser.add_argument("--clips", nargs="+", required=True, help="files, folders, globs")
+    parser.add_argument("--directional", default=None, help="a run of experiment=ablate_intra")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are or will be")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the steps of all stages")
+    parser.add_argument("--qualities", nargs="+", type=int, default=[4, 22, 41, 55])
+    parser.add_argument("--frames", type=int, default=2, help="of each clip; default %(default)s")
+    parser.add_argument("--json", type=Path, default=None)
+    choice = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    runs = {name: str(choice.runs / f"intra_{name}") for name in OURS}
+    runs["directional"] = choice.directional or runs["directional"]
+    for name, folder in runs.items():
+        if choice.train and not (name == "directional" and choice.directional):
+            train(Path(folder), training_config(name, choice.train, choice.scale))
+    codecs = {name: load_codec(folder) for name, folder in runs.items()}
+    sources = [read_source(path, choice.frames) for path in find_videos(choice.clips)]
+    report(compare(codecs, sources, choice.qualities), choice.json)
+
+
+def training_config(name: str, videos: str, scale: float = 1.0) -> dict[str, Any]:
+    """What train.py would be given for one of `OURS`."""
+    given = f"data.root={videos}", f"schedule.scale={scale}", f"name=intra_{name}"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=["experiment=ablate_intra", "run=unused", *given])
+    plain = OmegaConf.to_container(config, resolve=True)
+    if name == "parallel":
+        own = parallel_config(plain["intra"])
+        plain["intra"] = plain["codec"]["intra"] = own
+    return plain
+
+
+def parallel_config(directional: dict[str, Any]) -> dict[str, Any]:
+    """The parallel scheme with everything that it has in common with a directional one."""
+    shared = "features", "depth", "lambda_low", "lambda_high", "step", "chroma_step"
+    entropy = directional["entropy"] | {
+        "_target_": "parts.parallel_blocks.parallel_entropy",
+        "known": 5,
+    }
+    common = {key: directional[key] for key in shared}
+    return {"_target_": "parts.parallel_blocks.ParallelIntra", "entropy": entropy, **common}
+
+
+def compare(
+    codecs: dict[str, VideoCodec],
+    sources: Sequence[SourceClip],
+    qualities: Sequence[int],
+) -> dict[str, Any]:
+    """The figures, of codecs named as `OURS`."""
+    found: dict[str, dict[str, list[Measured]]] = {}
+    for source in sources:
+        for name, codec in codecs.items():
+            at_quality(codec, source, qualities[0])  # kernels and tables are ready then
+            rows = [at_quality(codec, source, quality) for quality in qualities]
+            found.setdefault(source.name, {})[name] = rows
+    figures: dict[str, Any] = {}
+    rates = {}
+    for clip, rows in found.items():
+        pairs = [[(one.bpp, one.psnr) for one in rows[name]] for name in OURS]
+        rates[clip] = bd_rate(*pairs)[0]
+        figures[f"{clip}_bd_rate_percent"] = round(rates[clip], 2)
+    figures["bd_rate_percent"] = round(statistics.mean(rates.values()), 2)
+    for kind in ("decoded", "encoded"):
+        both = [[getattr(m, kind) for rows in found.values() for m in rows[name]] for name in OURS]
+        ours, other = (sum(times) for times in reversed(both))
+        figures[f"{kind[:-1]}_time_ratio"] = round(ours / other, 3)
+        for name, times in zip(OURS, both, strict=True):
+            figures[f"{name}_{kind[:-1]}_seconds"] = round(sum(times), 3)
+    figures["points"] = {
+        clip: {name: [(round(m.bpp, 5), round(m.psnr, 4)) for m in ms] for name, ms in rows.items()}
+        for clip, rows in found.items()
+    }
+    return figures
+
+
+def at_quality(codec: VideoCodec, source: SourceClip, quality: int) -> Measured:
+    """Write a file of intra frames alone, read it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "intra.cvd"
+        start = time.process_time()
+        compress(codec, source.rgb, source.fps, quality, file, intra_period=1, precision="fp32")
+        middle = time.process_time()
+        decoded = decompress(file, codec).frames
+        end = time.process_time()
+        bits = 8 * file.stat().st_size
+    pixels = source.width * source.height * source.frames
+    pairs = zip(decoded, source.rgb, strict=True)
+    level = statistics.mean(psnr(ours.float(), own.float()) for ours, own in pairs)
+    return Measured(bits / pixels, level, middle - start, end - middle)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    main()
