@@ -6,8 +6,11 @@ with the rest. Everything else is alike: steps, prices of levels by rate and dis
 `LevelEntropy`, the learned filter, and the training of conf/experiment/ablate_intra.yaml. Then
 frames of clips are coded to real files and decoded again.
 
-    python benchmarks/parallel_intra.py --train VIDEOS --clips CLIP ... [--directional RUN]
-        [--runs FOLDER] [--scale 1.0] [--qualities 4 22 41 55] [--frames 2] [--json FILE]
+    python benchmarks/parallel_intra.py [--train VIDEOS ...] [--clips CLIP ...] [--scale 1.0]
+        [--runs FOLDER] [--directional RUN] [--qualities 4 22 41 55] [--frames 2] [--json FILE]
+
+Training takes some ten minutes of a core for each of both; runs that are finished are taken as they
+are.
 
 Figures, by clip and in the mean: `bd_rate_percent` (PSNR in RGB, all frames intra; above 0: the
 parallel scheme needs more); `decode_time_ratio` and `encode_time_ratio`, processor time of the
@@ -40,6 +43,7 @@ from data.files import find_videos
 from data.source import SourceClip, read_source
 
 CONF = Path(__file__).parents[1] / "conf"
+VIDEOS, CLIPS = ["sample:bikes", "sample:bigbuckbunny"], ["sample:carphone", "sample:city"]
 OURS = "directional", "parallel"
 
 
@@ -56,11 +60,11 @@ class Measured:
 def main() -> None:
     """Train what is not trained, measure, print, and write JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", default=None, help="videos; not needed where both are trained")
-    parser.add_argument("--clips", nargs="+", required=True, help="files, folders, globs")
-    parser.add_argument("--directional", default=None, help="a run of experiment=ablate_intra")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are or will be")
+    parser.add_argument("--train", nargs="+", default=VIDEOS, help="videos; default %(default)s")
+    parser.add_argument("--clips", nargs="+", default=CLIPS, help="default %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps of all stages")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are or will be")
+    parser.add_argument("--directional", default=None, help="a run of experiment=ablate_intra")
     parser.add_argument("--qualities", nargs="+", type=int, default=[4, 22, 41, 55])
     parser.add_argument("--frames", type=int, default=2, help="of each clip; default %(default)s")
     parser.add_argument("--json", type=Path, default=None)
@@ -70,16 +74,16 @@ def main() -> None:
     runs = {name: str(choice.runs / f"intra_{name}") for name in OURS}
     runs["directional"] = choice.directional or runs["directional"]
     for name, folder in runs.items():
-        if choice.train and not (name == "directional" and choice.directional):
+        if name == "parallel" or not choice.directional:
             train(Path(folder), training_config(name, choice.train, choice.scale))
     codecs = {name: load_codec(folder) for name, folder in runs.items()}
     sources = [read_source(path, choice.frames) for path in find_videos(choice.clips)]
     report(compare(codecs, sources, choice.qualities), choice.json)
 
 
-def training_config(name: str, videos: str, scale: float = 1.0) -> dict[str, Any]:
+def training_config(name: str, videos: Sequence[str], scale: float = 1.0) -> dict[str, Any]:
     """What train.py would be given for one of `OURS`."""
-    given = f"data.root={videos}", f"schedule.scale={scale}", f"name=intra_{name}"
+    given = f"data.root=[{','.join(videos)}]", f"schedule.scale={scale}", f"name=intra_{name}"
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["experiment=ablate_intra", "run=unused", *given])
     plain = OmegaConf.to_container(config, resolve=True)

@@ -283,9 +283,8 @@ class ParallelIntra(IntraNetwork):
                 channel = GradientChannel(channel, iter(raw.split(self.entropy.sizes, 1)))
         given = self.component, levels, units, quality, channel
         levels = self.entropy.transmit(*given, known=known, split=split)
-        if coded is not None and self.training:
-            blocks = coded.blocks
-        else:
+        blocks = coded.blocks if coded and self.training else None
+        if blocks is None:  # both sides alike
             blocks = self.rebuild(levels, groups, cells, quality)
         rebuilt = to_picture(blocks, cells)
         learned, features = self.filter(torch.cat([levels, split.float()], 1), rebuilt, quality)
