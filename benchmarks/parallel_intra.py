@@ -7,14 +7,16 @@ with the rest. Everything else is alike: steps, prices of levels by rate and dis
 frames of clips are coded to real files and decoded again.
 
     python benchmarks/parallel_intra.py [--train VIDEOS ...] [--clips CLIP ...] [--scale 1.0]
-        [--runs FOLDER] [--directional RUN] [--qualities 4 22 41 55] [--frames 2] [--json FILE]
+        [--runs FOLDER] [--directional RUN] [--also NAME=RUN ...] [--qualities 4 22 41 55]
+        [--frames 1] [--json FILE]
 
 Training takes some ten minutes of a core for each of both; runs that are finished are taken as they
 are.
 
-Figures, by clip and in the mean: `bd_rate_percent` (PSNR in RGB, all frames intra; above 0: the
-parallel scheme needs more); `decode_time_ratio` and `encode_time_ratio`, processor time of the
-parallel scheme over directional's, one thread, and `points`: bits a pixel and PSNR by quality.
+Figures of the parallel scheme, and of what `--also` names, against directional: `bd_rate_percent`
+by clip and in the mean, with its 95 % interval (PSNR in RGB, all frames intra; above 0: more rate is
+needed); `encode_time_ratio` and `decode_time_ratio`, of processor time of one thread. `points` are
+bits a pixel and PSNR by quality.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from prediction import psnr
 
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
+from codec.evaluation.bootstrap import mean_interval
 from codec.evaluation.curves import bd_rate
 from codec.stream import compress, decompress
 from codec.training.run import train
@@ -65,8 +68,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps of all stages")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are or will be")
     parser.add_argument("--directional", default=None, help="a run of experiment=ablate_intra")
+    parser.add_argument("--also", nargs="+", default=[], help="further runs, NAME=RUN")
     parser.add_argument("--qualities", nargs="+", type=int, default=[4, 22, 41, 55])
-    parser.add_argument("--frames", type=int, default=2, help="of each clip; default %(default)s")
+    parser.add_argument("--frames", type=int, default=1, help="of each clip; default %(default)s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     keep_freed_memory()
@@ -76,6 +80,7 @@ def main() -> None:
     for name, folder in runs.items():
         if name == "parallel" or not choice.directional:
             train(Path(folder), training_config(name, choice.train, choice.scale))
+    runs |= dict(each.split("=", 1) for each in choice.also)
     codecs = {name: load_codec(folder) for name, folder in runs.items()}
     sources = [read_source(path, choice.frames) for path in find_videos(choice.clips)]
     report(compare(codecs, sources, choice.qualities), choice.json)
@@ -109,31 +114,46 @@ def compare(
     sources: Sequence[SourceClip],
     qualities: Sequence[int],
 ) -> dict[str, Any]:
-    """The figures, of codecs named as `OURS`."""
-    found: dict[str, dict[str, list[Measured]]] = {}
+    """The figures: of all codecs against the first."""
+    found: dict[str, dict[str, list[Measured]]] = {name: {} for name in codecs}
     for source in sources:
         for name, codec in codecs.items():
             at_quality(codec, source, qualities[0])  # kernels and tables are ready then
-            rows = [at_quality(codec, source, quality) for quality in qualities]
-            found.setdefault(source.name, {})[name] = rows
-    figures: dict[str, Any] = {}
-    rates = {}
-    for clip, rows in found.items():
-        pairs = [[(one.bpp, one.psnr) for one in rows[name]] for name in OURS]
-        rates[clip] = bd_rate(*pairs)[0]
-        figures[f"{clip}_bd_rate_percent"] = round(rates[clip], 2)
-    figures["bd_rate_percent"] = round(statistics.mean(rates.values()), 2)
-    for kind in ("decoded", "encoded"):
-        both = [[getattr(m, kind) for rows in found.values() for m in rows[name]] for name in OURS]
-        ours, other = (sum(times) for times in reversed(both))
-        figures[f"{kind[:-1]}_time_ratio"] = round(ours / other, 3)
-        for name, times in zip(OURS, both, strict=True):
-            figures[f"{name}_{kind[:-1]}_seconds"] = round(sum(times), 3)
-    figures["points"] = {
-        clip: {name: [(round(m.bpp, 5), round(m.psnr, 4)) for m in ms] for name, ms in rows.items()}
-        for clip, rows in found.items()
+            found[name][source.name] = [at_quality(codec, source, q) for q in qualities]
+    anchor, figures = next(iter(found)), {}
+    for name, clips in found.items():
+        rows = [one for ones in clips.values() for one in ones]
+        figures[f"{name}_encode_seconds"] = round(sum(one.encoded for one in rows), 3)
+        figures[f"{name}_decode_seconds"] = round(sum(one.decoded for one in rows), 3)
+        if name != anchor:
+            figures |= against(name, found[anchor], clips)
+            for kind in ("encode", "decode"):
+                own, other = (figures[f"{one}_{kind}_seconds"] for one in (name, anchor))
+                figures[f"{name}_{kind}_time_ratio"] = round(own / other, 3)
+    points = {
+        name: {clip: [(round(m.bpp, 5), round(m.psnr, 4)) for m in ms] for clip, ms in clips.items()}
+        for name, clips in found.items()
     }
-    return figures
+    return figures | {"points": points}
+
+
+def against(
+    name: str,
+    anchor: dict[str, list[Measured]],
+    own: dict[str, list[Measured]],
+) -> dict[str, float]:
+    """BD-rates of a codec against another, percent, by clip and in the mean."""
+
+    def pairs(rows: list[Measured]) -> list[tuple[float, float]]:
+        return [(one.bpp, one.psnr) for one in rows]
+
+    rates = {clip: bd_rate(pairs(anchor[clip]), pairs(rows))[0] for clip, rows in own.items()}
+    figures = {f"{name}_{clip}_bd_rate_percent": round(rate, 2) for clip, rate in rates.items()}
+    low, high = mean_interval(list(rates.values())) or (None, None)
+    mean = {f"{name}_bd_rate_percent": round(statistics.mean(rates.values()), 2)}
+    if low is not None:
+        mean |= {f"{name}_bd_rate_low": round(low, 2), f"{name}_bd_rate_high": round(high, 2)}
+    return figures | mean
 
 
 def at_quality(codec: VideoCodec, source: SourceClip, quality: int) -> Measured:
