@@ -8,10 +8,10 @@ frames of clips are coded to real files and decoded again.
 
     python benchmarks/parallel_intra.py [--train VIDEOS ...] [--clips CLIP ...] [--scale 1.0]
         [--runs FOLDER] [--directional RUN] [--also NAME=RUN ...] [--qualities 4 22 41 55]
-        [--frames 1] [--json FILE]
+        [--frames 1] [--stage NAME] [--json FILE]
 
 Training takes some ten minutes of a core for each of both; runs that are finished are taken as they
-are.
+are, and so is what is there at the end of `--stage`.
 
 Figures of the parallel scheme, and of what `--also` names, against directional: `bd_rate_percent`
 by clip and in the mean, with its 95 % interval (PSNR in RGB, all frames intra; above 0: more rate is
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--also", nargs="+", default=[], help="further runs, NAME=RUN")
     parser.add_argument("--qualities", nargs="+", type=int, default=[4, 22, 41, 55])
     parser.add_argument("--frames", type=int, default=1, help="of each clip; default %(default)s")
+    parser.add_argument("--stage", default=None, help="compare the states at its end")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     keep_freed_memory()
@@ -78,12 +79,21 @@ def main() -> None:
     runs = {name: str(choice.runs / f"intra_{name}") for name in OURS}
     runs["directional"] = choice.directional or runs["directional"]
     for name, folder in runs.items():
-        if name == "parallel" or not choice.directional:
+        there = (Path(folder) / f"stage_{choice.stage}.ckpt").exists()
+        if not there and (name == "parallel" or not choice.directional):
             train(Path(folder), training_config(name, choice.train, choice.scale))
     runs |= dict(each.split("=", 1) for each in choice.also)
-    codecs = {name: load_codec(folder) for name, folder in runs.items()}
+    codecs = {name: load_codec(at_stage(run, choice.stage)) for name, run in runs.items()}
     sources = [read_source(path, choice.frames) for path in find_videos(choice.clips)]
     report(compare(codecs, sources, choice.qualities), choice.json)
+
+
+def at_stage(run: str, stage: str | None) -> Path:
+    """The checkpoint at the end of a stage of a run; the run where it is a file or no stage is
+    asked for.
+    """
+    where = Path(run)
+    return where / f"stage_{stage}.ckpt" if stage and where.is_dir() else where
 
 
 def training_config(name: str, videos: Sequence[str], scale: float = 1.0) -> dict[str, Any]:
