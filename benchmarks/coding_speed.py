@@ -1,4 +1,4 @@
-"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, in one run, and memory of decoding 1080p.
+"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, in one run; of an intra frame; memory of 1080p.
 
 Both code the same real clip, networks and entropy coding and warping included; medians of several runs, interleaved.
 
@@ -49,7 +49,8 @@ def main() -> None:
     ours, peer = our_codec(choice.codec, choice.checkpoint), ssf2020(4).eval()
     peer.update(force=True)
     runs = [measure_ours(ours, frames, choice.quality) + measure_peer(peer, frames) for _ in range(choice.repeats + 1)][1:]
-    encode, decode, peer_encode, peer_decode = (statistics.median(run[i] for run in runs) for i in range(4))
+    medians = [statistics.median(run[i] for run in runs) for i in range(6)]
+    encode, decode, intra_encode, intra_decode, peer_encode, peer_decode = medians
     print(f"encode: {1000 * encode:.0f} ms, ssf2020 {1000 * peer_encode:.0f} ms")
     print(f"decode: {1000 * decode:.0f} ms, ssf2020 {1000 * peer_decode:.0f} ms")
     name, size = choice.codec, f"{height}p"
@@ -62,6 +63,8 @@ def main() -> None:
             f"{name}_encode_speedup_{size}": round(peer_encode / encode, 2),
             f"{name}_decode_fps_{size}": round(1 / decode, 2),
             f"{name}_encode_fps_{size}": round(1 / encode, 2),
+            f"{name}_intra_encode_ms_{size}": round(1000 * intra_encode),
+            f"{name}_intra_decode_ms_{size}": round(1000 * intra_decode),
             f"{name}_decoder_kmac_per_pixel": round(total(complexity.predicted.decoding).kmac_per_pixel, 2),
             "coded_symbols_per_frame": round(coded),
             "ssf2020_symbols_per_frame": round(peer_coded),
@@ -105,15 +108,18 @@ def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.inference_mode()
-def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, float]:
-    """Seconds to encode and to decode one predicted frame: all frames less the first alone, evenly shared."""
+def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, ...]:
+    """Seconds to encode and to decode one predicted frame, all frames less the first alone, evenly
+    shared; and to encode and to decode the first alone, an intra frame.
+    """
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         for part in (frames[:1], frames):
             file = Path(folder) / "a.cvd"
             written = compress(codec, part, 30, quality, file)
             seconds.append((written.seconds, decompress(file, codec).seconds))
-    return tuple((whole - first) / (len(frames) - 1) for first, whole in zip(*seconds, strict=True))
+    pairs = zip(*seconds, strict=True)
+    return *((whole - first) / (len(frames) - 1) for first, whole in pairs), *seconds[0]
 
 
 @torch.inference_mode()
