@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from codec.device import device_name
+from codec.device import accelerators, device_name
 
 PACKAGES = ("bjontegaard", "torchvision", "av")
 
@@ -26,8 +26,7 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     found = {"system": system, "cpu": processor(), "threads": threads}
     if device == "cpu":
         return found
-    there = torch.device(device).type != "cuda" or torch.cuda.is_available()
-    return found | {"gpu": device_name(torch.device(device)) if there else device}
+    return found | {"gpu": device_name(torch.device(device)) if accelerators() else device}
 
 
 def processor() -> str:
