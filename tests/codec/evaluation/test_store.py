@@ -184,6 +184,7 @@ def test_costs_are_of_a_kind_of_gpu(monkeypatch: pytest.MonkeyPatch):
     """Catches speeds of a GPU that are taken for those of another, or of the CPU beside it."""
     coder, machines = X265(), []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name in ("NVIDIA H200", "NVIDIA T4"):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
         machines.append(machine(1, "cuda"))
