@@ -129,14 +129,11 @@ class VideoCodec(nn.Module):
             if not isinstance(network, nn.Module):
                 what = f"codec.{part}: a {type(network).__name__} given"
                 raise CodecError(f"{what}; a network expected")
-        residual.check_entropy(entropy)
+        residual.prepare_entropy(entropy)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})
         self.colours = COLOURS[choose_colours(self, colours)]
         self.block = max(residual.latent_stride, intra.latent_stride)
-        magnitude = residual.typical_magnitude(predicted=True)
-        if magnitude is not None:
-            entropy.start_from(magnitude)
 
     @property
     def exact(self) -> bool:

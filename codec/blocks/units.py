@@ -121,7 +121,7 @@ def rebuild_predicted(units: PredictedUnits, predicted: tuple[Tensor, Tensor], s
     """
     if on_cpu(units.levels, steps):
         return _by_kernel(units, predicted, steps)
-    return _by_tensors(units, predicted, steps)
+    return rebuild_predicted_by_tensors(units, predicted, steps)
 
 
 def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,8 +144,8 @@ def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: T
     return planes
 
 
-def _by_tensors(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Inter units at once, then intra units in a wavefront over them."""
+def rebuild_predicted_by_tensors(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+    """`rebuild_predicted`: inter units at once, then intra units in a wavefront over them."""
     levels = units.levels.clamp(-FAR, FAR).to(torch.int32)
     (one, four), both = level_residuals(levels, steps.to(torch.int32))
     four = four.unflatten(-2, (2, 2)).unflatten(-1, (8, 8))  # (B, h, w, i, j, v, u)

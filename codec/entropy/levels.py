@@ -143,7 +143,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         places = sorted(range(channels), key=order.__getitem__)
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.known = known
+        self.known, self.prior = known, prior
         self.first = LevelContext(known, hyper, width, depth, channels if prior else None)
         self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
         self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)

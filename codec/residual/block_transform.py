@@ -101,11 +101,12 @@ class BlockTransformResidual(ResidualCoder):
         self.synthesis = Synthesis(features, CHANNELS, depth)
         self.correction_gain = QualityGain(1, ladder.log())
 
-    def check_entropy(self, entropy: EntropyNetwork) -> None:
+    def prepare_entropy(self, entropy: EntropyNetwork) -> None:
         needed = f"residual=block_transform needs LevelEntropy with prior and known={KNOWN}"
-        if not isinstance(entropy, LevelEntropy) or entropy.known != KNOWN:
+        fits = isinstance(entropy, LevelEntropy) and entropy.prior and entropy.known == KNOWN
+        if not fits:
             raise CodecError(f"entropy: {type(entropy).__name__} given; {needed} (entropy=levels)")
-        super().check_entropy(entropy)
+        super().prepare_entropy(entropy)
         entropy.start_from(*self.prices.inter.magnitudes())
 
     def code(
@@ -193,16 +194,13 @@ class BlockTransformResidual(ResidualCoder):
         elif self.twice:
             there = units.to(device)
             types = there.types.long()
-            types = torch.where(types == UNCODED, 1, types)  # as if something were coded
+            types = torch.where(types == UNCODED, INTER_16, types)  # as if something were coded
             knows, split = _with_types(known, types), split_of(types)
             latent = there.levels.float()
             scales = entropy.scales(latent, quality, knows, split, previous)
             scales = scales.permute(0, 1, 3, 4, 2).cpu()
             units, planes, _ = search_predicted(**given, scales=scales)
         return units.to(device), tuple(plane.to(device) for plane in planes)
-
-    def typical_magnitude(self, predicted: bool) -> Tensor | None:
-        return None
 
 
 class UnitPrices(nn.Module):

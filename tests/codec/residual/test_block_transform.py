@@ -11,8 +11,7 @@ from codec.blocks.intra_blocks import to_pixels
 from codec.blocks.prices import BlockPriceTables
 from codec.blocks.tables import CHANNELS, CHROMA_CLASSES, MODES, UNIT, step_table
 from codec.blocks.unit_kernels import INTRA_16, TYPES, UNCODED
-from codec.blocks.units import PredictedUnits, rebuild_predicted, search_predicted, split_of
-from codec.blocks.units import _by_tensors as by_tensors
+from codec.blocks.units import PredictedUnits, rebuild_predicted, rebuild_predicted_by_tensors, search_predicted, split_of
 from codec.checkpoint import build_codec, model_hash
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.prices import update_prices
@@ -73,7 +72,7 @@ def test_tensors_rebuild_what_the_kernel_rebuilds(size: tuple[int, int, int], la
     levels = torch.randint(-largest, largest, (size[0], CHANNELS, *size[1:]))
     levels = levels * (torch.rand(levels.shape) < 0.1) * (maps[:, :1] != UNCODED)
     units, steps = PredictedUnits(levels=levels, maps=maps), STEPS[QUALITY][: size[0]]
-    made = rebuild_predicted(units, predicted, steps), by_tensors(units, predicted, steps)
+    made = rebuild_predicted(units, predicted, steps), rebuild_predicted_by_tensors(units, predicted, steps)
     for kernel, tensors in zip(*made, strict=True):
         assert kernel.dtype == tensors.dtype == torch.int32
         assert torch.equal(kernel, tensors)
@@ -268,6 +267,13 @@ def test_it_needs_its_own_entropy_network(entropy: str):
     """Catches a configuration that fails in the middle of a step."""
     with pytest.raises(CodecError, match="needs LevelEntropy with prior.*entropy=levels"):
         build_codec(small_config("residual=block_transform", f"entropy={entropy}"))
+
+
+@pytest.mark.parametrize("field", ["prior=false", "known=18"])
+def test_its_entropy_network_knows_what_it_is_told(field: str):
+    """Catches a network that leaves out what both sides know, without a word."""
+    with pytest.raises(CodecError, match="needs LevelEntropy with prior and known=19"):
+        build_codec(small_config(*OVERRIDES, f"entropy.{field}"))
 
 
 def test_its_entropy_network_is_for_nothing_else():
