@@ -110,7 +110,9 @@ def search_predicted(
 
 
 @torch.no_grad()
-def rebuild_predicted(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+def rebuild_predicted(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
     """Luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`, int32 0..1023, of predicted frames.
 
     The same on every device where `predicted`, planes of the same shape, and all else are.
@@ -124,7 +126,9 @@ def rebuild_predicted(units: PredictedUnits, predicted: tuple[Tensor, Tensor], s
     return rebuild_predicted_by_tensors(units, predicted, steps)
 
 
-def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+def _by_kernel(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
     levels = units.levels.permute(0, 2, 3, 1).clamp(-FAR, FAR).to(torch.int32)
     batch, tall, wide = levels.shape[:3]
     types, modes, kinds = units.maps.to(torch.uint8).split([1, 4, 1], 1)
@@ -144,7 +148,9 @@ def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: T
     return planes
 
 
-def rebuild_predicted_by_tensors(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+def rebuild_predicted_by_tensors(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
     """`rebuild_predicted`: inter units at once, then intra units in a wavefront over them."""
     levels = units.levels.clamp(-FAR, FAR).to(torch.int32)
     (one, four), both = level_residuals(levels, steps.to(torch.int32))
