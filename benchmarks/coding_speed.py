@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
-from codec.entropy.channel import WriteChannel
-from codec.entropy.count import CountChannel
+from codec.entropy.count import SymbolCounter
+from codec.entropy.symbol_coder import SymbolEncoder
 from codec.evaluation.complexity import measure_complexity, total
 from codec.freeze import freeze
 from codec.stream import compress, decompress
@@ -170,12 +170,12 @@ def our_symbols(codec: VideoCodec, frames: Tensor, quality: int) -> float:
     """Symbols that the entropy coder codes in a predicted frame, on average."""
     codec, references, counts = freeze(codec), None, []
     for frame in frames[:, None].float() / 255:
-        channel = CountChannel(WriteChannel())
+        symbol_coder = SymbolCounter(SymbolEncoder())
         coded = codec.code_frame(
-            frame, references, frame.shape[-2:], torch.tensor([quality]), channel
+            frame, references, frame.shape[-2:], torch.tensor([quality]), symbol_coder
         )
         references = coded.references
-        counts.append(sum(channel.coded.values()))
+        counts.append(sum(symbol_coder.coded.values()))
     return statistics.mean(counts[1:])
 
 

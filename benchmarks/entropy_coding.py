@@ -26,8 +26,8 @@ from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import load_codec
-from codec.entropy.channel import Channel, WriteChannel
 from codec.entropy.coder import PayloadReader, PayloadWriter
+from codec.entropy.symbol_coder import SymbolCoder, SymbolEncoder
 from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.video import VideoCodec
 from data.files import find_videos
@@ -36,22 +36,22 @@ from data.source import read_source
 
 @dataclass
 class Part:
-    """What one `transmit` of a codec codes: `symbols` and `rows` `(1, C, h, w)`."""
+    """What one `code` of a codec codes: `symbols` and `rows` `(1, C, h, w)`."""
 
     symbols: Tensor
     rows: Tensor
     tables: CdfTables
 
 
-class RecordChannel(Channel):
-    """A channel that remembers what goes through `inner`."""
+class RecordingCoder(SymbolCoder):
+    """A symbol coder that remembers what goes through `inner`."""
 
-    def __init__(self, inner: Channel) -> None:
-        self.inner, self.sends = inner, inner.sends
+    def __init__(self, inner: SymbolCoder) -> None:
+        self.inner, self.encodes = inner, inner.encodes
         self.parts: list[Part] = []
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        sent = self.inner.symbols(component, latent, model)
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        sent = self.inner.code(component, latent, model)
         self.parts.append(Part(torch.round(sent - model.means).int(), model.rows, model.tables))
         return sent
 
@@ -111,12 +111,12 @@ def symbols_of(codec: VideoCodec, frames: Tensor, quality: int) -> list[Part]:
     """What the last of uint8 `frames` `(T, 3, H, W)` is coded as, the first being intra."""
     references, size = None, tuple(frames.shape[-2:])
     for frame in frames:
-        channel = RecordChannel(WriteChannel())
+        symbol_coder = RecordingCoder(SymbolEncoder())
         coded = codec.code_frame(
-            frame[None].float() / 255, references, size, torch.tensor([quality]), channel
+            frame[None].float() / 255, references, size, torch.tensor([quality]), symbol_coder
         )
         references = coded.references
-    return channel.parts
+    return symbol_coder.parts
 
 
 def measure(parts: list[Part], repeats: int) -> dict[str, float]:
@@ -150,7 +150,7 @@ def measure(parts: list[Part], repeats: int) -> dict[str, float]:
 
 
 def encode(parts: list[Part]) -> bytes:
-    """Our coder, as `WriteChannel` uses it."""
+    """Our coder, as `SymbolEncoder` uses it."""
     writer = PayloadWriter()
     for part in parts:
         writer.write(part.symbols, part.rows, part.tables)
@@ -158,7 +158,7 @@ def encode(parts: list[Part]) -> bytes:
 
 
 def decode(payload: bytes, parts: list[Part]) -> list[Tensor]:
-    """Our coder, as `ReadChannel` uses it."""
+    """Our coder, as `SymbolDecoder` uses it."""
     reader = PayloadReader(payload)
     symbols = [reader.read(part.rows, part.tables) for part in parts]
     reader.finish()

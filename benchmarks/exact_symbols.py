@@ -36,7 +36,7 @@ from torch import Tensor
 
 from codec.checkpoint import load_codec
 from codec.device import default_device
-from codec.entropy.channel import Channel, ReadChannel, WriteChannel
+from codec.entropy.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 from codec.freeze import freeze
@@ -60,21 +60,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Written:
-    """Frames as one setting wrote them: payloads, and what went through the channel, in order."""
+    """Frames as one setting wrote them: payloads, and what was coded, in order."""
 
     payloads: list[bytes]
     symbols: list[Tensor]
     values: list[Tensor]
 
 
-class Listener(Channel):
+class Listener(SymbolCoder):
     """Remembers the symbols and values that go through `inner`, on the CPU."""
 
-    def __init__(self, inner: Channel, symbols: list[Tensor], values: list[Tensor]) -> None:
-        self.inner, self.sends, self.heard = inner, inner.sends, (symbols, values)
+    def __init__(self, inner: SymbolCoder, symbols: list[Tensor], values: list[Tensor]) -> None:
+        self.inner, self.encodes, self.heard = inner, inner.encodes, (symbols, values)
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        sent = self.inner.symbols(component, latent, model)
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        sent = self.inner.code(component, latent, model)
         for kept, value in zip(self.heard, (torch.round(sent - model.means), sent), strict=True):
             kept.append(value.cpu())
         return sent
@@ -288,11 +288,11 @@ def write(codec: VideoCodec, setting: Setting, frames: Tensor, quality: int) -> 
     index = torch.tensor([quality], device=setting.device)
     with applied(setting):
         for frame in frames.to(setting.device):
-            channel = WriteChannel()
-            listener = Listener(channel, written.symbols, written.values)
+            symbol_coder = SymbolEncoder()
+            listener = Listener(symbol_coder, written.symbols, written.values)
             pixels, size = frame[None].float() / 255, tuple(frame.shape[-2:])
             references = codec.code_frame(pixels, references, size, index, listener).references
-            written.payloads.append(channel.finish_frame())
+            written.payloads.append(symbol_coder.finish_frame())
     return written
 
 
@@ -308,11 +308,11 @@ def read(
     with applied(setting):
         for payload in written.payloads:
             try:
-                channel = ReadChannel(payload)
+                symbol_coder = SymbolDecoder(payload)
                 coded = codec.code_frame(
-                    None, references, size, index, Listener(channel, symbols, values)
+                    None, references, size, index, Listener(symbol_coder, symbols, values)
                 )
-                channel.finish_frame()
+                symbol_coder.finish_frame()
                 references = coded.references
             except CodecError:
                 break

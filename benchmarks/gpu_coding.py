@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
 from codec.device import accelerators, count_waits, default_device, device_name, seconds_of
-from codec.entropy.channel import ReadChannel, WriteChannel
+from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.freeze import freeze
 from codec.layers.frames import pad_frames
 from codec.references import References
@@ -45,25 +45,27 @@ class OurCoder:
     def __init__(self, codec: VideoCodec, first: Tensor, quality: int) -> None:
         self.codec, self.size = codec, tuple(first.shape[-2:])
         self.quality = torch.tensor([quality], device=first.device)
-        channel = WriteChannel()
-        self.sender = codec.code_frame(first, None, self.size, self.quality, channel).references
-        self.receiver = self.read(channel.finish_frame(), None)
+        symbol_coder = SymbolEncoder()
+        self.sender = codec.code_frame(
+            first, None, self.size, self.quality, symbol_coder
+        ).references
+        self.receiver = self.read(symbol_coder.finish_frame(), None)
 
     def encode(self, frame: Tensor) -> bytes:
-        channel = WriteChannel()
+        symbol_coder = SymbolEncoder()
         self.sender = self.codec.code_frame(
-            frame, self.sender, self.size, self.quality, channel
+            frame, self.sender, self.size, self.quality, symbol_coder
         ).references
-        return channel.finish_frame()
+        return symbol_coder.finish_frame()
 
     def decode(self, payload: bytes) -> None:
         self.receiver = self.read(payload, self.receiver)
 
     def read(self, payload: bytes, references: References | None) -> References:
         """The references after one frame on the receiving side."""
-        channel = ReadChannel(payload)
-        coded = self.codec.code_frame(None, references, self.size, self.quality, channel)
-        channel.finish_frame()
+        symbol_coder = SymbolDecoder(payload)
+        coded = self.codec.code_frame(None, references, self.size, self.quality, symbol_coder)
+        symbol_coder.finish_frame()
         return coded.references
 
 
@@ -158,7 +160,7 @@ def waits(coder: OurCoder, frame: Tensor) -> int:
     """
     return count_waits(
         lambda: coder.codec.code_frame(
-            frame, coder.sender, coder.size, coder.quality, WriteChannel()
+            frame, coder.sender, coder.size, coder.quality, SymbolEncoder()
         )
     )
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.exact import rounded_once
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
+from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
@@ -84,7 +84,7 @@ class FrozenAs:
 
 
 class VideoCodec(nn.Module):
-    """Composes the four networks. There is one path; the channel says whether it trains, writes or
+    """Composes the four networks. There is one path; the coder says whether it trains, writes or
     reads.
 
     Args:
@@ -163,7 +163,7 @@ class VideoCodec(nn.Module):
         noise: ClipNoise | None = None,
         checkpointing: bool = False,
     ) -> CodedClip:
-        """Code a clip, or the next frames of one, through an estimating channel, as training and
+        """Code a clip, or the next frames of one, through an estimating coder, as training and
         quick validation do.
 
         Args:
@@ -226,8 +226,8 @@ class VideoCodec(nn.Module):
         time: int,
     ) -> tuple[CodedFrame, dict[str, Tensor]]:
         """One frame and its bits by component; the same again when it is computed again."""
-        channel = EstimateChannel(hard, noise and noise.frame(time))
-        return self.code_frame(frame, references, size, quality, channel, time), channel.take_bits()
+        coder = RateEstimator(hard, noise and noise.frame(time))
+        return self.code_frame(frame, references, size, quality, coder, time), coder.take_bits()
 
     def _coded_clip(
         self,
@@ -269,17 +269,17 @@ class VideoCodec(nn.Module):
         references: References | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         time: int | None = None,
     ) -> CodedFrame:
-        """Code one frame through any channel.
+        """Code one frame through any coder.
 
         Args:
             frame: `(B, 3, H, W)` RGB in 0..1; None on the receiving side.
             references: what it is predicted from; None makes an intra frame.
             size: `(H, W)` of the original.
             quality: `(B,)` indices 0..63 of this frame.
-            channel: sends or receives.
+            coder: sends or receives.
             time: display time of the frame, in frames; None: the frame after the newest reference,
                 0 for an intra frame.
 
@@ -295,13 +295,13 @@ class VideoCodec(nn.Module):
         context = None
         if references is None:
             reference = self.intra(
-                frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel
+                frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, coder
             )
             time = time or 0
         else:
             references = references if time is None else replace(references, time=time)
             time = references.time
-            context, reference = self.code_predicted(frame, references, quality, channel)
+            context, reference = self.code_predicted(frame, references, quality, coder)
         reference = replace(
             reference,
             frame=self.colours.limit(reference.frame),
@@ -318,11 +318,11 @@ class VideoCodec(nn.Module):
         )
 
     def code_predicted(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> tuple[Context, Reference]:
         """Code one padded frame (in the codec's colours) that is predicted from `references`."""
-        context = self.motion(frame, references, quality, channel)
-        given = frame, context, references.newest, quality, channel, self.entropy
+        context = self.motion(frame, references, quality, coder)
+        given = frame, context, references.newest, quality, coder, self.entropy
         latent, reconstruction, features = self.residual.code(*given)
         return context, Reference(
             frame=reconstruction, features=features, latent=latent, motion=context.motion

@@ -12,8 +12,8 @@ import torch
 from parts.floating import floating
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.exact import SIXTEENTHS, set_rounding
+from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
 from codec.entropy.two_step import TwoStep
 from codec.errors import CodecError
 from codec.quality import QUALITIES
@@ -58,20 +58,20 @@ class Recorder(nn.Module):
         """A hook: the features that the next sample has."""
         self.features = context.features
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        symbol_coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
         if previous is not None:
             parts = (value.split(1) for value in (latent, previous, quality, self.features))
             self.samples.extend(Sample(*each) for each in zip(*parts, strict=True))
-        return self.inner.transmit(component, latent, size, quality, channel, previous)
+        return self.inner.code(component, latent, size, quality, symbol_coder, previous)
 
 
 class Variant(nn.Module):
@@ -108,11 +108,11 @@ class Variant(nn.Module):
         """Bits `(B,)`, estimated or `hard`, and the latent that the receiver has."""
         if self.context is not None:
             self.seen = self.context(sample.features * SIXTEENTHS)
-        channel, size = EstimateChannel(hard), tuple(sample.latent.shape[-2:])
-        sent = self.entropy.transmit(
-            "residual", sample.latent, size, sample.quality, channel, sample.previous
+        symbol_coder, size = RateEstimator(hard), tuple(sample.latent.shape[-2:])
+        sent = self.entropy.code(
+            "residual", sample.latent, size, sample.quality, symbol_coder, sample.previous
         )
-        return sum(channel.take_bits().values()), sent
+        return sum(symbol_coder.take_bits().values()), sent
 
 
 def compare_rates(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.blocks.intra_blocks import to_frame, to_pixels
-from codec.entropy.channel import Channel
+from codec.entropy.coder import SymbolCoder
 from codec.entropy.exact import SIXTEENTHS
 from codec.entropy.hyper import LEVELS_PER_UNIT
 from codec.entropy.laplace import LEVELS as LADDER_LEVELS
@@ -165,25 +165,26 @@ def interpolation(offsets: Sequence, apart: int, chroma: bool, inputs: int) -> T
     return made
 
 
-class GradientChannel(Channel):
-    """An estimating channel through which bits of levels have gradients to what these were rounded
+class GradientEstimator(SymbolCoder):
+    """A rate estimator through which bits of levels have gradients to what these were rounded
     from; values are those of the levels.
 
     Args:
-        channel: where symbols go.
+        coder: where symbols go.
         coefficients: the values before they were rounded, group by group.
     """
 
-    def __init__(self, channel: Channel, coefficients: Iterator[Tensor]) -> None:
-        self.channel, self.coefficients = channel, coefficients
-        self.ordered = channel.ordered
+    def __init__(self, coder: SymbolCoder, coefficients: Iterator[Tensor]) -> None:
+        self.coder = coder
+        self.coefficients = coefficients
+        self.ordered = coder.ordered
 
-    def symbols(self, component: str, latent: Tensor | None, model: LaplaceModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: LaplaceModel) -> Tensor:
         if getattr(model, "integer", False):
             coefficients = next(self.coefficients).reshape(latent.shape)
             given = vars(model) | {"coefficients": coefficients}
             model = _Smoothed(**given)
-        return self.channel.symbols(component, latent, model)
+        return self.coder.code(component, latent, model)
 
 
 @dataclass
@@ -277,21 +278,21 @@ class ParallelIntra(IntraNetwork):
         frame: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
     ) -> Reference:
         cells, units = [tuple(side // by for side in size) for by in (CELL, UNIT)]
         groups = groups_of(*cells, quality.device)
         known = self.known_of(groups, cells, len(quality))
         split = torch.ones(len(quality), 1, *units, dtype=torch.bool, device=quality.device)
         levels = coded = None
-        if channel.sends:
+        if coder.encodes:
             coded = self.decide(frame, groups, cells, quality, known, split)
             levels = to_units(coded.levels, cells)
             if self.training:
                 raw = to_units(coded.coefficients, cells).index_select(1, self.entropy.order)
-                channel = GradientChannel(channel, iter(raw.split(self.entropy.sizes, 1)))
-        given = self.component, levels, units, quality, channel
-        levels = self.entropy.transmit(*given, known=known, split=split)
+                coder = GradientEstimator(coder, iter(raw.split(self.entropy.sizes, 1)))
+        given = self.component, levels, units, quality, coder
+        levels = self.entropy.code(*given, known=known, split=split)
         blocks = coded.blocks if coded and self.training else None
         if blocks is None:  # both sides alike
             blocks = self.rebuild(levels, groups, cells, quality)

@@ -1,18 +1,18 @@
-"""Counting the symbols that go through a channel."""
+"""Counting the symbols that go through a coder."""
 
 from collections import Counter
 
 from torch import Tensor
 
-from codec.entropy.channel import Channel
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.entropy.symbols import SymbolModel
 
 
-class CountChannel(Channel):
-    """Any channel, with its symbols counted.
+class SymbolCounter(SymbolCoder):
+    """Any coder, with its symbols counted.
 
     Args:
-        inner: the channel that does the work.
+        inner: the coder that does the work.
 
     Attributes:
         coded: by component, symbols that the entropy coder codes: those that a row of the tables is
@@ -20,13 +20,13 @@ class CountChannel(Channel):
         skipped: by component, values that both sides have without a symbol.
     """
 
-    def __init__(self, inner: Channel) -> None:
-        self.inner, self.sends, self.ordered = inner, inner.sends, inner.ordered
+    def __init__(self, inner: SymbolCoder) -> None:
+        self.inner, self.encodes, self.ordered = inner, inner.encodes, inner.ordered
         self.coded: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        sent = self.inner.symbols(component, latent, model)
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        sent = self.inner.code(component, latent, model)
         coded = int((model.rows >= 0).sum())
         self.coded[component] += coded
         self.skipped[component] += sent.numel() - coded

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
 from codec.entropy.frequencies import quantised
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.entropy.symbols import CdfTables, SymbolModel
 
 STEP = 0.25  # of log-odds
@@ -78,7 +78,7 @@ def binary_tables() -> CdfTables:
 
 
 def code_classes(
-    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel
+    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, coder: SymbolCoder
 ) -> Tensor:
     """Code one of K classes at every place, as K - 1 decisions: is it class 0? if not, is it class
     1? ...
@@ -88,21 +88,21 @@ def code_classes(
         classes: `(B, 1, h, w)` integers 0..K-1 on the sending side, None on the receiving side.
         log_odds: `(B, K - 1, h, w)` of each "yes", given that all before were "no".
         present: `(B, 1, h, w)` bool: where there is a class to code; elsewhere it is 0.
-        channel: where the decisions go to or come from.
+        coder: where the decisions go to or come from.
 
     Returns:
         `(B, 1, h, w)` int64, the same on both sides.
     """
-    if classes is not None and not channel.ordered:
+    if classes is not None and not coder.ordered:
         numbers = torch.arange(log_odds.shape[1], device=classes.device).view(1, -1, 1, 1)
         model = BinaryModel(log_odds, present & (numbers <= classes))
-        channel.symbols(component, (classes == numbers).float(), model)
+        coder.code(component, (classes == numbers).float(), model)
         return torch.where(present, classes, 0)
     found = torch.zeros(present.shape, dtype=torch.int64, device=present.device)
     open_ = present
     for k, odds in enumerate(log_odds.split(1, 1)):
         wanted = None if classes is None else (classes == k).float()
-        yes = channel.symbols(component, wanted, BinaryModel(odds, open_)) > 0.5
+        yes = coder.code(component, wanted, BinaryModel(odds, open_)) > 0.5
         open_ = open_ & ~yes
         found = torch.where(open_, k + 1, found)
     return found
@@ -168,7 +168,7 @@ def code_tree(
     log_odds: Tensor,
     present: Tensor,
     tree: ClassTree,
-    channel: Channel,
+    coder: SymbolCoder,
 ) -> tuple[Tensor, Tensor]:
     """Code one of K classes at every place, by the decisions on the way to it in a tree.
 
@@ -178,12 +178,12 @@ def code_tree(
         log_odds: `(B, C, K - 1, h, w)` of the second child of each inner node.
         present: `(B, C, h, w)` bool: where there is a class to code; elsewhere it is 0.
         tree: on the device of the others.
-        channel: where the decisions go to or come from.
+        coder: where the decisions go to or come from.
 
     Returns:
         `(B, C, h, w)` int64, the same on both sides, and the bits of each, as the odds say.
     """
-    if classes is not None and not channel.ordered:
+    if classes is not None and not coder.ordered:
         classes = torch.where(present, classes.long(), 0)
         nodes, turns = (
             table[classes].movedim(-1, 2) for table in (tree.nodes, tree.turns)
@@ -191,7 +191,7 @@ def code_tree(
         odds = log_odds.gather(2, nodes.clamp(min=0)).flatten(1, 2)
         model = BinaryModel(odds, (present[:, :, None] & (nodes >= 0)).flatten(1, 2))
         wanted = turns.flatten(1, 2).float()
-        channel.symbols(component, wanted, model)
+        coder.code(component, wanted, model)
         bits = (
             torch.where(model.present, model.bits(wanted), 0).unflatten(1, nodes.shape[1:3]).sum(2)
         )
@@ -205,7 +205,7 @@ def code_tree(
         odds = log_odds.gather(2, node.clamp(min=0)[:, :, None])[:, :, 0]
         model = BinaryModel(odds, open_)
         wanted = None if classes is None else tree.turns[classes.long(), depth].float()
-        turn = channel.symbols(component, wanted, model) > 0.5
+        turn = coder.code(component, wanted, model) > 0.5
         bits = bits + torch.where(open_, model.bits(turn.float()), 0)
         node = torch.where(open_, tree.children[node.clamp(min=0), turn.long()], node)
     return torch.where(present, -1 - node, 0), bits

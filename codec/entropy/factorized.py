@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from codec.entropy.channel import Channel
 from codec.entropy.density import FactorizedDensity, FactorizedModel
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.gain import QualityGain, QualityTable
 
 _MAGNITUDE = 14.7  # mean magnitude of what a density of compressai's `init_scale` 10 starts with
@@ -39,16 +39,16 @@ class FactorizedEntropy(EntropyNetwork):
         with torch.no_grad():
             self.scale.start.copy_((magnitude / _MAGNITUDE).log())
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
         shape = (len(quality), self.channels, *size)
         model = FactorizedModel(self.density, shape, self.scale(quality), self.shift(quality))
-        return channel.symbols(component, latent, model)
+        return coder.code(component, latent, model)

@@ -6,10 +6,10 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from codec.entropy.channel import Channel
 from codec.entropy.density import FactorizedDensity, FactorizedModel
 from codec.entropy.gaussian import GaussianModel
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.frames import pad_frames, padded
 from codec.layers.steps import QualitySteps
 
@@ -44,26 +44,26 @@ class GaussianHyperprior(EntropyNetwork):
     def synthesise(self, hyper: Tensor) -> tuple[Tensor, Tensor]:
         """Hyper-latent -> means and standard deviations `(B, C, h, w)`, of padded size."""
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
         hyper = None
-        if channel.sends:
+        if coder.encodes:
             hyper = self.steps.divide(self.analyse(pad_frames(latent, self.factor)), quality)
         shape = (
             len(quality),
             self.hyper,
             *(padded(side, self.factor) // self.factor for side in size),
         )
-        hyper = channel.symbols(f"{component}.hyper", hyper, FactorizedModel(self.density, shape))
-        return channel.symbols(component, latent, self.latent_model(hyper, size, quality))
+        hyper = coder.code(f"{component}.hyper", hyper, FactorizedModel(self.density, shape))
+        return coder.code(component, latent, self.latent_model(hyper, size, quality))
 
     def latent_model(self, hyper: Tensor, size: tuple[int, int], quality: Tensor) -> GaussianModel:
         """Distribution of the latent `(B, C, *size)`, given the transmitted hyper-latent."""

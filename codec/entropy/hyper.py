@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
@@ -27,6 +26,7 @@ from codec.entropy.kernels import (
     signed_logs,
 )
 from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.bands import in_bands
 from codec.layers.blocks import Network, downward, pointwise, stack
 from codec.layers.frames import pad_frames, padded
@@ -103,23 +103,23 @@ class HyperLatent(nn.Module):
         self.mean = ExactTable(hyper, torch.zeros(hyper))
         self.scale = ScaleTable(hyper, 0.7)
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
     ) -> Tensor:
         """Send or receive the hyper-latent of `latent` `(B, C, *size)`, None on the receiving side:
         `(B, Z, h', w')`.
         """
-        hyper = self.analysis(latent) if channel.sends else None
+        hyper = self.analysis(latent) if coder.encodes else None
         shape = (len(quality), self.channels, -(-size[0] // _FACTOR), -(-size[1] // _FACTOR))
         model = ladder_model(
             self.mean(quality).expand(shape), self.scale(quality).expand(shape), self.skip_below
         )
-        return channel.symbols(f"{component}.hyper", hyper, model)
+        return coder.code(f"{component}.hyper", hyper, model)
 
 
 class HyperSynthesis(Exact, nn.Module):

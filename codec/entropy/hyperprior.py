@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.exact import BoundedBlock, Exact, ExactConv, ExactTable, bounded, exactly
 from codec.entropy.hyper import DeadZone, HyperLatent, HyperSynthesis, ScaleTable, ladder_model
 from codec.entropy.laplace import SKIP_BELOW, check_position
 from codec.entropy.network import EntropyNetwork, network_sizes
+from codec.entropy.symbol_coder import SymbolCoder
 
 
 class Expectation(Exact, nn.Module):
@@ -76,24 +76,24 @@ class Hyperprior(EntropyNetwork):
     def start_from(self, magnitude: Tensor) -> None:
         self.base.start_from(magnitude, self.skip_below)
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
-        hyper = self.hyper.transmit(component, latent, size, quality, channel)
+        hyper = self.hyper.code(component, latent, size, quality, coder)
         if previous is None:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         moved, index = self.expectation(hyper, previous, quality).float().chunk(2, 1)
         model = ladder_model(moved, index + self.base(quality), self.skip_below)
         sent = (
             self.dead_zone(latent, model.means, self.dead_zone.width(quality))
-            if channel.sends
+            if coder.encodes
             else None
         )
-        return channel.symbols(component, sent, model)
+        return coder.code(component, sent, model)

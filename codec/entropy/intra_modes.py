@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, ClassTree, code_tree
 from codec.entropy.exact import (
     SIXTEENTHS,
@@ -23,6 +22,7 @@ from codec.entropy.exact import (
 )
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.places import Places, all_places, present_places
+from codec.entropy.symbol_coder import SymbolCoder
 
 MODES = 35
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a unit
@@ -76,12 +76,12 @@ class ModeContext(Exact, nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class CodedFrameMaps:
-    """What stays the same while a frame is coded: see `IntraModeEntropy.transmit`."""
+    """What stays the same while a frame is coded: see `IntraModeEntropy.code`."""
 
     component: str
     latent: Tensor | None
     quality: Tensor
-    channel: Channel
+    coder: SymbolCoder
     note: Note = field(default=lambda kind, entry, bits, present: None)
 
     def wanted(self, channels: Sequence[int], here: Places) -> Tensor | None:
@@ -133,13 +133,13 @@ class IntraModeEntropy(EntropyNetwork):
         parts = (getattr(self, f"{name}_{part}") for part in ("nodes", "turns", "children"))
         return ClassTree(*parts)
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
         note: Note | None = None,
@@ -151,14 +151,14 @@ class IntraModeEntropy(EntropyNetwork):
             latent: `(B, 6, h, w)` integers of any type on the sending side.
             size: `(h, w)` in units.
             quality: `(B,)` indices 0..63.
-            channel: where they go to or come from.
+            coder: where they go to or come from.
             previous, previous_quality: not used.
             note: is told what symbols cost, where that is learned.
 
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
         """
-        given = {"component": component, "latent": latent, "quality": quality, "channel": channel}
+        given = {"component": component, "latent": latent, "quality": quality, "coder": coder}
         frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
         split = self._code_sizes(frame, size)
         present = torch.ones_like(split, dtype=torch.bool)
@@ -176,7 +176,7 @@ class IntraModeEntropy(EntropyNetwork):
         odds = self.kind(known, frame.quality, [0], here)[0][:, None]
         named, tree = f"{frame.component}.chroma", self.tree("classes")
         sent = frame.wanted([5], here)
-        kinds, bits = code_tree(named, sent, odds, here.mask, tree, frame.channel)
+        kinds, bits = code_tree(named, sent, odds, here.mask, tree, frame.coder)
         frame.note("kind", kinds, bits, here.mask)
         return modes, here.put(torch.zeros_like(split), kinds)
 
@@ -207,7 +207,7 @@ class IntraModeEntropy(EntropyNetwork):
             model = BinaryModel(odds, here.mask)
             sent = frame.wanted([0], here)
             sent = None if sent is None else sent.float()
-            some = frame.channel.symbols(f"{frame.component}.size", sent, model)
+            some = frame.coder.code(f"{frame.component}.size", sent, model)
             frame.note("size", some.long(), model.bits(some), here.mask)
             sign = here.put(sign, 2 * some.long() - 1)
         return (sign > 0).long()
@@ -252,7 +252,7 @@ class IntraModeEntropy(EntropyNetwork):
         """
         wanted, tree = frame.wanted([1 + cell for cell in cells], here), self.tree("modes")
         named = f"{frame.component}.mode"
-        modes, bits = code_tree(named, wanted, odds, present, tree, frame.channel)
+        modes, bits = code_tree(named, wanted, odds, present, tree, frame.coder)
         frame.note("mode", modes + MODES * present[:, 1:], bits, present)
         own = here.at(found).clone()
         own[:, cells] = torch.where(present, modes, own[:, cells])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel, UncountedChannel
 from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
@@ -24,6 +23,7 @@ from codec.entropy.laplace import LEVELS as LADDER_LEVELS
 from codec.entropy.laplace import SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.places import Places, all_places, present_places
+from codec.entropy.symbol_coder import SymbolCoder, SymbolRounder
 from codec.errors import CodecError
 
 
@@ -156,13 +156,13 @@ class LevelEntropy(Exact, EntropyNetwork):
         self.undivided.start_from(magnitude, 0)
         self.divided.start_from(magnitude if divided is None else divided, 0)
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
         known: Tensor | None = None,
@@ -172,7 +172,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         """Send or receive levels.
 
         Args:
-            component, size, quality, channel: as of every entropy network.
+            component, size, quality, coder: as of every entropy network.
             latent: `(B, C, h, w)` float32 integers on the sending side.
             previous: levels of the last frame, if they are a prior, or None.
             previous_quality: not used.
@@ -184,7 +184,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         Returns:
             `(B, C, h, w)` float32 integers, those that were sent.
         """
-        given = size, quality, channel, known, split, previous, present
+        given = size, quality, coder, known, split, previous, present
         return self._code(component, latent, *given)[0]
 
     @torch.no_grad()
@@ -200,10 +200,10 @@ class LevelEntropy(Exact, EntropyNetwork):
 
         Returns:
             `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
-            what is known about them otherwise as `transmit` has it.
+            what is known about them otherwise as `code` has it.
         """
-        channel = UncountedChannel()
-        given = latent.shape[-2:], quality, channel, known, split, previous, None
+        coder = SymbolRounder()
+        given = latent.shape[-2:], quality, coder, known, split, previous, None
         _, moved = self._code("levels", latent, *given)
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
         index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
@@ -215,22 +215,22 @@ class LevelEntropy(Exact, EntropyNetwork):
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         known: Tensor,
         split: Tensor,
         previous: Tensor | None,
         present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
+        """As `code`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
         batch, device = len(quality), quality.device
         where = (
             all_places(batch, *size, None, device) if present is None else present_places(present)
         )
-        hyper = self.hyper.transmit(component, latent, size, quality, channel)
+        hyper = self.hyper.code(component, latent, size, quality, coder)
         base = torch.where(where.at(split), self.divided(quality), self.undivided(quality))
         bases = base.index_select(1, self.order).split(self.sizes, 1)
         wanted = [None] * len(self.sizes)
-        if channel.sends:
+        if coder.encodes:
             wanted = where.at(latent).index_select(1, self.order).split(self.sizes, 1)
         features, found, moved = self.first(hyper, known, quality, previous, where), [], []
         for k, head in enumerate(self.heads):
@@ -240,7 +240,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
             some = None if present is None else where.mask.expand_as(index)
             model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
-            found.append(channel.symbols(component, wanted[k], model))
+            found.append(coder.code(component, wanted[k], model))
         levels, moved = (torch.cat(g, 1).index_select(1, self.places) for g in (found, moved))
         empty = levels.new_zeros(batch, self.channels, *size)
         return where.put(empty, levels), where.put(empty, moved)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 
 # Latents of so few channels (motion) get networks a third as wide.
@@ -25,13 +25,13 @@ class EntropyNetwork(nn.Module, ABC):
     exact: bool = False
 
     @abstractmethod
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
@@ -42,8 +42,8 @@ class EntropyNetwork(nn.Module, ABC):
             latent: `(B, C, h, w)` on the sending side, None on the receiving side.
             size: `(h, w)`, known to both.
             quality: `(B,)` indices 0..63.
-            channel: where it goes to or comes from.
-            previous: what the last predicted frame's `transmit` returned, known to both sides, or
+            coder: where it goes to or comes from.
+            previous: what the last predicted frame's `code` returned, known to both sides, or
                 None; for temporal priors.
             previous_quality: `(B,)` indices 0..63 that `previous` was coded at, or None: not said.
                 Networks may ignore it.

@@ -10,7 +10,6 @@ from itertools import accumulate, compress
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.decisions import BinaryModel, class_bits, code_classes
 from codec.entropy.exact import (
     SIXTEENTHS,
@@ -39,6 +38,7 @@ from codec.entropy.quadtree_state import (
     prediction_modes,
     used_references,
 )
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.layers.kernels import by_kernel
 
@@ -54,7 +54,7 @@ Revise = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
-    """What stays the same while a frame is coded: see `QuadtreeEntropy.transmit`.
+    """What stays the same while a frame is coded: see `QuadtreeEntropy.code`.
 
     Attributes:
         offset: `(B, width)`, what the quality adds in the network.
@@ -65,7 +65,7 @@ class _Frame:
     latent: Tensor | None
     size: tuple[int, int]
     quality: Tensor
-    channel: Channel
+    coder: SymbolCoder
     last: LastFrame
     distances: tuple[int, ...]
     revise: Revise | None
@@ -315,13 +315,13 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
                 head.bias[-2 * self.references :] = _START_SCALE
                 head.bias[1:2] = 1.0  # the newest reference
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         distances: tuple[int, ...] = (1,),
         revise: Revise | None = None,
@@ -336,7 +336,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
                 pixels. A block that crosses the border is split.
             size: `(h, w)`, both even.
             quality: `(B,)` indices 0..63.
-            channel: where it goes to or comes from.
+            coder: where it goes to or comes from.
             previous: the maps of the last frame, or None.
             distances: frames to each reference that there is now, as `References.distances`.
             revise: where the encoder may change its mind, once it is known what a vector is
@@ -353,7 +353,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             latent=latent,
             size=size,
             quality=quality,
-            channel=channel,
+            coder=coder,
             last=LastFrame.of(previous, decided),
             distances=distances,
             revise=revise,
@@ -403,7 +403,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         places = _Places.gathered(needed) if frame.sparse else places
         count = needed.numel() if places.index is None else len(places.computed)
         means, inputs = blocks.look_around(before, level, second, self, places.slots, count)
-        if not frame.channel.ordered:
+        if not frame.coder.ordered:
             said = None
         elif places.index is None:
             grid = [(level, *blocks.grid)]
@@ -517,7 +517,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         split, asked = _as_maps(split), _as_maps(asked)
         model = BinaryModel(_as_maps(said[..., :1]) / SIXTEENTHS, asked)
         wanted = None if split is None else split.float()
-        symbols = frame.channel.symbols(f"{frame.component}.split", wanted, model)
+        symbols = frame.coder.code(f"{frame.component}.split", wanted, model)
         if self.training:
             with torch.no_grad():
                 entry, bits = 2 * _as_maps(level) + symbols, model.bits(symbols)
@@ -539,7 +539,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         present, mode = _as_maps(present), _as_maps(mode)
         if len(frame.distances) > 1:
             odds = odds / SIXTEENTHS
-            mode = code_classes(f"{frame.component}.mode", mode, odds, present, frame.channel)
+            mode = code_classes(f"{frame.component}.mode", mode, odds, present, frame.coder)
             if self.training:
                 with torch.no_grad():
                     entry = len(self.modes) * _as_maps(level) + mode
@@ -568,11 +568,11 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         component = f"{frame.component}.vector"
         same = None if wanted is None else (lengths(wanted - means) == 0).float()
         choice = BinaryModel(odds / SIXTEENTHS, present)
-        same = frame.channel.symbols(component, same, choice)
+        same = frame.coder.code(component, same, choice)
         coded = (present & (same < 0.5)).repeat_interleave(2, 1)
         index = limit_index(scales, LEVELS_PER_UNIT / SIXTEENTHS)
         model = LaplaceModel(means, index, present=coded, integer=True)
-        vectors = frame.channel.symbols(component, wanted, model)
+        vectors = frame.coder.code(component, wanted, model)
         if self.training:
             with torch.no_grad():
                 missed = (vectors - means).abs().clamp(max=VECTOR_STEPS - 1)

@@ -1,4 +1,4 @@
-"""How symbols are distributed, as both ends of a channel know it."""
+"""How symbols are distributed, as both ends of a coder know it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
@@ -18,6 +17,7 @@ from codec.entropy.hyper import DeadZone, HyperLatent, HyperSynthesis, ScaleTabl
 from codec.entropy.laplace import SKIP_BELOW, check_position
 from codec.entropy.network import FEW_CHANNELS, EntropyNetwork, network_sizes
 from codec.entropy.pick import Pick, picks
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.layers.gain import QualityTable
 from codec.layers.once import Once
@@ -200,17 +200,17 @@ class TwoStep(Once, Exact, EntropyNetwork):
     def start_from(self, magnitude: Tensor) -> None:
         self.base.start_from(magnitude, self.skip_below)
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
     ) -> Tensor:
-        hyper = self.hyper.transmit(component, latent, size, quality, channel)
+        hyper = self.hyper.code(component, latent, size, quality, coder)
         alone = previous is None
         if alone:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
@@ -223,12 +223,12 @@ class TwoStep(Once, Exact, EntropyNetwork):
             moved = self.prior_quality(quality, None if alone else previous_quality)
         features = self.first(hyper, previous, quality, moved)
         first = self._pass(
-            component, latent, self.first_head(features, one), lasting, quality, channel, one
+            component, latent, self.first_head(features, one), lasting, quality, coder, one
         )
         around = self.neighbours(first) if alone or lasting is not None else None
         expected = around if lasting is None else lasting + around
         said = self.second_head(self.second(features, first, one.even), other)
-        return first + self._pass(component, latent, said, expected, quality, channel, other)
+        return first + self._pass(component, latent, said, expected, quality, coder, other)
 
     def _pass(
         self,
@@ -237,7 +237,7 @@ class TwoStep(Once, Exact, EntropyNetwork):
         said: Tensor,
         expected: Tensor | None,
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         pick: Pick,
     ) -> Tensor:
         """Transmit one half; the other half of the answer `(B, C, h, w)` is zero.
@@ -249,10 +249,10 @@ class TwoStep(Once, Exact, EntropyNetwork):
         base = self._half_of(self.base, quality, pick)
         model = ladder_model(moved, index + base, self.skip_below)
         sent = None
-        if channel.sends:
+        if coder.encodes:
             width = self._half_of(self.dead_zone.width, quality, pick)
             sent = self.dead_zone(pick.half(latent), model.means, width)
-        return pick.whole(channel.symbols(component, sent, model))
+        return pick.whole(coder.code(component, sent, model))
 
     def _half_of(self, table: QualityTable, quality: Tensor, pick: Pick) -> Tensor:
         """What a table says of the half that is picked, `(B, C / 2, h, w)`."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
 from codec.entropy.decisions import ClassTree, code_tree
 from codec.entropy.intra_modes import (
     CodedFrameMaps,
@@ -16,6 +15,7 @@ from codec.entropy.intra_modes import (
     flat_rows,
 )
 from codec.entropy.places import all_places
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.kernels import on_cpu
 
 _TREE = ((0, (1, 2)), (3, 4))  # inter or intra; coded or not; the transform's size
@@ -47,13 +47,13 @@ class UnitTypeEntropy(IntraModeEntropy):
             start = torch.tensor([0.6, 0.2, 0.15, 0.03, 0.02])
             self.size.heads[0].bias.copy_(tree.log_odds_of(start))
 
-    def transmit(
+    def code(
         self,
         component: str,
         latent: Tensor | None,
         size: tuple[int, int],
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         previous: Tensor | None = None,
         previous_quality: Tensor | None = None,
         note: Note | None = None,
@@ -66,7 +66,7 @@ class UnitTypeEntropy(IntraModeEntropy):
             latent: `(B, 6, h, w)` integers of any type on the sending side.
             size: `(h, w)` in units.
             quality: `(B,)` indices 0..63.
-            channel: where they go to or come from.
+            coder: where they go to or come from.
             previous, previous_quality: not used.
             note: is told what symbols cost, where that is learned.
             context: `(B·h·w, 2)` as `unit_context` makes it.
@@ -74,7 +74,7 @@ class UnitTypeEntropy(IntraModeEntropy):
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
         """
-        given = {"component": component, "latent": latent, "quality": quality, "channel": channel}
+        given = {"component": component, "latent": latent, "quality": quality, "coder": coder}
         frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
         types = self._code_types(frame, size, context)
         intra = types >= TYPES - 2
@@ -102,7 +102,7 @@ class UnitTypeEntropy(IntraModeEntropy):
             known = torch.cat([near, torch.where(context > 0, context + 4 * TYPES, 0)], 1)
             odds = self.size(known, quality, [0], here)[0][:, None]
             sent, named = frame.wanted([0], here), f"{frame.component}.type"
-            types, bits = code_tree(named, sent, odds, here.mask, tree, frame.channel)
+            types, bits = code_tree(named, sent, odds, here.mask, tree, frame.coder)
             frame.note("type", types, bits, here.mask)
             found = here.put(found, types)
         return found

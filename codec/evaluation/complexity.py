@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.channel import Channel, ReadChannel, WriteChannel
-from codec.entropy.count import CountChannel
+from codec.entropy.count import SymbolCounter
+from codec.entropy.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 from codec.evaluation.ledger import (
     BLOCKS,
@@ -56,7 +56,7 @@ class FrameComplexity:
     Attributes:
         encoding, decoding: cost by part of the codec. What encoding reconstructs with is part of
             encoding.
-        coded, skipped: symbols by component, as `CountChannel` counts them.
+        coded, skipped: symbols by component, as `SymbolCounter` counts them.
     """
 
     encoding: dict[str, Cost]
@@ -167,8 +167,8 @@ def measure_complexity(
     device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
     index = torch.tensor([quality], device=device)
     first, second, third = frames[:, None].to(device).float() / 255
-    references = codec.code_frame(first, None, size, index, WriteChannel()).references
-    references = codec.code_frame(second, references, size, index, WriteChannel()).references
+    references = codec.code_frame(first, None, size, index, SymbolEncoder()).references
+    references = codec.code_frame(second, references, size, index, SymbolEncoder()).references
     intra = _Frame(codec, first, None, index).measure(repeats)
     predicted = _Frame(codec, third, references, index).measure(repeats)
     how = (quality, codec.frozen.precision, torch.get_num_threads(), repeats)
@@ -187,31 +187,31 @@ class _Frame:
     quality: Tensor
 
     def measure(self, repeats: int) -> FrameComplexity:
-        writer = WriteChannel()
+        writer = SymbolEncoder()
         with FlopCounterMode(display=False) as counter:
-            counting = CountChannel(writer)
+            counting = SymbolCounter(writer)
             encoding, payload = self.encode(writer, counting, counter.get_total_flops)
             decoding = self.decode(payload, counter.get_total_flops)
         encoded, decoded = [], []
         for _ in range(repeats):
-            writer = WriteChannel()
+            writer = SymbolEncoder()
             encoded.append(self.encode(writer, writer, time.perf_counter)[0])
             decoded.append(self.decode(payload, time.perf_counter))
         both = (self.costs(encoding, encoded), self.costs(decoding, decoded))
         return FrameComplexity(*both, dict(counting.coded), dict(counting.skipped))
 
     def encode(
-        self, writer: WriteChannel, channel: Channel, read: Callable[[], float]
+        self, writer: SymbolEncoder, coder: SymbolCoder, read: Callable[[], float]
     ) -> tuple[dict[str, float], bytes]:
-        """What each part used up, and the payload; `channel` is `writer` or leads to it."""
+        """What each part used up, and the payload; `coder` is `writer` or leads to it."""
         with booked(self.codec, writer, read) as ledger:
-            self.codec.code_frame(self.pixels, self.references, self.size, self.quality, channel)
+            self.codec.code_frame(self.pixels, self.references, self.size, self.quality, coder)
             payload = writer.finish_frame()
         return ledger.spent, payload
 
     def decode(self, payload: bytes, read: Callable[[], float]) -> dict[str, float]:
         """What each part used up until there is a picture."""
-        reader = ReadChannel(payload)
+        reader = SymbolDecoder(payload)
         with booked(self.codec, reader, read) as ledger:
             coded = self.codec.code_frame(None, self.references, self.size, self.quality, reader)
             self.codec.output(coded.reference, self.size)

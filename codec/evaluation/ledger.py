@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.video import VideoCodec
 
 CODER, OTHER = "entropy coder", "other"
@@ -49,8 +49,8 @@ class Ledger:
 
 
 @contextmanager
-def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> Iterator[Ledger]:
-    """Share what `codec` and the writing or reading `channel` use up within among the codec's
+def booked(codec: VideoCodec, coder: SymbolCoder, read: Callable[[], float]) -> Iterator[Ledger]:
+    """Share what `codec` and the writing or reading `coder` use up within among the codec's
     parts.
 
     For that while the methods at which work passes from one part to another are wrapped. Methods
@@ -60,7 +60,7 @@ def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> It
     """
     ledger = Ledger(read)
     with ExitStack() as wrapped:
-        for owner, method, part in _doors(codec, channel):
+        for owner, method, part in _doors(codec, coder):
             wrapped.enter_context(_wrapped(owner, method, ledger, part))
         with ledger.part(OTHER):
             yield ledger
@@ -82,7 +82,7 @@ def entropy_networks(codec: VideoCodec) -> dict[str, EntropyNetwork]:
     }
 
 
-def _doors(codec: VideoCodec, channel: Channel) -> Iterator[tuple[Any, str, str]]:
+def _doors(codec: VideoCodec, coder: SymbolCoder) -> Iterator[tuple[Any, str, str]]:
     yield codec.intra, "forward", networks_of("intra", entropy=False)
     yield codec.motion, "forward", networks_of("motion", entropy=False)
     yield codec.motion, "estimate_motion", SEARCH
@@ -91,9 +91,9 @@ def _doors(codec: VideoCodec, channel: Channel) -> Iterator[tuple[Any, str, str]
     yield codec.intra, "search", BLOCKS
     yield codec.residual, "search", BLOCKS
     for path, network in entropy_networks(codec).items():
-        yield network, "transmit", networks_of(path, entropy=True)
-    yield channel, "symbols", CODER
-    yield channel, "finish_frame", CODER
+        yield network, "code", networks_of(path, entropy=True)
+    yield coder, "code", CODER
+    yield coder, "finish_frame", CODER
 
 
 @contextmanager

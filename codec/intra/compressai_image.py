@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.factorized import FactorizedEntropy
 from codec.entropy.image_hyperprior import ImageHyperprior
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.blocks import downward
@@ -87,16 +87,16 @@ class CompressaiImage(IntraNetwork):
                 part.requires_grad_(False)
 
     def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         latent = (
             self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality)
-            if channel.sends
+            if coder.encodes
             else None
         )
         stride = self.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
-        latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
+        latent = self.entropy.code("intra", latent, latent_size, quality, coder)
         rgb = self.g_s(self.steps.multiply(latent, quality)).float()
         reconstruction = self.colours.from_rgb(rgb)
         return Reference(frame=reconstruction, features=self.to_features(reconstruction))

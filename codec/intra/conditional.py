@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.intra.network import IntraCoder, IntraNetwork
 from codec.layers.frames import pad_frames, padded
 from codec.motion.network import ContextNetwork
@@ -56,24 +56,24 @@ class ConditionalIntra(IntraNetwork):
             entropy.start_from(magnitude)
 
     def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
-        context = self.enlarged(frame, size, quality, channel)
-        latent = self.transform.analyse(frame, context, quality) if channel.sends else None
+        context = self.enlarged(frame, size, quality, coder)
+        latent = self.transform.analyse(frame, context, quality) if coder.encodes else None
         latent_size = (size[0] // self.latent_stride, size[1] // self.latent_stride)
-        latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
+        latent = self.entropy.code("intra", latent, latent_size, quality, coder)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
         return Reference(frame=reconstruction, features=features)
 
     def enlarged(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Context:
         """Transmit the small version; the context that it gives for the whole frame."""
         stride = self.coarse.latent_stride
         small = None if frame is None else pad_frames(F.avg_pool2d(frame, _FACTOR), stride)
         small_size = (size[0] // _FACTOR, size[1] // _FACTOR)
         coarse = self.coarse(
-            small, (padded(small_size[0], stride), padded(small_size[1], stride)), quality, channel
+            small, (padded(small_size[0], stride), padded(small_size[1], stride)), quality, coder
         )
         picture = coarse.frame[..., : small_size[0], : small_size[1]]
         picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)

@@ -29,9 +29,9 @@ from codec.blocks.tables import (
     UNIT,
     step_table,
 )
-from codec.entropy.channel import Channel
 from codec.entropy.intra_modes import IntraModeEntropy
 from codec.entropy.levels import LevelEntropy
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.assemble import add_patches
@@ -159,19 +159,19 @@ class DirectionalIntra(IntraNetwork):
         entropy.start_from(*self.prices.magnitudes())
 
     def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         blocks = planes = None
-        if channel.sends:
+        if coder.encodes:
             blocks, planes = self.search(frame, quality)
         units = size[0] // UNIT, size[1] // UNIT
         maps = None if blocks is None else blocks.maps
         note = partial(self._note, quality) if self.training else None
-        maps = self.modes.transmit(self.component, maps, units, quality, channel, note=note)
+        maps = self.modes.code(self.component, maps, units, quality, coder, note=note)
         known, split = self.modes.known_of(maps), maps[:, :1] == 1
         levels = None if blocks is None else blocks.levels.float()
-        given = self.component, levels, units, quality, channel
-        levels = self.entropy.transmit(*given, known=known, split=split)
+        given = self.component, levels, units, quality, coder
+        levels = self.entropy.code(*given, known=known, split=split)
         if planes is None:
             planes = rebuild(IntraBlocks.of(levels, maps), self.steps[quality])
         return self.filtered(levels, split, to_frame(*planes), quality)

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.frames import padded
 from codec.references import Context, Reference
 from codec.residual.network import ResidualNetwork
@@ -27,7 +27,7 @@ class IntraNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         """Code one frame.
 
@@ -35,7 +35,7 @@ class IntraNetwork(nn.Module, ABC):
             frame: `(B, 3, H, W)` padded, in the codec's colours; None on the receiving side.
             size: `(H, W)`.
             quality: `(B,)` indices 0..63.
-            channel: where the bits go.
+            coder: where the bits go.
 
         Returns:
             What the next frame is predicted from.
@@ -76,13 +76,13 @@ class IntraCoder(IntraNetwork):
             entropy.start_from(magnitude)
 
     def forward(
-        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         context = self.empty_context(len(quality), size, quality.device)
-        latent = self.transform.analyse(frame, context, quality) if channel.sends else None
+        latent = self.transform.analyse(frame, context, quality) if coder.encodes else None
         stride = self.transform.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
-        latent = self.entropy.transmit(self.component, latent, latent_size, quality, channel)
+        latent = self.entropy.code(self.component, latent, latent_size, quality, coder)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
         return Reference(frame=reconstruction, features=features)
 

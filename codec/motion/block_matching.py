@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.quadtree import CELL, QuadtreeEntropy, Revise, prediction_modes, used_references
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.layers.block_compensation import (
     bilinear_filters,
@@ -96,18 +96,18 @@ class BlockMatching(MotionNetwork):
         self.register_buffer("mode_weights", weights, persistent=False)
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         newest, available = references.newest, references.frames[: self.references]
         size = tuple(side // CELL for side in newest.frame.shape[-2:])
         latent = revise = None
-        if channel.sends:
+        if coder.encodes:
             shape = newest.frame.new_empty(len(quality), 5, *size)
-            random = channel.random(shape) if self.random_share else None
+            random = coder.random(shape) if self.random_share else None
             latent, revise = self.estimate_motion(frame, references, quality, random)
         distances = references.distances[: self.references]
-        maps = self.entropy.transmit(
-            "motion", latent, size, quality, channel, newest.motion, distances, revise
+        maps = self.entropy.code(
+            "motion", latent, size, quality, coder, newest.motion, distances, revise
         )
         warped, features = self.warp(maps, available)
         prediction, features = self.context(warped, features, quality)

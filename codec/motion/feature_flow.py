@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain
 from codec.layers.warp import warp
@@ -78,16 +78,16 @@ class FeatureFlow(MotionNetwork):
         self.context = ContextNetwork(features, depth)
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         reference, latent = references.newest, None
-        if channel.sends:
+        if coder.encodes:
             latent = self.analysis(
                 frame, reference.frame, reference.features
             ).float() * self.encoder_gain(quality)
         size = tuple(side // _LATENT_STRIDE for side in reference.frame.shape[-2:])
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
+        sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         warped, features = self.warp(self.synthesis(sent * self.decoder_gain(quality)), reference)
         prediction, features = self.context(warped, features, quality)
         return Context(prediction=prediction, features=features, motion=sent)

@@ -5,8 +5,8 @@ pixels and features.
 import torch
 from torch import Tensor
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.layers.block_warp import block_warp
 from codec.layers.gain import QualityGain
@@ -27,7 +27,7 @@ class FixedBlockMatching(MotionNetwork):
     last frame.
 
     Vectors are coded in units that are learned per quality (a quarter of a pixel at the start) and
-    rounded by the channel.
+    rounded by the coder.
 
     Args:
         features: F of the reference state.
@@ -64,13 +64,13 @@ class FixedBlockMatching(MotionNetwork):
         self.block, self.cheapest, self.dearest = block, cheapest, dearest
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         reference = references.newest
-        latent = self.estimate_motion(frame, reference.frame, quality) if channel.sends else None
+        latent = self.estimate_motion(frame, reference.frame, quality) if coder.encodes else None
         size = (reference.frame.shape[-2] // self.block, reference.frame.shape[-1] // self.block)
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
+        sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         field = sent / self.fineness(quality)
         moving = (field.abs() >= STILL).any(1, keepdim=True).float()
         warped, features = self.warp(field * moving, reference.frame, reference.features)

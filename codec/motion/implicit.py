@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from codec.entropy.channel import Channel
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.references import Context, References
 
@@ -23,7 +23,7 @@ class ImplicitMotion(MotionNetwork):
         self.context = ContextNetwork(features, depth)
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         reference = references.newest
         prediction, features = self.context(reference.frame, reference.features, quality)

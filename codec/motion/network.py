@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain, QualityTable, step_ladder
@@ -13,7 +13,7 @@ from codec.references import Context, References
 
 
 class MotionNetwork(nn.Module, ABC):
-    """Predicts a frame; may transmit motion to do so.
+    """Predicts a frame; may code motion to do so.
 
     Attributes:
         made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
@@ -23,7 +23,7 @@ class MotionNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         """Predict.
 
@@ -32,7 +32,7 @@ class MotionNetwork(nn.Module, ABC):
                 receiving side.
             references: what both sides have.
             quality: `(B,)` indices 0..63.
-            channel: where motion bits go.
+            coder: where motion bits go.
 
         Returns:
             The prediction in pixels and features.

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.entropy.channel import Channel, EstimateChannel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
 from codec.errors import CodecError
 from codec.layers.flow import PyramidFlow
 from codec.layers.steps import QualitySteps
@@ -106,20 +106,18 @@ class OpticalFlowMotion(MotionNetwork):
         self.compensation = MotionCompensation(refinement)
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         reference, latent, estimate = references.newest, None, None
-        if channel.sends:
+        if coder.encodes:
             flow = self.flow(frame, reference.frame)
             latent = self.steps.divide(self.analysis(flow), quality)
             estimate = (
-                warp(reference.frame, flow.float())
-                if isinstance(channel, EstimateChannel)
-                else None
+                warp(reference.frame, flow.float()) if isinstance(coder, RateEstimator) else None
             )
         size = tuple(side // STRIDE for side in reference.frame.shape[-2:])
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
+        sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         prediction = self.predict(sent, reference.frame, quality)
         return Context(
             prediction=prediction, features=reference.features, motion=sent, warped_uncoded=estimate

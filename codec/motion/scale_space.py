@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from codec.entropy.channel import Channel
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.layers.scale_space import scale_space_warp
 from codec.layers.steps import QualitySteps
@@ -56,16 +56,16 @@ class ScaleSpaceMotion(MotionNetwork):
         self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         newest = references.newest
         reference = newest.frame.detach() if newest.intra else newest.frame
         latent = None
-        if channel.sends:
+        if coder.encodes:
             latent = self.steps.divide(self.analysis(torch.cat([frame, reference], 1)), quality)
         size = (reference.shape[-2] // STRIDE, reference.shape[-1] // STRIDE)
         prior = {"previous": newest.motion, "previous_quality": newest.quality}
-        sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
+        sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         prediction = self.predict(sent, reference, quality)
         return Context(prediction=prediction, features=newest.features, motion=sent)
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from codec.entropy.channel import Channel
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.motion.network import MotionNetwork
 from codec.references import Context, References
 
@@ -11,6 +11,6 @@ class StillMotion(MotionNetwork):
     """Predicts that nothing changes: the last frame and its features, as they are."""
 
     def forward(
-        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         return Context(prediction=references.newest.frame, features=references.newest.features)

@@ -22,11 +22,11 @@ from codec.blocks.units import (
     search_predicted,
     split_of,
 )
-from codec.entropy.channel import Channel
 from codec.entropy.intra_modes import flat_rows
 from codec.entropy.levels import LevelEntropy
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import LearnedTables
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.layers.assemble import add_gated_patches, add_patches
@@ -121,7 +121,7 @@ class BlockTransformResidual(ResidualCoder):
         context: Context,
         newest: Reference,
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         entropy: LevelEntropy,
     ) -> tuple[Tensor, Tensor, Tensor]:
         prediction, previous = context.prediction, newest.latent
@@ -131,22 +131,22 @@ class BlockTransformResidual(ResidualCoder):
         luma, small = prediction.detach()[:, 0], F.avg_pool2d(prediction.detach()[:, 1:], 2)
         predicted = rounded_pixels(luma.float()), rounded_pixels(small.float())
         units = planes = None
-        if channel.sends:
+        if coder.encodes:
             chroma = small + reduced(frame[:, 1:] - prediction.detach()[:, 1:])
             source = rounded_pixels(frame[:, 0]), rounded_pixels(chroma)
             units, planes = self.search(source, predicted, quality, entropy, known, previous)
         maps = None if units is None else units.maps
         note = partial(self.prices.note, quality) if self.training else None
         coding = {"note": note, "context": known}
-        maps = self.modes.transmit("residual", maps, size, quality, channel, **coding)
+        maps = self.modes.code("residual", maps, size, quality, coder, **coding)
         types = maps[:, :1].long()
         levels = None if units is None else units.levels.float()
-        levels = entropy.transmit(
+        levels = entropy.code(
             "residual",
             levels,
             size,
             quality,
-            channel,
+            coder,
             previous=previous,
             known=_with_types(known, types),
             split=split_of(types),

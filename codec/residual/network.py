@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel
 from codec.entropy.levels import LevelEntropy
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.entropy.symbol_coder import SymbolCoder
 from codec.errors import CodecError
 from codec.references import Context, Reference
 
@@ -31,7 +31,7 @@ class ResidualCoder(nn.Module, ABC):
         context: Context,
         newest: Reference,
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         entropy: EntropyNetwork,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Code one frame.
@@ -41,7 +41,7 @@ class ResidualCoder(nn.Module, ABC):
             context: what the motion network offers.
             newest: the reference whose latent is a prior.
             quality: `(B,)` indices 0..63.
-            channel: where the bits go, as `residual` and kinds of it.
+            coder: where the bits go, as `residual` and kinds of it.
             entropy: network for the latent.
 
         Returns:
@@ -68,7 +68,7 @@ class ResidualCoder(nn.Module, ABC):
 
 
 class ResidualNetwork(ResidualCoder):
-    """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel,
+    """Analysis and synthesis of a frame, given its context. Both are plain networks: no coder,
     tensors in and out.
     """
 
@@ -100,11 +100,11 @@ class ResidualNetwork(ResidualCoder):
         context: Context,
         newest: Reference,
         quality: Tensor,
-        channel: Channel,
+        coder: SymbolCoder,
         entropy: EntropyNetwork,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        latent = self.analyse(frame, context, quality) if channel.sends else None
+        latent = self.analyse(frame, context, quality) if coder.encodes else None
         size = tuple(side // self.latent_stride for side in context.prediction.shape[-2:])
         prior = {"previous": newest.latent, "previous_quality": newest.quality}
-        latent = entropy.transmit("residual", latent, size, quality, channel, **prior)
+        latent = entropy.code("residual", latent, size, quality, coder, **prior)
         return latent, *self.synthesise(latent, context, quality)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec.checkpoint import model_hash
 from codec.device import memory_total
-from codec.entropy.channel import ReadChannel, WriteChannel
+from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.precision import STREAM
@@ -122,13 +122,13 @@ def compress(
     )
     device = next(codec.parameters()).device
     for t, frame in enumerate(frames):
-        channel = WriteChannel()
+        coder = SymbolEncoder()
         pixels = frame[None].to(device).float() / 255
         given = None if is_intra(t, intra_period) else references
         index = torch.tensor([own[t]], device=device)
-        coded = codec.code_frame(pixels, given, size, index, channel, t)
+        coded = codec.code_frame(pixels, given, size, index, coder, t)
         references = coded.references
-        payloads.append(channel.finish_frame())
+        payloads.append(coder.finish_frame())
         reconstruction[t] = _picture(codec, coded.reference, size)
         if not torch.isfinite(coded.reference.frame).all():
             what = f"frame {t} at quality {own[t]} became non-finite"
@@ -266,10 +266,10 @@ def _read_frame(
     quality: Tensor,
     where: str,
 ) -> CodedFrame:
-    channel = ReadChannel(payload)
+    coder = SymbolDecoder(payload)
     try:
-        coded = codec.code_frame(None, references, size, quality, channel)
-        channel.finish_frame()
+        coded = codec.code_frame(None, references, size, quality, coder)
+        coder.finish_frame()
     except CodecError as error:
         raise CodecError(
             f"{where}: {error}; the file does not hold what its header says: compress it again"

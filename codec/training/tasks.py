@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from codec.entropy.channel import EstimateChannel
 from codec.entropy.network import EntropyNetwork
 from codec.entropy.noise import ClipNoise
+from codec.entropy.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.layers.frames import pad_frames
 from codec.references import References
@@ -186,10 +186,10 @@ def _predicted(
     estimate would, and the bits.
     """
     with torch.no_grad():
-        channel = EstimateChannel(hard, noise and noise.frame(t - 1))
+        coder = RateEstimator(hard, noise and noise.frame(t - 1))
         pattern = codec.quality_pattern
         intra = codec.code_frame(
-            frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), channel, t - 1
+            frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), coder, t - 1
         )
     given = (codec, frames[:, t], t, intra.references, pattern.at(quality, t), hard, noise)
     return checkpoint(_moved, *given, use_reentrant=False) if checkpointing else _moved(*given)
@@ -207,14 +207,14 @@ def _moved(
     """Frame number `t` as it is predicted from references; the same again when it is computed
     again.
     """
-    size, channel = frame.shape[-2:], EstimateChannel(hard, noise and noise.frame(t))
+    size, coder = frame.shape[-2:], RateEstimator(hard, noise and noise.frame(t))
     context = codec.motion(
-        pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, channel
+        pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, coder
     )
     estimate = (
         None if context.warped_uncoded is None else codec.picture(context.warped_uncoded, size)
     )
-    return (codec.picture(context.prediction, size), estimate), channel.take_bits()
+    return (codec.picture(context.prediction, size), estimate), coder.take_bits()
 
 
 def _stacked(values: list[Tensor | None]) -> Tensor | None:

@@ -6,8 +6,8 @@ from small_codec import FPS, build, moving_clip
 from torch import nn
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
-from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.entropy.exact import ExactConv
+from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.blocks import Network
@@ -185,10 +185,10 @@ def test_compiled_networks_read_the_same_symbols():
     first, second = moving_clip(2, *size)[:, None].float() / 255
     compiled, plain = freeze(codec, "fp32", compiler="aot_eager"), freeze(codec, "fp32")
     assert plain is not compiled
-    writer = WriteChannel()
-    start = plain.code_frame(first, None, size, quality, WriteChannel()).references
+    writer = SymbolEncoder()
+    start = plain.code_frame(first, None, size, quality, SymbolEncoder()).references
     state = plain.code_frame(second, start, size, quality, writer)
-    reader = ReadChannel(writer.finish_frame())
+    reader = SymbolDecoder(writer.finish_frame())
     decoded = compiled.code_frame(None, start, size, quality, reader)
     reader.finish_frame()
     ours, theirs = state.reference, decoded.reference

@@ -6,7 +6,7 @@ from literature import SMALL_CODECS
 from small_codec import FPS, build, composed, moving_clip, small_config
 
 from codec.checkpoint import build_codec
-from codec.entropy.channel import EstimateChannel
+from codec.entropy.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.layers.frames import COLOURS
 from codec.layers.steps import QualitySteps
@@ -117,7 +117,7 @@ def test_networks_mix(tmp_path: Path, overrides: list[str]):
         frames=(Reference(frame=frame, features=torch.zeros(1, 16, 4, 6)),), time=1
     )
     with torch.inference_mode():
-        context = codec.motion(frame, references, torch.tensor([30]), EstimateChannel(hard=True))
+        context = codec.motion(frame, references, torch.tensor([30]), RateEstimator(hard=True))
     assert float(codec.picture(context.prediction, (32, 48)).mean()) == pytest.approx(0.9, abs=0.05)
 
 

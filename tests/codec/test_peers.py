@@ -10,7 +10,7 @@ from small_codec import composed, moving_clip
 from torch import Tensor
 
 from codec.checkpoint import build_codec
-from codec.entropy.channel import EstimateChannel
+from codec.entropy.symbol_coder import RateEstimator
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 from codec.layers.steps import QualitySteps
@@ -21,10 +21,10 @@ from codec.video import VideoCodec
 QUALITY = torch.tensor([20])
 
 
-class RoundedBits(EstimateChannel):
+class RoundedBits(RateEstimator):
     """Estimates as CompressAI does in evaluation: likelihoods of what was rounded."""
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         rounded = torch.round(latent - model.means)
         self._spend(component, model.bits(rounded))
         return rounded + model.means
@@ -63,8 +63,8 @@ def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int)
     expected = model(list(clip.unbind(1)))
     references = None
     for t in range(3):
-        channel = RoundedBits()
-        coded = codec.code_frame(clip[:, t], references, (128, 128), QUALITY, channel)
+        symbol_coder = RoundedBits()
+        coded = codec.code_frame(clip[:, t], references, (128, 128), QUALITY, symbol_coder)
         references = coded.references
         assert (
             codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]
@@ -72,10 +72,10 @@ def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int)
         for kind, likelihoods in expected["likelihoods"][t].items():
             component = {"keyframe": "intra"}.get(kind, kind)
             for ours, theirs in ((component, "y"), (f"{component}.hyper", "z")):
-                assert float(channel.bits[ours]) == pytest.approx(
+                assert float(symbol_coder.bits[ours]) == pytest.approx(
                     float(-likelihoods[theirs].log2().sum()), rel=1e-4
                 )
-        assert float(channel.bits[component]) > 50
+        assert float(symbol_coder.bits[component]) > 50
 
 
 def test_our_files_are_as_large_as_compressais(codec: VideoCodec, tmp_path: Path):

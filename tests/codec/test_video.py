@@ -6,8 +6,8 @@ from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import build_codec
-from codec.entropy.channel import EstimateChannel
 from codec.entropy.exact import set_rounding
+from codec.entropy.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.once import computed_once
@@ -204,11 +204,11 @@ def test_training_codes_frames_where_they_are():
         codec = build_codec(small_config("entropy=two_step")).train()
         set_rounding(codec, True)
         frames, quality = torch.zeros(2, 3, *size), torch.zeros(2, dtype=torch.int64)
-        channel, references = EstimateChannel(), None
+        symbol_coder, references = RateEstimator(), None
         with computed_once(codec):
             for _ in range(3):
-                coded = codec.code_frame(frames, references, size, quality, channel)
+                coded = codec.code_frame(frames, references, size, quality, symbol_coder)
                 references = coded.references
-        made = [codec.output(coded.reference, size), *channel.take_bits().values()]
+        made = [codec.output(coded.reference, size), *symbol_coder.take_bits().values()]
     assert {value.device.type for value in made} == {"cuda"}
     assert all(value.requires_grad for value in made)

@@ -1,8 +1,8 @@
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
-from codec.entropy.count import CountChannel
+from codec.entropy.count import SymbolCounter
 from codec.entropy.laplace import LaplaceModel
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 
 
 def test_a_counted_channel_does_what_it_did():
@@ -11,15 +11,15 @@ def test_a_counted_channel_does_what_it_did():
     """
     latent = 3 * torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     model = LaplaceModel(torch.zeros_like(latent), torch.full_like(latent, 20.0))
-    writer = WriteChannel()
-    sending = CountChannel(writer)
-    sent = sending.symbols("residual", latent, model)
-    sending.symbols(
+    writer = SymbolEncoder()
+    sending = SymbolCounter(writer)
+    sent = sending.code("residual", latent, model)
+    sending.code(
         "motion", latent[:, :2], LaplaceModel(model.means[:, :2], model.scale_index[:, :2])
     )
-    receiving = CountChannel(ReadChannel(writer.finish_frame()))
-    assert sending.sends and not receiving.sends
-    assert torch.equal(receiving.symbols("residual", None, model), sent)
+    receiving = SymbolCounter(SymbolDecoder(writer.finish_frame()))
+    assert sending.encodes and not receiving.encodes
+    assert torch.equal(receiving.code("residual", None, model), sent)
     assert sending.coded == {"residual": 120, "motion": 60} and receiving.coded == {"residual": 120}
     assert sum(sending.skipped.values()) == 0
 
@@ -27,10 +27,10 @@ def test_a_counted_channel_does_what_it_did():
 def test_estimates_are_counted_too():
     """Catches a wrapper that only fits real bits."""
     latent = torch.ones(2, 3, 4, 4)
-    inner = EstimateChannel(hard=True)
-    channel = CountChannel(inner)
-    channel.symbols(
+    inner = RateEstimator(hard=True)
+    symbol_coder = SymbolCounter(inner)
+    symbol_coder.code(
         "intra", latent, LaplaceModel(torch.zeros_like(latent), torch.full_like(latent, 20.0))
     )
-    assert channel.coded["intra"] == 96 and inner.take_bits()["intra"].shape == (2,)
-    assert channel.skipped["intra"] == 0
+    assert symbol_coder.coded["intra"] == 96 and inner.take_bits()["intra"].shape == (2,)
+    assert symbol_coder.skipped["intra"] == 0

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.decisions import (
     LEVELS,
     BinaryModel,
@@ -11,6 +10,7 @@ from codec.entropy.decisions import (
     code_classes,
     code_tree,
 )
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 
 
 def decisions(classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -31,9 +31,9 @@ def test_classes_are_read_as_written(classes: int):
     are none.
     """
     wanted, log_odds, present = decisions(classes)
-    writer = WriteChannel()
+    writer = SymbolEncoder()
     sent = code_classes("mode", wanted, log_odds, present, writer)
-    reader = ReadChannel(writer.finish_frame())
+    reader = SymbolDecoder(writer.finish_frame())
     assert torch.equal(code_classes("mode", None, log_odds, present, reader), sent)
     reader.finish_frame()
     assert torch.equal(sent, torch.where(present, wanted, 0))
@@ -42,9 +42,9 @@ def test_classes_are_read_as_written(classes: int):
 def test_estimates_are_what_the_coder_spends():
     """Catches noise on decisions, bits of absent symbols, and log-odds with the wrong sign."""
     wanted, log_odds, present = decisions(4)
-    writer, hard, soft = WriteChannel(), EstimateChannel(hard=True), EstimateChannel()
-    for channel in (writer, hard, soft):
-        code_classes("mode", wanted, log_odds, present, channel)
+    writer, hard, soft = SymbolEncoder(), RateEstimator(hard=True), RateEstimator()
+    for symbol_coder in (writer, hard, soft):
+        code_classes("mode", wanted, log_odds, present, symbol_coder)
     spent = 8 * len(writer.finish_frame())
     assert spent == pytest.approx(float(hard.bits["mode"]), abs=40)
     assert float(soft.bits["mode"]) == pytest.approx(float(hard.bits["mode"]), rel=0.05)
@@ -56,9 +56,9 @@ def test_what_is_absent_passes_no_gradient():
     """Catches a network that learns from places where nothing is coded."""
     wanted, log_odds, present = decisions(2)
     log_odds.requires_grad_(True)
-    channel = EstimateChannel()
-    code_classes("mode", wanted, log_odds, present, channel)
-    channel.bits["mode"].sum().backward()
+    symbol_coder = RateEstimator()
+    code_classes("mode", wanted, log_odds, present, symbol_coder)
+    symbol_coder.bits["mode"].sum().backward()
     assert not log_odds.grad[~present].any() and log_odds.grad[present].all()
 
 
@@ -83,9 +83,9 @@ def test_trees_are_read_as_written():
     for sample in range(2):
         part = slice(sample, sample + 1)
         given = wanted[part], log_odds[part], present[part]
-        writer = WriteChannel()
+        writer = SymbolEncoder()
         sent, _ = code_tree("mode", *given, TREE, writer)
-        reader = ReadChannel(writer.finish_frame())
+        reader = SymbolDecoder(writer.finish_frame())
         read, _ = code_tree("mode", None, *given[1:], TREE, reader)
         reader.finish_frame()
         assert torch.equal(read, sent) and torch.equal(sent, torch.where(given[2], given[0], 0))
@@ -99,13 +99,13 @@ def test_trees_estimate_what_they_spend():
         0.25 * torch.randint(-20, 20, (1, 2, 5, 9, 9)),
     )
     present = torch.rand(wanted.shape) > 0.3
-    channel, ordered = EstimateChannel(), EstimateChannel()
+    symbol_coder, ordered = RateEstimator(), RateEstimator()
     ordered.ordered = True
-    classes, bits = code_tree("mode", wanted, log_odds, present, TREE, channel)
+    classes, bits = code_tree("mode", wanted, log_odds, present, TREE, symbol_coder)
     same, others = code_tree("mode", wanted, log_odds, present, TREE, ordered)
     assert torch.equal(classes, same)
     torch.testing.assert_close(bits, others)
-    torch.testing.assert_close(channel.bits["mode"], bits.sum((1, 2, 3)))
+    torch.testing.assert_close(symbol_coder.bits["mode"], bits.sum((1, 2, 3)))
     torch.testing.assert_close(ordered.bits["mode"], bits.sum((1, 2, 3)))
 
 
@@ -116,6 +116,6 @@ def test_log_odds_of_shares_spend_their_entropy():
     for k, share in enumerate(shares):
         present = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         _, bits = code_tree(
-            "mode", torch.full((1, 1, 1, 1), k), odds, present, TREE, EstimateChannel()
+            "mode", torch.full((1, 1, 1, 1), k), odds, present, TREE, RateEstimator()
         )
         torch.testing.assert_close(bits.flatten(), -share.log2().view(1))

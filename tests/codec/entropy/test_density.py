@@ -5,8 +5,8 @@ import pytest
 import torch
 from compressai.entropy_models import EntropyBottleneck
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.density import FactorizedDensity, FactorizedModel
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.symbols import CdfTables
 from codec.errors import CodecError
 
@@ -101,16 +101,16 @@ def test_stretched_densities_of_a_mixed_batch_are_written_as_estimated():
     density, latent = drawn(), 20 * torch.randn(3, 6, 4, 4)
     scale = torch.tensor([0.2, 2.0, 0.2]).view(3, 1, 1, 1).expand(3, 6, 1, 1)
     shift = torch.tensor([0.3, -4.0, 0.3]).view(3, 1, 1, 1).expand(3, 6, 1, 1)
-    hard = EstimateChannel(hard=True)
-    mixed = hard.symbols("a", latent, FactorizedModel(density, latent.shape, scale, shift))
+    hard = RateEstimator(hard=True)
+    mixed = hard.code("a", latent, FactorizedModel(density, latent.shape, scale, shift))
     mixed_bits = hard.take_bits()["a"]
     for i in range(3):
         model = FactorizedModel(density, (1, 6, 4, 4), scale[i : i + 1], shift[i : i + 1])
-        writer = WriteChannel()
-        sent = writer.symbols("a", latent[i : i + 1], model)
+        writer = SymbolEncoder()
+        sent = writer.code("a", latent[i : i + 1], model)
         payload = writer.finish_frame()
         assert torch.equal(sent[0], mixed[i]) and torch.equal(
-            ReadChannel(payload).symbols("a", None, model), sent
+            SymbolDecoder(payload).code("a", None, model), sent
         )
         assert abs(8 * len(payload) - float(mixed_bits[i])) < 64 + 0.01 * float(mixed_bits[i])
 

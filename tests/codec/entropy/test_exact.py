@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.exact import (
     BoundedBlock,
     Exact,
@@ -22,6 +21,7 @@ from codec.entropy.exact import (
 from codec.entropy.hyperprior import Hyperprior
 from codec.entropy.laplace import LaplaceModel
 from codec.entropy.network import EntropyNetwork
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.two_step import TwoStep
 from codec.errors import CodecError
 from codec.layers.gain import QualityTable
@@ -67,9 +67,9 @@ def test_what_one_setting_writes_every_other_reads(kind: type[EntropyNetwork], c
         torch.randn(1, channels, 9, 11).mul(40).round() / 16,
     )
     quality = torch.tensor([29])
-    writer = WriteChannel()
+    writer = SymbolEncoder()
     with settings(1, True, False, "highest"):
-        sent = network.transmit("a", latent, (9, 11), quality, writer, previous)
+        sent = network.code("a", latent, (9, 11), quality, writer, previous)
     payload = writer.finish_frame()
     for others in [
         (2, True, False, "highest"),
@@ -79,8 +79,8 @@ def test_what_one_setting_writes_every_other_reads(kind: type[EntropyNetwork], c
         for layout in (torch.contiguous_format, torch.channels_last):
             moved = network.to(memory_format=layout)
             with settings(*others):
-                reader = ReadChannel(payload)
-                got = moved.transmit(
+                reader = SymbolDecoder(payload)
+                got = moved.code(
                     "a", None, (9, 11), quality, reader, previous.contiguous(memory_format=layout)
                 )
             reader.finish_frame()
@@ -130,8 +130,8 @@ def test_exact_networks_compute_in_plain_float32(monkeypatch: pytest.MonkeyPatch
     for kind in (TwoStep, Hyperprior):
         network = shaken(kind(6))
         with settings(1, True, True, "high"):
-            network.transmit(
-                "a", torch.randn(1, 6, 9, 11), (9, 11), torch.tensor([29]), WriteChannel()
+            network.code(
+                "a", torch.randn(1, 6, 9, 11), (9, 11), torch.tensor([29]), SymbolEncoder()
             )
     assert len(seen) > 10 and set(seen) == {("highest", False)}
 
@@ -214,14 +214,14 @@ def test_what_the_ladder_calls_certain_is_not_coded():
     network.base.start.fill_(-2.0)
     latent, writer, estimate = (
         torch.randn(1, 6, 5, 5) * 9,
-        WriteChannel(),
-        EstimateChannel(hard=True),
+        SymbolEncoder(),
+        RateEstimator(hard=True),
     )
-    sent = network.transmit("a", latent, (5, 5), torch.tensor([3]), writer)
-    assert torch.equal(network.transmit("a", latent, (5, 5), torch.tensor([3]), estimate), sent)
+    sent = network.code("a", latent, (5, 5), torch.tensor([3]), writer)
+    assert torch.equal(network.code("a", latent, (5, 5), torch.tensor([3]), estimate), sent)
     assert float(estimate.bits["a"]) == 0
     assert torch.equal(
-        network.transmit("a", None, (5, 5), torch.tensor([3]), ReadChannel(writer.finish_frame())),
+        network.code("a", None, (5, 5), torch.tensor([3]), SymbolDecoder(writer.finish_frame())),
         sent,
     )
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.intra_modes import MODES, IntraModeEntropy, mode_tree
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 
 QUALITY = torch.tensor([33])
 
@@ -29,20 +29,20 @@ def maps(tall: int, wide: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 1), (5, 6)])
 def test_symbols_are_read_as_written(size: tuple[int, int]):
     """Catches a pass that sees what its reader does not have yet, or cells in another order."""
-    coder, given, writer = network(), maps(*size), WriteChannel()
+    coder, given, writer = network(), maps(*size), SymbolEncoder()
     with torch.no_grad():
-        coder.transmit("intra", given, size, QUALITY, writer)
-        reader = ReadChannel(writer.finish_frame())
-        read = coder.transmit("intra", None, size, QUALITY, reader)
+        coder.code("intra", given, size, QUALITY, writer)
+        reader = SymbolDecoder(writer.finish_frame())
+        read = coder.code("intra", None, size, QUALITY, reader)
         reader.finish_frame()
-        channel = EstimateChannel(hard=True)
-        estimated = coder.transmit("intra", given, size, QUALITY, channel)
+        symbol_coder = RateEstimator(hard=True)
+        estimated = coder.code("intra", given, size, QUALITY, symbol_coder)
     assert torch.equal(read, given.float()) and torch.equal(estimated, given.float())
 
 
 def test_every_symbol_is_told_with_its_bits():
     """Catches prices learned from the wrong entries, and symbols that are counted twice."""
-    coder, given, channel, heard = network(), maps(4, 6), EstimateChannel(), {}
+    coder, given, symbol_coder, heard = network(), maps(4, 6), RateEstimator(), {}
 
     def note(kind: str, entry: torch.Tensor, bits: torch.Tensor, present: torch.Tensor) -> None:
         count, spent = heard.get(kind, (0, 0.0))
@@ -50,7 +50,7 @@ def test_every_symbol_is_told_with_its_bits():
         assert entry[present].max() < {"mode": 2 * MODES, "kind": 6, "size": 2}[kind]
 
     with torch.no_grad():
-        coder.transmit("intra", given, (4, 6), QUALITY, channel, note=note)
+        coder.code("intra", given, (4, 6), QUALITY, symbol_coder, note=note)
     modes = int(torch.where(given[:, 0] == 1, 4, 1).sum())
     assert {kind: count for kind, (count, _) in heard.items()} == {
         "size": 24,
@@ -58,7 +58,9 @@ def test_every_symbol_is_told_with_its_bits():
         "kind": 24,
     }
     for kind, component in (("size", "size"), ("mode", "mode"), ("kind", "chroma")):
-        assert heard[kind][1] == pytest.approx(float(channel.bits[f"intra.{component}"]), rel=1e-4)
+        assert heard[kind][1] == pytest.approx(
+            float(symbol_coder.bits[f"intra.{component}"]), rel=1e-4
+        )
 
 
 def test_the_tree_holds_every_mode_once():
@@ -75,8 +77,8 @@ def test_autocast_changes_no_bit():
     """Catches a head that is computed in bfloat16 or TF32: streams would not decode elsewhere."""
     coder, given, bits = network(), maps(5, 6), []
     for lower in (False, True):
-        channel = EstimateChannel(hard=True)
+        symbol_coder = RateEstimator(hard=True)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=lower):
-            coder.transmit("intra", given, (5, 6), QUALITY, channel)
-        bits.append(sum(channel.bits.values()))
+            coder.code("intra", given, (5, 6), QUALITY, symbol_coder)
+        bits.append(sum(symbol_coder.bits.values()))
     assert torch.equal(*bits)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.levels import LevelEntropy
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 
@@ -36,29 +36,27 @@ def test_levels_are_read_as_they_are(size: tuple[int, int]):
     """Catches means, dead zones and skipping: an encoder has already predicted from these very
     values.
     """
-    coder, given, writer = network(), inputs(*size), WriteChannel()
+    coder, given, writer = network(), inputs(*size), SymbolEncoder()
     levels = torch.randint(-3, 4, (1, 96, *size)).float() * (torch.rand(1, 96, *size) < 0.2)
     levels[0, 5, 0, 0] = 5000
     with torch.no_grad():
-        sent = coder.transmit("intra", levels, size, QUALITY, writer, **given)
-        reader = ReadChannel(writer.finish_frame())
-        read = coder.transmit("intra", None, size, QUALITY, reader, **given)
+        sent = coder.code("intra", levels, size, QUALITY, writer, **given)
+        reader = SymbolDecoder(writer.finish_frame())
+        read = coder.code("intra", None, size, QUALITY, reader, **given)
         reader.finish_frame()
-        estimate = coder.transmit(
-            "intra", levels, size, QUALITY, EstimateChannel(hard=True), **given
-        )
-        trained = coder.train().transmit("intra", levels, size, QUALITY, EstimateChannel(), **given)
+        estimate = coder.code("intra", levels, size, QUALITY, RateEstimator(hard=True), **given)
+        trained = coder.train().code("intra", levels, size, QUALITY, RateEstimator(), **given)
     for values in (sent, read, estimate, trained):
         assert torch.equal(values, levels)
 
 
 def test_bits_reach_every_parameter_and_no_level():
     """Catches a network that is cut off, and gradients into what the encoder has decided."""
-    coder, channel = network().train(), EstimateChannel()
+    coder, symbol_coder = network().train(), RateEstimator()
     levels = torch.randint(-2, 3, (1, 96, 6, 5)).float().requires_grad_()
-    coder.transmit("intra", levels, (6, 5), QUALITY, channel, **inputs(6, 5))
-    channel.bits["intra"].sum().backward(retain_graph=True)
-    channel.bits["intra.hyper"].sum().backward()
+    coder.code("intra", levels, (6, 5), QUALITY, symbol_coder, **inputs(6, 5))
+    symbol_coder.bits["intra"].sum().backward(retain_graph=True)
+    symbol_coder.bits["intra.hyper"].sum().backward()
     assert not [name for name, parameter in coder.named_parameters() if parameter.grad is None]
 
 
@@ -74,14 +72,14 @@ def test_scales_are_those_that_levels_are_coded_with():
     coder, given, seen = network(), inputs(5, 6), []
     levels = torch.randint(-2, 3, (1, 96, 5, 6)).float() * (torch.rand(1, 96, 5, 6) < 0.3)
 
-    class Listener(EstimateChannel):
-        def symbols(self, component: str, latent: torch.Tensor, model: SymbolModel) -> torch.Tensor:
+    class Listener(RateEstimator):
+        def code(self, component: str, latent: torch.Tensor, model: SymbolModel) -> torch.Tensor:
             if component == "intra":
                 seen.append(model.rows)
-            return super().symbols(component, latent, model)
+            return super().code(component, latent, model)
 
     with torch.no_grad():
-        coder.transmit("intra", levels, (5, 6), QUALITY, Listener(hard=True), **given)
+        coder.code("intra", levels, (5, 6), QUALITY, Listener(hard=True), **given)
         one, four = coder.scales(levels, QUALITY, **given).unbind(1)
     coded = torch.cat(seen, 1)[:, coder.places].view(one.shape)
     assert torch.equal(torch.where(given["split"], four, one), coded)
@@ -93,9 +91,9 @@ def test_autocast_changes_no_bit():
     coder, given, bits = network(), inputs(5, 6), []
     levels = torch.randint(-2, 3, (1, 96, 5, 6)).float()
     for lower in (False, True):
-        channel = EstimateChannel(hard=True)
+        symbol_coder = RateEstimator(hard=True)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=lower):
             coder.hyper.analysis.forward = lambda latent: torch.zeros(1, 4, 2, 2)
-            coder.transmit("intra", levels, (5, 6), QUALITY, channel, **given)
-        bits.append(channel.bits["intra"])
+            coder.code("intra", levels, (5, 6), QUALITY, symbol_coder, **given)
+        bits.append(symbol_coder.bits["intra"])
     assert torch.equal(*bits)

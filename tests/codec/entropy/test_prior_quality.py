@@ -6,7 +6,7 @@ from small_codec import FPS, build, moving_clip, small_config
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.checkpoint import build_codec, model_hash, save_checkpoint
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.two_step import PriorQuality, TwoStep
 from codec.freeze import freeze
 from codec.stream import compress, decompress
@@ -39,8 +39,8 @@ def test_untrained_it_codes_the_same_symbols_in_the_same_bits(channels: int):
     latent, previous = torch.randn(1, channels, *SIZE) * 4, torch.randn(1, channels, *SIZE).round()
     found = []
     for coder, other in ((without, None), (sees, None), (sees, QUALITY + 30)):
-        writer = WriteChannel()
-        sent = coder.transmit("a", latent, SIZE, QUALITY, writer, previous, other)
+        writer = SymbolEncoder()
+        sent = coder.code("a", latent, SIZE, QUALITY, writer, previous, other)
         found.append((writer.finish_frame(), sent))
     assert all(payload == found[0][0] and torch.equal(sent, found[0][1]) for payload, sent in found)
 
@@ -54,20 +54,18 @@ def test_both_sides_see_the_quality_of_the_prior():
     latent, previous = torch.randn(1, 66, *SIZE) * 4, torch.randn(1, 66, *SIZE).mul(3).round()
     bits = {}
     for other in (0, 19, 20, 21, 63):
-        writer, estimate, prior = WriteChannel(), EstimateChannel(hard=True), torch.tensor([other])
-        sent = coder.transmit("a", latent, SIZE, QUALITY, writer, previous, prior)
+        writer, estimate, prior = SymbolEncoder(), RateEstimator(hard=True), torch.tensor([other])
+        sent = coder.code("a", latent, SIZE, QUALITY, writer, previous, prior)
         payload = writer.finish_frame()
-        received = coder.transmit("a", None, SIZE, QUALITY, ReadChannel(payload), previous, prior)
+        received = coder.code("a", None, SIZE, QUALITY, SymbolDecoder(payload), previous, prior)
         assert torch.equal(received, sent)
-        assert torch.equal(
-            coder.transmit("a", latent, SIZE, QUALITY, estimate, previous, prior), sent
-        )
+        assert torch.equal(coder.code("a", latent, SIZE, QUALITY, estimate, previous, prior), sent)
         bits[other] = float(sum(estimate.take_bits().values()))
         assert abs(bits[other] - 8 * len(payload)) < 96
     assert len(set(bits.values())) == len(bits)
-    alone = [EstimateChannel(hard=True) for _ in range(2)]
-    for channel, prior in zip(alone, (None, torch.tensor([63])), strict=True):
-        coder.transmit("a", latent, SIZE, QUALITY, channel, None, prior)
+    alone = [RateEstimator(hard=True) for _ in range(2)]
+    for symbol_coder, prior in zip(alone, (None, torch.tensor([63])), strict=True):
+        coder.code("a", latent, SIZE, QUALITY, symbol_coder, None, prior)
     assert torch.equal(alone[0].take_bits()["a"], alone[1].take_bits()["a"])
 
 

@@ -4,9 +4,9 @@ from block_maps import block_maps
 from fake_cuda import fake_cuda
 
 from codec.entropy import quadtree, quadtree_state
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.exact import set_rounding
 from codec.entropy.quadtree import QuadtreeEntropy, used_references
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 
 QUALITY = torch.tensor([30])
@@ -32,13 +32,13 @@ def test_maps_are_read_as_written(references: int, size: tuple[int, int]):
     entropy, before, distances = lively(references), None, tuple(range(1, references + 1))
     for frame in range(3):
         maps = block_maps(1, references, size, seed=frame)
-        writer, estimate = WriteChannel(), EstimateChannel(hard=True)
-        sent = entropy.transmit("motion", maps, size, QUALITY, writer, before, distances)
-        estimated = entropy.transmit("motion", maps, size, QUALITY, estimate, before, distances)
+        writer, estimate = SymbolEncoder(), RateEstimator(hard=True)
+        sent = entropy.code("motion", maps, size, QUALITY, writer, before, distances)
+        estimated = entropy.code("motion", maps, size, QUALITY, estimate, before, distances)
         payload = writer.finish_frame()
-        reader = ReadChannel(payload)
+        reader = SymbolDecoder(payload)
         assert torch.equal(
-            entropy.transmit("motion", None, size, QUALITY, reader, before, distances), sent
+            entropy.code("motion", None, size, QUALITY, reader, before, distances), sent
         )
         reader.finish_frame()
         assert torch.equal(estimated, sent)
@@ -57,9 +57,9 @@ def test_one_reference_needs_no_modes():
     entropy, size = lively(2), (12, 16)
     maps = block_maps(1, 1, size)
     maps = torch.cat([maps, torch.zeros(1, 2, *size)], 1)
-    channel = EstimateChannel(hard=True)
-    sent = entropy.transmit("motion", maps, size, QUALITY, channel, None, (1,))
-    assert "motion.mode" not in channel.bits and torch.equal(sent[:, :4], maps[:, :4])
+    symbol_coder = RateEstimator(hard=True)
+    sent = entropy.code("motion", maps, size, QUALITY, symbol_coder, None, (1,))
+    assert "motion.mode" not in symbol_coder.bits and torch.equal(sent[:, :4], maps[:, :4])
 
 
 @torch.inference_mode()
@@ -73,9 +73,9 @@ def test_still_content_is_cheap():
     pan[:, 2:3], pan[:, 3:4] = 37.0, -12.0
     bits = {}
     for name, maps in (("still", still), ("pan", pan)):
-        channel = EstimateChannel(hard=True)
-        entropy.transmit("motion", maps, size, QUALITY, channel, maps, (1, 2))
-        bits[name] = float(channel.bits["motion.vector"])
+        symbol_coder = RateEstimator(hard=True)
+        entropy.code("motion", maps, size, QUALITY, symbol_coder, maps, (1, 2))
+        bits[name] = float(symbol_coder.bits["motion.vector"])
     assert bits["still"] == bits["pan"]
 
 
@@ -94,11 +94,11 @@ def test_the_kernels_write_what_the_tensors_write(
     for kernels in (True, False):
         if not kernels:
             without_kernels(monkeypatch)
-        writer, estimate = WriteChannel(), EstimateChannel(hard=True)
+        writer, estimate = SymbolEncoder(), RateEstimator(hard=True)
         with torch.inference_mode():
             how = maps, size, QUALITY
-            sent = entropy.transmit("motion", *how, writer, last, distances)
-            entropy.transmit("motion", *how, estimate, last, distances)
+            sent = entropy.code("motion", *how, writer, last, distances)
+            entropy.code("motion", *how, estimate, last, distances)
         results.append((sent, writer.finish_frame(), estimate.bits))
     (one, written, bits), (other, also_written, other_bits) = results
     assert torch.equal(one, other) and written == also_written
@@ -112,10 +112,10 @@ def test_the_kernels_train_as_the_tensors_do(monkeypatch: pytest.MonkeyPatch):
     for kernels in (True, False):
         if not kernels:
             without_kernels(monkeypatch)
-        entropy, channel = lively(2).train(), EstimateChannel()
+        entropy, symbol_coder = lively(2).train(), RateEstimator()
         set_rounding(entropy, True)
-        sent = entropy.transmit("motion", maps, (22, 18), quality, channel, last, (1, 2))
-        sum(bits.sum() for bits in channel.bits.values()).backward()
+        sent = entropy.code("motion", maps, (22, 18), quality, symbol_coder, last, (1, 2))
+        sum(bits.sum() for bits in symbol_coder.bits.values()).backward()
         gradients = {name: parameter.grad for name, parameter in entropy.named_parameters()}
         results.append((sent, gradients, dict(entropy.prices.named_buffers())))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-3)
@@ -134,10 +134,10 @@ def test_training_moves_probabilities_only():
     maps, quality = block_maps(2, 2, size, farthest=1), torch.tensor([1, 60])
     optimizer, costs = torch.optim.Adam(entropy.parameters(), lr=2e-2), []
     for _ in range(12):
-        channel = EstimateChannel()
-        sent = entropy.transmit("motion", maps, size, quality, channel, None, (1, 2))
+        symbol_coder = RateEstimator()
+        sent = entropy.code("motion", maps, size, quality, symbol_coder, None, (1, 2))
         assert not sent.requires_grad
-        loss = sum(bits.sum() for bits in channel.bits.values())
+        loss = sum(bits.sum() for bits in symbol_coder.bits.values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -152,8 +152,8 @@ def test_prices_follow_what_is_spent():
     entropy, size = QuadtreeEntropy(2).train(), (32, 32)
     maps = block_maps(1, 2, size, farthest=3)
     start = entropy.prices.at(QUALITY)
-    channel = EstimateChannel()
-    entropy.transmit("motion", maps, size, QUALITY, channel, None, (1, 2))
+    symbol_coder = RateEstimator()
+    entropy.code("motion", maps, size, QUALITY, symbol_coder, None, (1, 2))
     assert float(entropy.prices.same_count.sum()) == float(used_references(_leaves(maps), 2).sum())
     entropy.prices.update()
     now, other = entropy.prices.at(QUALITY), entropy.prices.at(torch.tensor([63]))
@@ -180,7 +180,7 @@ def test_no_device_is_waited_for():
     with fake_cuda():
         entropy = QuadtreeEntropy(2).eval()
         maps, quality = torch.zeros(1, 6, 12, 20), torch.zeros(1, dtype=torch.int64)
-        sent = entropy.transmit("motion", maps, (12, 20), quality, EstimateChannel(), maps, (1, 2))
+        sent = entropy.code("motion", maps, (12, 20), quality, RateEstimator(), maps, (1, 2))
         assert sent.device.type == "cuda"
 
 

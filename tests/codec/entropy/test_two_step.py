@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.pick import picks
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.two_step import TwoStep
 from codec.errors import CodecError
 
@@ -40,13 +40,13 @@ def test_both_sides_have_the_same_and_the_estimate_is_the_payload(channels: int)
     coder = network(channels)
     latent = torch.randn(1, channels, 5, 7) * 4
     for previous in (None, torch.randn(1, channels, 5, 7).round()):
-        writer, estimate = WriteChannel(), EstimateChannel(hard=True)
-        sent = coder.transmit("a", latent, (5, 7), QUALITY, writer, previous)
+        writer, estimate = SymbolEncoder(), RateEstimator(hard=True)
+        sent = coder.code("a", latent, (5, 7), QUALITY, writer, previous)
         payload = writer.finish_frame()
         assert torch.equal(
-            coder.transmit("a", None, (5, 7), QUALITY, ReadChannel(payload), previous), sent
+            coder.code("a", None, (5, 7), QUALITY, SymbolDecoder(payload), previous), sent
         )
-        assert torch.equal(coder.transmit("a", latent, (5, 7), QUALITY, estimate, previous), sent)
+        assert torch.equal(coder.code("a", latent, (5, 7), QUALITY, estimate, previous), sent)
         bits = estimate.take_bits()
         assert (
             set(bits) == {"a", "a.hyper"} and abs(float(sum(bits.values())) - 8 * len(payload)) < 96
@@ -58,8 +58,8 @@ def test_the_second_pass_uses_the_first_and_the_temporal_prior_is_used():
     """Catches passes that ignore what they were made for."""
     coder, latent, costs = network(), torch.randn(1, 6, 6, 6) * 4, []
     for previous in (None, 3 * torch.ones(1, 6, 6, 6), -3 * torch.ones(1, 6, 6, 6)):
-        estimate = EstimateChannel(hard=True)
-        coder.transmit("a", latent, (6, 6), QUALITY, estimate, previous)
+        estimate = RateEstimator(hard=True)
+        coder.code("a", latent, (6, 6), QUALITY, estimate, previous)
         costs.append(float(estimate.bits["a"]))
     assert len(set(costs)) == 3  # motion sees signs
     one, other = picks(6, 6, latent.device)
@@ -91,16 +91,16 @@ def test_means_of_residuals_do_not_follow_the_signs_of_last_symbols():
     coder = network(66)
     estimates = []
     for sign in (1, -1):
-        channel = EstimateChannel(hard=True)
-        coder.transmit(
+        symbol_coder = RateEstimator(hard=True)
+        coder.code(
             "a",
             torch.zeros(1, 66, 4, 4),
             (4, 4),
             QUALITY,
-            channel,
+            symbol_coder,
             sign * 3 * torch.ones(1, 66, 4, 4),
         )
-        estimates.append(float(channel.bits["a"].detach()))
+        estimates.append(float(symbol_coder.bits["a"].detach()))
     assert estimates[0] == estimates[1]
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.channel import WriteChannel
+from codec.entropy.symbol_coder import SymbolEncoder
 from codec.errors import CodecError
 from codec.evaluation.complexity import Complexity, header_line, measure_complexity, parts_of, total
 from codec.evaluation.complexity_job import ComplexityJob
@@ -145,7 +145,7 @@ def test_weights_made_of_weights_are_no_hindrance():
 def test_the_total_is_all_that_the_counter_saw(codec: VideoCodec):
     """Catches a stretch of work that is booked nowhere."""
     frame, index = moving_clip(1, 32, 32).float() / 255, torch.tensor([20])
-    writer = WriteChannel()
+    writer = SymbolEncoder()
     with (
         torch.inference_mode(),
         FlopCounterMode(display=False) as counter,

@@ -11,7 +11,7 @@ from compressai.models import (
 from small_codec import FPS, build, moving_clip
 from torch import Tensor
 
-from codec.entropy.channel import EstimateChannel
+from codec.entropy.symbol_coder import RateEstimator
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 from codec.intra.compressai_image import CompressaiImage
@@ -26,10 +26,10 @@ CLASSES = {
 SMALL = ["intra=compressai", "intra.hidden=8", "intra.latent_channels=12"]
 
 
-class RoundedBits(EstimateChannel):
+class RoundedBits(RateEstimator):
     """Estimates as CompressAI does in evaluation: likelihoods of what was rounded."""
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         rounded = torch.round(latent - model.means)
         self._spend(component, model.bits(rounded))
         return rounded + model.means
@@ -59,13 +59,13 @@ def test_it_codes_as_compressais_model(tmp_path: Path, model: str, gains: bool):
     coder = CompressaiImage(
         model, 16, 8, 12, str(tmp_path / "peer.pth"), gains=gains, colours="rgb"
     ).eval()
-    frame, channel = moving_clip(1, 64, 128).float() / 255, RoundedBits()
-    state, expected = coder(frame, (64, 128), torch.tensor([7]), channel), peer(frame)
+    frame, symbol_coder = moving_clip(1, 64, 128).float() / 255, RoundedBits()
+    state, expected = coder(frame, (64, 128), torch.tensor([7]), symbol_coder), peer(frame)
     torch.testing.assert_close(state.frame, expected["x_hat"], atol=1e-5, rtol=0)
     for component, name in (("intra", "y"), ("intra.hyper", "z")):
         if name in expected["likelihoods"]:
             likelihoods = expected["likelihoods"][name]
-            assert float(channel.bits[component]) == pytest.approx(
+            assert float(symbol_coder.bits[component]) == pytest.approx(
                 float(-likelihoods.log2().sum()), rel=1e-4
             )
     assert state.features.shape == (1, 16, 8, 16)

@@ -10,9 +10,9 @@ from codec.blocks.intra_blocks import IntraBlocks, to_frame
 from codec.blocks.rebuild import rebuild
 from codec.blocks.tables import CHANNELS, CHROMA_CLASSES
 from codec.checkpoint import build_codec, model_hash
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.intra_modes import MODES
 from codec.entropy.prices import update_prices
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS
@@ -53,15 +53,15 @@ def test_untrained_it_works():
     frame = COLOURS["ycc"].from_rgb(moving_clip(1, 64, 96).float() / 255)
     errors, rates = [], []
     for quality in (0, 20, 40, 63):
-        channel, index = EstimateChannel(hard=True), torch.tensor([quality])
+        symbol_coder, index = RateEstimator(hard=True), torch.tensor([quality])
         with torch.no_grad():
-            made = codec.intra(frame, (64, 96), index, channel).frame
+            made = codec.intra(frame, (64, 96), index, symbol_coder).frame
             blocks, planes = codec.intra.search(frame, index)
         torch.testing.assert_close(made, to_frame(*planes))
         for seen, again in zip(planes, rebuild(blocks, codec.intra.steps[index]), strict=True):
             assert torch.equal(seen, again)
         errors.append(float((made - frame).square().mean()))
-        rates.append(float(sum(channel.bits.values())))
+        rates.append(float(sum(symbol_coder.bits.values())))
     assert errors == sorted(errors, reverse=True) and rates == sorted(rates)
 
 
@@ -69,10 +69,10 @@ def test_gradients_reach_networks_and_not_decisions():
     """Catches a network that is cut off, and a frame that gradients are asked of."""
     codec = build("intra=directional").train()
     frame = COLOURS["ycc"].from_rgb(moving_clip(1, 64, 96).float() / 255)
-    channel = EstimateChannel()
-    made = codec.intra(frame, (64, 96), torch.tensor([30]), channel)
+    symbol_coder = RateEstimator()
+    made = codec.intra(frame, (64, 96), torch.tensor([30]), symbol_coder)
     loss = (
-        sum(bits.sum() for bits in channel.bits.values())
+        sum(bits.sum() for bits in symbol_coder.bits.values())
         + made.frame.square().sum()
         + made.features.square().sum()
     )
@@ -91,7 +91,7 @@ def test_prices_follow_what_was_coded():
     )
     frame = COLOURS["ycc"].from_rgb(moving_clip(1, 128, 128).float() / 255)
     for _ in range(3):
-        codec.intra(frame, (128, 128), torch.tensor([31]), EstimateChannel())
+        codec.intra(frame, (128, 128), torch.tensor([31]), RateEstimator())
     update_prices(codec)
     for name in codec.intra.prices.tables:
         moved = ~torch.isclose(getattr(codec.intra.prices, name), before[name]).flatten(1).all(1)
@@ -136,8 +136,8 @@ def test_receiving_runs_where_the_codec_is():
         quality = torch.zeros(2, dtype=torch.int64)
         planes = rebuild(blocks, codec.intra.steps[quality])
         codec.intra.search = lambda frame, quality: (blocks, planes)
-        channel = EstimateChannel(hard=True)
-        made = codec.intra(torch.zeros(2, 3, 48, 64), (48, 64), quality, channel)
+        symbol_coder = RateEstimator(hard=True)
+        made = codec.intra(torch.zeros(2, 3, 48, 64), (48, 64), quality, symbol_coder)
         assert {made.frame.device.type, made.features.device.type, planes[0].device.type} == {
             "cuda"
         }
@@ -149,11 +149,11 @@ def test_symbols_of_a_frame_come_before_its_pixels(directional: VideoCodec):
     then rebuilding begins.
     """
     frame = COLOURS["ycc"].from_rgb(moving_clip(1, 48, 64).float() / 255)
-    writer, quality = WriteChannel(), torch.tensor([40])
+    writer, quality = SymbolEncoder(), torch.tensor([40])
     frozen = freeze(directional)
     with torch.inference_mode():
         sent = frozen.intra(frame, (48, 64), quality, writer)
-        reader = ReadChannel(writer.finish_frame())
+        reader = SymbolDecoder(writer.finish_frame())
         read = frozen.intra(None, (48, 64), quality, reader)
         reader.finish_frame()
     assert torch.equal(sent.frame, read.frame) and torch.equal(sent.features, read.features)
@@ -202,7 +202,7 @@ def test_without_the_loop_filter_pixels_stay_and_features_do_not():
         torch.tensor([30]),
     )
     with torch.no_grad():
-        made = codec.intra(frame, (48, 64), quality, EstimateChannel(hard=True))
+        made = codec.intra(frame, (48, 64), quality, RateEstimator(hard=True))
         _, planes = codec.intra.search(frame, quality)
     assert torch.equal(made.frame, to_frame(*planes)) and made.features.std() > 0
 

@@ -7,9 +7,9 @@ from small_codec import FPS, build, moving_clip, small_config
 from torch import Tensor
 
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
-from codec.entropy.channel import Channel, EstimateChannel, WriteChannel
 from codec.entropy.factorized import FactorizedEntropy
 from codec.entropy.quadtree import QuadtreeEntropy
+from codec.entropy.symbol_coder import RateEstimator, SymbolCoder, SymbolEncoder
 from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 from codec.freeze import freeze
@@ -24,14 +24,14 @@ QUALITY = torch.tensor([40])
 FEATURES = 16
 
 
-class Listener(Channel):
-    """Remembers the symbols that go through a writing channel."""
+class Listener(SymbolCoder):
+    """Remembers the symbols that go through a writing symbol_coder."""
 
     def __init__(self) -> None:
-        self.inner, self.heard = WriteChannel(), []
+        self.inner, self.heard = SymbolEncoder(), []
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        sent = self.inner.symbols(component, latent, model)
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        sent = self.inner.code(component, latent, model)
         self.heard.append((component, (sent - model.means).round(), model.rows))
         return sent
 
@@ -99,7 +99,7 @@ def test_one_reference_follows_an_intra_frame():
 def test_gradients_reach_every_reference_that_is_used():
     """Catches a warp that is cut off: chains of frames would not be learned."""
     motion, given = network(), references(2)
-    context = motion(next_frame(2), given, QUALITY, EstimateChannel())
+    context = motion(next_frame(2), given, QUALITY, RateEstimator())
     assert context.warped.requires_grad and not context.motion.requires_grad
     (context.warped.square().sum() + context.features.square().sum()).backward()
     used = {
@@ -121,7 +121,7 @@ def test_a_prediction_is_the_reference_displaced():
     motion, given = network(), references(3)
     frame = given[1].frame.detach().roll((-3, 5), (-2, -1))
     with torch.no_grad():
-        context = motion(frame, given, QUALITY, EstimateChannel(hard=True))
+        context = motion(frame, given, QUALITY, RateEstimator(hard=True))
     inside = (..., slice(8, -8), slice(8, -8))
     assert (context.warped - frame)[inside].abs().mean() < 0.3 * (given[1].frame - frame)[
         inside
@@ -141,11 +141,11 @@ def test_a_static_clip_costs_no_motion():
 def heard(codec: VideoCodec, frames: Tensor) -> list[tuple[str, Tensor, Tensor]]:
     """Components, symbols and tables of the third frame's motion, following the same two frames."""
     given = references(2)
-    channel = Listener()
+    symbol_coder = Listener()
     with torch.inference_mode():
         detached = References(frames=given.detach().frames, time=2)
-        codec.motion(frames, detached, QUALITY, channel)
-    return channel.heard
+        codec.motion(frames, detached, QUALITY, symbol_coder)
+    return symbol_coder.heard
 
 
 def test_symbols_do_not_depend_on_how_they_are_computed():
@@ -202,7 +202,7 @@ def test_all_of_it_runs_where_the_frame_is(count: int, training: bool):
         ]
         given = References(frames=tuple(reversed(made)), time=count)
         quality = torch.zeros(2, dtype=torch.int64)
-        context = motion(frame, given, quality, EstimateChannel(hard=not training))
+        context = motion(frame, given, quality, RateEstimator(hard=not training))
         shown = (
             context.prediction,
             context.features,

@@ -19,8 +19,8 @@ from codec.blocks.units import (
     split_of,
 )
 from codec.checkpoint import build_codec, model_hash
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.prices import update_prices
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.unit_types import UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.freeze import freeze
@@ -137,14 +137,14 @@ def test_single_tools_can_be_taken_away(option: str, types: set[int]):
     codec, seen = build(*OVERRIDES, f"residual.{option}"), set()
     clip = moving_clip(3, 64, 96).float() / 255
     clip[2] = clip[2].roll((20, 30), (1, 2))
-    transmit = codec.residual.modes.transmit
+    code = codec.residual.modes.code
 
     def listening(*given, **more):
-        made = transmit(*given, **more)
+        made = code(*given, **more)
         seen.update(made[:, 0].unique().int().tolist())
         return made
 
-    codec.residual.modes.transmit = listening
+    codec.residual.modes.code = listening
     with torch.no_grad():
         codec(clip[None], torch.tensor([50]), hard=True)
     assert seen <= types and len(seen) > 1
@@ -190,13 +190,13 @@ def test_types_are_read_as_written(size: tuple[int, int], intra: bool):
     cells = torch.randint(0, 4, (1, 1, 2 * size[0], 2 * size[1]))
     context = unit_context(previous, cells, cells > 1, size, 1, torch.device("cpu"))
     given = {"size": size, "quality": torch.tensor([20]), "context": context}
-    writer, estimate = WriteChannel(), EstimateChannel(hard=True)
+    writer, estimate = SymbolEncoder(), RateEstimator(hard=True)
     with torch.no_grad():
-        coder.transmit("residual", maps, channel=writer, **given)
-        reader = ReadChannel(writer.finish_frame())
-        read = coder.transmit("residual", None, channel=reader, **given)
+        coder.code("residual", maps, coder=writer, **given)
+        reader = SymbolDecoder(writer.finish_frame())
+        read = coder.code("residual", None, coder=reader, **given)
         reader.finish_frame()
-        estimated = coder.transmit("residual", maps, channel=estimate, **given)
+        estimated = coder.code("residual", maps, coder=estimate, **given)
     assert torch.equal(read, maps.float()) and torch.equal(estimated, maps.float())
     assert ("residual.mode" in estimate.bits) == bool((maps[:, 0] >= INTRA_16).any())
 
@@ -272,9 +272,9 @@ def test_it_runs_where_the_codec_is():
             blocks=cells.long(),
         )
         newest = Reference(frame=frame, features=features, latent=units.levels)
-        channel = EstimateChannel(hard=True)
+        symbol_coder = RateEstimator(hard=True)
         quality = torch.zeros(2, dtype=torch.int64)
-        made = codec.residual.code(frame, context, newest, quality, channel, codec.entropy)
+        made = codec.residual.code(frame, context, newest, quality, symbol_coder, codec.entropy)
         assert {values.device.type for values in (*made, *planes)} == {"cuda"}
         assert made[1].shape == frame.shape and planes[1].shape == (2, 2, 24, 32)
 

@@ -1,7 +1,7 @@
 import torch
 from small_codec import build, moving_clip
 
-from codec.entropy.channel import EstimateChannel
+from codec.entropy.symbol_coder import RateEstimator
 from codec.references import Context
 from codec.residual.skip import skip_gate
 
@@ -30,12 +30,12 @@ def test_static_content_stays():
     """
     frame, quality = moving_clip(1, 64, 96).float() / 255, torch.tensor([20])
     for skip, still in (("true", True), ("false", False)):
-        codec, channel = build(f"skip_gate={skip}"), EstimateChannel(hard=True)
+        codec, symbol_coder = build(f"skip_gate={skip}"), RateEstimator(hard=True)
         codec.residual.analysis.head.weight.zero_(), codec.residual.analysis.head.bias.zero_()
-        first = coded = codec.code_frame(frame, None, (64, 96), quality, channel)
+        first = coded = codec.code_frame(frame, None, (64, 96), quality, symbol_coder)
         for _ in range(3):
             picture = codec.output(first.reference, (64, 96))
-            coded = codec.code_frame(picture, coded.references, (64, 96), quality, channel)
+            coded = codec.code_frame(picture, coded.references, (64, 96), quality, symbol_coder)
             assert (
                 coded.reference.latent.any() and coded.reference.motion.any()
             )  # expected values, if nothing else

@@ -1,6 +1,6 @@
 """What the networks speak through: estimating bits in training, writing them, or reading them.
 
-The codec has one path; only the channel differs between training, encoding and decoding.
+The codec has one path; only the coder differs between training, encoding and decoding.
 """
 
 from abc import ABC, abstractmethod
@@ -13,20 +13,20 @@ from codec.entropy.noise import FrameNoise
 from codec.entropy.symbols import SymbolModel
 
 
-class Channel(ABC):
+class SymbolCoder(ABC):
     """The sending or receiving end of a stream of symbols.
 
     Attributes:
-        sends: it has the latents.
+        encodes: it has the latents.
         ordered: symbols are read in the order in which they are written. Where they are not, a
             network may give at once what is known at once.
     """
 
-    sends: bool = True
+    encodes: bool = True
     ordered: bool = True
 
     @abstractmethod
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         """Transmit one set of symbols.
 
         Args:
@@ -45,11 +45,11 @@ class Channel(ABC):
         return None
 
 
-class EstimateChannel(Channel):
+class RateEstimator(SymbolCoder):
     """Adds up `-log2 p` by component, `(B,)` each in `bits`; takes and gives batches.
 
     Args:
-        hard: round as a `WriteChannel` would and count what the coder would spend; else a training
+        hard: round as a `SymbolEncoder` would and count what the coder would spend; else a training
             proxy: bits of the latent with uniform noise, values rounded with a straight-through
             gradient. Where the stream has no symbol the value is the mean here too, but the proxy
             counts its bits: that tells networks to expect what they leave out.
@@ -65,7 +65,7 @@ class EstimateChannel(Channel):
         self.hard, self.noise = hard, noise
         self.bits: dict[str, Tensor] = {}
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         if model.integer:
             return self._decided(component, latent.float() - model.means, model)
         if not self.hard:
@@ -106,25 +106,25 @@ class EstimateChannel(Channel):
         return taken
 
 
-class UncountedChannel(Channel):
+class SymbolRounder(SymbolCoder):
     """Rounds as a stream does and counts nothing, for an encoder that asks what would be coded."""
 
     ordered = False
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
         return symbols + model.means
 
 
-class WriteChannel(Channel):
+class SymbolEncoder(SymbolCoder):
     """Rounds, and writes the symbols of a frame into one payload. One sample at a time."""
 
     def __init__(self) -> None:
         self._writer = PayloadWriter()
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
@@ -138,15 +138,15 @@ class WriteChannel(Channel):
         return self._writer.finish()
 
 
-class ReadChannel(Channel):
+class SymbolDecoder(SymbolCoder):
     """Reads the symbols of one frame from its payload."""
 
-    sends = False
+    encodes = False
 
     def __init__(self, payload: bytes) -> None:
         self._reader = PayloadReader(payload)
 
-    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+    def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         return self._reader.read(model.rows, model.tables).to(model.means) + model.means
 
     def finish_frame(self) -> None:

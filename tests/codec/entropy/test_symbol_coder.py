@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.laplace import LaplaceModel
+from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 
 
@@ -18,10 +18,10 @@ def example(spread: float = 3.0) -> tuple[torch.Tensor, LaplaceModel]:
 def test_what_is_written_is_read():
     """Catches a wrong table, offset or order, and escapes that do not survive."""
     latent, model = example()
-    writer = WriteChannel()
-    sent = [writer.symbols("a", latent, model), writer.symbols("b", -latent, model)]
-    reader = ReadChannel(writer.finish_frame())
-    received = [reader.symbols("a", None, model), reader.symbols("b", None, model)]
+    writer = SymbolEncoder()
+    sent = [writer.code("a", latent, model), writer.code("b", -latent, model)]
+    reader = SymbolDecoder(writer.finish_frame())
+    received = [reader.code("a", None, model), reader.code("b", None, model)]
     for ours, theirs in zip(sent, received, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -29,8 +29,8 @@ def test_what_is_written_is_read():
 def test_hard_estimate_equals_the_payload():
     """Catches bits that no file ever has, escapes included."""
     latent, model = example()
-    estimate, writer = EstimateChannel(hard=True), WriteChannel()
-    assert torch.equal(estimate.symbols("a", latent, model), writer.symbols("a", latent, model))
+    estimate, writer = RateEstimator(hard=True), SymbolEncoder()
+    assert torch.equal(estimate.code("a", latent, model), writer.code("a", latent, model))
     assert abs(8 * len(writer.finish_frame()) - float(estimate.take_bits()["a"])) < 96
 
 
@@ -40,7 +40,7 @@ def test_values_pass_their_gradient_through_the_rounding():
     """
     latent, model = example()
     latent.requires_grad_()
-    EstimateChannel().symbols("a", latent, model).sum().backward()
+    RateEstimator().code("a", latent, model).sum().backward()
     assert torch.equal(latent.grad, torch.ones_like(latent))
 
 
@@ -50,9 +50,9 @@ def test_the_training_proxy_is_differentiable_and_near_the_truth():
     scale_index = torch.full((1, 1, 100, 100), 30.0)
     latent = torch.distributions.Laplace(0, 2.82).sample((1, 1, 100, 100)).requires_grad_()
     model = LaplaceModel(torch.zeros_like(latent), scale_index)
-    soft, hard = EstimateChannel(), EstimateChannel(hard=True)
-    (soft.symbols("a", latent, model).sum() + soft.bits["a"].sum()).backward()
-    hard.symbols("a", latent.detach(), model)
+    soft, hard = RateEstimator(), RateEstimator(hard=True)
+    (soft.code("a", latent, model).sum() + soft.bits["a"].sum()).backward()
+    hard.code("a", latent.detach(), model)
     assert latent.grad.abs().min() > 0
     assert abs(soft.bits["a"] - hard.bits["a"]) < 0.02 * hard.bits["a"]
 
@@ -60,8 +60,8 @@ def test_the_training_proxy_is_differentiable_and_near_the_truth():
 @pytest.mark.parametrize("value", [3e9, -(2.0**31) - 1024, float("inf"), float("nan")])
 def test_symbols_beyond_int32_are_refused(value: float):
     """Catches values that wrap: the receiver would go on with others than the sender."""
-    writer = WriteChannel()
-    writer.symbols(
+    writer = SymbolEncoder()
+    writer.code(
         "a",
         torch.full((1, 2, 3, 3), value),
         LaplaceModel(torch.zeros(1, 2, 3, 3), torch.full((1, 2, 3, 3), 30.0)),
