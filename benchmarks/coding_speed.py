@@ -54,8 +54,9 @@ def main() -> None:
     )
     ours, peer = our_codec(choice.codec, choice.checkpoint), ssf2020(4).eval()
     peer.update(force=True)
+    frozen = freeze(ours)
     runs = [
-        measure_ours(ours, frames, choice.quality) + measure_peer(peer, frames)
+        measure_ours(frozen, frames, choice.quality) + measure_peer(peer, frames)
         for _ in range(choice.repeats + 1)
     ][1:]
     medians = [statistics.median(run[i] for run in runs) for i in range(6)]
@@ -132,16 +133,22 @@ def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
 @torch.inference_mode()
 def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, ...]:
     """Seconds to encode and to decode one predicted frame, all frames less the first alone, evenly
-    shared; and to encode and to decode the first alone, an intra frame.
+    shared; and the same of an intra frame: all frames intra less the first alone.
+
+    `codec` is frozen: what is made once for all frames of a process is no part of a frame.
     """
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        for part in (frames[:1], frames):
-            file = Path(folder) / "a.cvd"
-            written = compress(codec, part, 30, quality, file)
+        file = Path(folder) / "a.cvd"
+        for part, intra_period in ((frames[:1], 1), (frames, -1), (frames, 1)):
+            written = compress(codec, part, 30, quality, file, intra_period)
             seconds.append((written.seconds, decompress(file, codec).seconds))
-    pairs = zip(*seconds, strict=True)
-    return *((whole - first) / (len(frames) - 1) for first, whole in pairs), *seconds[0]
+    first, predicted, intra = seconds
+    return tuple(
+        (whole - alone) / (len(frames) - 1)
+        for some in (predicted, intra)
+        for whole, alone in zip(some, first, strict=True)
+    )
 
 
 @torch.inference_mode()
