@@ -28,7 +28,7 @@ from codec.entropy.coder import PayloadReader, PayloadWriter
 from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.video import VideoCodec
 from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
 
 
 @dataclass

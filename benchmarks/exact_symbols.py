@@ -37,7 +37,7 @@ from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.video import VideoCodec
 from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
 
 
 @dataclass(frozen=True)

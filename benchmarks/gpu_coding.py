@@ -28,7 +28,7 @@ from codec.layers.frames import pad_frames
 from codec.references import References
 from codec.video import VideoCodec
 from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
 
 SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
 PRECISIONS = ("bf16", "fp16")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Window = tuple[int, int, int, int]  # top, left, height, width
+from data.io.color import Window
 
 
 def window_at(height: int, width: int, size: int, down: float, across: float) -> Window:

@@ -9,14 +9,13 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.checks import check_at_least, check_share
 from data.clip import Clip
 from data.crops import crop_at, window_at
-from data.errors import DataError
+from data.errors import DataError, check_at_least, check_share
 from data.faults import Faults
 from data.hold import Hold
+from data.io.readers import Reader, check_reader
 from data.order import Order
-from data.readers import Reader, check_reader
 from data.sequences import Sequence, Sequences
 
 

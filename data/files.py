@@ -11,9 +11,9 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.index import KEY
+from data.io.raw import stated_format
 from data.manifest import SUFFIXES as MANIFESTS
 from data.manifest import Manifest
-from data.raw import stated_format
 from data.samples import PREFIX, sample_clip
 from data.search import SUFFIXES, Search
 from data.sequences import Sequence, Sequences

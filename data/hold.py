@@ -5,8 +5,8 @@ from collections.abc import Sequence as Numbers
 import torch
 from torch import Tensor
 
-from data.crops import Window
-from data.readers import Reader, open_reader
+from data.io.color import Window
+from data.io.readers import Reader, open_reader
 from data.sequences import Sequence
 
 PORTION = 64  # frames decoded at once; each portion is decoded from the keyframe before it

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data.checks import check_at_least
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 from data.progress import Progress
 
 if TYPE_CHECKING:

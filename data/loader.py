@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from data.batches import Batches
 from data.clip import Clip, join_clips
-from data.colour import compile_kernels
 from data.dataset import ClipDataset
 from data.errors import DataError
+from data.io.color import compile_kernels
 from data.stream import ShardStream
 
 DYING = 1.0  # seconds until a process that was killed counts as dead

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import DataError
+from data.io.yuv_names import exact_rate
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
-from data.yuv_names import exact_rate
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,11 +9,10 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
 from data.batches import Batches
-from data.checks import check_at_least
 from data.clip import Clip, join_clips
 from data.dataset import ClipDataset
 from data.division import divided
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 from data.loader import ClipLoader
 from data.open import open_sequences
 from data.placing import Placing

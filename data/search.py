@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from data.errors import DataError
-from data.images import is_picture
+from data.io.images import is_picture
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".y4m", ".yuv")
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.checks import REPAIR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
 from data.in_use import alone_in, use
 from data.progress import Progress
 from data.storage import opened_anywhere

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from data.checks import REPAIR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
 from data.sequences import Sequences
 
 READ_AHEAD = 8 * 2**20  # bytes fetched at once from object storage

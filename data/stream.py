@@ -16,16 +16,15 @@ import av
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from data.checks import check_at_least, check_share
 from data.clip import Clip
-from data.errors import DataError
+from data.errors import DataError, check_at_least, check_share
 from data.faults import Faults
-from data.probe import Probe, told
-from data.readers import Reader, SpanReader
+from data.io.probe import Probe, told
+from data.io.readers import Reader, SpanReader
+from data.io.video import PyavReader
 from data.sequences import Sequence, Sequences
 from data.storage import ShardFiles
 from data.stream_order import Consumer, StreamOrder, shard_starts, taken_after
-from data.video_readers import PyavReader
 
 Make = Callable[[Sequence, Reader, np.random.Generator], Clip]
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from data.errors import DataError
-from data.probe import probe
-from data.raw import RawReader, frame_bytes
+from data.io.probe import probe
+from data.io.raw import RawReader, frame_bytes
+from data.io.yuv_names import read_name
 from data.sequences import RawFormat, Sequence
-from data.yuv_names import read_name
 
 SUFFIXES = (".yuv", ".y4m", ".mkv", ".mp4")  # the first that is there is taken
 PIXEL_FORMAT = "yuv420p"

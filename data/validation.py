@@ -2,13 +2,12 @@
 
 from torch.utils.data import Dataset
 
-from data.checks import check_at_least, check_share
 from data.clip import Clip
 from data.crops import crop_at, window_at
 from data.dataset import first_held_out, one_clip
-from data.errors import DataError
+from data.errors import DataError, check_at_least, check_share
 from data.faults import Faults
-from data.readers import open_reader
+from data.io.readers import open_reader
 from data.sequences import Sequences
 
 

@@ -18,11 +18,11 @@ from codec.entropy.exact import Exact
 from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
 from codec.video import VideoCodec
-from data.colour import Colour
 from data.dataset import ClipDataset
 from data.errors import DataError
 from data.index.table import IndexedSequences
-from data.source import SourceClip
+from data.io.color import Colour
+from data.io.source_clip import SourceClip
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec, read_checkpoint
 from codec.errors import CodecError
-from data.writer import write_video
+from data.io.writer import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding_a_network.md").read_text()

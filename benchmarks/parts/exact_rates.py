@@ -18,8 +18,8 @@ from codec.quality import QUALITIES
 from codec.references import Context
 from codec.video import VideoCodec
 from data.files import find_videos
+from data.io.source_clip import read_source
 from data.module import ClipDataModule
-from data.source import read_source
 
 TESTED = (4, 22, 41, 59)  # qualities
 KINDS = ("integers", "floats", "float context")

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from data.colour import WEIGHTS, Colour
+from data.io.color import WEIGHTS, Colour
 
 Planes = tuple[Tensor, Tensor, Tensor]
 

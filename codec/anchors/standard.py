@@ -13,8 +13,8 @@ from codec.anchors.bitstream import FORMATS, DecodedFile, read_file
 from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
-from data.colour import planes_to_rgb
-from data.source import SourceClip
+from data.io.color import planes_to_rgb
+from data.io.source_clip import SourceClip
 
 RGB_SOURCE = "4:2:0 planes made from the RGB frames (the source has none)"
 OWN_PLANES = "the source's own 4:2:0 planes"

@@ -46,7 +46,7 @@ def check_lpips(plan: Plan) -> Finding:
 
 def check_decoders(plan: Plan) -> Finding:
     """decord and PyAV give the frames that a small file was made of, in any order."""
-    from data.readers import open_reader
+    from data.io.readers import open_reader
 
     present = importlib.util.find_spec("decord") is not None
     order = [4, 0, 5, 2]
@@ -65,7 +65,7 @@ def check_encoder(plan: Plan) -> Finding:
     """x265 codes a small clip, and its file decodes to nearly the same."""
     from codec.anchors import X265
     from codec.metrics import psnr
-    from data.source import read_source
+    from data.io.source_clip import read_source
 
     with _small_video() as (path, _):
         source = read_source(path)
@@ -95,7 +95,7 @@ def _small_video() -> Iterator[tuple[Path, "Tensor"]]:
     """A file of smooth shapes that move, and the frames `(T, 3, H, W)` it was made of."""
     import torch
 
-    from data.writer import write_video
+    from data.io.writer import write_video
 
     slopes = torch.arange(WIDTH) / 9 + torch.arange(HEIGHT)[:, None] / 7
     waves = torch.stack([torch.sin(slopes + 0.6 * t) for t in range(FRAMES)])

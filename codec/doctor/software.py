@@ -59,7 +59,7 @@ def check_kernels(plan: Plan) -> Finding:
 
     from codec.entropy.coder import PayloadReader, PayloadWriter
     from codec.entropy.laplace import laplace_tables
-    from data.colour import Colour, planes_to_rgb
+    from data.io.color import Colour, planes_to_rgb
 
     symbols = torch.arange(-32, 32).reshape(1, 4, 4, 4)
     rows = torch.full_like(symbols, 40)

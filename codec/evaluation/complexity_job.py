@@ -16,7 +16,7 @@ from codec.layers.frames import check_size
 from codec.precision import check_precision
 from codec.video import VideoCodec
 from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
 
 _LARGEST_SIDE = 16384
 

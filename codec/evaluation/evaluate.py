@@ -26,8 +26,8 @@ from codec.evaluation.running import Running, run_here, run_on_cluster
 from codec.evaluation.store import Store, default_folder
 from codec.evaluation.work import Task, clip_names, is_done, point_of, source_of
 from codec.precision import why_fastest
+from data.io.source_clip import SourceClip
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip
 
 Clip = str | Path | VideoSequence
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from codec.metrics import (
     temporal_difference,
 )
 from codec.metrics.ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 PLANES = ("psnr_y", "psnr_u", "psnr_v")
 LEARNED = {"lpips_alex": "alex", "lpips_vgg": "vgg", "dists": "dists", "temporal_lpips": "alex"}

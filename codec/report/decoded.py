@@ -17,10 +17,10 @@ from codec.stream import decompress
 from codec.stream.container import read_stream
 from codec.stream.models import find_model
 from codec.video import VideoCodec
-from data.colour import Colour, planes_to_rgb
 from data.errors import DataError
+from data.io.color import Colour, planes_to_rgb
+from data.io.source_clip import SourceClip, read_source
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip, read_source
 
 COLOUR = re.compile(r"(bt601|bt709) (full|limited)")
 

@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.checks import check_at_least
 from data.cores import available_cores
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 from data.index.options import IndexOptions, ScanOptions
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from data.checks import REPAIR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
 
 EBML, SEGMENT, CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 CRC = b"\xbf\x84"  # the element's name and size; 4 bytes follow, least first

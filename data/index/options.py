@@ -6,8 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from data.checks import check_at_least
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ import xxhash
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from data.checks import REPAIR
-from data.decode import STRICT, decoder_errors
-from data.errors import DataError
-from data.probe import Probe
-from data.readers import Reader
+from data.errors import REPAIR, DataError
+from data.io.probe import Probe
+from data.io.readers import Reader
+from data.io.video import STRICT, decoder_errors
 
 SIDE = 160  # pixels of the longer side
 PORTION = 8  # frames that a reader decodes at once

@@ -9,8 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 
 from pebble import ProcessExpired, ProcessPool
 
-from data.checks import REPAIR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
 from data.index.source import Source, stamp_of

@@ -18,8 +18,8 @@ from data.index.options import ScanOptions
 from data.index.pictures import reader_pictures, video_pictures
 from data.index.pieces import Piece, pieces
 from data.index.source import Source, Stamp, content_of, printable, stamp_of
-from data.probe import Probe, probe
-from data.readers import Reader, open_reader
+from data.io.probe import Probe, probe
+from data.io.readers import Reader, open_reader
 
 UNREADABLE = "unreadable"
 DETAILS = {

@@ -12,13 +12,12 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
-from data.checks import REPAIR
-from data.colour import Colour
-from data.decode import PLANAR, STRICT
-from data.errors import DataError
-from data.images import ImageReader
-from data.probe import Probe, probe
-from data.raw import RawReader
+from data.errors import REPAIR, DataError
+from data.io.color import Colour
+from data.io.images import ImageReader
+from data.io.probe import Probe, probe
+from data.io.raw import RawReader
+from data.io.video import PLANAR, STRICT
 from data.sequences import Sequence
 
 PORTION = 8  # frames read at once from raw video and pictures

@@ -18,13 +18,12 @@ import imageio_ffmpeg
 import numpy as np
 import xxhash
 
-from data.checks import REPAIR
-from data.decode import PLANAR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
+from data.io.probe import Probe, probe
+from data.io.video import PLANAR
 from data.pack.frames import PackSource, Picture, pack_source
 from data.pack.options import PackOptions
 from data.pack.plan import Member, Row
-from data.probe import Probe, probe
 from data.sequences import RawFormat, Sequence
 
 TAGS = {"bt601": "smpte170m", "bt709": "bt709"}  # x264's names

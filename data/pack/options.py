@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from data.checks import check_at_least
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, scan
 from data.index.source import Source
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
 from data.loader import ClipLoader
-from data.readers import open_reader
 from data.sequences import Sequence
-from data.source import read_source
 
 DROPPED = {
     "empty.mp4": "empty",

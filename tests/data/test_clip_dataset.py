@@ -13,9 +13,9 @@ from data.clip import Clip
 from data.crops import crop_at
 from data.dataset import ClipDataset
 from data.errors import DataError
-from data.readers import open_reader
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
 from data.sequences import Sequence
-from data.source import read_source
 from data.validation import ValidationClips
 
 

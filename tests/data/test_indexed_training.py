@@ -12,8 +12,8 @@ from codec.cli import main
 from data.clip import Clip
 from data.errors import DataError
 from data.index.table import IndexedSequences
+from data.io.source_clip import read_source
 from data.module import ClipDataModule
-from data.source import read_source
 
 FILES = ("h264.mp4", "hevc.mp4", "h264_open.mkv", "hevc_open.mp4", "mpeg2.mpg", "odd.mkv")
 

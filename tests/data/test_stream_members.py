@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from data.clip import Clip
-from data.probe import probe
-from data.readers import Reader, open_reader
+from data.io.probe import probe
+from data.io.readers import Reader, open_reader
 from data.sequences import Sequence, Timing
 from data.stream import ShardStream
 

@@ -8,9 +8,9 @@ import pytest
 
 from data import testsets
 from data.errors import DataError
+from data.io.yuv_names import read_name
 from data.sequences import RawFormat
 from data.testsets import TESTSETS, find_testset
-from data.yuv_names import read_name
 
 
 def hollow(path: Path, size: int) -> None:

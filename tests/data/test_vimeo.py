@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.errors import DataError
-from data.images import ImageReader
+from data.io.images import ImageReader
 from data.vimeo import Septuplets
 
 

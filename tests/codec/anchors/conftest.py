@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.colour import Colour, planes_to_rgb
-from data.source import SourceClip
+from data.io.color import Colour, planes_to_rgb
+from data.io.source_clip import SourceClip
 
 
 def make_clip(width: int, height: int, frames: int = 3, planes: bool = True) -> SourceClip:

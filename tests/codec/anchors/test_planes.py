@@ -5,7 +5,7 @@ import torch
 
 from codec.anchors.planes import from_bytes, pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
-from data.colour import Colour, planes_to_rgb
+from data.io.color import Colour, planes_to_rgb
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 2), (17, 16)])

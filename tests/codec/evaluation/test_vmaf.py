@@ -13,7 +13,7 @@ from distorted import clip_and_distorted
 from codec.anchors.planes import Planes, rgb_to_planes
 from codec.errors import CodecError
 from codec.evaluation.vmaf import version, vmaf
-from data.colour import Colour
+from data.io.color import Colour
 
 
 def planes(frames: int, width: int, height: int) -> list[Planes]:

@@ -14,8 +14,8 @@ from codec.errors import CodecError
 from codec.evaluation.zoo import ZooCodec
 from codec.evaluation.zoo_models import load_model
 from codec.evaluation.zoo_stream import HEADER, decode_file, encode_file
-from data.colour import Colour
-from data.source import SourceClip
+from data.io.color import Colour
+from data.io.source_clip import SourceClip
 
 SSF_DECODE_KMAC = 81.21  # by hand: hyper-decoders 4.73, motion 36.80, residual 39.20, blurring of the reference 0.48
 

@@ -21,7 +21,7 @@ from codec.report.matching import matched_levels, rate_gap
 from codec.report.pack import pack_frames, unpack
 from codec.report.pictures import BASE64, fitted
 from codec.stream import compress, decompress
-from data.colour import Colour
+from data.io.color import Colour
 from data.sequences import Sequence
 
 

@@ -53,9 +53,7 @@ def random_planes(batch: int, tall: int, wide: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("height, width", [(80, 112), (33, 49), (17, 130), (16, 16)])
-def test_files_hold_what_the_encoder_saw(
-    blocks: VideoCodec, tmp_path: Path, height: int, width: int
-):
+def test_files_hold_what_the_encoder_saw(blocks: VideoCodec, tmp_path: Path, height: int, width: int):
     """Catches symbols or pixels that both sides see differently, and wrong estimates."""
     clip, file = moving_clip(4, height, width), tmp_path / "a.cvd"
     for quality in (0, 35, 63):

@@ -15,7 +15,7 @@ from codec.errors import CodecError
 from codec.training import reproduce
 from codec.training.reproduce import Figure, changes, compare_figures, compare_weights, evaluation_command, last_validation
 from codec.training.run import train
-from data.writer import write_video
+from data.io.writer import write_video
 
 STAGES = "[{name: one, steps: 2, frames: 2, crop: 64, batch: 2, lr: 1e-3, lr_end: 1e-3}]"
 

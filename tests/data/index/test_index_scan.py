@@ -16,8 +16,8 @@ from data.index.scan import Scan, scan
 from data.index.source import find_sources, in_part
 from data.index.store import DROPPED, Stored, table_of, write_index
 from data.index.table import IndexedSequences
-from data.readers import open_reader
-from data.source import read_source
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
 
 
 def reasons(found: Scan) -> list[tuple[int, int, str]]:

@@ -12,8 +12,8 @@ import xxhash
 
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import KEY
+from data.io.probe import probe
 from data.pack.plan import Row
-from data.probe import probe
 
 
 def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:

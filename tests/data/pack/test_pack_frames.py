@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from data.colour import planes_to_rgb
 from data.errors import DataError
+from data.io.color import planes_to_rgb
+from data.io.raw import RawReader
+from data.io.source_clip import read_source
 from data.pack.frames import PackSource, pack_source
-from data.raw import RawReader
 from data.sequences import RawFormat, Sequence
-from data.source import read_source
 
 FILES = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4"]
 

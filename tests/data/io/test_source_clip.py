@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.colour import Colour, planes_to_rgb
-from data.decode import frames_to_rgb
 from data.errors import DataError
+from data.io.color import Colour, planes_to_rgb
+from data.io.source_clip import read_source
+from data.io.video import frames_to_rgb
+from data.io.writer import write_video
 from data.sequences import Sequence
-from data.source import read_source
-from data.writer import write_video
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc_open.mp4", "odd.mkv", "mpeg2.mpg"])

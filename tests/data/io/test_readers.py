@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from data.errors import DataError
-from data.probe import probe
-from data.readers import open_reader
+from data.io.probe import probe
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
+from data.io.video import DecordReader, PyavReader, within
 from data.sequences import Sequence, Timing
-from data.source import read_source
-from data.video_readers import DecordReader, PyavReader, within
 
 ALL = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "odd.mkv", "b_frames.avi", "av1.mkv"]
 PICKS = [[0], [3, 4, 5], [23, 11, 12, 11], [30, 2], [39, 38, 12, 13, 24]]
@@ -141,7 +141,7 @@ def test_what_an_index_knows_is_read_without_a_probe(videos: Path, monkeypatch: 
     timing = Timing(int(found.pts[0]), step, keys, 40, found.fps, 96, 64, "yuv420p", "bt601", False, "guessed", True, "h264")
     size = (videos / "h264.mp4").stat().st_size
     expected = open_reader(videos / "h264.mp4").read([30, 7])
-    monkeypatch.setattr("data.probe.probe", lambda *_: pytest.fail("probed"))
+    monkeypatch.setattr("data.io.probe.probe", lambda *_: pytest.fail("probed"))
     assert torch.equal(open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size)).read([30, 7]), expected)
     with pytest.raises(DataError, match="when it was indexed; index again"):
         open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size + 1))

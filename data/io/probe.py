@@ -10,10 +10,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from data.checks import REPAIR, checked_file
-from data.colour import Colour, colour_of
-from data.errors import DataError
-from data.part import opened
+from data.errors import REPAIR, DataError, checked_file
+from data.io.byte_range import opened
+from data.io.color import Colour, colour_of
 from data.sequences import Sequence, Timing
 
 UNTIMED = ("avi",)  # says no times of B-frames; what is made up for them is out of order

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from data.errors import DataError
-from data.images import ImageReader, numbered
-from data.readers import open_reader
+from data.io.images import ImageReader, numbered
+from data.io.readers import open_reader
 from data.sequences import Sequence
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.colour import Colour, planes_to_rgb
 from data.errors import DataError
-from data.raw import RawReader
-from data.readers import open_reader
+from data.io.color import Colour, planes_to_rgb
+from data.io.raw import RawReader
+from data.io.readers import open_reader
+from data.io.yuv_names import YuvName, exact_rate, read_name
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
-from data.yuv_names import YuvName, exact_rate, read_name
 
 PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=50x34:rate=25:duration=0.2"]  # 5 frames
 GUESSED = Colour("bt601", False, "guessed")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from data.readers import open_reader
-from data.source import read_source
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
 
 WRONG = {
     "missing.mp4": "no such file",

@@ -7,12 +7,11 @@ from typing import Protocol
 
 from torch import Tensor
 
-from data.checks import checked_numbers
-from data.crops import Window
-from data.errors import DataError
-from data.probe import Probe, known
+from data.errors import DataError, checked_numbers
+from data.io.color import Window
+from data.io.probe import Probe, known
+from data.io.video import PyavReader, open_decord
 from data.sequences import Sequence
-from data.video_readers import PyavReader, open_decord
 
 READERS = ("auto", "decord", "pyav")
 PYAV_IS_BETTER = ("h264", "hevc")
@@ -49,7 +48,7 @@ def open_reader(source: Path | str | Sequence, reader: str = "auto") -> Reader:
 
     "decord" reads with decord, which counts frames wrongly after a seek in open GOPs, behind edit lists and in MPEG program
     streams (field notes 3.15), and cannot open AV1. Such files, and parts of shards, go to "pyav", which is exact everywhere,
-    uses `data.colour` and refuses damaged frames of which decord makes pictures. "auto" takes decord, but PyAV for H.264
+    uses `data.io.color` and refuses damaged frames of which decord makes pictures. "auto" takes decord, but PyAV for H.264
     and HEVC, where it was measured to be faster as well (benchmarks/decoders.py): of H.264 it leaves out frames that no other
     needs.
 
@@ -92,11 +91,11 @@ class SpanReader:
 
 def _open_whole(sequence: Sequence, reader: str) -> Reader:
     if sequence.raw is not None or sequence.path.suffix.lower() in (".yuv", ".y4m"):
-        from data.raw import RawReader
+        from data.io.raw import RawReader
 
         return RawReader(sequence)
     if sequence.timing is None and sequence.path.is_dir():
-        from data.images import ImageReader
+        from data.io.images import ImageReader
 
         return ImageReader(sequence)
     found = known(sequence)

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.crops import Window
-
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb
 TAGS = {1: "bt709", 5: "bt601", 6: "bt601"}  # ITU-T H.273 MatrixCoefficients
 RGB, UNSPECIFIED = 0, 2
 FULL_RANGE = 2  # ffmpeg's AVCOL_RANGE_JPEG
 BITS = 16
+Window = tuple[int, int, int, int]  # top, left, height, width
 SAMPLES = {8: np.uint8, 10: np.uint16}
 
 
@@ -101,7 +100,7 @@ def picture_to_rgb(
         colour, bits, window: as there.
         out: uint8 `(3, height, width)` of the window.
     """
-    from data.colour_kernels import convert  # here: numba takes time and memory that not every process needs
+    from data.io.color_kernels import convert  # here: numba takes time and memory that not every process needs
 
     convert(*planes, half or (0, 0), window, *_factors(colour, bits), out)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from data.errors import DataError
-from data.source import read_source
-from data.writer import write_video
+from data.io.source_clip import read_source
+from data.io.writer import write_video
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_cannot_be_written_is_refused(frames: Tensor, tmp_path: Path):
 
 def test_failure_leaves_nothing_behind(frames: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches half-written files under the final name, and ffmpeg's failure being swallowed."""
-    monkeypatch.setattr("data.writer._for_viewing", lambda height: ["-c:v", "no_such_encoder"])
+    monkeypatch.setattr("data.io.writer._for_viewing", lambda height: ["-c:v", "no_such_encoder"])
     with pytest.raises(DataError, match="ffmpeg could not write"):
         write_video(frames, 25, tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -12,10 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.checks import REPAIR, checked_numbers
-from data.colour import RGB, colour_of
-from data.crops import Window
-from data.errors import DataError
+from data.errors import REPAIR, DataError, checked_numbers
+from data.io.color import RGB, Window, colour_of
 from data.sequences import Sequence
 
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -12,13 +12,12 @@ import torch
 from av.error import FFmpegError
 from torch import Tensor
 
-from data.checks import REPAIR
-from data.colour import Colour, planes_to_rgb
-from data.decode import BITS, PLANAR, PLANAR_10, STRICT, Planes, as_bytes, decoder_errors, frames_to_planes, frames_to_rgb
-from data.errors import DataError
-from data.images import ImageReader
-from data.probe import Probe, probe
-from data.raw import RawReader
+from data.errors import REPAIR, DataError
+from data.io.color import Colour, planes_to_rgb
+from data.io.images import ImageReader
+from data.io.probe import Probe, probe
+from data.io.raw import RawReader
+from data.io.video import BITS, PLANAR, PLANAR_10, STRICT, Planes, as_bytes, decoder_errors, frames_to_planes, frames_to_rgb
 from data.sequences import Sequence
 
 RAW_SUFFIXES = (".yuv", ".y4m")

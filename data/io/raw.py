@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.checks import REPAIR, checked_file, checked_numbers
-from data.colour import FULL_RANGE, SAMPLES, UNSPECIFIED, colour_of, picture_to_rgb
-from data.crops import Window
-from data.errors import DataError
+from data.errors import REPAIR, DataError, checked_file, checked_numbers
+from data.io.color import FULL_RANGE, SAMPLES, UNSPECIFIED, Window, colour_of, picture_to_rgb
+from data.io.yuv_names import exact_rate, read_name
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
-from data.yuv_names import exact_rate, read_name
 
 MAGIC, FRAME = b"YUV4MPEG2 ", b"FRAME\n"
 LONGEST_HEADER = 4096  # bytes

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.colour import WEIGHTS, Colour, colour_of, planes_to_rgb
+from data.io.color import WEIGHTS, Colour, colour_of, planes_to_rgb
 
 BT601, BT709 = Colour("bt601", False, "tagged"), Colour("bt709", False, "tagged")
 FULL = Colour("bt601", True, "tagged")
