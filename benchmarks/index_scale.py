@@ -28,10 +28,10 @@ from torch import Tensor
 
 from data.dataset import ClipDataset
 from data.division import divided
-from data.index import KEY
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import IndexedSequences
 from data.sequences import Sequence
+from data.sources.manifest import INDEX_KEY
 
 ROWS = 65_536
 
@@ -81,7 +81,7 @@ def main() -> None:
 
 def write_index(path: Path, sequences: int) -> None:
     """Three sequences a file, names and numbers as real ones have."""
-    metadata = {KEY: str(VERSION).encode(), b"root": b"/somewhere/videos"}
+    metadata = {INDEX_KEY: str(VERSION).encode(), b"root": b"/somewhere/videos"}
     words = dict(kind="video", codec="h264", pixel_format="yuv420p", matrix="bt709", colour_origin="tagged", licence="CC BY 4.0")
     numbers = dict(frames=100, width=1280, height=720, fps_num=30000, fps_den=1001, file_frames=300, pts_first=0, pts_step=1001)
     rng = np.random.default_rng(0)

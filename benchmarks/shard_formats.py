@@ -28,7 +28,7 @@ import imageio_ffmpeg
 import numpy as np
 from parts.figures import report
 
-from data.files import find_videos
+from data.sources.discovery import find_videos
 
 SHARD = 64 * 2**20
 LEAST, MOST = 50_000, 500_000  # bytes a member

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data.files import Files
 from data.sequences import Sequence, Sequences
+from data.sources.discovery import Files
 
 
 class Chosen:

@@ -16,7 +16,7 @@ from data.errors import DataError, check_at_least
 from data.loader import ClipLoader
 from data.open import open_sequences
 from data.placing import Placing
-from data.samples import samples_for
+from data.sources.sample_clips import samples_for
 from data.stream import ShardStream
 from data.validation import ValidationClips
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from data.files import Places, find_sequences, is_index
 from data.index.table import IndexedSequences
 from data.sequences import Sequences
+from data.sources.discovery import Places, find_sequences
+from data.sources.manifest import is_index
 
 
 def open_sequences(root: Places) -> Sequences:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from data.samples import sample_clip
+from data.sources.sample_clips import sample_clip
 
 PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=128x64:rate=25:duration=4"]  # 100 frames, each different
 X264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-bf", "3"]

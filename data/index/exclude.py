@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from data.cores import available_cores
 from data.errors import DataError
-from data.files import find_sequences
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
 from data.index.pictures import reader_pictures, video_pictures
 from data.index.source import Source
 from data.io.probe import probe
 from data.io.readers import open_reader
+from data.sources.discovery import find_sequences
 
 CROPS = (0.95, 0.9)  # of both sides, from the centre
 ASPECTS = (4 / 3, 16 / 9, 2.39)  # pictures that black bars may have been added to

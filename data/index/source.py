@@ -11,8 +11,8 @@ from pathlib import Path
 import xxhash
 
 from data.errors import DataError
-from data.files import find_sequences
 from data.sequences import Sequence
+from data.sources.discovery import find_sequences
 
 PORTION = 2**20  # bytes read at once
 RAW = (".yuv", ".y4m")

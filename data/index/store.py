@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.index import KEY
 from data.index.options import IndexOptions
 from data.index.scan import Row, Scan
 from data.index.schema import COLUMNS, VERSION
 from data.index.source import Stamp
 from data.index.table import check_index
+from data.sources.manifest import INDEX_KEY
 
 WORDS = [pa.field(name, pa.string()) for name in ("reason", "detail", "remedy")]
 DROPPED = pa.schema([*(field.with_nullable(True) for field in COLUMNS), *WORDS])
@@ -63,7 +63,7 @@ def table_of(rows: Iterable[Row], schema: pa.Schema = COLUMNS) -> pa.Table:
 
 def write_index(path: Path, stored: Stored, counts: dict[str, Any]) -> None:
     """Write both files, each whole or not at all."""
-    metadata = {KEY: str(VERSION), b"root": stored.root, b"where": stored.where, b"options": stored.options.text()}
+    metadata = {INDEX_KEY: str(VERSION), b"root": stored.root, b"where": stored.where, b"options": stored.options.text()}
     metadata |= {b"part": json.dumps(stored.part), b"counts": json.dumps(counts)}
     write_table(dropped_path(path), stored.dropped.replace_schema_metadata(metadata))
     write_table(path, stored.rows.replace_schema_metadata(metadata))

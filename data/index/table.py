@@ -18,9 +18,9 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.index import KEY
 from data.index.schema import COLUMNS, READ_IN_TRAINING, VERSION
 from data.sequences import RawFormat, Sequence, Timing
+from data.sources.manifest import INDEX_KEY
 
 PORTION = 65_536  # rows a record batch
 REMEDY = "make it with: corvid data index ROOT -o FILE"
@@ -110,10 +110,10 @@ def check_index(path: Path) -> dict[bytes, bytes]:
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: no Parquet file, or damaged ({error}); {REMEDY}") from error
     metadata = schema.metadata or {}
-    if KEY not in metadata or b"root" not in metadata:
+    if INDEX_KEY not in metadata or b"root" not in metadata:
         raise DataError(f"{path}: a Parquet file, but no index; {REMEDY}")
-    if metadata[KEY] != str(VERSION).encode():
-        raise DataError(f"{path}: index version {metadata[KEY].decode()}, this program reads {VERSION}; {REMEDY}")
+    if metadata[INDEX_KEY] != str(VERSION).encode():
+        raise DataError(f"{path}: index version {metadata[INDEX_KEY].decode()}, this program reads {VERSION}; {REMEDY}")
     if missing := [name for name in COLUMNS.names if name not in schema.names]:
         raise DataError(f"{path}: column {missing[0]} is missing; {REMEDY}")
     return metadata

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import xxhash
 
 from data.errors import DataError
-from data.index.schema import COLUMNS
-from data.index.table import KEY, VERSION
+from data.index.schema import COLUMNS, VERSION
 from data.pack.member import Packed
 from data.pack.plan import Row
+from data.sources.manifest import INDEX_KEY
 
 RECORDS = "records"
 ABOUT = b"corvid.pack"
@@ -127,7 +127,7 @@ def write_index(path: Path, rows: list[Row] | pa.Table, about: dict[bytes, bytes
     """An index file whose paths count from its own folder; whole or not there."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=COLUMNS)
     part = unfinished(path)
-    metadata = {KEY: str(VERSION).encode(), b"root": b".", **(about or {})}
+    metadata = {INDEX_KEY: str(VERSION).encode(), b"root": b".", **(about or {})}
     pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
     os.replace(part, path)
 

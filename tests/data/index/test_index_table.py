@@ -12,9 +12,9 @@ import pytest
 from data.errors import DataError
 from data.index import table
 from data.index.schema import COLUMNS, VERSION
-from data.index.table import KEY, IndexedSequences
+from data.index.table import INDEX_KEY, IndexedSequences
 
-METADATA = {KEY: str(VERSION).encode(), b"root": b"videos"}
+METADATA = {INDEX_KEY: str(VERSION).encode(), b"root": b"videos"}
 
 
 def row(number: int, **other: object) -> dict[str, object]:
@@ -94,7 +94,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | str | None, sa
     elif content == "column":
         pq.write_table(pa.table({"x": [1]}).replace_schema_metadata(METADATA), path)
     elif content is not None:
-        metadata = {"plain": {}, "version": METADATA | {KEY: b"99"}, "none": METADATA}[content]
+        metadata = {"plain": {}, "version": METADATA | {INDEX_KEY: b"99"}, "none": METADATA}[content]
         write(path, [] if content == "none" else [row(0)], metadata)
     with pytest.raises(DataError, match=f"index.parquet.*{said}.*corvid data index"):
         IndexedSequences(path)

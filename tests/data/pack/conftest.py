@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from data.index.schema import COLUMNS, VERSION
-from data.index.table import KEY
+from data.index.table import INDEX_KEY
 from data.io.probe import probe
 from data.pack.plan import Row
 
@@ -36,7 +36,7 @@ def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:
 def write_rows(rows: list[Row], root: Path, target: Path) -> Path:
     """An index file of some rows."""
     table = pa.Table.from_pylist(rows, schema=COLUMNS)
-    pq.write_table(table.replace_schema_metadata({KEY: str(VERSION).encode(), b"root": str(root).encode()}), target)
+    pq.write_table(table.replace_schema_metadata({INDEX_KEY: str(VERSION).encode(), b"root": str(root).encode()}), target)
     return target
 
 

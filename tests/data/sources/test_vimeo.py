@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.errors import DataError
 from data.io.images import ImageReader
-from data.vimeo import Septuplets
+from data.sources.vimeo import Septuplets
 
 
 @pytest.fixture

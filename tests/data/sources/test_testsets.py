@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from data import testsets
 from data.errors import DataError
 from data.io.yuv_names import read_name
 from data.sequences import RawFormat
-from data.testsets import TESTSETS, find_testset
+from data.sources import testsets
+from data.sources.testsets import TESTSETS, find_testset
 
 
 def hollow(path: Path, size: int) -> None:

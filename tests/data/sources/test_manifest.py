@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from data.errors import DataError
-from data.manifest import Manifest
 from data.sequences import RawFormat, Sequence
+from data.sources.manifest import Manifest
 
 ROWS = """file,first,frames,fps,width,height,pixel_format,licence,bytes
 a.mp4,,,,,,,CC0,7

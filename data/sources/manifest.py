@@ -1,9 +1,10 @@
-"""Manifest: a CSV or Parquet file that lists sequences, a row each."""
+"""Manifest: a CSV or Parquet file that lists sequences, a row each; and how to tell an index from one."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
 if TYPE_CHECKING:
     import pyarrow as pa
 
+INDEX_KEY = b"corvid.index"  # in the metadata of a Parquet file that is an index, and no manifest
 SUFFIXES = (".csv", ".parquet")
 LEAST = {"first": 0, "frames": 1, "width": 1, "height": 1}
 ALIASES = {"file": "path", "license": "licence"}
@@ -122,6 +124,19 @@ class Manifest:
 
     def _refuse(self, row: int, name: str, value: str | None, remedy: str) -> None:
         raise DataError(f"{self._path}: row {row + 1}, {name}={'' if value is None else value!r}; {remedy}")
+
+
+def is_index(path: Path | str) -> bool:
+    """Whether a file is an index: Parquet with `INDEX_KEY` in its schema's metadata."""
+    if Path(path).suffix.lower() != ".parquet" or not os.path.isfile(path):
+        return False
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        return INDEX_KEY in (pyarrow.parquet.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: no Parquet file that can be read ({str(error).splitlines()[0]}); write it again") from error
 
 
 def _read(path: Path) -> dict[str, pa.Array]:

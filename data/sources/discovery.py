@@ -10,19 +10,19 @@ from itertools import accumulate
 from pathlib import Path
 
 from data.errors import DataError
-from data.index import KEY
+from data.io.images import is_picture
 from data.io.raw import stated_format
-from data.manifest import SUFFIXES as MANIFESTS
-from data.manifest import Manifest
-from data.samples import PREFIX, sample_clip
-from data.search import SUFFIXES, Search
 from data.sequences import Sequence, Sequences
-from data.testsets import TESTSETS, find_testset
-from data.vimeo import Septuplets
+from data.sources.manifest import SUFFIXES as MANIFESTS
+from data.sources.manifest import Manifest, is_index
+from data.sources.sample_clips import PREFIX, sample_clip
+from data.sources.testsets import TESTSETS, find_testset
+from data.sources.vimeo import Septuplets
 
 VIMEO = {"vimeo90k": "train", "vimeo90k-test": "test"}
 NAMED = re.compile(rf"({'|'.join((*VIMEO, *TESTSETS))}):(.+)")
 Places = str | Path | Iterable[str | Path]
+SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".y4m", ".yuv")
 log = logging.getLogger(__name__)
 
 
@@ -71,19 +71,6 @@ def find_videos(where: Places) -> list[Path]:
     if not all(isinstance(part, Files) for part in parts):
         raise DataError(f"{where}: files, folders or globs are needed here, no manifest and no named set; list the files")
     return [sequence.path for sequence in found]
-
-
-def is_index(path: Path | str) -> bool:
-    """Whether a file is an index: Parquet with `KEY` in its schema's metadata."""
-    if Path(path).suffix.lower() != ".parquet" or not os.path.isfile(path):
-        return False
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    try:
-        return KEY in (pyarrow.parquet.read_schema(path).metadata or {})
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: no Parquet file that can be read ({str(error).splitlines()[0]}); write it again") from error
 
 
 class Files:
@@ -155,3 +142,66 @@ def _find(place: str | Path) -> Iterable[str]:
     if search.left_out:
         log.warning("%s: %d files left out, neither video nor a series of numbered pictures", text, len(search.left_out))
     return found
+
+
+class Search:
+    """Finds videos and folders of numbered pictures; no file is opened or, links aside, looked up one by one.
+
+    Attributes:
+        left_out: files met so far that are neither; hidden ones do not count.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: set[str] = set()
+        self._done: set[str] = set()
+
+    def inside(self, folder: str) -> Iterator[str]:
+        """What is in a folder and in those inside, links to folders too, sorted; a folder met before is passed over.
+
+        A folder that directly holds two numbered pictures or more and no video is itself a sequence.
+
+        Raises:
+            DataError: a folder cannot be listed.
+        """
+        real = os.path.realpath(folder)
+        if real in self._done:  # also a link that leads in circles
+            return
+        self._done.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed ({error.strerror}); allow it, or give other folders") from error
+        files = {entry.name for entry in shown if not entry.is_dir()}
+        series = _is_series(files)
+        if series:
+            yield folder
+        for entry in shown:
+            if entry.name not in files:
+                yield from self.inside(entry.path)
+            elif _is_video(entry.name):
+                yield entry.path  # a broken link too: reading it says so
+            elif not (series and is_picture(entry.name)):
+                self.left_out.add(entry.path)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Videos that a glob matches, and what is inside the folders that it matches, sorted."""
+        found: set[str] = set()
+        for match in sorted(glob.glob(pattern, recursive=True)):
+            if os.path.isdir(match):
+                found.update(self.inside(match.rstrip(os.sep)))
+            elif _is_video(match):
+                found.add(match)
+            else:
+                self.left_out.add(match)
+        self.left_out = {path for path in self.left_out if not (is_picture(path) and os.path.dirname(path) in found)}
+        return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def _is_video(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _is_series(names: set[str]) -> bool:
+    numbered = [name for name in names if is_picture(name) and re.search(r"\d", name)]
+    return len(numbered) > 1 and not any(map(_is_video, names))

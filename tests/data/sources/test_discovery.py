@@ -8,10 +8,10 @@ import pyarrow.parquet
 import pytest
 
 from data.errors import DataError
-from data.files import find_sequences, find_videos, is_index
-from data.index import KEY
-from data.samples import SAMPLES, sample_clip, samples_for
 from data.sequences import Sequence
+from data.sources.discovery import find_sequences, find_videos, is_index
+from data.sources.manifest import INDEX_KEY
+from data.sources.sample_clips import SAMPLES, sample_clip, samples_for
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_an_index_is_told_from_a_manifest(folder: Path):
     """Catches an index read as a manifest: its thresholds and hashes would be lost."""
     table = pa.table({"path": ["b.mp4"]})
     pa.parquet.write_table(table, folder / "list.parquet")
-    pa.parquet.write_table(table.replace_schema_metadata({KEY: b"1"}), folder / "index.parquet")
+    pa.parquet.write_table(table.replace_schema_metadata({INDEX_KEY: b"1"}), folder / "index.parquet")
     (folder / "text.parquet").write_text("no Parquet")
     assert is_index(folder / "index.parquet") and not is_index(folder / "list.parquet") and not is_index(folder / "b.mp4")
     assert find_sequences(folder / "list.parquet")[0].path == folder / "b.mp4"
