@@ -15,7 +15,7 @@ from data.division import divided
 from data.errors import DataError, check_at_least
 from data.loader import ClipLoader
 from data.open import open_sequences
-from data.placing import Placing
+from data.shards.staging import Placing
 from data.sources.sample_clips import samples_for
 from data.stream import ShardStream
 from data.validation import ValidationClips

@@ -23,7 +23,7 @@ from data.io.probe import Probe, told
 from data.io.readers import Reader, SpanReader
 from data.io.video import PyavReader
 from data.sequences import Sequence, Sequences
-from data.storage import ShardFiles
+from data.shards.storage import ShardFiles
 from data.stream_order import Consumer, StreamOrder, shard_starts, taken_after
 
 Make = Callable[[Sequence, Reader, np.random.Generator], Clip]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from data.commands.index import part_of, slurm_options, workers_of
 from data.errors import DataError
-from data.pack.options import PackOptions
+from data.shards.options import PackOptions
 
 if TYPE_CHECKING:
-    from data.pack.run import Summary
+    from data.shards.pack import Summary
 
 _PACK = """Write the sequences of an index into shards: tar files in webdataset's format with short-GOP H.264, which is read at
 random several times faster than long GOPs, or with the files as they are. OUT/index.parquet says where each is; train on it
@@ -74,16 +74,16 @@ def run_pack(choice: argparse.Namespace) -> None:
 
 def pack_part(index: Path, out: Path, options: PackOptions, part: tuple[int, int], workers: int | None) -> Summary:
     """One part, on whatever node this runs."""
-    from data.pack.plan import Plan  # and with it pyarrow and torch: not for those who only ask for help
-    from data.pack.run import pack
+    from data.shards.pack import pack
+    from data.shards.plan import Plan  # and with it pyarrow and torch: not for those who only ask for help
 
     return pack(Plan(index, options), out, part, workers_of(workers))
 
 
 def _launched(choice: argparse.Namespace, index: Path, out: Path, options: PackOptions) -> Summary:
     from data.launch import run_parts
-    from data.pack.plan import Plan
-    from data.pack.run import merge
+    from data.shards.pack import merge
+    from data.shards.plan import Plan
 
     plan = Plan(index, options)
     arguments = [(index, out, options, (number, choice.parts), choice.workers) for number in range(1, choice.parts + 1)]

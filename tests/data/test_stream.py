@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data import storage
 from data.clip import Clip, join_clips
 from data.errors import DataError
 from data.sequences import Sequence
+from data.shards import storage
 from data.stream import ShardStream
 from data.stream_order import Consumer, StreamOrder, taken_after
 

@@ -12,7 +12,7 @@ import pytest
 
 from data import in_use, stage
 from data.errors import DataError
-from data.stage import MARKER, stage_shards
+from data.shards.staging import MARKER, stage_shards
 
 SIZE = 40_000
 GB = 1e9

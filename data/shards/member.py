@@ -21,10 +21,10 @@ import xxhash
 from data.errors import REPAIR, DataError
 from data.io.probe import Probe, probe
 from data.io.video import PLANAR
-from data.pack.frames import PackSource, Picture, pack_source
-from data.pack.options import PackOptions
-from data.pack.plan import Member, Row
 from data.sequences import RawFormat, Sequence
+from data.shards.frames import PackSource, Picture, pack_source
+from data.shards.options import PackOptions
+from data.shards.plan import Member, Row
 
 TAGS = {"bt601": "smpte170m", "bt709": "bt709"}  # x264's names
 CONSTANT_RATE = 1001  # the largest denominator of a member's frame rate

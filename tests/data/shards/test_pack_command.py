@@ -7,7 +7,7 @@ import pytest
 
 from data.commands import pack as command
 from data.errors import DataError
-from data.pack.options import PackOptions
+from data.shards.options import PackOptions
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -38,8 +38,8 @@ def test_part_and_launcher_exclude_each_other(tmp_path: Path):
 
 def test_an_array_packs_every_part(tmp_path: Path, index_of, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Catches parts left out by the launcher, and an index that is not written when the last has ended."""
-    from data.pack.plan import Plan
-    from data.pack.run import pack
+    from data.shards.pack import pack
+    from data.shards.plan import Plan
 
     def in_turn(function: object, arguments: list[tuple], launcher: str, folder: Path, at_once: int, **slurm: object) -> None:
         assert (function, launcher, slurm) == (command.pack_part, "slurm", {"time": 60})
@@ -56,8 +56,8 @@ def test_an_array_packs_every_part(tmp_path: Path, index_of, monkeypatch: pytest
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path, index_of):
     """Catches shards written among the videos that they are made of."""
-    from data.pack.plan import Plan
-    from data.pack.run import pack
+    from data.shards.pack import pack
+    from data.shards.plan import Plan
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "video.mp4").touch()

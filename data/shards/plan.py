@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.index.schema import COLUMNS
 from data.index.table import IndexedSequences
-from data.pack.options import PackOptions
+from data.shards.options import PackOptions
 
 Row = dict[str, Any]  # of an index, see `data.index.schema`
 

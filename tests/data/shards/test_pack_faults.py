@@ -9,11 +9,11 @@ import pytest
 from pebble import ProcessExpired
 
 from data.errors import DataError
-from data.pack import run
-from data.pack.member import Packed
-from data.pack.options import PackOptions
-from data.pack.plan import Plan
-from data.pack.run import pack
+from data.shards import pack as run
+from data.shards.member import Packed
+from data.shards.options import PackOptions
+from data.shards.pack import pack
+from data.shards.plan import Plan
 
 
 @pytest.mark.parametrize(

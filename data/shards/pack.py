@@ -20,10 +20,10 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from data.cores import available_cores
 from data.errors import DataError
-from data.pack.member import Packed, pack_member
-from data.pack.plan import Member, Plan
-from data.pack.shards import Record, Rejection, Shard, is_whole, records, unfinished, write_index
 from data.progress import Progress, progress_over
+from data.shards.member import Packed, pack_member
+from data.shards.plan import Member, Plan
+from data.shards.shard_file import Record, Rejection, Shard, is_whole, records, unfinished, write_index
 
 AHEAD = 4  # members in work or waiting, for each process
 PATIENCE = (300.0, 2.0)  # seconds that a member may take, and more for each frame
@@ -163,7 +163,7 @@ def _made(plan: Plan, numbers: range, workers: int, scratch: Path) -> Iterator[P
                 yield _rejection(member, str(error))
         return
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["data.pack.member"])  # loaded once, not by every process
+    context.set_forkserver_preload(["data.shards.member"])  # loaded once, not by every process
     pool = ProcessPool(max_workers=workers, context=context)
     waiting: deque[tuple[Member, ProcessFuture]] = deque()
     try:

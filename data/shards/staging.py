@@ -1,4 +1,4 @@
-"""Staging: shards are copied to a disk of the node before they are read."""
+"""Where shards are read: where the index says, elsewhere, or copied to a disk of the node."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import REPAIR, DataError
-from data.in_use import alone_in, use
+from data.index.table import IndexedSequences
 from data.progress import Progress
-from data.storage import opened_anywhere
+from data.sequences import Sequences
+from data.shards.storage import opened_anywhere
 
 MARKER = "corvid-stage-"
 PORTION = 2**24  # bytes copied at once
+_held: dict[Path, int] = {}  # descriptors of folders, locked while this process runs
 log = logging.getLogger(__name__)
 
 
@@ -219,3 +221,80 @@ def _written(handle: int, data: bytes) -> int:
     while view:
         view = view[os.write(handle, view) :]
     return len(data)
+
+
+def use(folder: Path) -> None:
+    """Make a set's folder and mark it as used until this process and its workers end; waits for one who removes it."""
+    while not _is_mine(folder):
+        if folder in _held:
+            os.close(_held.pop(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # removed again, by a process that makes room
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            _held[folder] = handle
+    os.utime(folder)
+
+
+def _is_mine(folder: Path) -> bool:
+    """Whether our lock is on the folder of that name: it may have been removed and made anew while we waited."""
+    with suppress(FileNotFoundError):
+        return folder in _held and os.path.samestat(os.fstat(_held[folder]), folder.stat())
+    return False
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Whether no process, this one included, uses a set; none can begin to until the `with` ends."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # not there yet, or removed by another process
+        yield False
+        return
+    alone = False
+    try:
+        with suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = os.path.samestat(os.fstat(handle), folder.stat())
+        yield alone
+    finally:
+        os.close(handle)
+
+
+class Placing:
+    """Shards where their index says, somewhere else, or copied to a disk of the node first.
+
+    Args:
+        shards: folder or URL of the shards; None is where the index says.
+        stage: folder on the node, or None.
+        stage_gb: bytes / 1e9 that shards may take there.
+        stream: whether shards are to be streamed.
+    """
+
+    def __init__(self, shards: str | None, stage: str | Path | None, stage_gb: float, stream: bool) -> None:
+        self.shards, self.stage, self.stage_gb, self.stream = shards, stage, stage_gb, stream
+        self.where: dict[Path, str] = {}
+
+    def place(self, sequences: Sequences) -> None:
+        """Copy what is to be staged, and tell `sequences` where its shards are; a stream finds them in `where`.
+
+        Raises:
+            DataError: a field is given for a set that is not packed, or shards are missing; as `stage_shards`.
+        """
+        packed = sequences.shards if isinstance(sequences, IndexedSequences) else []
+        given = [name for name in ("shards", "stage", "stream") if getattr(self, name)]
+        if given and not packed:
+            raise DataError(f"data.{given[0]}: only for sets made by corvid data pack; leave it out, or pack data.root")
+        base = None if self.shards is None else self.shards.rstrip("/")
+        self.where = {path: str(path) if base is None else f"{base}/{path.name}" for path in packed}
+        if self.stage is not None:
+            staged = stage_shards(list(self.where.values()), self.stage, self.stage_gb)
+            self.where = {path: str(staged.get(place, place)) for path, place in self.where.items()}
+        here = {path: Path(place) for path, place in self.where.items() if "://" not in place}
+        if missing := [place for place in here.values() if not place.is_file()]:
+            raise DataError(
+                f"{missing[0]}: no such shard, {len(missing)} of {len(packed)} are missing; copy them there, pack again, or say "
+                "where they are with data.shards"
+            )
+        if packed:
+            sequences.moved = {str(path): place for path, place in here.items()}

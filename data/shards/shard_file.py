@@ -18,8 +18,8 @@ import xxhash
 
 from data.errors import DataError
 from data.index.schema import COLUMNS, VERSION
-from data.pack.member import Packed
-from data.pack.plan import Row
+from data.shards.member import Packed
+from data.shards.plan import Row
 from data.sources.manifest import INDEX_KEY
 
 RECORDS = "records"

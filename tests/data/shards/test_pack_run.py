@@ -19,11 +19,11 @@ from data.index.table import IndexedSequences
 from data.io.probe import probe
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
-from data.pack import run
-from data.pack.member import Packed
-from data.pack.options import PackOptions
-from data.pack.plan import Plan, Row
-from data.pack.run import pack
+from data.shards import pack as run
+from data.shards.member import Packed
+from data.shards.options import PackOptions
+from data.shards.pack import pack
+from data.shards.plan import Plan, Row
 
 LOSSLESS = PackOptions(crf=0, gop=5)
 GOOD = ("h264.mp4", "h264_open.mkv", "hevc.mp4", "edited.mp4")

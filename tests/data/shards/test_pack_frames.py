@@ -13,8 +13,8 @@ from data.errors import DataError
 from data.io.color import planes_to_rgb
 from data.io.raw import RawReader
 from data.io.source_clip import read_source
-from data.pack.frames import PackSource, pack_source
 from data.sequences import RawFormat, Sequence
+from data.shards.frames import PackSource, pack_source
 
 FILES = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4"]
 

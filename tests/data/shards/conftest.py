@@ -13,7 +13,7 @@ import xxhash
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import INDEX_KEY
 from data.io.probe import probe
-from data.pack.plan import Row
+from data.shards.plan import Row
 
 
 def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:
