@@ -26,10 +26,10 @@ import torch
 from parts.figures import report
 from torch import Tensor
 
-from data.dataset import ClipDataset
-from data.division import divided
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import IndexedSequences
+from data.loading.dataset import ClipDataset
+from data.loading.split import divided
 from data.sequences import Sequence
 from data.sources.manifest import INDEX_KEY
 

@@ -37,7 +37,7 @@ from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 from data.index.table import IndexedSequences
 from data.io.readers import open_reader
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 
 CONF = Path(__file__).parents[1] / "conf"
 WIDTH, HEIGHT, FRAMES, LENGTH, FILES = 448, 256, 7, 500, 4

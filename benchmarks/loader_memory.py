@@ -19,9 +19,9 @@ from parts.figures import report
 from parts.sources import encode
 from tqdm import tqdm
 
-from data.batches import Batches
-from data.dataset import ClipDataset
-from data.loader import ClipLoader
+from data.loading.dataloader import ClipLoader
+from data.loading.dataset import ClipDataset
+from data.loading.samplers import Batches
 from data.sequences import Sequence
 
 FRAMES, BATCH, WARM = 7, 10, 0.1  # the share of clips that warms up

@@ -27,7 +27,7 @@ from codec.stream import compress
 from codec.training.module import SOLVE_EVERY
 from codec.video import VideoCodec
 from data.io.source_clip import read_source
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 from data.sources.discovery import find_videos
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -18,11 +18,11 @@ from codec.entropy.exact import Exact
 from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
 from codec.video import VideoCodec
-from data.dataset import ClipDataset
 from data.errors import DataError
 from data.index.table import IndexedSequences
 from data.io.color import Colour
 from data.io.source_clip import SourceClip
+from data.loading.dataset import ClipDataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

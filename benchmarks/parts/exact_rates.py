@@ -18,7 +18,7 @@ from codec.quality import QUALITIES
 from codec.references import Context
 from codec.video import VideoCodec
 from data.io.source_clip import read_source
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 from data.sources.discovery import find_videos
 
 TESTED = (4, 22, 41, 59)  # qualities

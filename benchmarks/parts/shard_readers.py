@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.clip import Clip, join_clips
+from data.loading.clip import Clip, join_clips
 from data.sequences import Sequence
 
 DONE, WHOLE = 7, 20  # batches before a resume, and in all
@@ -43,7 +43,7 @@ def tar_ways(folder: Path) -> Ways:
     """webdataset's reader, ours, and single reads at known offsets."""
     import webdataset
 
-    from data.stream import ShardStream
+    from data.loading.stream import ShardStream
 
     shards = sorted(folder.glob("*.tar"))
     sequences = [Sequence(shard, 0, 1, part=part) for shard in shards for part in _parts(shard)]

@@ -80,7 +80,7 @@ def check_data(plan: Plan) -> Finding:
     """One sample of the data, read as training reads."""
     if plan.data is None:
         return ok("not looked at; give --data PATH")
-    from data.module import ClipDataModule
+    from data.loading.datamodule import ClipDataModule
 
     data = ClipDataModule(frames=2, crop=64, batch=1, workers=min(1, plan.workers), patience=PATIENCE, **plan.data)
     data.configure(frames=2, crop=64, batch=1, batches=1)

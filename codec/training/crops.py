@@ -6,7 +6,7 @@ from contextlib import suppress
 from codec.errors import CodecError
 from codec.training.stage import Stage
 from data.io.readers import open_reader
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 
 MOST = 2  # times the shorter side of the largest video looked at
 

@@ -33,8 +33,8 @@ def run_show(choice: argparse.Namespace) -> None:
         raise DataError(f"{output}: cannot write a sheet there; give a name that ends in .png, in a folder that exists")
     if choice.clips < 1:
         raise DataError(f"clips={choice.clips}; give 1 or more")
-    from data.module import ClipDataModule  # Lightning and matplotlib: not for those who only ask for help
-    from data.show import contact_sheet, draw_clips
+    from data.loading.contact_sheet import contact_sheet, draw_clips
+    from data.loading.datamodule import ClipDataModule  # Lightning and matplotlib: not for those who only ask for help
 
     root = choice.source[0] if len(choice.source) == 1 else choice.source
     options = {name: getattr(choice, name) for name in ("frames", "crop", "stride", "seed", "reader", "flips", "reverse")}

@@ -8,7 +8,7 @@ from codec.errors import CodecError
 from codec.training.crops import check_crops
 from codec.training.stage import Stage
 from data.io.writer import write_video
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.clip import Clip
 from data.io.probe import probe
 from data.io.readers import Reader, open_reader
+from data.loading.clip import Clip
+from data.loading.stream import ShardStream
 from data.sequences import Sequence, Timing
-from data.stream import ShardStream
 
 
 def first_frames(sequence: Sequence, reader: Reader, rng: np.random.Generator) -> Clip:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from codec.cli import main
-from data.clip import Clip
 from data.errors import DataError
 from data.index.table import IndexedSequences
 from data.io.source_clip import read_source
-from data.module import ClipDataModule
+from data.loading.clip import Clip
+from data.loading.datamodule import ClipDataModule
 
 FILES = ("h264.mp4", "hevc.mp4", "h264_open.mkv", "hevc_open.mp4", "mpeg2.mpg", "odd.mkv")
 

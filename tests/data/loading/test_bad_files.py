@@ -8,15 +8,15 @@ from types import ModuleType
 import pytest
 import torch
 
-from data.batches import Batches
-from data.dataset import ClipDataset
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, scan
 from data.index.source import Source
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
-from data.loader import ClipLoader
+from data.loading.dataloader import ClipLoader
+from data.loading.dataset import ClipDataset
+from data.loading.samplers import Batches
 from data.sequences import Sequence
 
 DROPPED = {

@@ -8,8 +8,8 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from data.clip import Clip
-from data.module import ClipDataModule
+from data.loading.clip import Clip
+from data.loading.datamodule import ClipDataModule
 from data.sequences import Sequences
 
 WIDEST, NARROWEST = 2400, 960  # pixels that a row of frames takes

@@ -9,11 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from data.batches import Batches
-from data.clip import Clip
 from data.errors import DataError
-from data.loader import ClipLoader
-from data.module import ClipDataModule
+from data.loading.clip import Clip
+from data.loading.dataloader import ClipLoader
+from data.loading.datamodule import ClipDataModule
+from data.loading.samplers import Batches
 
 CONF = Path(__file__).parents[2] / "conf"
 

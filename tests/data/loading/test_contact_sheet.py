@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from data.clip import Clip
 from data.commands.show import add_show
 from data.errors import DataError
-from data.show import contact_sheet
+from data.loading.clip import Clip
+from data.loading.contact_sheet import contact_sheet
 
 COLOURS = [(250, 10, 20), (30, 240, 50), (60, 70, 230)]
 

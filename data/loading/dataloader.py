@@ -12,12 +12,12 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from data.batches import Batches
-from data.clip import Clip, join_clips
-from data.dataset import ClipDataset
 from data.errors import DataError
 from data.io.color import compile_kernels
-from data.stream import ShardStream
+from data.loading.clip import Clip, join_clips
+from data.loading.dataset import ClipDataset
+from data.loading.samplers import Batches
+from data.loading.stream import ShardStream
 
 DYING = 1.0  # seconds until a process that was killed counts as dead
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from data.batches import Batches
-from data.clip import Clip
-from data.dataset import ClipDataset
 from data.errors import DataError
-from data.loader import ClipLoader
+from data.loading.clip import Clip
+from data.loading.dataloader import ClipLoader
+from data.loading.dataset import ClipDataset
+from data.loading.samplers import Batches
 from data.sequences import Sequence
 
 

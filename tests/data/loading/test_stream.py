@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data.clip import Clip, join_clips
 from data.errors import DataError
+from data.loading.clip import Clip, join_clips
+from data.loading.stream import Consumer, ShardStream, StreamOrder, taken_after
 from data.sequences import Sequence
 from data.shards import storage
-from data.stream import ShardStream
-from data.stream_order import Consumer, StreamOrder, taken_after
 
 SIZES = (5, 1, 9, 7, 2)  # members of each shard
 

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.clip import Clip
-from data.crops import crop_at
-from data.dataset import ClipDataset
 from data.errors import DataError
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
+from data.loading.clip import Clip, crop_at
+from data.loading.dataset import ClipDataset, ValidationClips
 from data.sequences import Sequence
-from data.validation import ValidationClips
 
 
 def clips(files: list[Path], *arguments: int, **options: object) -> ClipDataset:
@@ -176,14 +174,14 @@ def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
 
 def test_storage_that_is_gone_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches hundreds of thousands of files set aside because a disk is not there."""
-    monkeypatch.setattr("data.faults.MOST_IN_A_ROW", 10)
+    monkeypatch.setattr("data.loading.quarantine.MOST_IN_A_ROW", 10)
     with pytest.raises(DataError, match="11 sequences failed one after the other; is the storage there"):
         clips([tmp_path / f"{number}.mp4" for number in range(5000)], 2, 16)[0]
 
 
 def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pytest.MonkeyPatch):
     """Catches good files set aside for a network that failed for a moment."""
-    monkeypatch.setattr("data.faults.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("data.loading.quarantine.WAITS", (0.0, 0.0))
     data = clips(files, 2, 16)
     read, left = data.hold.open, [2]
 
@@ -199,7 +197,7 @@ def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pyte
 
 def test_the_share_is_of_what_was_drawn(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch):
     """Catches a set of millions of which half is bad, trained on for days before a share of all has failed."""
-    monkeypatch.setattr("data.faults.FEW", 20)
+    monkeypatch.setattr("data.loading.quarantine.FEW", 20)
     data = clips([files[0] if number % 2 else tmp_path / f"{number}.mp4" for number in range(2000)], 2, 16, worst_share=0.3)
     with pytest.raises(DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"):
         [data[index] for index in range(200)]
