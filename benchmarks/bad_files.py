@@ -26,7 +26,7 @@ from parts.figures import report
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import scan
-from data.index.source import Source
+from data.index.source_files import Source
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
 from data.loading.clip import Clip

@@ -102,8 +102,10 @@ def run_index(choice: argparse.Namespace) -> None:
         ScanOptions(choice.min_frames, choice.black, choice.static, choice.cut, choice.licence),
         choice.duplicates, tuple(choice.exclude), choice.exclude_bits,
     )  # fmt: skip
-    from data.index.build import build_index  # and with it OpenCV, matplotlib: not for those who only ask for help
-    from data.index.merge import part_path
+    from data.index.build import (
+        build_index,  # and with it OpenCV, matplotlib: not for those who only ask for help
+        part_path,
+    )
 
     if choice.launcher:
         report(launched(choice, options), choice.output)
@@ -115,7 +117,7 @@ def run_index(choice: argparse.Namespace) -> None:
 def run_merge(choice: argparse.Namespace) -> None:
     """Merge; DataError as `merge_parts`."""
     check_output(choice.output)
-    from data.index.merge import merge_parts
+    from data.index.build import merge_parts
 
     report(merge_parts(choice.output, choice.parts, tuple(choice.exclude)), choice.output)
 
@@ -124,8 +126,8 @@ def launched(choice: argparse.Namespace, options: IndexOptions) -> Stored:
     """Run all parts through submitit and merge them; test sets are looked for in the merged whole, once."""
     from dataclasses import replace
 
+    from data.index.build import merge_parts, part_path
     from data.index.exclude import check_places
-    from data.index.merge import merge_parts, part_path
     from data.launch import run_parts
 
     check_places(options.exclude)
@@ -149,8 +151,7 @@ def index_part(where: str, output: Path, options: IndexOptions, part: tuple[int,
 
 def report(stored: Stored, output: Path) -> None:
     """Say what there is, and where."""
-    from data.index.counts import clock, counts_of
-    from data.index.report import report_paths
+    from data.index.report import clock, counts_of, report_paths
 
     counts = counts_of(stored)
     used = f"{counts['files_used']} of {counts['files']} files"

@@ -1,10 +1,10 @@
-"""Building an index: scan what is new, drop duplicates and test pictures, write it with its report."""
+"""Building an index: scan what is new, drop duplicates and test pictures, write it with its report; and merging parts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.errors import DataError
-from data.index.counts import counts_of
 from data.index.duplicates import duplicates
 from data.index.exclude import check_places, excluded_pictures, matches
 from data.index.options import IndexOptions
 from data.index.pool import scan_all
-from data.index.report import write_report
+from data.index.report import counts_of, write_report
 from data.index.scan import Scan
 from data.index.schema import COLUMNS
-from data.index.source import Source, Stamp, find_sources, stamp_of
-from data.index.store import DROPPED, Journal, Stored, read_index, table_of, write_index
+from data.index.source_files import Source, Stamp, find_sources, stamp_of
+from data.index.store import BESIDE, DROPPED, Journal, Stored, read_index, table_of, write_index
 
 COPY, NEAR, EXCLUDED = "duplicate", "near duplicate", "in a test set"
 AFTERWARDS = (COPY, NEAR, EXCLUDED)  # reasons that depend on other files, judged anew each time
@@ -167,3 +166,56 @@ def _kept_instead(rows: pa.Table, gone: np.ndarray, instead: np.ndarray, apart: 
         f"of {row['path']} from frame {row['first']}" + (f", {apart[number]:.1f} bits of 64 apart" if apart[number] >= 0 else "")
         for number, row in zip(numbers, better, strict=True)
     ]
+
+
+def part_path(output: Path, part: tuple[int, int]) -> Path:
+    """`index.part-03-of-64.parquet` beside `index.parquet`; with as many digits as sort well."""
+    digits = max(2, len(str(part[1])))
+    return output.with_name(f"{output.stem}.part-{part[0]:0{digits}d}-of-{part[1]:0{digits}d}{output.suffix}")
+
+
+def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = ()) -> Stored:
+    """Join all parts of an index: duplicates are looked for across them, and the whole is written with its report.
+
+    Args:
+        output: the .parquet file.
+        parts: all of them, in any order; the `.dropped.parquet` beside each, which a glob finds too, is left out.
+        exclude: test sets besides those that the parts were made with.
+
+    Raises:
+        DataError: a part is missing, given twice or damaged, or parts are of other roots or options.
+    """
+    parts = [part for part in parts if not part.name.endswith(BESIDE)]
+    if not parts:
+        raise DataError(f"{output}: no parts to merge; give the files that corvid data index --part wrote")
+    check_places(exclude)
+    stored = [read_index(part) for part in parts]
+    first = stored[0]
+    for path, one in zip(parts, stored, strict=True):
+        if one.part is None:
+            raise DataError(f"{path}: is a whole index; give the files that corvid data index --part wrote")
+        for what, mine, its in (("root", first.root, one.root), ("options", first.options, one.options)):
+            if mine != its:
+                raise DataError(f"{path}: its {what} is {its}, but {mine} in {parts[0]}; make all parts with the same")
+    _check_all_there(output, [one.part for one in stored])
+    rows, dropped = (pa.concat_tables(getattr(one, name) for one in stored) for name in ("rows", "dropped"))
+    both = tuple(dict.fromkeys((*first.options.exclude, *exclude)))
+    rows, dropped = rows.replace_schema_metadata(None), dropped.replace_schema_metadata(None)
+    return finish(Stored(first.root, replace(first.options, exclude=both), None, first.where, rows, dropped), output)
+
+
+def _check_all_there(output: Path, parts: list[tuple[int, int]]) -> None:
+    totals = {total for _, total in parts}
+    numbers = [number for number, _ in parts]
+    if len(totals) > 1:
+        raise DataError(f"{output}: parts of {' and '.join(map(str, sorted(totals)))} parts; give those of one division")
+    (total,) = totals
+    twice = sorted({number for number in numbers if numbers.count(number) > 1})
+    missing = sorted(set(range(1, total + 1)) - set(numbers))
+    if twice or missing:
+        what = f"parts {_listed(missing)} are missing" if missing else f"parts {_listed(twice)} are given twice"
+        raise DataError(f"{output}: of {total} parts, {what}; run corvid data index --part for each, and give each once")
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:20])) + (", ..." if len(numbers) > 20 else "")

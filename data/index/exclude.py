@@ -13,8 +13,8 @@ import pyarrow as pa
 from data.cores import available_cores
 from data.errors import DataError
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
-from data.index.pictures import reader_pictures, video_pictures
-from data.index.source import Source
+from data.index.small_frames import reader_pictures, video_pictures
+from data.index.source_files import Source
 from data.io.probe import probe
 from data.io.readers import open_reader
 from data.sources.discovery import find_sequences

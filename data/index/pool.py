@@ -12,7 +12,7 @@ from pebble import ProcessExpired, ProcessPool
 from data.errors import REPAIR, DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
-from data.index.source import Source, stamp_of
+from data.index.source_files import Source, stamp_of
 from data.progress import Progress
 
 AHEAD = 4  # files handed out for each worker

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import jinja2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from data.errors import DataError
-from data.index.counts import clock, counts_of, seconds_of
-from data.index.figures import figures
 from data.index.options import said
 from data.index.page import PAGE
 from data.index.store import Stored
@@ -22,6 +27,14 @@ from data.index.store import Stored
 SHOWN = 300  # rows of a table on the page; the CSV has them all
 LEFT_OUT = ["path", "first", "frames", "reason", "detail", "remedy"]
 TOP = 10  # sizes, rates and formats that are listed
+BINS = 40
+STYLE = {  # ink that is read on light and dark paper; no paper of its own
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), "#808690"),
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+FILL = "#3d8fc4"
 
 
 def report_paths(output: Path) -> tuple[Path, Path]:
@@ -126,3 +139,107 @@ class _replacing:
             os.replace(self._part, self._path)
         else:
             self._part.unlink(missing_ok=True)
+
+
+def counts_of(stored: Stored) -> dict[str, Any]:
+    """Files, sequences, hours, GB, and what was left out by reason: `dropped` counts sequences, `rejected` whole files."""
+    rows, dropped = stored.rows, stored.dropped
+    files = pc.count_distinct(rows["path"]).as_py()
+    whole = pc.equal(dropped["frames"], 0)
+    bytes_of = rows.group_by("path").aggregate([("bytes", "max")])["bytes_max"]
+    return {
+        "files": len(pc.unique(pa.chunked_array([*rows["path"].chunks, *dropped["path"].chunks], pa.string()))),
+        "files_used": files,
+        "files_rejected": pc.sum(whole).as_py() or 0,
+        "sequences": len(rows),
+        "frames": pc.sum(rows["frames"]).as_py() or 0,
+        "hours": float(seconds_of(rows).sum() / 3600),
+        "hours_dropped": float(seconds_of(dropped.filter(pc.invert(whole))).sum() / 3600),
+        "gigabytes": (pc.sum(bytes_of).as_py() or 0) / 1e9,
+        "left_out": by_reason(dropped),
+    }
+
+
+def seconds_of(rows: pa.Table) -> np.ndarray:
+    """float64, of each sequence."""
+    frames, top, bottom = (rows[name].to_numpy() for name in ("frames", "fps_num", "fps_den"))
+    return frames * (bottom / np.maximum(top, 1))
+
+
+def clock(seconds: float) -> str:
+    """Seconds in the unit that suits: "12.3 s", "4.5 min", "1,234.5 h"."""
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
+    return f"{seconds / size:,.1f} {unit}"
+
+
+def by_reason(dropped: pa.Table) -> dict[str, int]:
+    """How many rows each reason has, most first."""
+    counted = pc.value_counts(dropped["reason"]).to_pylist()
+    return {one["values"]: one["counts"] for one in sorted(counted, key=lambda one: (-one["counts"], one["values"]))}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A histogram: title, what it says in words, and the PNG as a data URI."""
+
+    title: str
+    words: str
+    uri: str
+
+
+def figures(rows: pa.Table) -> list[Picture]:
+    """Size, length, rate, motion, luma and bytes a pixel, weighed by time; at least one row."""
+    column = {name: rows[name].to_numpy() for name in ("width", "height", "fps_num", "fps_den", "motion", "luma", "bytes")}
+    pixels = column["width"].astype(np.float64) * column["height"]
+    seconds = seconds_of(rows)
+    per_pixel = 8 * column["bytes"] / (pixels * np.maximum(rows["file_frames"].to_numpy(), 1))
+    short = np.minimum(column["width"], column["height"]).astype(np.float64)
+    return [
+        _histogram("Shorter side, pixels", short, seconds, log=True),
+        _histogram("Length of a sequence, seconds", seconds, seconds, log=True),
+        _histogram("Frames per second", column["fps_num"] / column["fps_den"], seconds),
+        _histogram("Motion: mean change of luma, 0..255", column["motion"], seconds, log=True),
+        _histogram("Mean luma, 0..255", column["luma"], seconds),
+        _histogram("Bits a pixel of the files", per_pixel, seconds, log=True),
+    ]
+
+
+def _histogram(title: str, values: np.ndarray, seconds: np.ndarray, log: bool = False) -> Picture:
+    values = np.maximum(values, 1e-3) if log else values
+    low, middle, high = np.percentile(values, [0, 50, 100])
+    edges = _edges(low, high, log)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5, 2.4), layout="constrained")
+        axes = figure.add_subplot()
+        unit, size = ("hours", 3600) if seconds.sum() >= 2 * 3600 else ("minutes", 60)
+        axes.hist(values, edges, weights=seconds / size, color=FILL)
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(_few(np.log10(edges[-1] / edges[0])))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=160, transparent=True, metadata={"Software": None})
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Picture(title, f"{low:.3g} to {high:.3g}, median of sequences {middle:.3g}", uri)
+
+
+def _edges(low: float, high: float, log: bool) -> np.ndarray:
+    if log:
+        margin = 1.1 if high > 1.5 * low else 1.5
+        return np.geomspace(low / margin, high * margin, BINS + 1)
+    margin = max(0.5, 0.02 * (high - low))
+    return np.linspace(low - margin, high + margin, BINS + 1)
+
+
+def _few(decades: float) -> FuncFormatter:
+    """Numbers at 2 and 5 between powers of ten where these are few."""
+    if decades > 3:
+        return LogFormatter(minor_thresholds=(0, 0))
+    marks = (2, 5) if decades > 1 else (2, 3, 4, 5, 6, 8)
+
+    def first_digits(value: float) -> float:
+        return round(value / 10 ** np.floor(np.log10(value) + 1e-9), 3)
+
+    return FuncFormatter(lambda value, _: f"{value:g}" if first_digits(value) in marks else "")

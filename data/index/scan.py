@@ -11,13 +11,11 @@ import cv2
 import numpy as np
 
 from data.errors import DataError
-from data.index.analysis import Analyser, Analysis
 from data.index.hashing import hashed_frames, phash
-from data.index.matroska import check_clusters
 from data.index.options import ScanOptions
-from data.index.pictures import reader_pictures, video_pictures
-from data.index.pieces import Piece, pieces
-from data.index.source import Source, Stamp, content_of, printable, stamp_of
+from data.index.scenes import Analyser, Analysis, Piece, pieces
+from data.index.small_frames import check_clusters, reader_pictures, video_pictures
+from data.index.source_files import Source, Stamp, content_of, printable, stamp_of
 from data.io.probe import Probe, probe
 from data.io.readers import Reader, open_reader
 

@@ -18,7 +18,7 @@ from data.errors import DataError
 from data.index.options import IndexOptions
 from data.index.scan import Row, Scan
 from data.index.schema import COLUMNS, VERSION
-from data.index.source import Stamp
+from data.index.source_files import Stamp
 from data.index.table import check_index
 from data.sources.manifest import INDEX_KEY
 

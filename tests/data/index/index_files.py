@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.index.options import ScanOptions
 from data.index.scan import Scan, scan
-from data.index.source import Source, find_sources
+from data.index.source_files import Source, find_sources
 from data.index.store import Stored
 
 CUT = (30, 60, 90, 120)  # where `cut.mp4` changes: moving, zoom, black, cells, still

@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data.index.analysis import Analyser, Analysis
 from data.index.hashing import NONE, SIDE, distances, hashed_frames, nearest, phash, thumbnail
 from data.index.options import ScanOptions
-from data.index.pieces import pieces
+from data.index.scenes import Analyser, Analysis, pieces
 
 
 def scene(seed: int, frames: int, shift: int = 2) -> list[np.ndarray]:

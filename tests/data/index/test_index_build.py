@@ -12,12 +12,11 @@ from index_files import kept, left_out
 
 from data.errors import DataError
 from data.index import pool
-from data.index.build import build_index
+from data.index.build import build_index, merge_parts, part_path
 from data.index.exclude import excluded_pictures, matches
-from data.index.merge import merge_parts, part_path
 from data.index.options import IndexOptions, ScanOptions
 from data.index.scan import Scan, scan
-from data.index.source import Source
+from data.index.source_files import Source
 from data.index.store import dropped_path, read_index
 from data.index.table import IndexedSequences
 

@@ -10,10 +10,10 @@ import torch
 from index_files import CELLS_AT, CUT, STILL_AT, scanned, source_of
 
 from data.errors import DataError
-from data.index.matroska import check_clusters
 from data.index.options import IndexOptions, ScanOptions
 from data.index.scan import Scan, scan
-from data.index.source import find_sources, in_part
+from data.index.small_frames import check_clusters
+from data.index.source_files import find_sources, in_part
 from data.index.store import DROPPED, Stored, table_of, write_index
 from data.index.table import IndexedSequences
 from data.io.readers import open_reader

@@ -15,7 +15,7 @@ from data.errors import DataError
 from data.index import build
 from data.index.build import build_index
 from data.index.options import IndexOptions, ScanOptions
-from data.index.source import content_of
+from data.index.source_files import content_of
 
 PLAIN = IndexOptions()
 ZOOMS = ["sub/zoom_copy.mp4", "zoom.mp4", "zoom_small.mkv"]

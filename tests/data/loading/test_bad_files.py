@@ -11,7 +11,7 @@ import torch
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, scan
-from data.index.source import Source
+from data.index.source_files import Source
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
 from data.loading.dataloader import ClipLoader
