@@ -21,9 +21,9 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from data.errors import DataError
 from data.index.options import said
-from data.index.page import PAGE
 from data.index.store import Stored
 
+PAGE = Path(__file__).with_name("report.html")  # plain HTML, no script, nothing fetched
 SHOWN = 300  # rows of a table on the page; the CSV has them all
 LEFT_OUT = ["path", "first", "frames", "reason", "detail", "remedy"]
 TOP = 10  # sizes, rates and formats that are listed
@@ -63,7 +63,7 @@ def page_of(stored: Stored, listing: str) -> str:
     whole = pc.equal(dropped["frames"], 0)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["clock"] = clock
-    return environment.from_string(PAGE).render(
+    return environment.from_string(PAGE.read_text(encoding="utf-8")).render(
         where=stored.where,
         root=stored.root,
         part=stored.part,

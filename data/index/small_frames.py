@@ -21,10 +21,10 @@ from data.io.readers import Reader
 from data.io.video import STRICT, decoder_errors
 
 SIDE = 160  # pixels of the longer side
-PORTION = 8  # frames that a reader decodes at once
+FRAMES_AT_ONCE = 8  # frames that a reader decodes at once
 EBML, SEGMENT, CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 CRC = b"\xbf\x84"  # the element's name and size; 4 bytes follow, least first
-PORTION = 2**20  # bytes read at once
+BYTES_AT_ONCE = 2**20
 log = logging.getLogger(__name__)
 
 
@@ -69,8 +69,8 @@ def video_pictures(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
 def reader_pictures(reader: Reader) -> Iterator[tuple[int, np.ndarray]]:
     """As `video_pictures`, of raw video or a folder of pictures."""
     size = shrunk(reader.width, reader.height)
-    for first in range(0, reader.frames, PORTION):
-        numbers = range(first, min(first + PORTION, reader.frames))
+    for first in range(0, reader.frames, FRAMES_AT_ONCE):
+        numbers = range(first, min(first + FRAMES_AT_ONCE, reader.frames))
         for number, picture in zip(numbers, reader.read(numbers).permute(0, 2, 3, 1).numpy(), strict=True):
             yield number, cv2.resize(picture[..., ::-1], size, interpolation=cv2.INTER_AREA)
 
@@ -184,7 +184,7 @@ def _agrees(file: BinaryIO, size: int) -> bool:
     if file.read(2) != CRC:
         return True
     said, left, found = int.from_bytes(file.read(4), "little"), size - 6, 0
-    while left > 0 and (data := file.read(min(PORTION, left))):
+    while left > 0 and (data := file.read(min(BYTES_AT_ONCE, left))):
         found = zlib.crc32(data, found)
         left -= len(data)
     return not left and found == said

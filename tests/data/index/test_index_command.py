@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.cli import add_data_commands
-from data.commands.index import slurm_options
+from data.cli.index import slurm_options
 from data.errors import DataError
 from data.index.report import _replacing
 from data.index.store import read_index

@@ -48,7 +48,7 @@ UNOPENED = (
 def maker() -> ModuleType:
     """The benchmark's script that makes the files; benchmarks import each other as scripts of one folder do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        patch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
         from parts import bad_files
     return bad_files
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.commands.show import add_show
+from data.cli.show import add_show
 from data.errors import DataError
 from data.loading.clip import Clip
 from data.loading.contact_sheet import contact_sheet

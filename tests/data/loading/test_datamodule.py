@@ -15,7 +15,7 @@ from data.loading.dataloader import ClipLoader
 from data.loading.datamodule import ClipDataModule
 from data.loading.samplers import Batches
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def take(module: ClipDataModule, count: int, start: int = 0) -> list[Clip]:

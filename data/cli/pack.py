@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.commands.index import part_of, slurm_options, workers_of
+from data.cli.index import part_of, slurm_options, workers_of
 from data.errors import DataError
 from data.shards.options import PackOptions
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from data.commands.index import add_index, add_merge
-from data.commands.pack import add_pack
-from data.commands.show import add_show
+from data.cli.index import add_index, add_merge
+from data.cli.pack import add_pack
+from data.cli.show import add_show
 
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
