@@ -29,7 +29,7 @@ from torch import Tensor
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import IndexedSequences
 from data.loading.dataset import ClipDataset
-from data.loading.split import divided
+from data.loading.split import split_sequences
 from data.sequences import Sequence
 from data.sources.manifest import INDEX_KEY
 
@@ -125,9 +125,9 @@ def worker(index: Path, number: int, draws: int, ready: Barrier, answers: Queue)
     process = psutil.Process()
     ready.wait()
     before, begun = process.memory_info().rss, time.perf_counter()
-    train, _ = divided(IndexedSequences(index), 10)
+    train, _ = split_sequences(IndexedSequences(index), 10)
     clips = ClipDataset(train, frames=7, crop=256, stride=3)
-    clips.hold.open = BlackReader
+    clips.frame_cache.open = BlackReader
     clips[number]
     seconds, grown = time.perf_counter() - begun, process.memory_info().rss - before
     times = []

@@ -26,7 +26,7 @@ def check_share(**fields: float) -> None:
             raise DataError(f"{name}={value}; give a share from 0 to 1")
 
 
-def checked_file(path: Path, size: int | None = None, exact: bool = True) -> os.stat_result:
+def check_file(path: Path, size: int | None = None, exact: bool = True) -> os.stat_result:
     """`stat` of a file that is there and not empty; DataError else, or when its bytes are not (at least) `size`."""
     try:
         stat = path.stat()
@@ -42,7 +42,7 @@ def checked_file(path: Path, size: int | None = None, exact: bool = True) -> os.
     return stat
 
 
-def checked_numbers(indices: Iterable[int], frames: int, path: Path) -> list[int]:
+def check_frame_numbers(indices: Iterable[int], frames: int, path: Path) -> list[int]:
     """Frame numbers as a list; DataError when there are none or one is outside 0..frames - 1."""
     wanted = [int(index) for index in indices]
     if not wanted or min(wanted) < 0 or max(wanted) >= frames:

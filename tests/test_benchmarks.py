@@ -20,7 +20,7 @@ from codec.freeze import freeze
 from codec.video import VideoCodec
 from data.errors import DataError
 from data.index.table import IndexedSequences
-from data.io.color import Colour
+from data.io.color import ColorSpace
 from data.io.source_clip import SourceClip
 from data.loading.dataset import ClipDataset
 
@@ -136,8 +136,8 @@ def test_the_synthetic_index_is_an_index(benchmarks: None, tmp_path: Path):
     sequences = IndexedSequences(tmp_path / "index.parquet")
     assert len(sequences) == 100 and sequences[4].first == 100 and sequences[3].path == sequences[5].path
     clips = ClipDataset(sequences, frames=7, crop=256)
-    clips.hold.open = index_scale.BlackReader
-    assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.faults.count == 0
+    clips.frame_cache.open = index_scale.BlackReader
+    assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.quarantine.count == 0
 
 
 def test_ways_of_the_loader_benchmark_read(benchmarks: None, tmp_path: Path):
@@ -169,7 +169,7 @@ def test_drift_is_seen_and_where(benchmarks: None, codec: VideoCodec):
 def moving_source(frames: int, height: int, width: int) -> SourceClip:
     """`moving_clip` as it comes from a file."""
     rgb = moving_clip(frames, height, width)
-    how = {"planes": None, "rgb": rgb, "colour": Colour("bt709", False, "guessed")}
+    how = {"planes": None, "rgb": rgb, "color_space": ColorSpace("bt709", False, "guessed")}
     return SourceClip("moving", Path("moving"), Fraction(25), width, height, frames, **how)
 
 

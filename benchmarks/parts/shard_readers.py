@@ -46,7 +46,7 @@ def tar_ways(folder: Path) -> Ways:
     from data.loading.stream import ShardStream
 
     shards = sorted(folder.glob("*.tar"))
-    sequences = [Sequence(shard, 0, 1, part=part) for shard in shards for part in _parts(shard)]
+    sequences = [Sequence(shard, 0, 1, byte_range=part) for shard in shards for part in _parts(shard)]
 
     def by_webdataset() -> Iterator[bytes]:
         for sample in webdataset.WebDataset(list(map(str, shards)), shardshuffle=False, empty_check=False):
@@ -85,7 +85,7 @@ def _parts(shard: Path) -> list[tuple[int, int]]:
 
 
 def _read(sequence: Sequence) -> bytes:
-    offset, length = sequence.part
+    offset, length = sequence.byte_range
     handle = os.open(sequence.path, os.O_RDONLY)
     try:
         return os.pread(handle, length, offset)

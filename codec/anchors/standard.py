@@ -107,7 +107,7 @@ class StandardCodec(ABC):
         return CodedResult(
             file=file,
             bytes=file.stat().st_size,
-            decoded=planes_to_rgb(*found.planes, source.colour),
+            decoded=planes_to_rgb(*found.planes, source.color_space),
             encode_seconds=encoded - started,
             decode_seconds=ended - reading,
             extra={
@@ -126,7 +126,7 @@ class StandardCodec(ABC):
     def decode(self, file: Path, source: SourceClip) -> Decoded:
         """The frames of a file that was made of `source`."""
         planes = self.read(file, source).planes
-        return Decoded(planes_to_rgb(*planes, source.colour), planes)
+        return Decoded(planes_to_rgb(*planes, source.color_space), planes)
 
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """Speed and memory of the encoder and of ffmpeg's decoder, alone, one thread each.
@@ -155,7 +155,7 @@ class StandardCodec(ABC):
 def raw_file(source: SourceClip, folder: Path, bits: int, frames: int | None = None) -> Shot:
     """Write the planes of `source`, padded to even sides, or of its first `frames`."""
     count = frames or source.frames
-    planes = source.planes or rgb_to_planes(source.rgb[:count], source.colour)
+    planes = source.planes or rgb_to_planes(source.rgb[:count], source.color_space)
     padded = pad_to_even((planes[0][:count], planes[1][:count], planes[2][:count]))
     file = folder.absolute() / "planes.yuv"
     file.write_bytes(to_bytes(padded, bits))

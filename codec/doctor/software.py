@@ -59,7 +59,7 @@ def check_kernels(plan: Plan) -> Finding:
 
     from codec.entropy.coder import PayloadReader, PayloadWriter
     from codec.entropy.laplace import laplace_tables
-    from data.io.color import Colour, planes_to_rgb
+    from data.io.color import ColorSpace, planes_to_rgb
 
     symbols = torch.arange(-32, 32).reshape(1, 4, 4, 4)
     rows = torch.full_like(symbols, 40)
@@ -68,7 +68,7 @@ def check_kernels(plan: Plan) -> Finding:
     payload = writer.finish()
     read = PayloadReader(payload).read(rows, laplace_tables())
     grey = torch.full((1, 4, 4), 128, dtype=torch.uint8)
-    rgb = planes_to_rgb(grey, grey[:, :2, :2], grey[:, :2, :2], Colour("bt709", True, "guessed"))
+    rgb = planes_to_rgb(grey, grey[:, :2, :2], grey[:, :2, :2], ColorSpace("bt709", True, "guessed"))
     if not torch.equal(read, symbols) or rgb.unique().tolist() != [128]:
         return failing("the entropy coder or the colour conversion computes wrongly", KERNELS)
     return ok(f"numba {installed('numba')}: {symbols.numel()} symbols in {len(payload)} bytes and back")

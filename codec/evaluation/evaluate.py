@@ -200,7 +200,7 @@ def facts_of(clip: VideoSequence, name: str, frames: int | None, store: Store) -
 
 def described(source: SourceClip) -> dict[str, Any]:
     """Size, frames, and how the colours were read."""
-    colour = source.colour
+    colour = source.color_space
     rounded = f" of {source.bits} bits rounded to 8" if source.bits > 8 else ""
     return {
         **{"width": source.width, "height": source.height, "frames": source.frames, "fps": float(source.fps)},

@@ -205,8 +205,8 @@ class Measure:
 
 def planes_of(source: SourceClip, coded: CodedResult) -> tuple[Planes, Planes]:
     """The source's and the decoded 4:2:0 planes; what is there only in RGB is converted in the source's colour."""
-    reference = source.planes or rgb_to_planes(source.rgb, source.colour)
-    return reference, coded.planes or rgb_to_planes(coded.decoded, source.colour)
+    reference = source.planes or rgb_to_planes(source.rgb, source.color_space)
+    return reference, coded.planes or rgb_to_planes(coded.decoded, source.color_space)
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from codec.stream.container import read_stream
 from codec.stream.models import find_model
 from codec.video import VideoCodec
 from data.errors import DataError
-from data.io.color import Colour, planes_to_rgb
+from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import SourceClip, read_source
 from data.sequences import Sequence as VideoSequence
 
@@ -100,12 +100,12 @@ class DecodedFrames:
             why = f"written by the codec {header.model}{given}; give its run or file with --checkpoint"
             raise NotShown(str(file), why) from error
 
-    def _colour_of(self, clip: str) -> Colour:
+    def _colour_of(self, clip: str) -> ColorSpace:
         said = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))
         found = COLOUR.search(said)
         if not found:
             raise CodecError(f"conditions.clips.{clip}.colour: {said!r}; a matrix and a range expected, as eval.py writes them")
-        return Colour(found.group(1), found.group(2) == "full", "recorded")
+        return ColorSpace(found.group(1), found.group(2) == "full", "recorded")
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from data.errors import DataError, check_at_least
 from data.index.options import IndexOptions, ScanOptions
 
 if TYPE_CHECKING:
-    from data.index.store import Stored
+    from data.index.store import StoredIndex
 
 _INDEX = """Decode every file once and write one Parquet file with a row a sequence: where its frames are, cut at scene cuts,
 without black and near-static stretches, damaged files and duplicates. Train on it with data.root=FILE.
@@ -122,7 +122,7 @@ def run_merge(choice: argparse.Namespace) -> None:
     report(merge_parts(choice.output, choice.parts, tuple(choice.exclude)), choice.output)
 
 
-def launched(choice: argparse.Namespace, options: IndexOptions) -> Stored:
+def launched(choice: argparse.Namespace, options: IndexOptions) -> StoredIndex:
     """Run all parts through submitit and merge them; test sets are looked for in the merged whole, once."""
     from dataclasses import replace
 
@@ -149,7 +149,7 @@ def index_part(where: str, output: Path, options: IndexOptions, part: tuple[int,
     build_index(where, output, options, part, workers_of(workers))
 
 
-def report(stored: Stored, output: Path) -> None:
+def report(stored: StoredIndex, output: Path) -> None:
     """Say what there is, and where."""
     from data.index.report import clock, counts_of, report_paths
 

@@ -40,7 +40,7 @@ def run_show(choice: argparse.Namespace) -> None:
     options = {name: getattr(choice, name) for name in ("frames", "crop", "stride", "seed", "reader", "flips", "reverse")}
     module = ClipDataModule(root, worst_share=1.0, **options)
     clips, licences = draw_clips(module, choice.clips)
-    failed = module.train_clips.faults.count
+    failed = module.train_clips.quarantine.count
     read = f"{failed} set aside, see the log" if failed else "all that were drawn could be read"
     title = (
         f"{', '.join(choice.source)}\n{len(module.train_clips)} sequences to train on, {read}\n"

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 
 from data.errors import DataError
 from data.index.duplicates import duplicates
-from data.index.exclude import check_places, excluded_pictures, matches
+from data.index.exclude import check_places, hash_test_sets, matches
 from data.index.options import IndexOptions
 from data.index.pool import scan_all
 from data.index.report import counts_of, write_report
 from data.index.scan import Scan
 from data.index.schema import COLUMNS
 from data.index.source_files import Source, Stamp, find_sources, stamp_of
-from data.index.store import BESIDE, DROPPED, Journal, Stored, read_index, table_of, write_index
+from data.index.store import BESIDE, DROPPED, Journal, StoredIndex, read_index, table_of, write_index
 
 COPY, NEAR, EXCLUDED = "duplicate", "near duplicate", "in a test set"
 AFTERWARDS = (COPY, NEAR, EXCLUDED)  # reasons that depend on other files, judged anew each time
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def build_index(
     where: str | Path, output: Path, options: IndexOptions, part: tuple[int, int] | None = None, workers: int = 1
-) -> Stored:
+) -> StoredIndex:
     """Index a collection, or bring its index up to date.
 
     Files of unchanged size and time are taken from the index that is there, and from the journal of an interrupted run beside it.
@@ -59,7 +59,7 @@ def build_index(
         names = {source.name for source in sources}
         fresh = [scan for name, scan in journal.done.items() if name in names and name not in kept]
         rows, dropped = _joined(before, kept, fresh)
-        stored = finish(Stored(str(root), options, part, str(where), rows, dropped), output)
+        stored = finish(StoredIndex(str(root), options, part, str(where), rows, dropped), output)
     except BaseException:
         journal.close()
         raise
@@ -67,7 +67,7 @@ def build_index(
     return stored
 
 
-def finish(stored: Stored, output: Path) -> Stored:
+def finish(stored: StoredIndex, output: Path) -> StoredIndex:
     """Drop duplicates and test pictures among all rows, then write the index and its report.
 
     Args:
@@ -79,7 +79,7 @@ def finish(stored: Stored, output: Path) -> Stored:
     rows = pa.concat_tables([stored.rows, back]).sort_by([("path", "ascending"), ("first", "ascending")]).combine_chunks()
     dropped = [stored.dropped.filter(pc.invert(afterwards))]
     if stored.options.exclude and len(rows):
-        found, details = matches(rows, excluded_pictures(stored.options.exclude), stored.options.exclude_bits)
+        found, details = matches(rows, hash_test_sets(stored.options.exclude), stored.options.exclude_bits)
         dropped.append(_with_words(rows, found, EXCLUDED, details, "it must not be trained on"))
         rows = rows.filter(pa.array(~found)).combine_chunks()
     if len(rows):
@@ -88,13 +88,13 @@ def finish(stored: Stored, output: Path) -> Stored:
             dropped.append(_with_words(rows, gone, reason, _kept_instead(rows, gone, instead, apart), "none is needed"))
         rows = rows.filter(pa.array(instead < 0))
     whole = pa.concat_tables(dropped).sort_by([("path", "ascending"), ("first", "ascending")])
-    result = Stored(stored.root, stored.options, stored.part, stored.where, rows, whole)
+    result = StoredIndex(stored.root, stored.options, stored.part, stored.where, rows, whole)
     write_index(output, result, counts_of(result))
     write_report(result, output)
     return result
 
 
-def _before(output: Path, root: str, options: IndexOptions, part: tuple[int, int] | None) -> Stored | None:
+def _before(output: Path, root: str, options: IndexOptions, part: tuple[int, int] | None) -> StoredIndex | None:
     """The index that is there, if its rows can be kept."""
     if not output.exists():
         return None
@@ -108,7 +108,7 @@ def _before(output: Path, root: str, options: IndexOptions, part: tuple[int, int
     return found
 
 
-def _todo(sources: list[Source], before: Stored | None, journal: Journal) -> tuple[list[Source], set[str]]:
+def _todo(sources: list[Source], before: StoredIndex | None, journal: Journal) -> tuple[list[Source], set[str]]:
     """Sources to scan, and names of those whose rows are kept from `before`."""
     known: dict[str, Stamp | None] = {}
     for table in () if before is None else (before.rows, before.dropped):
@@ -138,7 +138,7 @@ def _stamp(source: Source) -> Stamp | None:
         return None
 
 
-def _joined(before: Stored | None, kept: set[str], fresh: Iterable[Scan]) -> tuple[pa.Table, pa.Table]:
+def _joined(before: StoredIndex | None, kept: set[str], fresh: Iterable[Scan]) -> tuple[pa.Table, pa.Table]:
     """Rows and dropped rows, those from before and the new ones."""
     scans = list(fresh)
     rows = [table_of((row for scan in scans for row in scan.rows), COLUMNS)]
@@ -174,7 +174,7 @@ def part_path(output: Path, part: tuple[int, int]) -> Path:
     return output.with_name(f"{output.stem}.part-{part[0]:0{digits}d}-of-{part[1]:0{digits}d}{output.suffix}")
 
 
-def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = ()) -> Stored:
+def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = ()) -> StoredIndex:
     """Join all parts of an index: duplicates are looked for across them, and the whole is written with its report.
 
     Args:
@@ -201,7 +201,7 @@ def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = 
     rows, dropped = (pa.concat_tables(getattr(one, name) for one in stored) for name in ("rows", "dropped"))
     both = tuple(dict.fromkeys((*first.options.exclude, *exclude)))
     rows, dropped = rows.replace_schema_metadata(None), dropped.replace_schema_metadata(None)
-    return finish(Stored(first.root, replace(first.options, exclude=both), None, first.where, rows, dropped), output)
+    return finish(StoredIndex(first.root, replace(first.options, exclude=both), None, first.where, rows, dropped), output)
 
 
 def _check_all_there(output: Path, parts: list[tuple[int, int]]) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.cores import available_cores
 from data.errors import DataError
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
-from data.index.small_frames import reader_pictures, video_pictures
+from data.index.small_frames import small_reader_frames, small_video_frames
 from data.index.source_files import Source
 from data.io.probe import probe
 from data.io.readers import open_reader
@@ -41,7 +41,7 @@ class Excluded:
     owners: np.ndarray
 
 
-def excluded_pictures(places: Sequence[str]) -> Excluded:
+def hash_test_sets(places: Sequence[str]) -> Excluded:
     """Hash all frames of test sets; frames that look like the one before are hashed once.
 
     Raises:
@@ -90,7 +90,7 @@ def _hashes(source: Source) -> Iterator[int]:
     """Hashes of a test clip's frames and their variants, without repetitions."""
     sequence = source.sequence
     video = source.kind == "video"
-    pictures = video_pictures(probe(sequence.path)) if video else reader_pictures(open_reader(sequence))
+    pictures = small_video_frames(probe(sequence.path)) if video else small_reader_frames(open_reader(sequence))
     last = np.uint64(NONE)
     for number, picture in pictures:
         if not sequence.first <= number < sequence.first + (sequence.frames or 1 << 31):

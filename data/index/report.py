@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from data.errors import DataError
 from data.index.options import said
-from data.index.store import Stored
+from data.index.store import StoredIndex
 
 PAGE = Path(__file__).with_name("report.html")  # plain HTML, no script, nothing fetched
 SHOWN = 300  # rows of a table on the page; the CSV has them all
@@ -42,7 +42,7 @@ def report_paths(output: Path) -> tuple[Path, Path]:
     return output.with_suffix(".report.html"), output.with_suffix(".rejected.csv")
 
 
-def write_report(stored: Stored, output: Path) -> None:
+def write_report(stored: StoredIndex, output: Path) -> None:
     """Write both, each whole or not at all; DataError when that fails."""
     page, listing = report_paths(output)
     try:
@@ -57,7 +57,7 @@ def write_report(stored: Stored, output: Path) -> None:
         raise DataError(f"{page}: cannot be written ({error.strerror}); free the disk, or give another output") from error
 
 
-def page_of(stored: Stored, listing: str) -> str:
+def page_of(stored: StoredIndex, listing: str) -> str:
     """The page; `listing` is the name of the CSV that it points to."""
     dropped = stored.dropped
     whole = pc.equal(dropped["frames"], 0)
@@ -141,7 +141,7 @@ class _replacing:
             self._part.unlink(missing_ok=True)
 
 
-def counts_of(stored: Stored) -> dict[str, Any]:
+def counts_of(stored: StoredIndex) -> dict[str, Any]:
     """Files, sequences, hours, GB, and what was left out by reason: `dropped` counts sequences, `rejected` whole files."""
     rows, dropped = stored.rows, stored.dropped
     files = pc.count_distinct(rows["path"]).as_py()

@@ -13,8 +13,8 @@ import numpy as np
 from data.errors import DataError
 from data.index.hashing import hashed_frames, phash
 from data.index.options import ScanOptions
-from data.index.scenes import Analyser, Analysis, Piece, pieces
-from data.index.small_frames import check_clusters, reader_pictures, video_pictures
+from data.index.scenes import Analysis, FrameAnalyzer, Segment, pieces
+from data.index.small_frames import check_clusters, small_reader_frames, small_video_frames
 from data.index.source_files import Source, Stamp, content_of, printable, stamp_of
 from data.io.probe import Probe, probe
 from data.io.readers import Reader, open_reader
@@ -88,8 +88,8 @@ def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
     opened: Probe | Reader = probe(path) if source.kind == "video" else open_reader(source.sequence)
     if source.kind == "video":
         check_clusters(path)
-    pictures = video_pictures(opened) if isinstance(opened, Probe) else reader_pictures(opened)
-    analyser, start, frames = Analyser(options.cut), None, 0
+    pictures = small_video_frames(opened) if isinstance(opened, Probe) else small_reader_frames(opened)
+    analyser, start, frames = FrameAnalyzer(options.cut), None, 0
     for number, picture in pictures:
         start = number if start is None else start
         analyser.add(picture)
@@ -110,7 +110,7 @@ def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
     return result
 
 
-def _wanted(source: Source, found: Analysis, options: ScanOptions, start: int, frames: int) -> Iterator[Piece]:
+def _wanted(source: Source, found: Analysis, options: ScanOptions, start: int, frames: int) -> Iterator[Segment]:
     """Pieces of the spans that are asked for; DataError when a span is not in the file."""
     for first, count in source.spans or ((0, None),):
         stop = frames if count is None else first + count
@@ -127,8 +127,8 @@ def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, l
     row |= {"width": opened.width, "height": opened.height, "codec": "", "plain": False, "pts_first": 0, "pts_step": 0}
     fps = Fraction(opened.fps if isinstance(opened, Probe) else opened.rate).limit_denominator(1_000_000)
     row |= {"fps_num": fps.numerator, "fps_den": fps.denominator}
-    colour, keys = opened.colour, []
-    row |= {"matrix": colour.matrix, "full_range": colour.full_range, "colour_origin": colour.origin}
+    color_space, keys = opened.color_space, []
+    row |= {"matrix": color_space.matrix, "full_range": color_space.full_range, "colour_origin": color_space.origin}
     if not isinstance(opened, Probe):
         return row | {"pixel_format": getattr(opened, "pixel_format", "rgb24")}, keys
     row |= {"codec": opened.codec, "pixel_format": opened.pixel_format, "plain": opened.plain}
@@ -147,7 +147,7 @@ def _timing(found: Probe) -> tuple[int, int, list[int]] | None:
     return None if rests.any() else (int(found.pts[0]), step, numbers.tolist())
 
 
-def _row(piece: Piece, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
+def _row(piece: Segment, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
     """Columns of one sequence; `start` is the number of the first frame that was analysed."""
     first, stop = start + piece.first, start + piece.stop
     before = [key for key in keys if key <= first][-1:]

@@ -37,7 +37,7 @@ class Analysis:
     thumbs: np.ndarray
 
 
-class Analyser:
+class FrameAnalyzer:
     """Takes the pictures of a video one by one.
 
     Cuts are found by PySceneDetect's AdaptiveDetector: a frame differs from the one before by `content` (mean over hue,
@@ -84,7 +84,7 @@ class Analyser:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """Frames `first` .. `stop - 1` of what was analysed.
 
     Attributes:
@@ -99,7 +99,7 @@ class Piece:
     motion: float
 
 
-def pieces(found: Analysis, options: ScanOptions, bounds: tuple[int, int]) -> list[Piece]:
+def pieces(found: Analysis, options: ScanOptions, bounds: tuple[int, int]) -> list[Segment]:
     """All pieces of frames `bounds[0]` .. `bounds[1] - 1`, in order, good and bad; none goes beyond a cut.
 
     Black and near-static stretches are split off when they last for `min_frames`; shorter ones stay. Near-static is judged by the
@@ -144,6 +144,6 @@ def _equal(labels: np.ndarray) -> Iterator[tuple[int, int, int]]:
     return ((first, stop, int(labels[first])) for first, stop in zip(edges, edges[1:], strict=False))
 
 
-def _piece(found: Analysis, first: int, stop: int, reason: str) -> Piece:
+def _piece(found: Analysis, first: int, stop: int, reason: str) -> Segment:
     motion = found.motion[first + 1 : stop]
-    return Piece(first, stop, reason, float(found.luma[first:stop].mean()), float(motion.mean()) if len(motion) else 0.0)
+    return Segment(first, stop, reason, float(found.luma[first:stop].mean()), float(motion.mean()) if len(motion) else 0.0)

@@ -28,7 +28,7 @@ BYTES_AT_ONCE = 2**20
 log = logging.getLogger(__name__)
 
 
-def video_pictures(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
+def small_video_frames(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
     """Every frame of a video by one sequential decode that takes nothing for granted.
 
     Damage is what raises, what ffmpeg logs as an error or worse, what the decoder marks as corrupt, and a frame that is promised
@@ -66,8 +66,8 @@ def video_pictures(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
         raise DataError(f"{found.path}: damaged, two ways of decoding it give different pictures; {REPAIR}")
 
 
-def reader_pictures(reader: Reader) -> Iterator[tuple[int, np.ndarray]]:
-    """As `video_pictures`, of raw video or a folder of pictures."""
+def small_reader_frames(reader: Reader) -> Iterator[tuple[int, np.ndarray]]:
+    """As `small_video_frames`, of raw video or a folder of pictures."""
     size = shrunk(reader.width, reader.height)
     for first in range(0, reader.frames, FRAMES_AT_ONCE):
         numbers = range(first, min(first + FRAMES_AT_ONCE, reader.frames))

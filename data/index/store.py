@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredIndex:
     """An index as it is on disk.
 
     Attributes:
@@ -61,7 +61,7 @@ def table_of(rows: Iterable[Row], schema: pa.Schema = COLUMNS) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
-def write_index(path: Path, stored: Stored, counts: dict[str, Any]) -> None:
+def write_index(path: Path, stored: StoredIndex, counts: dict[str, Any]) -> None:
     """Write both files, each whole or not at all."""
     metadata = {INDEX_KEY: str(VERSION), b"root": stored.root, b"where": stored.where, b"options": stored.options.text()}
     metadata |= {b"part": json.dumps(stored.part), b"counts": json.dumps(counts)}
@@ -69,7 +69,7 @@ def write_index(path: Path, stored: Stored, counts: dict[str, Any]) -> None:
     write_table(path, stored.rows.replace_schema_metadata(metadata))
 
 
-def read_index(path: Path) -> Stored:
+def read_index(path: Path) -> StoredIndex:
     """Read both files.
 
     Raises:
@@ -83,7 +83,7 @@ def read_index(path: Path) -> Stored:
         whole = [table.select(schema.names).cast(schema) for table, schema in zip(tables, (COLUMNS, DROPPED), strict=True)]
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: was not made by this version of corvid data index ({error}); {AGAIN}") from error
-    return Stored(root, options, None if part is None else tuple(part), where, *whole)
+    return StoredIndex(root, options, None if part is None else tuple(part), where, *whole)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

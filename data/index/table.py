@@ -81,7 +81,7 @@ class IndexedSequences:
         return _sequence(row, self.moved.get(str(path), path))
 
     @property
-    def lots(self) -> np.ndarray:
+    def name_hashes(self) -> np.ndarray:
         """uint32 `(len,)`: a number that depends on the name of the file that a sequence comes from, packed or not."""
         return self.column("lot")
 
@@ -142,7 +142,7 @@ def _laid_out(path: Path) -> Path:
 
 
 def _lay_out(path: Path, target: Path) -> None:
-    """Rows in batches of `PORTION`, with their lots."""
+    """Rows in batches of `PORTION`, with hashes of their files' names."""
     words = [name for name in READ_IN_TRAINING if COLUMNS.field(name).type == pa.string() and name not in ("path", "source")]
     others = [name for name in READ_IN_TRAINING if name not in words]
     coded = pq.read_table(path, columns=words, read_dictionary=words).unify_dictionaries().combine_chunks()
@@ -152,11 +152,11 @@ def _lay_out(path: Path, target: Path) -> None:
         for batch in pq.ParquetFile(path).iter_batches(PORTION, columns=others):
             paths = pa.compute.coalesce(batch.column("source"), batch.column("path"))
             new = np.concatenate([[True], pa.compute.not_equal(paths[1:], paths[:-1]).to_numpy(False)])
-            lots = np.array([crc32(name.encode()) for name in paths.filter(pa.array(new)).to_pylist()], np.uint32)
+            name_hashes = np.array([crc32(name.encode()) for name in paths.filter(pa.array(new)).to_pylist()], np.uint32)
             told = [column.chunk(0) for column in coded.slice(done, len(batch)).columns]
             done += len(batch)
             columns = [batch.column(name) for name in others]
-            writer.write_batch(pa.record_batch([*columns, *told, pa.array(lots[np.cumsum(new) - 1])], schema=schema))
+            writer.write_batch(pa.record_batch([*columns, *told, pa.array(name_hashes[np.cumsum(new) - 1])], schema=schema))
 
 
 def _sequence(row: dict[str, Any], path: Path) -> Sequence:

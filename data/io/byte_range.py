@@ -1,4 +1,4 @@
-"""Part: some bytes of a file, read as if they were a file of their own."""
+"""ByteRange: some bytes of a file, read as if they were a file of their own."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 
-class Part(io.RawIOBase):
+class ByteRange(io.RawIOBase):
     """Bytes `offset` .. `offset + length - 1` of a file, for readers that take an open file, PyAV for instance.
 
     Args:
@@ -54,5 +54,5 @@ def opened(path: Path, part: tuple[int, int] | None = None) -> Iterator[av.conta
         with av.open(str(path)) as container:
             yield container
         return
-    with Part(path, *part) as file, av.open(file) as container:
+    with ByteRange(path, *part) as file, av.open(file) as container:
         yield container

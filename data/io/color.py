@@ -1,4 +1,4 @@
-"""Colour: which matrix and range a source has, and planes to RGB in exact integers."""
+"""Color: which matrix and range a source has, and planes to RGB in exact integers."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ SAMPLES = {8: np.uint8, 10: np.uint16}
 
 
 @dataclass(frozen=True)
-class Colour:
+class ColorSpace:
     """Matrix "bt601" or "bt709", range, and whether the file was "tagged" or the matrix "guessed" from the height."""
 
     matrix: str
@@ -25,28 +25,28 @@ class Colour:
     origin: str
 
 
-def colour_of(name: str, pixel_format: str, matrix: int, colour_range: int, height: int) -> Colour:
-    """The colour of a stream from its tags; an untagged one is BT.709 from 720 lines up, else BT.601, limited range.
+def color_space_of(name: str, pixel_format: str, matrix: int, color_range: int, height: int) -> ColorSpace:
+    """The color of a stream from its tags; an untagged one is BT.709 from 720 lines up, else BT.601, limited range.
 
     Args:
         name: the file, for the error.
         pixel_format: ffmpeg's name; "yuvj..." is full range.
         matrix: H.273 MatrixCoefficients. RGB sources (0) need none: they get the guess, as their label if coded as YUV.
-        colour_range: ffmpeg's AVColorRange: 2 is full, 0 and 1 are limited.
+        color_range: ffmpeg's AVColorRange: 2 is full, 0 and 1 are limited.
         height: lines of the picture.
 
     Raises:
         ValueError: the stream is tagged with another matrix (BT.2020, for instance).
     """
-    full = colour_range == FULL_RANGE or pixel_format.startswith("yuvj")
+    full = color_range == FULL_RANGE or pixel_format.startswith("yuvj")
     if matrix in TAGS:
-        return Colour(TAGS[matrix], full, "tagged")
+        return ColorSpace(TAGS[matrix], full, "tagged")
     if matrix not in (RGB, UNSPECIFIED):
-        raise ValueError(f"{name}: colour matrix {matrix} (H.273) is neither BT.601 nor BT.709; convert the video")
-    return Colour("bt709" if height >= 720 else "bt601", full, "guessed")
+        raise ValueError(f"{name}: color matrix {matrix} (H.273) is neither BT.601 nor BT.709; convert the video")
+    return ColorSpace("bt709" if height >= 720 else "bt601", full, "guessed")
 
 
-def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, colour: Colour, bits: int = 8, window: Window | None = None) -> Tensor:
+def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, color_space: ColorSpace, bits: int = 8, window: Window | None = None) -> Tensor:
     """Planes to RGB; 4:2:0 chroma bilinear at MPEG-2's siting (left column, between two lines), borders repeated.
 
     Integer arithmetic with 16 fractional bits or more, rounded once: the same answer everywhere.
@@ -54,7 +54,7 @@ def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, colour: Colour, bits: int = 8
     Args:
         y: `(T, H, W)` on the CPU, uint8, or uint16 for 10 bits.
         u, v: of the same type; `(T, ceil(H/2), ceil(W/2))` for 4:2:0, `(T, H, W)` for 4:4:4.
-        colour: matrix and range of the planes.
+        color_space: matrix and range of the planes.
         bits: 8 or 10; 10-bit samples are 0..1023.
         window: top, left, height, width to convert; the same pixels as cutting them out of the whole.
 
@@ -80,14 +80,14 @@ def planes_to_rgb(y: Tensor, u: Tensor, v: Tensor, colour: Colour, bits: int = 8
     rgb = np.empty((y.shape[0], 3, high, broad), np.uint8)
     halved = tuple(u.shape[1:]) == half and half != (height, width)
     for out, *picture in zip(rgb, *planes, strict=True):
-        picture_to_rgb(picture, half if halved else None, colour, bits, (top, left, high, broad), out)
+        frame_to_rgb(picture, half if halved else None, color_space, bits, (top, left, high, broad), out)
     return torch.from_numpy(rgb)
 
 
-def picture_to_rgb(
+def frame_to_rgb(
     planes: list[np.ndarray],
     half: tuple[int, int] | None,
-    colour: Colour,
+    color_space: ColorSpace,
     bits: int,
     window: Window,
     out: np.ndarray,
@@ -97,28 +97,28 @@ def picture_to_rgb(
     Args:
         planes: Y, U, V `(lines, columns)`, uint8 or uint16, contiguous; columns right of the picture are not read.
         half: lines and columns of 4:2:0 chroma, None for 4:4:4.
-        colour, bits, window: as there.
+        color_space, bits, window: as there.
         out: uint8 `(3, height, width)` of the window.
     """
     from data.io.color_kernels import convert  # here: numba takes time and memory that not every process needs
 
-    convert(*planes, half or (0, 0), window, *_factors(colour, bits), out)
+    convert(*planes, half or (0, 0), window, *_factors(color_space, bits), out)
 
 
 def compile_kernels() -> None:
     """Compile now what the first 8-bit picture needs, about a second's work."""
     grey = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    planes_to_rgb(grey, grey[:, :1, :1], grey[:, :1, :1], Colour("bt601", False, "guessed"))
+    planes_to_rgb(grey, grey[:, :1, :1], grey[:, :1, :1], ColorSpace("bt601", False, "guessed"))
 
 
 @cache
-def _factors(colour: Colour, bits: int) -> tuple[tuple[np.int32, ...], tuple[np.int32, ...], np.int32]:
+def _factors(color_space: ColorSpace, bits: int) -> tuple[tuple[np.int32, ...], tuple[np.int32, ...], np.int32]:
     """The kernel's `luma`, `chroma` and `shift`; more bits in a sample are more fractional bits of the sums."""
-    kr, kb = WEIGHTS[colour.matrix]
+    kr, kb = WEIGHTS[color_space.matrix]
     kg = 1 - kr - kb
     more = 1 << (bits - 8)
     full = 255 * more / (256 * more - 1)
-    luma, black, chroma = (full, 0, full) if colour.full_range else (255 / 219, 16 * more, 255 / 224)
+    luma, black, chroma = (full, 0, full) if color_space.full_range else (255 / 219, 16 * more, 255 / 224)
     red, blue = 2 * (1 - kr) * chroma, 2 * (1 - kb) * chroma
     shift = BITS + bits - 8 + 3
     factors = (_fixed(red), _fixed(blue * kb / kg), _fixed(red * kr / kg), _fixed(blue))

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.errors import REPAIR, DataError, checked_numbers
-from data.io.color import RGB, Window, colour_of
+from data.errors import REPAIR, DataError, check_frame_numbers
+from data.io.color import RGB, Window, color_space_of
 from data.sequences import Sequence
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -51,13 +51,13 @@ class ImageReader:
         self.fps = float(self.rate)
         with self._opened(0) as image:
             self.width, self.height = image.size
-        self.colour = colour_of(str(self.path), "rgb24", RGB, 0, self.height)
-        self.matrix = self.colour.matrix
+        self.color_space = color_space_of(str(self.path), "rgb24", RGB, 0, self.height)
+        self.matrix = self.color_space.matrix
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
         top, left, height, width = window or (0, 0, self.height, self.width)
-        wanted = checked_numbers(indices, self.frames, self.path)
+        wanted = check_frame_numbers(indices, self.frames, self.path)
         rgb = np.empty((len(wanted), 3, height, width), np.uint8)
         for out, number in zip(rgb, wanted, strict=True):
             out[:] = self._picture(number)[top : top + height, left : left + width].transpose(2, 0, 1)

@@ -10,9 +10,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from data.errors import REPAIR, DataError, checked_file
+from data.errors import REPAIR, DataError, check_file
 from data.io.byte_range import opened
-from data.io.color import Colour, colour_of
+from data.io.color import ColorSpace, color_space_of
 from data.sequences import Sequence, Timing
 
 UNTIMED = ("avi",)  # says no times of B-frames; what is made up for them is out of order
@@ -29,12 +29,12 @@ class Probe:
         fps: frames per second, the average.
         width, height: pixels.
         pixel_format: ffmpeg's name.
-        colour: matrix and range of its planes.
+        color_space: matrix and range of its planes.
         pts: int64 `(frames,)`, sorted times in the stream's units; None when the file does not say them all.
         key_pts: int64, sorted times of the keyframes.
         codec: ffmpeg's name, "h264" for instance.
         plain: decord finds frames of such a file by number: mp4 or mkv, all packets timed, none hidden, no open GOP.
-        part: offset and length of the video in a shard, in bytes; None when the file is the video.
+        byte_range: offset and length of the video in a shard, in bytes; None when the file is the video.
     """
 
     path: Path
@@ -43,16 +43,16 @@ class Probe:
     width: int
     height: int
     pixel_format: str
-    colour: Colour
+    color_space: ColorSpace
     pts: np.ndarray | None
     key_pts: np.ndarray
     codec: str
     plain: bool
-    part: tuple[int, int] | None = None
+    byte_range: tuple[int, int] | None = None
 
     def opened(self) -> AbstractContextManager[av.container.InputContainer]:
         """The file, or its part, opened by PyAV and closed behind the `with`."""
-        return opened(self.path, self.part)
+        return opened(self.path, self.byte_range)
 
 
 def probe(path: Path | str, part: tuple[int, int] | None = None) -> Probe:
@@ -63,27 +63,27 @@ def probe(path: Path | str, part: tuple[int, int] | None = None) -> Probe:
         part: offset and length in bytes, of a video in a shard.
 
     Raises:
-        DataError: the file is missing, empty, no video, audio only, cut short, or of a colour that is not known.
+        DataError: the file is missing, empty, no video, audio only, cut short, or of a color that is not known.
     """
     path = Path(path)
-    stat = checked_file(path, None if part is None else sum(part), exact=False)
+    stat = check_file(path, None if part is None else sum(part), exact=False)
     return _probe(path, part, stat.st_size, stat.st_mtime_ns)
 
 
-def known(sequence: Sequence) -> Probe:
+def probe_or_index(sequence: Sequence) -> Probe:
     """What an index knows of a sequence's file, without reading it; `probe` where the index does not know enough.
 
     Raises:
         DataError: the file is missing or of another size than it was; as `probe`.
     """
-    part = sequence.part
+    part = sequence.byte_range
     if sequence.timing is None:
         return probe(sequence.path, part)
-    checked_file(sequence.path, sequence.bytes if part is None else sum(part), exact=part is None)
-    return told(sequence, sequence.timing)
+    check_file(sequence.path, sequence.bytes if part is None else sum(part), exact=part is None)
+    return probe_from_index(sequence, sequence.timing)
 
 
-def told(sequence: Sequence, timing: Timing) -> Probe:
+def probe_from_index(sequence: Sequence, timing: Timing) -> Probe:
     """A sequence's file as its index tells, of which nothing is looked at."""
     return Probe(
         path=sequence.path,
@@ -92,12 +92,12 @@ def told(sequence: Sequence, timing: Timing) -> Probe:
         width=timing.width,
         height=timing.height,
         pixel_format=timing.pixel_format,
-        colour=Colour(timing.matrix, timing.full_range, timing.colour_origin),
+        color_space=ColorSpace(timing.matrix, timing.full_range, timing.color_origin),
         pts=timing.pts_first + timing.pts_step * np.arange(timing.frames, dtype=np.int64),
         key_pts=timing.pts_first + timing.pts_step * np.array(timing.key_frames, dtype=np.int64),
         codec=timing.codec,
         plain=timing.plain,
-        part=sequence.part,
+        byte_range=sequence.byte_range,
     )
 
 
@@ -107,7 +107,7 @@ def _probe(path: Path, part: tuple[int, int] | None, size: int, changed: int) ->
         with opened(path, part) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: holds no video stream (audio only?); give a file with pictures")
-            return replace(_read_packets(path, container), part=part)
+            return replace(_read_packets(path, container), byte_range=part)
     except (FFmpegError, OSError) as error:
         raise DataError(f"{path}: no video that ffmpeg can open ({_reason(error)}); {REPAIR}") from error
     except ValueError as error:
@@ -134,7 +134,7 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
         width=context.width,
         height=context.height,
         pixel_format=context.pix_fmt,
-        colour=colour_of(str(path), context.pix_fmt, colorspace, int(context.color_range), context.height),
+        color_space=color_space_of(str(path), context.pix_fmt, colorspace, int(context.color_range), context.height),
         pts=np.sort(np.array(times, dtype=np.int64)) if timed else None,
         key_pts=np.sort(np.array([p.pts for p in packets if p.is_keyframe and p.pts is not None], dtype=np.int64)),
         codec=context.name,

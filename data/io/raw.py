@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.errors import REPAIR, DataError, checked_file, checked_numbers
-from data.io.color import FULL_RANGE, SAMPLES, UNSPECIFIED, Window, colour_of, picture_to_rgb
+from data.errors import REPAIR, DataError, check_file, check_frame_numbers
+from data.io.color import FULL_RANGE, SAMPLES, UNSPECIFIED, Window, color_space_of, frame_to_rgb
 from data.io.yuv_names import exact_rate, read_name
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
 
@@ -44,8 +44,8 @@ class _Layout:
 class RawReader:
     """A `Reader` of raw video. The file is open only during a read, so nothing is kept across a fork.
 
-    Frames are read, not mapped: a file cut short during training is then an error, not a dead process. Colour is as
-    `colour_of` says of an untagged stream; Y4M's `XCOLORRANGE=FULL` is heeded. All 4:2:0 counts as sited like MPEG-2's.
+    Frames are read, not mapped: a file cut short during training is then an error, not a dead process. Color is as
+    `color_space_of` says of an untagged stream; Y4M's `XCOLORRANGE=FULL` is heeded. All 4:2:0 counts as sited like MPEG-2's.
 
     Args:
         sequence: the source; of a .yuv file, what it does not state is read from the file's name (`read_name`).
@@ -54,7 +54,7 @@ class RawReader:
         path, frames, fps, width, height, matrix: see `Reader`; of the whole file.
         rate: frames per second, exact.
         pixel_format: one of `PIXEL_FORMATS`.
-        colour: matrix and range of the planes.
+        color_space: matrix and range of the planes.
 
     Raises:
         DataError: the file is missing or empty, its format is not known or not supported, or it is no whole number of frames.
@@ -62,8 +62,8 @@ class RawReader:
 
     def __init__(self, sequence: Sequence) -> None:
         self.path = sequence.path
-        stat = checked_file(self.path, None if sequence.part is None else sum(sequence.part), exact=False)
-        self._start, size = sequence.part or (0, stat.st_size)
+        stat = check_file(self.path, None if sequence.byte_range is None else sum(sequence.byte_range), exact=False)
+        self._start, size = sequence.byte_range or (0, stat.st_size)
         with open(self.path, "rb") as file:
             file.seek(self._start)
             head = file.read(LONGEST_HEADER)
@@ -77,23 +77,23 @@ class RawReader:
         self.rate, self.fps, self.pixel_format = layout.fps, float(layout.fps), form.pixel_format
         self.width, self.height = form.width, form.height
         full = FULL_RANGE if layout.full_range else 0
-        self.colour = colour_of(str(self.path), form.pixel_format, UNSPECIFIED, full, form.height)
-        self.matrix = self.colour.matrix
+        self.color_space = color_space_of(str(self.path), form.pixel_format, UNSPECIFIED, full, form.height)
+        self.matrix = self.color_space.matrix
         self.frames = self._count(size)
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
         window = window or (0, 0, self.height, self.width)
         half = _half(self._layout.format)
-        wanted = checked_numbers(indices, self.frames, self.path)
+        wanted = check_frame_numbers(indices, self.frames, self.path)
         rgb = np.empty((len(wanted), 3, *window[2:]), np.uint8)
         for out, planes in zip(rgb, self._pictures(wanted), strict=True):
-            picture_to_rgb(planes, half, self.colour, depth(self.pixel_format), window, out)
+            frame_to_rgb(planes, half, self.color_space, depth(self.pixel_format), window, out)
         return torch.from_numpy(rgb)
 
     def planes(self, indices: Numbers[int]) -> tuple[Tensor, Tensor, Tensor]:
         """The file's own samples of frames `indices`: Y, U, V `(T, lines, columns)`, uint8, or uint16 for 10 bits."""
-        pictures = list(self._pictures(checked_numbers(indices, self.frames, self.path)))
+        pictures = list(self._pictures(check_frame_numbers(indices, self.frames, self.path)))
         y, u, v = (torch.from_numpy(np.stack(planes)) for planes in zip(*pictures, strict=True))
         return y, u, v
 

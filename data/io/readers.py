@@ -7,9 +7,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from data.errors import DataError, checked_numbers
+from data.errors import DataError, check_frame_numbers
 from data.io.color import Window
-from data.io.probe import Probe, known
+from data.io.probe import Probe, probe_or_index
 from data.io.video import PyavReader, open_decord
 from data.sequences import Sequence
 
@@ -85,7 +85,7 @@ class SpanReader:
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
-        wanted = checked_numbers(indices, self.frames, self.path)
+        wanted = check_frame_numbers(indices, self.frames, self.path)
         return self._whole.read([self.first + index for index in wanted], window)
 
 
@@ -98,7 +98,7 @@ def _open_whole(sequence: Sequence, reader: str) -> Reader:
         from data.io.images import ImageReader
 
         return ImageReader(sequence)
-    found = known(sequence)
+    found = probe_or_index(sequence)
     if reader == "decord" or (reader == "auto" and found.codec not in PYAV_IS_BETTER):
         video = open_decord(found) if _decord_can(found) else None
         if video is not None:
@@ -109,5 +109,5 @@ def _open_whole(sequence: Sequence, reader: str) -> Reader:
 
 
 def _decord_can(found: Probe) -> bool:
-    """Whether decord finds the right frames, in the colours that swscale gives them."""
-    return found.plain and found.part is None and found.height % 2 == 0 and "10" not in found.pixel_format
+    """Whether decord finds the right frames, in the colors that swscale gives them."""
+    return found.plain and found.byte_range is None and found.height % 2 == 0 and "10" not in found.pixel_format

@@ -13,7 +13,7 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from data.errors import REPAIR, DataError
-from data.io.color import Colour, planes_to_rgb
+from data.io.color import ColorSpace, planes_to_rgb
 from data.io.images import ImageReader
 from data.io.probe import Probe, probe
 from data.io.raw import RawReader
@@ -37,7 +37,7 @@ class SourceClip:
         planes: the source's own 4:2:0 planes, uint8 Y `(T, H, W)`, U and V `(T, ceil(H/2), ceil(W/2))`;
             None when the source is of another format.
         rgb: uint8 `(T, 3, H, W)`, from the planes by `planes_to_rgb` where there are planes.
-        colour: matrix and range of the planes.
+        color_space: matrix and range of the planes.
         bits: of the source's own samples where there are planes: 8, or 10 that were rounded to 8.
     """
 
@@ -49,7 +49,7 @@ class SourceClip:
     frames: int
     planes: Planes | None
     rgb: Tensor
-    colour: Colour
+    color_space: ColorSpace
     bits: int = 8
 
 
@@ -71,7 +71,7 @@ def read_source(source: Path | str | Sequence, max_frames: int | None = None, st
     path = sequence.path
     if start < 0 or (max_frames is not None and max_frames < 1):
         raise DataError(f"{path}: start={start}, max_frames={max_frames}; start at 0 or more and take 1 frame or more")
-    if sequence.part is not None:
+    if sequence.byte_range is not None:
         raise DataError(f"{path}: a shard; whole clips are read from files of their own")
     room = None if sequence.frames is None else max(0, sequence.frames - start)
     counts = [count for count in (max_frames, room) if count is not None]
@@ -95,14 +95,14 @@ def _read_raw(reader: RawReader, first: int, count: int | None) -> SourceClip:
     """Of 4:2:0 with the file's planes."""
     numbers = _numbers(reader, first, count)
     if reader.pixel_format not in (*PLANAR, PLANAR_10):
-        return _clip(reader.path, reader.rate, None, reader.read(numbers), reader.colour)
+        return _clip(reader.path, reader.rate, None, reader.read(numbers), reader.color_space)
     y, u, v = (torch.from_numpy(as_bytes(plane.numpy())) for plane in reader.planes(numbers))
-    rgb, bits = planes_to_rgb(y, u, v, reader.colour), BITS[reader.pixel_format]
-    return _clip(reader.path, reader.rate, (y, u, v), rgb, reader.colour, bits)
+    rgb, bits = planes_to_rgb(y, u, v, reader.color_space), BITS[reader.pixel_format]
+    return _clip(reader.path, reader.rate, (y, u, v), rgb, reader.color_space, bits)
 
 
 def _read_pictures(reader: ImageReader, first: int, count: int | None) -> SourceClip:
-    return _clip(reader.path, reader.rate, None, reader.read(_numbers(reader, first, count)), reader.colour)
+    return _clip(reader.path, reader.rate, None, reader.read(_numbers(reader, first, count)), reader.color_space)
 
 
 def _read_video(found: Probe, first: int, count: int | None) -> SourceClip:
@@ -112,9 +112,9 @@ def _read_video(found: Probe, first: int, count: int | None) -> SourceClip:
     if count is None and first + len(frames) != found.frames:
         log.warning("%s: %d frames in the file, %d could be decoded", found.path, found.frames, first + len(frames))
     planes = frames_to_planes(frames)
-    rgb = frames_to_rgb(frames, found.colour) if planes is None else planes_to_rgb(*planes, found.colour)
+    rgb = frames_to_rgb(frames, found.color_space) if planes is None else planes_to_rgb(*planes, found.color_space)
     bits = 8 if planes is None else max(BITS[frame.format.name] for frame in frames)
-    return _clip(found.path, found.fps, planes, rgb, found.colour, bits)
+    return _clip(found.path, found.fps, planes, rgb, found.color_space, bits)
 
 
 def _numbers(reader: RawReader | ImageReader, first: int, count: int | None) -> range:
@@ -124,10 +124,10 @@ def _numbers(reader: RawReader | ImageReader, first: int, count: int | None) -> 
     return numbers
 
 
-def _clip(path: Path, fps: Fraction, planes: Planes | None, rgb: Tensor, colour: Colour, bits: int = 8) -> SourceClip:
+def _clip(path: Path, fps: Fraction, planes: Planes | None, rgb: Tensor, color_space: ColorSpace, bits: int = 8) -> SourceClip:
     height, width = rgb.shape[-2:]
     name = path.name if path.is_dir() else path.stem
-    return SourceClip(name, path, fps, width, height, len(rgb), planes, rgb, colour, bits)
+    return SourceClip(name, path, fps, width, height, len(rgb), planes, rgb, color_space, bits)
 
 
 def _decoded(found: Probe) -> Iterator[av.VideoFrame]:

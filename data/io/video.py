@@ -13,8 +13,8 @@ import torch
 from av.error import FFmpegError
 from torch import Tensor
 
-from data.errors import REPAIR, DataError, checked_numbers
-from data.io.color import SAMPLES, Colour, Window, picture_to_rgb
+from data.errors import REPAIR, DataError, check_frame_numbers
+from data.io.color import SAMPLES, ColorSpace, Window, frame_to_rgb
 from data.io.probe import Probe
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class DecordReader:
     def __init__(self, found: Probe, video: "decord.VideoReader") -> None:
         self.path, self.frames, self.fps = found.path, found.frames, float(found.fps)
         self.width, self.height = found.width, found.height
-        self.matrix = found.colour.matrix if found.colour.origin == "tagged" else "bt601"
+        self.matrix = found.color_space.matrix if found.color_space.origin == "tagged" else "bt601"
         self._video = video
 
     def read(self, indices: Sequence[int], window: Window | None = None) -> Tensor:
         """See `Reader`; fails after a minute where decord would wait forever."""
-        wanted = checked_numbers(indices, self.frames, self.path)
+        wanted = check_frame_numbers(indices, self.frames, self.path)
         batch = within(PATIENCE, lambda: self._video.get_batch(wanted).asnumpy(), f"{self.path}: decord")
         if batch.shape[1:] != (self.height, self.width, 3):
             size = f"{batch.shape[2]}x{batch.shape[1]}"
@@ -55,18 +55,18 @@ class PyavReader:
 
     def __init__(self, found: Probe) -> None:
         self.path, self.frames, self.fps = found.path, found.frames, float(found.fps)
-        self.width, self.height, self.matrix = found.width, found.height, found.colour.matrix
+        self.width, self.height, self.matrix = found.width, found.height, found.color_space.matrix
         self._probe = found
 
     def read(self, indices: Sequence[int], window: Window | None = None) -> Tensor:
         """See `Reader`; seeks to the keyframe before the first frame, or decodes from the start if that fails."""
-        wanted = checked_numbers(indices, self.frames, self.path)
+        wanted = check_frame_numbers(indices, self.frames, self.path)
         found = self._decode(set(wanted), seek=True)
         if found is None:
             found = self._decode(set(wanted), seek=False)
         if found is None:
             raise DataError(f"{self.path}: a frame of {wanted} cannot be decoded; {REPAIR}")
-        return frames_to_rgb([found[index] for index in wanted], self._probe.colour, window)
+        return frames_to_rgb([found[index] for index in wanted], self._probe.color_space, window)
 
     def _decode(self, wanted: set[int], seek: bool) -> dict[int, av.VideoFrame] | None:
         """The frames by number, or None when one is missing or damaged."""
@@ -184,12 +184,12 @@ def as_bytes(samples: np.ndarray) -> np.ndarray:
     return samples if samples.dtype == np.uint8 else np.minimum((samples + 2) >> 2, 255).astype(np.uint8)
 
 
-def frames_to_rgb(frames: Sequence[av.VideoFrame], colour: Colour, window: Window | None = None) -> Tensor:
+def frames_to_rgb(frames: Sequence[av.VideoFrame], color_space: ColorSpace, window: Window | None = None) -> Tensor:
     """Our conversion for 8-bit and 10-bit 4:2:0 and 4:4:4, ffmpeg's (told the matrix and range) for other formats.
 
     Args:
         frames: at least one, all of one size.
-        colour: matrix and range of their planes.
+        color_space: matrix and range of their planes.
         window: top, left, height, width to convert, inside the picture; None is all of it.
 
     Returns:
@@ -201,11 +201,11 @@ def frames_to_rgb(frames: Sequence[av.VideoFrame], colour: Colour, window: Windo
     for frame, out in zip(frames, rgb, strict=True):
         bits = BITS.get(frame.format.name)
         if bits is None:
-            out[:] = _by_decoder(frame, colour)[top : top + height, left : left + width].transpose(2, 0, 1)
+            out[:] = _by_decoder(frame, color_space)[top : top + height, left : left + width].transpose(2, 0, 1)
         else:
             chroma = frame.planes[1]
             half = (chroma.height, chroma.width) if "420" in frame.format.name else None
-            picture_to_rgb([_lines(plane, bits) for plane in frame.planes], half, colour, bits, window, out)
+            frame_to_rgb([_lines(plane, bits) for plane in frame.planes], half, color_space, bits, window, out)
     return torch.from_numpy(rgb)
 
 
@@ -216,12 +216,12 @@ def _lines(plane: av.video.plane.VideoPlane, bits: int) -> np.ndarray:
     return np.frombuffer(plane, kind)[: plane.height * columns].reshape(plane.height, columns)
 
 
-def _by_decoder(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
+def _by_decoder(frame: av.VideoFrame, color_space: ColorSpace) -> np.ndarray:
     """`(H, W, 3)` uint8."""
     if frame.format.is_rgb:
         return frame.to_ndarray(format="rgb24")
     return frame.to_ndarray(
         format="rgb24",
-        src_colorspace="ITU709" if colour.matrix == "bt709" else "ITU601",
-        src_color_range="JPEG" if colour.full_range else "MPEG",
+        src_colorspace="ITU709" if color_space.matrix == "bt709" else "ITU601",
+        src_color_range="JPEG" if color_space.full_range else "MPEG",
     )

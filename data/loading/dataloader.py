@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.io.color import compile_kernels
 from data.loading.clip import Clip, join_clips
 from data.loading.dataset import ClipDataset
-from data.loading.samplers import Batches
+from data.loading.samplers import ClipBatchSampler
 from data.loading.stream import ShardStream
 
 DYING = 1.0  # seconds until a process that was killed counts as dead
@@ -44,7 +44,7 @@ class ClipLoader:
     def __init__(
         self,
         clips: ClipDataset | ShardStream,
-        batches: Batches,
+        batches: ClipBatchSampler,
         workers: int = 0,
         patience: float = 300,
         most_restarts: int = 5,
@@ -113,7 +113,7 @@ class ClipLoader:
             num_workers=self.workers,
             collate_fn=join_clips,
             pin_memory=self.pin_memory,
-            worker_init_fn=self.clips.faults.start_worker,
+            worker_init_fn=self.clips.quarantine.start_worker,
             **several,
         )
 
@@ -131,13 +131,13 @@ class ClipLoader:
         for worker, process in enumerate(self._processes):
             if process not in lost:
                 continue
-            noted, number = self.clips.faults.read_by(worker)
+            noted, number = self.clips.quarantine.read_by(worker)
             number = number if noted == process else -1
             what = str(self.clips.sequences[number].path) if number >= 0 else "no file"
             end = f"gave nothing for {self.patience:g} s" if process in self._hung else "died"
             words.append(f"{what}: the worker reading it (process {process}) {end}")
             if number in self._suspects:
-                self.clips.faults.set_aside(number, f"{words[-1]}, for the second time")
+                self.clips.quarantine.add(number, f"{words[-1]}, for the second time")
             elif number >= 0:
                 self._suspects.add(number)
         said = "; ".join(words) or str(error)

@@ -13,14 +13,14 @@ from data.index.table import IndexedSequences
 from data.loading.clip import Clip, join_clips
 from data.loading.dataloader import ClipLoader
 from data.loading.dataset import ClipDataset, ValidationClips
-from data.loading.samplers import Batches
-from data.loading.split import divided
+from data.loading.samplers import ClipBatchSampler
+from data.loading.split import split_sequences
 from data.loading.stream import ShardStream
 from data.sequences import Sequences
-from data.shards.staging import Placing
+from data.shards.staging import ShardLocation
 from data.sources.discovery import Places, find_sequences
 from data.sources.manifest import is_index
-from data.sources.sample_clips import samples_for
+from data.sources.sample_clips import sample_clips_for
 
 ENDLESS = 1_000_000_000  # batches
 HELD_OUT = 0.1
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class ClipDataModule(LightningDataModule):
     """Random clips to train on, fixed clips to validate on; batches are `Clip`, uint8.
 
-    With `exclude_every` files or more, one in `exclude_every` is for validation and never trained on (see `divided`). With
+    With `exclude_every` files or more, one in `exclude_every` is for validation and never trained on (see `split_sequences`). With
     fewer, the last tenth of every sequence's frames is. The validation clips are the same in all stages.
 
     Samples are numbered through the whole training, and sample `i` is a function of the seed, `i`, and the stage's frames and
@@ -96,13 +96,13 @@ class ClipDataModule(LightningDataModule):
         check_at_least(1, patience=patience, buffer=buffer)
         if exclude_every == 1:
             raise DataError("exclude_every=1 leaves no file to train on; give 0, or 2 or more")
-        self.root = samples_for("train") if root is None else root
+        self.root = sample_clips_for("train") if root is None else root
         self.workers, self.exclude_every, self.seed = workers, exclude_every, seed
         self._starting = dict(start_method=start_method, patience=patience)
         self._drawing = dict(stride=stride, seed=seed, reader=reader, flips=flips, reverse=reverse, hold_mb=hold_mb)
         self._worst_share, self.record = worst_share, None if record is None else Path(record)
         self._validating = (val_frames, val_crop, val_clips)
-        self._placing = Placing(shards, stage, stage_gb, stream)
+        self._placing = ShardLocation(shards, stage, stage_gb, stream)
         self._streaming = dict(seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self.record)
         self.streams, self._stream, self._stream_state, self._loader = stream, None, None, None
         self.train_clips: ClipDataset | None = None
@@ -130,7 +130,7 @@ class ClipDataModule(LightningDataModule):
             return
         sequences = open_sequences(self.root)
         self._placing.place(sequences)
-        train, val = divided(sequences, self.exclude_every or ENDLESS)
+        train, val = split_sequences(sequences, self.exclude_every or ENDLESS)
         held_out = HELD_OUT if val is train else 0.0
         self.train_clips = ClipDataset(
             train, self.frames, self.crop, held_out=held_out, worst_share=self._worst_share, record=self.record, **self._drawing
@@ -141,7 +141,7 @@ class ClipDataModule(LightningDataModule):
         """Batches from `start_sample` on, without end unless `batches` was given; of this process, where there are several."""
         self.setup()
         rank, ranks = self._processes()
-        batches = Batches(self.start_sample, self.batches, self.batch, rank, ranks)
+        batches = ClipBatchSampler(self.start_sample, self.batches, self.batch, rank, ranks)
         clips = self.train_clips.resized(self.frames, self.crop)
         if self.streams:
             which = dict(rank=rank, ranks=ranks, where=self._placing.where)
@@ -163,7 +163,7 @@ class ClipDataModule(LightningDataModule):
         """What has gone wrong with files and, in this stage, with workers, in a line; "" when nothing has."""
         if self._loader is None:
             return ""
-        counts = {"sequences set aside": self._loader.clips.faults.count, "restarts of the workers": self._loader.restarts}
+        counts = {"sequences set aside": self._loader.clips.quarantine.count, "restarts of the workers": self._loader.restarts}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
     def state(self, samples: int = 0) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from torch.utils.data import Dataset
 from data.errors import DataError, check_at_least, check_share
 from data.io.readers import Reader, check_reader, open_reader
 from data.loading.clip import Clip, crop_at, window_at
-from data.loading.frame_cache import Hold
-from data.loading.quarantine import Faults
-from data.loading.samplers import Order
+from data.loading.frame_cache import FrameCache
+from data.loading.quarantine import Quarantine
+from data.loading.samplers import EpochShuffle
 from data.sequences import Sequence, Sequences
 
 
 class ClipDataset(Dataset[Clip]):
     """Sample `i` is drawn by a generator seeded with `[seed, i]`: the same in every worker, run and order.
 
-    Every sequence comes once an epoch, whatever its length (see `Order`): no file needs to be opened to start, and a long take of
+    Every sequence comes once an epoch, whatever its length (see `EpochShuffle`): no file needs to be opened to start, and a long take of
     one scene does not crowd out the others. Within a sequence the stride, the first frame and the square are uniform.
 
     A sequence that fails is set aside with a warning and its samples come from the next in the list, so that a sample still
@@ -38,8 +38,8 @@ class ClipDataset(Dataset[Clip]):
         reverse: play half of the clips backwards.
         worst_share: 0..1, the share of sequences that may fail before DataError.
         held_out: 0..1, the share of each sequence's frames, the last ones, that is never drawn.
-        hold_mb: MiB of decoded frames that this process may hold in memory, see `Hold`.
-        record: where faults are recorded, see `Faults`.
+        hold_mb: MiB of decoded frames that this process may hold in memory, see `FrameCache`.
+        record: where faults are recorded, see `Quarantine`.
 
     Raises:
         DataError: a field is out of range; in `[]`, too many sequences have failed.
@@ -66,9 +66,9 @@ class ClipDataset(Dataset[Clip]):
         check_reader(reader)
         self.sequences, self.frames, self.crop, self.stride = sequences, frames, crop, stride
         self.seed, self.flips, self.reverse, self.held_out = seed, flips, reverse, held_out
-        self.order = Order(len(sequences), seed)
-        self.faults = Faults(sequences, worst_share, record)
-        self.hold = Hold(reader, hold_mb)
+        self.order = EpochShuffle(len(sequences), seed)
+        self.quarantine = Quarantine(sequences, worst_share, record)
+        self.frame_cache = FrameCache(reader, hold_mb)
 
     def resized(self, frames: int, crop: int) -> ClipDataset:
         """The same sequences, faults and held frames with another length and crop, for another training stage."""
@@ -85,11 +85,11 @@ class ClipDataset(Dataset[Clip]):
         """Sample number `sample`, from 0 without end, as a `Clip` of batch 1."""
         if sample < 0:
             raise IndexError(f"sample {sample}: they are counted from 0")
-        return self.faults.first_good(self.order[sample], lambda number: self._draw(sample, number))
+        return self.quarantine.first_good(self.order[sample], lambda number: self._draw(sample, number))
 
     def _draw(self, sample: int, number: int) -> Clip:
         sequence = self.sequences[number]
-        return self.draw(sequence, self.hold.open(sequence), np.random.default_rng([self.seed, sample, number]))
+        return self.draw(sequence, self.frame_cache.open(sequence), np.random.default_rng([self.seed, sample, number]))
 
     def draw(self, sequence: Sequence, reader: Reader, rng: np.random.Generator) -> Clip:
         """A random clip of one sequence as a `Clip` of batch 1; DataError when it is too short or cannot be read."""
@@ -124,7 +124,7 @@ def first_held_out(frames: int, share: float) -> int:
 class ValidationClips(Dataset[Clip]):
     """`count` clips spread evenly over the sequences and, where one gives several, over its held-out frames.
 
-    Read with PyAV (exact, with our colour conversion) and then held in memory: the set is small and asked for often.
+    Read with PyAV (exact, with our color conversion) and then held in memory: the set is small and asked for often.
 
     Args:
         sequences: at least one.
@@ -141,7 +141,7 @@ class ValidationClips(Dataset[Clip]):
         check_at_least(1, sequences=len(sequences), val_frames=frames, val_crop=crop, val_clips=count)
         check_share(held_out=held_out)
         self.sequences, self.frames, self.crop, self.count, self.held_out = sequences, frames, crop, count, held_out
-        self.faults = Faults(sequences, worst_share)
+        self.quarantine = Quarantine(sequences, worst_share)
         self._loaded: dict[int, Clip] = {}
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class ValidationClips(Dataset[Clip]):
         if index not in self._loaded:
             there = len(self.sequences)
             first = index % there if self.count > there else index * there // self.count
-            self._loaded[index] = self.faults.first_good(first, lambda number: self._read(index, number))
+            self._loaded[index] = self.quarantine.first_good(first, lambda number: self._read(index, number))
         return self._loaded[index]
 
     def _read(self, index: int, number: int) -> Clip:

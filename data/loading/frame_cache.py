@@ -1,4 +1,4 @@
-"""Hold: opening sequences for a data set, the first of them decoded once and held in memory."""
+"""FrameCache: opening sequences for a data set, the first of them decoded once and held in memory."""
 
 from collections.abc import Sequence as Numbers
 
@@ -12,7 +12,7 @@ from data.sequences import Sequence
 PORTION = 64  # frames decoded at once; each portion is decoded from the keyframe before it
 
 
-class HeldReader:
+class CachedReader:
     """A `Reader` over frames that were decoded before."""
 
     def __init__(self, reader: Reader) -> None:
@@ -33,7 +33,7 @@ class HeldReader:
         return pictures[list(indices)]
 
 
-class Hold:
+class FrameCache:
     """Opens sequences; those that fit into `megabytes` are decoded wholly at first use and held, first come, never evicted.
 
     Those that do not fit are opened anew every time, which keeps no memory (an open decord reader grows). Each worker has its own
@@ -43,7 +43,7 @@ class Hold:
     def __init__(self, reader: str, megabytes: int = 0) -> None:
         self.reader = reader
         self.room = megabytes * 2**20
-        self._held: dict[Sequence, HeldReader] = {}
+        self._held: dict[Sequence, CachedReader] = {}
 
     def open(self, sequence: Sequence) -> Reader:
         """A reader of a sequence; DataError as `open_reader`."""
@@ -53,6 +53,6 @@ class Hold:
         need = reader.frames * 3 * reader.height * reader.width
         if need > self.room:
             return reader
-        self._held[sequence] = HeldReader(reader)
+        self._held[sequence] = CachedReader(reader)
         self.room -= need
         return self._held[sequence]

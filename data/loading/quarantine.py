@@ -1,4 +1,4 @@
-"""Faults: sequences that fail in training are set aside, counted, recorded, and replaced by others."""
+"""Quarantine: sequences that fail in training are set aside, counted, recorded, and replaced by others."""
 
 import errno
 import json
@@ -19,14 +19,14 @@ from data.sequences import Sequences
 
 T = TypeVar("T")
 MOST_WORKERS = 1024
-FEW = 1000  # sequences; of less, a share says little
-MOST_IN_A_ROW = 100  # failures of a process without a success between them
-WAITS = (1.0, 5.0, 25.0)  # seconds before another try
-PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
+MIN_SAMPLE = 1000  # sequences; of less, a share says little
+MAX_CONSECUTIVE = 100  # failures of a process without a success between them
+RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds before another try
+TRANSIENT_ERRORS = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
 log = logging.getLogger(__name__)
 
 
-class Faults:
+class Quarantine:
     """Which sequences have failed and which one each worker is reading, in memory shared by a process and its workers.
 
     Args:
@@ -58,42 +58,42 @@ class Faults:
                 continue
             self.note(number)
             try:
-                made = self._patiently(number, make)
+                made = self._with_retries(number, make)
                 self._in_a_row = 0
                 return made
             except Exception as error:  # damaged files make libraries raise many kinds
                 own = isinstance(error, DataError)
                 said = str(error) if own else f"{self.sequences[number].path}: {type(error).__name__}: {error}"
-                self.set_aside(number, said)
+                self.add(number, said)
             finally:
                 self.note(-1)
         label = self.sequences[0].label
         raise DataError(f"all {len(self.sequences)} sequences failed, {label} too; give readable videos as data.root")
 
-    def set_aside(self, number: int, reason: str) -> None:
+    def add(self, number: int, reason: str) -> None:
         """Never draw sequence `number` again; DataError when too many have failed, or very many one after the other."""
         self.failed[number] = True
         self._in_a_row += 1
         sequence = self.sequences[number]
         if self.record is not None:
-            row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.part}
+            row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.byte_range}
             self._append(row | {"reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
-        of = min(len(self.sequences), max(FEW, int(self._reading[:, 2].sum())))
+        of = min(len(self.sequences), max(MIN_SAMPLE, int(self._reading[:, 2].sum())))
         share = f"{self.count} of {of} sequences"
         if self.count > self.worst_share * of:
             raise DataError(f"{share} failed, more than data.worst_share={self.worst_share:g}; the last: {reason}")
-        if self._in_a_row > MOST_IN_A_ROW:
+        if self._in_a_row > MAX_CONSECUTIVE:
             raise DataError(f"{self._in_a_row} sequences failed one after the other; is the storage there? The last: {reason}")
         log.warning("set aside %s (%s so far)", reason, share)
 
-    def _patiently(self, number: int, make: Callable[[int], T]) -> T:
+    def _with_retries(self, number: int, make: Callable[[int], T]) -> T:
         """`make(number)`, tried again where the storage, not the file, seems to be the cause."""
-        for wait in WAITS:
+        for wait in RETRY_DELAYS:
             try:
                 return make(number)
             except Exception as error:
                 cause = error if isinstance(error, OSError) else error.__cause__
-                if not isinstance(cause, OSError) or isinstance(cause, FFmpegError) or cause.errno not in PASSING:
+                if not isinstance(cause, OSError) or isinstance(cause, FFmpegError) or cause.errno not in TRANSIENT_ERRORS:
                     raise  # ffmpeg calls some damaged files an I/O error
                 log.warning("%s; tried again in %g s", error, wait)
                 time.sleep(wait)

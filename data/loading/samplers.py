@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class Batches(Sampler[list[int]]):
+class ClipBatchSampler(Sampler[list[int]]):
     """Sample numbers of `count` batches of one process; together, the processes take samples `first`, `first + 1`, ... in turn.
 
     Args:
@@ -31,13 +31,13 @@ class Batches(Sampler[list[int]]):
         start = self.first + (number * self.ranks + self.rank) * self.batch
         return list(range(start, start + self.batch))
 
-    def after(self, batches: int) -> "Batches":
+    def after(self, batches: int) -> "ClipBatchSampler":
         """What is left when so many batches have been had."""
         first = self.first + batches * self.batch * self.ranks
-        return Batches(first, self.count - batches, self.batch, self.rank, self.ranks)
+        return ClipBatchSampler(first, self.count - batches, self.batch, self.rank, self.ranks)
 
 
-class Order:
+class EpochShuffle:
     """Sample `i` belongs to epoch `i // sequences`, in which every sequence comes once, shuffled by `[seed, epoch]`.
 
     A pure function of its arguments: it needs no state to go on anywhere, and is the same in every process. It holds the shuffle

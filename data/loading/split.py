@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from data.sequences import Sequence, Sequences
-from data.sources.discovery import Files
+from data.sources.discovery import FileSequences
 
 
-class Chosen:
+class SequenceSubset:
     """Some sequences of others, by number; holds 4 bytes for each.
 
     Args:
@@ -29,7 +29,7 @@ class Chosen:
         return (self[number] for number in range(len(self)))
 
 
-def divided(sequences: Sequences, every: int) -> tuple[Chosen, Chosen]:
+def split_sequences(sequences: Sequences, every: int) -> tuple[SequenceSubset, SequenceSubset]:
     """Sequences to train on and to validate on: those of one file in `every`, so that no file is on both sides.
 
     Of a list, every `every`-th file; with fewer files than that, all are on both sides. Of an index, files are chosen by
@@ -40,16 +40,16 @@ def divided(sequences: Sequences, every: int) -> tuple[Chosen, Chosen]:
         sequences: in the order of their files.
         every: 2 or more.
     """
-    held = sequences.lots % every == 0 if hasattr(sequences, "lots") else _numbered(sequences) % every == every - 1
+    held = sequences.name_hashes % every == 0 if hasattr(sequences, "name_hashes") else _numbered(sequences) % every == every - 1
     if not held.any() or held.all():
-        everything = Chosen(sequences, np.arange(len(sequences)))
+        everything = SequenceSubset(sequences, np.arange(len(sequences)))
         return everything, everything
-    return Chosen(sequences, np.flatnonzero(~held)), Chosen(sequences, np.flatnonzero(held))
+    return SequenceSubset(sequences, np.flatnonzero(~held)), SequenceSubset(sequences, np.flatnonzero(held))
 
 
 def _numbered(sequences: Sequences) -> np.ndarray:
     """For each sequence the number of its file, from 0 in order of appearance."""
-    if isinstance(sequences, Files):
+    if isinstance(sequences, FileSequences):
         return np.arange(len(sequences), dtype=np.int32)
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(sequence.path, len(numbers)) for sequence in sequences], np.int32)

@@ -19,12 +19,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from data.errors import DataError, check_at_least, check_share
 from data.index.table import IndexedSequences
-from data.io.probe import Probe, told
+from data.io.probe import Probe, probe_from_index
 from data.io.readers import Reader, SpanReader
 from data.io.video import PyavReader
 from data.loading.clip import Clip
-from data.loading.quarantine import Faults
-from data.loading.split import Chosen
+from data.loading.quarantine import Quarantine
+from data.loading.split import SequenceSubset
 from data.sequences import Sequence, Sequences
 from data.shards.storage import ShardFiles
 
@@ -50,7 +50,7 @@ class ShardStream(IterableDataset[Clip]):
         buffer: members to draw among; a process holds so many of them in memory, encoded.
         where: for each shard's path, the file or URL (s3://...) to read instead; without it, the path.
         worst_share: 0..1, the share of sequences that may fail before DataError.
-        record: where faults are recorded, see `Faults`.
+        record: where faults are recorded, see `Quarantine`.
         open_bytes: a reader of a sequence from its member's bytes.
 
     Raises:
@@ -76,12 +76,12 @@ class ShardStream(IterableDataset[Clip]):
         check_at_least(1, batch=batch, ranks=ranks, buffer=buffer)
         check_at_least(ranks * max(1, workers), sequences=len(sequences))
         check_share(worst_share=worst_share)
-        if sequences[0].part is None:
+        if sequences[0].byte_range is None:
             raise DataError(f"{sequences[0].path}: not in a shard; make shards with: corvid data pack INDEX OUT")
         self.sequences, self.make, self.batch, self.seed, self.rank, self.ranks = sequences, make, batch, seed, rank, ranks
         self.workers, self.where, self.open_bytes = workers, where or {}, open_bytes or open_member
         self.order = StreamOrder(shard_starts(sequences), seed, buffer)
-        self.faults = Faults(sequences, worst_share, record)
+        self.quarantine = Quarantine(sequences, worst_share, record)
         self._taken, self._turn = [0] * max(1, workers), 0
 
     def state_dict(self, batches: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class ShardStream(IterableDataset[Clip]):
             rng = np.random.default_rng([self.seed, epoch, row, number])
             return self.make(sequence, self.open_bytes(sequence, data), rng)
 
-        return self.faults.first_good(row, make)
+        return self.quarantine.first_good(row, make)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ def open_member(sequence: Sequence, data: bytes) -> Reader:
     timing = sequence.timing
     if timing is None:
         raise DataError(f"{sequence.label}: its frame rate varies; pack it without --copy to stream it")
-    found = _InMemory(**vars(told(sequence, timing)), data=data)
+    found = _InMemory(**vars(probe_from_index(sequence, timing)), data=data)
     whole = PyavReader(found)
     return whole if not sequence.first and sequence.frames in (None, whole.frames) else SpanReader(whole, sequence)
 
@@ -250,7 +250,7 @@ def taken_after(taken: list[int], turn: int, batches: int, batch: int) -> tuple[
 
 def shard_starts(sequences: Sequences) -> np.ndarray:
     """int64 `(shards + 1,)`: number of the first row of each shard, in the order of the index, and the number of rows."""
-    if isinstance(sequences, Chosen):
+    if isinstance(sequences, SequenceSubset):
         places = np.searchsorted(sequences.numbers, shard_starts(sequences.sequences))
         return np.unique(places).astype(np.int64)
     if isinstance(sequences, IndexedSequences):

@@ -13,7 +13,7 @@ from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
 from data.errors import REPAIR, DataError
-from data.io.color import Colour
+from data.io.color import ColorSpace
 from data.io.images import ImageReader
 from data.io.probe import Probe, probe
 from data.io.raw import RawReader
@@ -33,7 +33,7 @@ class PackSource:
         sequence: which frames of what.
         opened: what reads them.
         fps: frames per second, the average where the rate varies.
-        colour: matrix and range of the planes.
+        color_space: matrix and range of the planes.
         width, height: even; of an odd source, the last column or line is left out.
         pixel_format: of the source.
     """
@@ -41,7 +41,7 @@ class PackSource:
     sequence: Sequence
     opened: Probe | RawReader | ImageReader
     fps: Fraction
-    colour: Colour
+    color_space: ColorSpace
     width: int
     height: int
     pixel_format: str
@@ -81,11 +81,11 @@ class PackSource:
                     yield _frame(planes, self.pixel_format)
 
     def _converted(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Scaled or of another format; matrix and range stay, and RGB gets those of `colour`."""
+        """Scaled or of another format; matrix and range stay, and RGB gets those of `color_space`."""
         whole = self.opened.width - self.width < 2 and self.opened.height - self.height < 2
         size = {"width": frame.width, "height": frame.height} if whole else {"width": self.width, "height": self.height}
-        matrix = "ITU709" if self.colour.matrix == "bt709" else "ITU601"
-        extent = "JPEG" if self.colour.full_range else "MPEG"
+        matrix = "ITU709" if self.color_space.matrix == "bt709" else "ITU601"
+        extent = "JPEG" if self.color_space.full_range else "MPEG"
         rgb = frame.format.is_rgb
         return frame.reformat(
             **size,
@@ -127,7 +127,7 @@ def pack_source(sequence: Sequence, short_side: int | None = None) -> PackSource
     size = _scaled(opened.width, opened.height, short_side)
     if min(size) < 16:
         raise DataError(f"{sequence.path}: {opened.width}x{opened.height} is too small to pack; 16x16 is the least")
-    return PackSource(sequence, opened, fps, opened.colour, *size, pixel_format)
+    return PackSource(sequence, opened, fps, opened.color_space, *size, pixel_format)
 
 
 def _scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:

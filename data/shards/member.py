@@ -111,12 +111,12 @@ def _encoded(member: Member, root: Path, options: PackOptions, scratch: Path) ->
 def _row(row: Row, member: Member, found: Probe, data: bytes, content: str) -> Row:
     """The row of the packed video."""
     step = int(found.pts[1] - found.pts[0]) if found.frames > 1 else 1
-    colour = found.colour
+    color_space = found.color_space
     made = {
         "source": row["path"], "first": 0, "frames": member.frames, "file_frames": member.frames, "kind": "video",
         "codec": found.codec, "pixel_format": found.pixel_format, "plain": found.plain,
         "width": found.width, "height": found.height, "fps_num": found.fps.numerator, "fps_den": found.fps.denominator,
-        "matrix": colour.matrix, "full_range": colour.full_range, "colour_origin": colour.origin,
+        "matrix": color_space.matrix, "full_range": color_space.full_range, "colour_origin": color_space.origin,
         "pts_first": int(found.pts[0]), "pts_step": step, "key_frames": ((found.key_pts - found.pts[0]) // step).tolist(),
         "bytes": len(data), "content": content,
     }  # fmt: skip
@@ -126,7 +126,7 @@ def _row(row: Row, member: Member, found: Probe, data: bytes, content: str) -> R
 def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Path) -> None:
     """Pipe planes into x264. Its `fastdecode` costs a tenth more bytes and gives 1.7 times as many frames/s back."""
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{source.width}x{source.height}", "-r", str(fps), "-i", "-"]
-    tags = f"colormatrix={TAGS[source.colour.matrix]}:fullrange={'on' if source.colour.full_range else 'off'}"
+    tags = f"colormatrix={TAGS[source.color_space.matrix]}:fullrange={'on' if source.color_space.full_range else 'off'}"
     x264 = ["-c:v", "libx264", "-preset", "fast", "-tune", "fastdecode", "-crf", str(options.crf), "-g", str(options.gop)]
     rest = ["-x264-params", f"{tags}:open-gop=0", "-threads", "1", "-video_track_timescale", str(fps.numerator)]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *raw, *x264, *rest, "-movflags", "+faststart"]
@@ -153,9 +153,9 @@ def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Pat
 def _check(found: Probe, source: PackSource, fps: Fraction, options: PackOptions) -> None:
     """DataError unless the encoded file is what was asked for."""
     path, frames = source.sequence.path, source.sequence.frames
-    expected = (frames, source.width, source.height, fps, source.colour.matrix, source.colour.full_range, True)
-    colour = found.colour
-    made = (found.frames, found.width, found.height, found.fps, colour.matrix, colour.full_range, found.plain)
+    expected = (frames, source.width, source.height, fps, source.color_space.matrix, source.color_space.full_range, True)
+    color_space = found.color_space
+    made = (found.frames, found.width, found.height, found.fps, color_space.matrix, color_space.full_range, found.plain)
     if frames == 1:
         expected, made = (*expected[:3], *expected[4:]), (*made[:3], *made[4:])  # one frame has no rate
     if made != expected:

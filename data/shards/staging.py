@@ -17,7 +17,7 @@ from data.errors import REPAIR, DataError
 from data.index.table import IndexedSequences
 from data.progress import Progress
 from data.sequences import Sequences
-from data.shards.storage import opened_anywhere
+from data.shards.storage import open_path_or_url
 
 MARKER = "corvid-stage-"
 PORTION = 2**24  # bytes copied at once
@@ -63,7 +63,7 @@ def stage_shards(files: Sequence[str | Path], folder: Path | str, limit_gb: floa
     try:
         shards = [_described(place, own) for place in places]
         _remove_old(shards, own)
-        use(own)
+        shared_lock(own)
         fitting = shards[: _make_room(shards, own, limit_gb * 1e9)]
         _copy_all(fitting, own)
     except OSError as error:
@@ -101,7 +101,7 @@ def _described(place: str, own: Path) -> _Shard:
 
 def _remove_old(shards: list[_Shard], own: Path) -> None:
     """Remove copies of other versions of these shards unless a process uses the set."""
-    with alone_in(own) as alone:
+    with exclusive_lock(own) as alone:
         for shard in shards:
             stem, suffix = shard.target.stem.rpartition("-")[0], shard.target.suffix
             for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {shard.target, shard.part}:
@@ -149,7 +149,7 @@ def _last_used(folder: Path) -> float:
 
 def _evict(other: Path) -> None:
     """Remove another set unless a process uses it."""
-    with alone_in(other) as alone:
+    with exclusive_lock(other) as alone:
         if alone:
             shutil.rmtree(other, ignore_errors=True)
             log.info("%s: removed to make room", other)
@@ -201,7 +201,7 @@ def _copy(shard: _Shard, handle: int, progress: Progress) -> None:
     os.lseek(handle, done, os.SEEK_SET)
     progress.update(done)
     try:
-        with opened_anywhere(shard.place) as source:
+        with open_path_or_url(shard.place) as source:
             source.seek(done)
             while done < shard.size and (data := source.read(PORTION)):
                 done += _written(handle, data)
@@ -223,7 +223,7 @@ def _written(handle: int, data: bytes) -> int:
     return len(data)
 
 
-def use(folder: Path) -> None:
+def shared_lock(folder: Path) -> None:
     """Make a set's folder and mark it as used until this process and its workers end; waits for one who removes it."""
     while not _is_mine(folder):
         if folder in _held:
@@ -244,7 +244,7 @@ def _is_mine(folder: Path) -> bool:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[bool]:
+def exclusive_lock(folder: Path) -> Iterator[bool]:
     """Whether no process, this one included, uses a set; none can begin to until the `with` ends."""
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -261,7 +261,7 @@ def alone_in(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-class Placing:
+class ShardLocation:
     """Shards where their index says, somewhere else, or copied to a disk of the node first.
 
     Args:

@@ -30,11 +30,11 @@ class ShardFiles:
     def read(self, row: int) -> bytes | DataError:
         """A row's member, or what went wrong."""
         sequence = self.sequences[row]
-        offset, length = sequence.part or (0, 0)
+        offset, length = sequence.byte_range or (0, 0)
         try:
             if sequence.path != self._path:
                 self._close()
-                self._file = opened_anywhere(str(self.where.get(sequence.path, sequence.path)))
+                self._file = open_path_or_url(str(self.where.get(sequence.path, sequence.path)))
                 self._path = sequence.path
             self._file.seek(offset)
             data = self._file.read(length)
@@ -52,7 +52,7 @@ class ShardFiles:
         self._path = self._file = None
 
 
-def opened_anywhere(place: str) -> BinaryIO:
+def open_path_or_url(place: str) -> BinaryIO:
     """A local file or a URL that fsspec knows, open for reading."""
     if "://" not in place:
         return open(place, "rb")

@@ -51,13 +51,13 @@ def find_sequences(where: Places, root: Path | str | None = None) -> Sequences:
     for place in places:
         special = _special(str(place), root)
         if special is None:
-            special = Files(path for path in _find(place) if not (path in seen or seen.add(path)))
+            special = FileSequences(path for path in _find(place) if not (path in seen or seen.add(path)))
         parts.append(special)
     parts = [part for part in parts if len(part)]
     if not parts:
         kinds = f"{' '.join(SUFFIXES)} and folders of numbered pictures"
         raise DataError(f"no video in {', '.join(map(str, places))}; folders are searched for {kinds}")
-    return parts[0] if len(parts) == 1 else Joined(parts)
+    return parts[0] if len(parts) == 1 else ConcatSequences(parts)
 
 
 def find_videos(where: Places) -> list[Path]:
@@ -67,13 +67,13 @@ def find_videos(where: Places) -> list[Path]:
         DataError: as there; or `where` holds a manifest or a named set, whose sequences are more than paths.
     """
     found = find_sequences(where)
-    parts = found.parts if isinstance(found, Joined) else [found]
-    if not all(isinstance(part, Files) for part in parts):
+    parts = found.parts if isinstance(found, ConcatSequences) else [found]
+    if not all(isinstance(part, FileSequences) for part in parts):
         raise DataError(f"{where}: files, folders or globs are needed here, no manifest and no named set; list the files")
     return [sequence.path for sequence in found]
 
 
-class Files:
+class FileSequences:
     """Sequences that are whole files, or folders of pictures, in order; holds their paths as text, of millions if need be."""
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -92,7 +92,7 @@ class Files:
         return (Sequence(Path(path)) for path in self._paths)
 
 
-class Joined:
+class ConcatSequences:
     """Several `Sequences`, one behind the other."""
 
     def __init__(self, parts: list[Sequences]) -> None:
@@ -132,7 +132,7 @@ def _find(place: str | Path) -> Iterable[str]:
     path = str(Path(text).expanduser())
     if os.path.isfile(path):
         return [path]
-    search = Search()
+    search = FolderSearch()
     if os.path.isdir(path):
         found = list(search.inside(path))
     elif glob.has_magic(text):
@@ -144,7 +144,7 @@ def _find(place: str | Path) -> Iterable[str]:
     return found
 
 
-class Search:
+class FolderSearch:
     """Finds videos and folders of numbered pictures; no file is opened or, links aside, looked up one by one.
 
     Attributes:

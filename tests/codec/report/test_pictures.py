@@ -21,7 +21,7 @@ from codec.report.matching import matched_levels, rate_gap
 from codec.report.pack import pack_frames, unpack
 from codec.report.pictures import BASE64, fitted
 from codec.stream import compress, decompress
-from data.io.color import Colour
+from data.io.color import ColorSpace
 from data.sequences import Sequence
 
 
@@ -90,7 +90,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> tuple
     folder = tmp_path_factory.mktemp("streams")
     frames = moving_clip(3, 48, 64)
     compress(load_codec(checkpoint), frames, Fraction(25), 32, folder / "a.cvd")
-    planes = to_bytes(pad_to_even(rgb_to_planes(frames, Colour("bt601", False, "guessed"))))
+    planes = to_bytes(pad_to_even(rgb_to_planes(frames, ColorSpace("bt601", False, "guessed"))))
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x48", "-r", "25", "-i", "-"]
     ffmpeg.run([*raw, "-c:v", "libx265", "-qp", "10", "-f", "hevc", str(folder / "a.hevc")], stdin=planes)
     ffmpeg.run([*raw, "-c:v", "ffv1", str(folder / "clip.mkv")], stdin=planes)

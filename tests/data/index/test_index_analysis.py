@@ -6,7 +6,7 @@ import pytest
 
 from data.index.hashing import NONE, SIDE, distances, hashed_frames, nearest, phash, thumbnail
 from data.index.options import ScanOptions
-from data.index.scenes import Analyser, Analysis, pieces
+from data.index.scenes import Analysis, FrameAnalyzer, pieces
 
 
 def scene(seed: int, frames: int, shift: int = 2) -> list[np.ndarray]:
@@ -17,7 +17,7 @@ def scene(seed: int, frames: int, shift: int = 2) -> list[np.ndarray]:
 
 
 def analysed(pictures: list[np.ndarray]) -> Analysis:
-    analyser = Analyser()
+    analyser = FrameAnalyzer()
     for picture in pictures:
         analyser.add(picture)
     return analyser.finish()

@@ -13,7 +13,7 @@ from index_files import kept, left_out
 from data.errors import DataError
 from data.index import pool
 from data.index.build import build_index, merge_parts, part_path
-from data.index.exclude import excluded_pictures, matches
+from data.index.exclude import hash_test_sets, matches
 from data.index.options import IndexOptions, ScanOptions
 from data.index.scan import Scan, scan
 from data.index.source_files import Source
@@ -97,7 +97,7 @@ def test_excluded_test_set_is_found_whatever_was_done_to_it(
 def test_flat_pictures_match_no_test_set(tmp_path: Path, ffmpeg: Callable[..., bytes], own: Path, scans: list[str]):
     """Catches every fade and title card thrown away because a test clip begins black."""
     ffmpeg("-f", "lavfi", "-i", "color=gray:size=64x48:rate=25", "-frames:v", "20", tmp_path / "grey.mkv")
-    tests = excluded_pictures([str(tmp_path / "grey.mkv")])
+    tests = hash_test_sets([str(tmp_path / "grey.mkv")])
     stored = build_index(own, tmp_path / "index.parquet", PLAIN)
     assert len(tests.hashes) == 0 and not matches(stored.rows, tests, 8)[0].any()
 

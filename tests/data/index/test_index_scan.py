@@ -14,7 +14,7 @@ from data.index.options import IndexOptions, ScanOptions
 from data.index.scan import Scan, scan
 from data.index.small_frames import check_clusters
 from data.index.source_files import find_sources, in_part
-from data.index.store import DROPPED, Stored, table_of, write_index
+from data.index.store import DROPPED, StoredIndex, table_of, write_index
 from data.index.table import IndexedSequences
 from data.io.readers import open_reader
 from data.io.source_clip import read_source
@@ -37,7 +37,7 @@ def test_sequences_end_at_cuts_without_black_and_still(collection: Path):
 def test_rows_read_the_frames_that_were_decoded(videos: Path, tmp_path: Path, name: str):
     """Catches wrong times, keyframes or numbers in a row: training would get other frames, or none."""
     found = scanned(videos / name, static=0.0, black=0.0)
-    stored = Stored(str(videos), IndexOptions(), None, "here", table_of(found.rows), table_of([], DROPPED))
+    stored = StoredIndex(str(videos), IndexOptions(), None, "here", table_of(found.rows), table_of([], DROPPED))
     write_index(tmp_path / "index.parquet", stored, {})
     whole = read_source(videos / name).rgb
     sequences = IndexedSequences(tmp_path / "index.parquet")
@@ -99,7 +99,7 @@ def test_raw_video_and_pictures(tmp_path: Path, ffmpeg: Callable[..., bytes]):
         ("pictures", "images", "rgb24"),
     ]
     assert {(row["frames"], row["width"], row["height"], row["fps_num"]) for row in rows} == {(20, 64, 48, 25)}
-    stored = Stored(str(tmp_path), IndexOptions(), None, "here", table_of(rows), table_of([], DROPPED))
+    stored = StoredIndex(str(tmp_path), IndexOptions(), None, "here", table_of(rows), table_of([], DROPPED))
     write_index(tmp_path / "index.parquet", stored, {})
     assert [open_reader(one).read([19]).shape for one in IndexedSequences(tmp_path / "index.parquet")] == [(1, 3, 48, 64)] * 3
 

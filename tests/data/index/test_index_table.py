@@ -50,8 +50,8 @@ def test_rows_are_those_that_were_written(tmp_path: Path, monkeypatch: pytest.Mo
         assert (found.first, found.licence) == (number % 3 * 10, f"licence {number // 10}")
         assert found.path == tmp_path / "videos" / f"{number // 3}.mp4" and found.timing.key_frames == (0, 12)
     assert [sequence.path.name for sequence in index] == [f"{number // 3}.mp4" for number in range(50)]
-    lots = index.lots.tolist()
-    assert all((lots[i] == lots[j]) == (i // 3 == j // 3) for i in range(50) for j in range(50))
+    name_hashes = index.name_hashes.tolist()
+    assert all((name_hashes[i] == name_hashes[j]) == (i // 3 == j // 3) for i in range(50) for j in range(50))
     with pytest.raises(IndexError):
         index[50]
 

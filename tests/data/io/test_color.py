@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.io.color import WEIGHTS, Colour, colour_of, planes_to_rgb
+from data.io.color import WEIGHTS, ColorSpace, color_space_of, planes_to_rgb
 
-BT601, BT709 = Colour("bt601", False, "tagged"), Colour("bt709", False, "tagged")
-FULL = Colour("bt601", True, "tagged")
+BT601, BT709 = ColorSpace("bt601", False, "tagged"), ColorSpace("bt709", False, "tagged")
+FULL = ColorSpace("bt601", True, "tagged")
 
 
 def flat(y: int, u: int, v: int) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.full((1, size, size), value, dtype=torch.uint8) for size, value in ((4, y), (2, u), (2, v)))
 
 
-@pytest.mark.parametrize(("yuv", "colour", "rgb"), [
+@pytest.mark.parametrize(("yuv", "color_space", "rgb"), [
     ((16, 128, 128), BT601, (0, 0, 0)),
     ((235, 128, 128), BT709, (255, 255, 255)),
     ((126, 128, 128), BT709, (128, 128, 128)),
@@ -30,9 +30,9 @@ def flat(y: int, u: int, v: int) -> tuple[Tensor, Tensor, Tensor]:
     ((0, 128, 128), BT601, (0, 0, 0)),  # below black, above white
     ((255, 128, 128), BT601, (255, 255, 255)),
 ])  # fmt: skip
-def test_known_colours(yuv: tuple[int, int, int], colour: Colour, rgb: tuple[int, int, int]):
+def test_known_colours(yuv: tuple[int, int, int], color_space: ColorSpace, rgb: tuple[int, int, int]):
     """Catches exchanged matrices, ranges, chroma planes, wrong rounding and overflow."""
-    got = planes_to_rgb(*flat(*yuv), colour)
+    got = planes_to_rgb(*flat(*yuv), color_space)
     assert got.dtype == torch.uint8 and tuple(got.shape) == (1, 3, 4, 4)
     assert (got[0].int() - torch.tensor(rgb).view(3, 1, 1)).abs().max() <= 1
 
@@ -55,8 +55,8 @@ def test_chroma_is_sited_left_and_between_lines():
     assert (planes_to_rgb(y, grey, across.transpose(1, 2), FULL)[0, 0, :, 0].int() - 100).tolist() == [0, 22, 67, 90]
 
 
-@pytest.mark.parametrize("colour", [BT601, BT709, FULL])
-def test_swscale_agrees_on_smooth_pictures(colour: Colour):
+@pytest.mark.parametrize("color_space", [BT601, BT709, FULL])
+def test_swscale_agrees_on_smooth_pictures(color_space: ColorSpace):
     """Catches any error above rounding, against ffmpeg's own conversion, at an odd size."""
     down, across = np.mgrid[0:61, 0:83]
     luma = (60 + across + down).astype(np.uint8)
@@ -67,11 +67,11 @@ def test_swscale_agrees_on_smooth_pictures(colour: Colour):
         lines = np.zeros((plane.height, plane.line_size), np.uint8)
         lines[:, : plane.width] = values
         plane.update(lines.tobytes())
-    options = {"src_colorspace": "ITU709" if colour.matrix == "bt709" else "ITU601"}
-    options["src_color_range"] = "JPEG" if colour.full_range else "MPEG"
+    options = {"src_colorspace": "ITU709" if color_space.matrix == "bt709" else "ITU601"}
+    options["src_color_range"] = "JPEG" if color_space.full_range else "MPEG"
     theirs = frame.to_ndarray(format="rgb24", interpolation="BICUBIC", **options).astype(int)
     planes = (torch.from_numpy(values)[None] for values in (luma, blue, red))
-    ours = planes_to_rgb(*planes, colour)[0].permute(1, 2, 0).numpy().astype(int)
+    ours = planes_to_rgb(*planes, color_space)[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(ours - theirs).max() <= 2
 
 
@@ -85,7 +85,7 @@ def tensors(planes: list[np.ndarray]) -> list[Tensor]:
     return [torch.from_numpy(plane) for plane in planes]
 
 
-def reference(y: np.ndarray, u: np.ndarray, v: np.ndarray, colour: Colour) -> np.ndarray:
+def reference(y: np.ndarray, u: np.ndarray, v: np.ndarray, color_space: ColorSpace) -> np.ndarray:
     """One 8-bit 4:2:0 picture in plain numpy: the first version of `planes_to_rgb`, kept for its integers."""
 
     def fixed(value: float) -> np.int32:
@@ -99,9 +99,9 @@ def reference(y: np.ndarray, u: np.ndarray, v: np.ndarray, colour: Colour) -> np
         full[0::2], full[1::2] = 3 * wide[1:-1] + wide[:-2], 3 * wide[1:-1] + wide[2:]
         return full[: y.shape[0], : y.shape[1]]
 
-    kr, kb = WEIGHTS[colour.matrix]
+    kr, kb = WEIGHTS[color_space.matrix]
     kg = 1 - kr - kb
-    luma_scale, black, chroma_scale = (1.0, 0, 1.0) if colour.full_range else (255 / 219, 16, 255 / 224)
+    luma_scale, black, chroma_scale = (1.0, 0, 1.0) if color_space.full_range else (255 / 219, 16, 255 / 224)
     red, blue = 2 * (1 - kr) * chroma_scale, 2 * (1 - kb) * chroma_scale
     luma = (y.astype(np.int32) - black) * (8 * fixed(luma_scale)) + (1 << 18)
     u, v = upsampled(u), upsampled(v)
@@ -109,13 +109,13 @@ def reference(y: np.ndarray, u: np.ndarray, v: np.ndarray, colour: Colour) -> np
     return np.stack([np.clip(total >> 19, 0, 255) for total in sums]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("colour", [BT601, BT709, FULL])
+@pytest.mark.parametrize("color_space", [BT601, BT709, FULL])
 @pytest.mark.parametrize("size", [(16, 32), (33, 45), (1, 1), (2, 3), (5, 2)])
-def test_integers_are_those_of_plain_numpy(size: tuple[int, int], colour: Colour):
+def test_integers_are_those_of_plain_numpy(size: tuple[int, int], color_space: ColorSpace):
     """Catches another rounding, borders and odd sizes in the kernel: results of earlier versions would not be repeated."""
     planes = noise(*size)
-    expected = np.stack([reference(*picture, colour) for picture in zip(*planes, strict=True)])
-    assert np.array_equal(planes_to_rgb(*tensors(planes), colour).numpy(), expected)
+    expected = np.stack([reference(*picture, color_space) for picture in zip(*planes, strict=True)])
+    assert np.array_equal(planes_to_rgb(*tensors(planes), color_space).numpy(), expected)
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -128,28 +128,28 @@ def test_window_is_a_cut_of_the_whole(window: tuple[int, int, int, int], half: b
     assert torch.equal(planes_to_rgb(*planes, BT709, window=window), whole)
 
 
-@pytest.mark.parametrize("colour", [BT601, BT709])
-def test_ten_bits_of_eight_bit_values_are_the_same(colour: Colour):
+@pytest.mark.parametrize("color_space", [BT601, BT709])
+def test_ten_bits_of_eight_bit_values_are_the_same(color_space: ColorSpace):
     """Catches black, neutral or scales of another depth: in limited range a 10-bit sample is four times the 8-bit one."""
     planes = noise(12, 18)
     fine = [plane.astype(np.uint16) * 4 for plane in planes]
-    assert torch.equal(planes_to_rgb(*tensors(fine), colour, bits=10), planes_to_rgb(*tensors(planes), colour))
+    assert torch.equal(planes_to_rgb(*tensors(fine), color_space, bits=10), planes_to_rgb(*tensors(planes), color_space))
 
 
 @pytest.mark.parametrize("bits", [8, 10])
-@pytest.mark.parametrize("colour", [BT601, BT709, FULL])
-def test_444_is_the_nearest_of_the_exact_value(bits: int, colour: Colour):
+@pytest.mark.parametrize("color_space", [BT601, BT709, FULL])
+def test_444_is_the_nearest_of_the_exact_value(bits: int, color_space: ColorSpace):
     """Catches overflow, and more than one rounding, in any range and depth; chroma of 4:4:4 that is interpolated."""
     planes = noise(64, 64, half=False, top=1 << bits)
     more = 1 << (bits - 8)
-    kr, kb = WEIGHTS[colour.matrix]
+    kr, kb = WEIGHTS[color_space.matrix]
     peak = 256 * more - 1
     y, u, v = (plane.astype(float) for plane in planes)
-    y = y / peak if colour.full_range else (y - 16 * more) / (219 * more)
-    u, v = ((plane - 128 * more) / (peak if colour.full_range else 224 * more) for plane in (u, v))
+    y = y / peak if color_space.full_range else (y - 16 * more) / (219 * more)
+    u, v = ((plane - 128 * more) / (peak if color_space.full_range else 224 * more) for plane in (u, v))
     red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
     exact = 255 * np.stack([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue], axis=1)
-    got = planes_to_rgb(*tensors(planes), colour, bits).numpy()
+    got = planes_to_rgb(*tensors(planes), color_space, bits).numpy()
     assert np.abs(got - np.clip(exact, 0, 255)).max() < 0.51
 
 
@@ -183,5 +183,5 @@ def test_planes_of_wrong_size_are_refused():
 
 def test_untagged_colour_is_guessed_by_height():
     """Catches a guess that is not marked as one, and its limit."""
-    assert colour_of("clip", "yuv420p", 2, 0, 719) == Colour("bt601", False, "guessed")
-    assert colour_of("clip", "yuvj420p", 2, 0, 720) == Colour("bt709", True, "guessed")
+    assert color_space_of("clip", "yuv420p", 2, 0, 719) == ColorSpace("bt601", False, "guessed")
+    assert color_space_of("clip", "yuvj420p", 2, 0, 720) == ColorSpace("bt709", True, "guessed")

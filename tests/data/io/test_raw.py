@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from data.errors import DataError
-from data.io.color import Colour, planes_to_rgb
+from data.io.color import ColorSpace, planes_to_rgb
 from data.io.raw import RawReader
 from data.io.readers import open_reader
 from data.io.yuv_names import YuvName, exact_rate, read_name
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
 
 PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=50x34:rate=25:duration=0.2"]  # 5 frames
-GUESSED = Colour("bt601", False, "guessed")
+GUESSED = ColorSpace("bt601", False, "guessed")
 
 
 def raw_file(folder: Path, ffmpeg, pixels: str = "yuv420p", size: str = "50x34") -> Path:
@@ -52,7 +52,7 @@ def test_a_sequence_states_format_and_rate_of_a_file_or_of_a_part(tmp_path: Path
     shard.write_bytes(b"x" * 513 + whole.read_bytes() + b"y" * 99)
     expected = RawReader(Sequence(whole)).read([1, 3])
     for path, part in ((named, None), (shard, (513, whole.stat().st_size))):
-        reader = RawReader(Sequence(path, fps=Fraction(50), raw=form, part=part))
+        reader = RawReader(Sequence(path, fps=Fraction(50), raw=form, byte_range=part))
         assert (reader.frames, reader.rate) == (5, 50) and torch.equal(reader.read([1, 3]), expected)
 
 
@@ -132,7 +132,7 @@ def test_y4m_headers_are_heeded(tmp_path: Path):
     path = tmp_path / "clip.y4m"
     path.write_bytes(y4m("F30000:1001 H4 W4 Ip A1:1 XYSCSS=420 XCOLORRANGE=FULL"))
     reader = RawReader(Sequence(path))
-    assert (reader.frames, reader.rate, reader.pixel_format, reader.colour.full_range) == (
+    assert (reader.frames, reader.rate, reader.pixel_format, reader.color_space.full_range) == (
         2,
         Fraction(30000, 1001),
         "yuv420p",

@@ -51,7 +51,7 @@ def test_decord_frames_equal_a_sequential_decode(videos: Path, name: str):
     "name", ["h264_open.mkv", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "b_frames.avi", "av1.mkv", "odd.mkv"]
 )
 def test_files_that_decord_miscounts_are_read_with_pyav(videos: Path, name: str, caplog: pytest.LogCaptureFixture):
-    """Catches wrong frames in silence: decord is off after a seek in these, or in colour, or cannot open them."""
+    """Catches wrong frames in silence: decord is off after a seek in these, or in color, or cannot open them."""
     caplog.set_level(logging.INFO)
     assert isinstance(open_reader(videos / name, "decord"), PyavReader)
     assert name in caplog.text and "pyav" in caplog.text
@@ -127,10 +127,10 @@ def test_a_part_of_a_file_is_read_as_a_file(tmp_path: Path, videos: Path):
     inside = (videos / "h264.mp4").read_bytes()
     shard = tmp_path / "shard.tar"
     shard.write_bytes(b"before" * 100 + inside + b"behind" * 100)
-    part = open_reader(Sequence(shard, part=(600, len(inside))))
+    part = open_reader(Sequence(shard, byte_range=(600, len(inside))))
     assert torch.equal(part.read([39, 3]), open_reader(videos / "h264.mp4").read([39, 3]))
     with pytest.raises(DataError, match=r"shard\.tar: .* bytes, .* when it was indexed"):
-        open_reader(Sequence(shard, part=(600, 10**6)))
+        open_reader(Sequence(shard, byte_range=(600, 10**6)))
 
 
 def test_what_an_index_knows_is_read_without_a_probe(videos: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data.errors import DataError
-from data.io.color import Colour, planes_to_rgb
+from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import read_source
 from data.io.video import frames_to_rgb
 from data.io.writer import write_video
@@ -31,7 +31,7 @@ def test_odd_size_and_rate_are_exact(videos: Path):
     assert (source.name, source.width, source.height, source.frames) == ("odd", 45, 33, 9)
     assert source.fps == Fraction(30000, 1001)
     assert [tuple(plane.shape) for plane in source.planes] == [(9, 33, 45), (9, 17, 23), (9, 17, 23)]
-    assert torch.equal(source.rgb, planes_to_rgb(*source.planes, source.colour))
+    assert torch.equal(source.rgb, planes_to_rgb(*source.planes, source.color_space))
 
 
 def test_start_and_max_frames_cut_the_clip(videos: Path):
@@ -48,16 +48,16 @@ def test_impossible_cuts_are_refused(videos: Path, cut: dict[str, int]):
         read_source(videos / "hevc.mp4", **cut)
 
 
-@pytest.mark.parametrize(("tags", "colour"), [
-    ("colorspace=bt709", Colour("bt709", False, "tagged")),
-    ("colorspace=smpte170m:range=pc", Colour("bt601", True, "tagged")),
-    ("range=tv", Colour("bt601", False, "guessed")),
+@pytest.mark.parametrize(("tags", "color_space"), [
+    ("colorspace=bt709", ColorSpace("bt709", False, "tagged")),
+    ("colorspace=smpte170m:range=pc", ColorSpace("bt601", True, "tagged")),
+    ("range=tv", ColorSpace("bt601", False, "guessed")),
 ])  # fmt: skip
-def test_colour_comes_from_the_tags(tmp_path: Path, ffmpeg, tags: str, colour: Colour):
+def test_colour_comes_from_the_tags(tmp_path: Path, ffmpeg, tags: str, color_space: ColorSpace):
     """Catches tags that are ignored."""
     source = f"testsrc2=size=64x48:rate=5:duration=0.4,format=yuv420p,setparams={tags}"
     ffmpeg("-f", "lavfi", "-i", source, "-c:v", "libx264", tmp_path / "tagged.mkv")
-    assert read_source(tmp_path / "tagged.mkv").colour == colour
+    assert read_source(tmp_path / "tagged.mkv").color_space == color_space
 
 
 def test_other_formats_have_no_planes(tmp_path: Path, ffmpeg):
@@ -70,7 +70,7 @@ def test_other_formats_have_no_planes(tmp_path: Path, ffmpeg):
         assert clip.planes is None and clip.bits == 8 and tuple(clip.rgb.shape) == (2, 3, 46, 62)
         samples = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-"), dtype).astype(np.dtype(dtype).type).reshape(2, -1)
         planes = [torch.from_numpy(plane.reshape(2, 46, 62).copy()) for plane in np.split(samples, 3, axis=1)]
-        assert torch.equal(clip.rgb, planes_to_rgb(*planes, clip.colour, 10 if "10" in pixels else 8))
+        assert torch.equal(clip.rgb, planes_to_rgb(*planes, clip.color_space, 10 if "10" in pixels else 8))
 
 
 @pytest.mark.parametrize("name", ["clip_45x33_25_420_10bit.yuv", "clip.y4m", "clip.mkv"])
@@ -85,7 +85,7 @@ def test_10_bits_keep_their_own_planes(tmp_path: Path, ffmpeg, name: str):
         ffmpeg(*stream, *(["-strict", "-1"] if name.endswith("y4m") else ["-c:v", "ffv1"]), tmp_path / name)
     clip = read_source(tmp_path / name)
     expected = np.minimum(np.floor(samples / 4 + 0.5), 255).astype(np.uint8)
-    assert clip.bits == 10 and torch.equal(clip.rgb, planes_to_rgb(*clip.planes, clip.colour))
+    assert clip.bits == 10 and torch.equal(clip.rgb, planes_to_rgb(*clip.planes, clip.color_space))
     assert [tuple(plane.shape) for plane in clip.planes] == [(2, 33, 45), (2, 17, 23), (2, 17, 23)]
     assert np.array_equal(np.concatenate([plane.flatten(1).numpy() for plane in clip.planes], axis=1), expected)
 
@@ -96,8 +96,8 @@ def test_a_window_of_frames_is_a_cut_of_all(videos: Path, tmp_path: Path, ffmpeg
     for path in (videos / "odd.mkv", tmp_path / "odd422.mkv"):
         with av.open(str(path)) as container:
             frames = list(container.decode(video=0))[:2]
-        colour = Colour("bt601", False, "guessed")
-        assert torch.equal(frames_to_rgb(frames, colour, (5, 7, 20, 31)), frames_to_rgb(frames, colour)[..., 5:25, 7:38])
+        color_space = ColorSpace("bt601", False, "guessed")
+        assert torch.equal(frames_to_rgb(frames, color_space, (5, 7, 20, 31)), frames_to_rgb(frames, color_space)[..., 5:25, 7:38])
 
 
 def test_raw_y4m_and_pictures_are_read_like_the_video(videos: Path, tmp_path: Path, ffmpeg):

@@ -48,7 +48,7 @@ def test_mp4_is_for_viewing(tmp_path: Path, height: int, matrix: str):
     ramp[:, 0], ramp[:, 2] = ramp[:, 0].flip(-1), 90
     write_video(ramp, 25, tmp_path / "clip.mp4")
     clip = read_source(tmp_path / "clip.mp4")
-    assert (clip.width, clip.height, clip.colour.matrix, clip.colour.origin) == (46, height + 1, matrix, "tagged")
+    assert (clip.width, clip.height, clip.color_space.matrix, clip.color_space.origin) == (46, height + 1, matrix, "tagged")
     assert (clip.rgb[..., :height, :45].int() - ramp.int()).abs().float().mean() < 3
 
 

@@ -16,7 +16,7 @@ from data.io.readers import open_reader
 from data.io.source_clip import read_source
 from data.loading.dataloader import ClipLoader
 from data.loading.dataset import ClipDataset
-from data.loading.samplers import Batches
+from data.loading.samplers import ClipBatchSampler
 from data.sequences import Sequence
 
 DROPPED = {
@@ -120,7 +120,7 @@ def test_none_stops_a_loader_and_none_is_silent(files: dict[str, Path], folder: 
     goods = [Path(shutil.copy(folder / "good.mp4", tmp_path / f"good_{number}.mp4")) for number in range(3)]
     sequences = [Sequence(path) for path in (*goods, *files.values())]
     clips = ClipDataset(sequences, 2, 32, reader=reader, worst_share=0.9, record=tmp_path / "faults.jsonl")
-    batches = list(ClipLoader(clips, Batches(0, len(sequences) // 2, 2), workers=1))
+    batches = list(ClipLoader(clips, ClipBatchSampler(0, len(sequences) // 2, 2), workers=1))
     assert len(batches) == len(sequences) // 2
     reported = {Path(json.loads(line)["path"]).name for line in (tmp_path / "faults.jsonl").read_text().splitlines()}
     drawn = {sequences[clips.order[sample]].path.name for sample in range(2 * len(batches))}

@@ -94,7 +94,7 @@ def test_bad_file_is_set_aside_once(files: list[Path], bad_videos: Path, caplog:
     caplog.clear()
     assert all(same(one[index], backwards[index]) for index in range(20))
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert one.faults.count == 1 and len(warnings) == 1
+    assert one.quarantine.count == 1 and len(warnings) == 1
     assert "text.mp4" in warnings[0].message and "1 of 4" in warnings[0].message
 
 
@@ -116,7 +116,7 @@ def test_held_frames_are_the_same_frames(files: list[Path]):
     """Catches a hold that changes samples, and one that grows above its size."""
     held, fresh = clips(files, 3, 32, hold_mb=2), clips(files, 3, 32)
     assert all(same(held[index], fresh[index]) for index in range(12))
-    assert len(held.hold._held) == 2 and held.hold.room >= 0
+    assert len(held.frame_cache._held) == 2 and held.frame_cache.room >= 0
 
 
 def test_dataset_survives_pickling(files: list[Path]):
@@ -157,7 +157,7 @@ def test_damaged_files_never_stop_training(tmp_path: Path, files: list[Path]):
         damaged[-1].write_bytes(content)
     data = clips([*damaged, *files], 2, 16, worst_share=1.0, reader="pyav")
     assert all(data[index].frames.shape == (1, 2, 3, 16, 16) for index in range(60))
-    assert data.faults.count > 10
+    assert data.quarantine.count > 10
 
 
 def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
@@ -174,16 +174,16 @@ def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
 
 def test_storage_that_is_gone_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches hundreds of thousands of files set aside because a disk is not there."""
-    monkeypatch.setattr("data.loading.quarantine.MOST_IN_A_ROW", 10)
+    monkeypatch.setattr("data.loading.quarantine.MAX_CONSECUTIVE", 10)
     with pytest.raises(DataError, match="11 sequences failed one after the other; is the storage there"):
         clips([tmp_path / f"{number}.mp4" for number in range(5000)], 2, 16)[0]
 
 
 def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pytest.MonkeyPatch):
     """Catches good files set aside for a network that failed for a moment."""
-    monkeypatch.setattr("data.loading.quarantine.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("data.loading.quarantine.RETRY_DELAYS", (0.0, 0.0))
     data = clips(files, 2, 16)
-    read, left = data.hold.open, [2]
+    read, left = data.frame_cache.open, [2]
 
     def fails(sequence: Sequence):
         if left[0]:
@@ -191,14 +191,14 @@ def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pyte
             raise OSError(errno.EIO, "not now")
         return read(sequence)
 
-    monkeypatch.setattr(data.hold, "open", fails)
-    assert data[0].names == clips(files, 2, 16)[0].names and data.faults.count == 0
+    monkeypatch.setattr(data.frame_cache, "open", fails)
+    assert data[0].names == clips(files, 2, 16)[0].names and data.quarantine.count == 0
 
 
 def test_the_share_is_of_what_was_drawn(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch):
     """Catches a set of millions of which half is bad, trained on for days before a share of all has failed."""
-    monkeypatch.setattr("data.loading.quarantine.FEW", 20)
+    monkeypatch.setattr("data.loading.quarantine.MIN_SAMPLE", 20)
     data = clips([files[0] if number % 2 else tmp_path / f"{number}.mp4" for number in range(2000)], 2, 16, worst_share=0.3)
     with pytest.raises(DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"):
         [data[index] for index in range(200)]
-    assert data.faults.count < 60
+    assert data.quarantine.count < 60

@@ -28,12 +28,12 @@ def runs(sheet: Image.Image) -> list[tuple[int, int, int]]:
     met: list[list[tuple[int, int, int]]] = []
     for line in np.asarray(sheet):
         colours = [tuple(int(value) for value in pixel) for pixel in line]
-        found = list(dict.fromkeys(colour for colour in colours if colour in COLOURS))
+        found = list(dict.fromkeys(color for color in colours if color in COLOURS))
         if found and (not met or met[-1] != found):
             met.append(found)
         elif not found and met and met[-1]:
             met.append([])
-    return [colour for row in met for colour in row]
+    return [color for row in met for color in row]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from data.errors import DataError
 from data.loading.clip import Clip
 from data.loading.dataloader import ClipLoader
 from data.loading.dataset import ClipDataset
-from data.loading.samplers import Batches
+from data.loading.samplers import ClipBatchSampler
 from data.sequences import Sequence
 
 
@@ -39,16 +39,16 @@ def files(videos: Path) -> list[Path]:
 
 
 def names(clips: ClipDataset, workers: int = 0, **options: float) -> list[list[str]]:
-    return [clip.names for clip in ClipLoader(clips, Batches(0, 6, 2), workers, **options)]
+    return [clip.names for clip in ClipLoader(clips, ClipBatchSampler(0, 6, 2), workers, **options)]
 
 
 def test_a_killed_worker_is_started_again(files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Catches a run of weeks ended by one worker, and batches lost or doubled by the restart."""
     undisturbed = names(Trouble(files, tmp_path, times=0))
     clips = Trouble(files, tmp_path, times=1)
-    loader = ClipLoader(clips, Batches(0, 6, 2), workers=2)
+    loader = ClipLoader(clips, ClipBatchSampler(0, 6, 2), workers=2)
     assert [clip.names for clip in loader] == undisturbed
-    assert loader.restarts == 1 and clips.faults.count == 0
+    assert loader.restarts == 1 and clips.quarantine.count == 0
     assert "hevc_open.mp4: the worker reading it" in caplog.text and "died" in caplog.text
 
 
@@ -63,7 +63,7 @@ def test_a_sequence_that_kills_twice_is_set_aside(files: list[Path], tmp_path: P
     """Catches an endless circle of restarts at a file that crashes the decoder."""
     clips = Trouble(files, tmp_path, times=9)
     shown = names(clips, workers=1)
-    assert len(shown) == 6 and clips.faults.count == 1 and len(list(tmp_path.glob("trouble*"))) == 2
+    assert len(shown) == 6 and clips.quarantine.count == 1 and len(list(tmp_path.glob("trouble*"))) == 2
     assert not any("hevc_open" in name for batch in shown for name in batch)
     (row,) = map(json.loads, (tmp_path / "faults.jsonl").read_text().splitlines())
     assert row["path"].endswith("hevc_open.mp4") and "second time" in row["reason"]
@@ -84,9 +84,9 @@ def test_workers_that_always_die_stop_training(files: list[Path], tmp_path: Path
 def test_a_death_is_not_raised_in_the_middle_of_a_step(files: list[Path], tmp_path: Path):
     """Catches torch's signal handler, which raises wherever the training process happens to be."""
     clips = Trouble(files, tmp_path, times=0)
-    loader = iter(ClipLoader(clips, Batches(0, 50, 2), 1))
+    loader = iter(ClipLoader(clips, ClipBatchSampler(0, 50, 2), 1))
     next(loader)
-    worker, _ = clips.faults.read_by(0)
+    worker, _ = clips.quarantine.read_by(0)
     os.kill(worker, signal.SIGKILL)
     for _ in range(20):
         time.sleep(0.01)  # a handler of signals would raise here
@@ -96,7 +96,7 @@ def test_a_death_is_not_raised_in_the_middle_of_a_step(files: list[Path], tmp_pa
 def test_a_worker_that_hangs_as_it_starts_is_ended(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches waiting for ever for a worker that has not said who it is, as after a fork gone wrong."""
     clips = Trouble(files, tmp_path, times=0)
-    start = clips.faults.start_worker
+    start = clips.quarantine.start_worker
 
     def stuck(worker: int) -> None:
         if not (tmp_path / "stuck").exists():
@@ -104,7 +104,7 @@ def test_a_worker_that_hangs_as_it_starts_is_ended(files: list[Path], tmp_path: 
             time.sleep(3600)
         start(worker)
 
-    monkeypatch.setattr(clips.faults, "start_worker", stuck)
+    monkeypatch.setattr(clips.quarantine, "start_worker", stuck)
     assert len(names(clips, workers=1, patience=3)) == 6
 
 
@@ -115,7 +115,7 @@ def test_a_mistake_in_a_worker_is_not_a_death(files: list[Path]):
         def __getitem__(self, sample: int) -> Clip:
             raise RuntimeError("a mistake")
 
-    loader = ClipLoader(Wrong([Sequence(file) for file in files], 2, 16), Batches(0, 6, 2), 1)
+    loader = ClipLoader(Wrong([Sequence(file) for file in files], 2, 16), ClipBatchSampler(0, 6, 2), 1)
     with pytest.raises(RuntimeError, match="a mistake"):
         list(loader)
     assert loader.restarts == 0
@@ -132,7 +132,7 @@ def test_the_reason_comes_without_a_traceback(files: list[Path]):
 def test_a_batch_that_went_with_its_worker_is_made_again(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches the broken connection to a worker that died with a finished batch, which is no RuntimeError."""
     clips = Trouble(files, tmp_path, times=0)
-    loader = ClipLoader(clips, Batches(0, 6, 2), 1)
+    loader = ClipLoader(clips, ClipBatchSampler(0, 6, 2), 1)
     dataloader, broken = loader._dataloader, []
 
     class Iterator:

@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.loading.clip import Clip
 from data.loading.dataloader import ClipLoader
 from data.loading.datamodule import ClipDataModule
-from data.loading.samplers import Batches
+from data.loading.samplers import ClipBatchSampler
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -75,10 +75,10 @@ def test_two_processes_share_an_epoch(folder: Path):
     alone = [name for clip in take(make(folder, batch=4), 3) for name in clip.names]
     data = make(folder, batch=2, workers=1)
     data.setup()
-    ranks = [[c.names for c in ClipLoader(data.train_clips, Batches(0, 3, 2, rank, 2), workers=1)] for rank in range(2)]
+    ranks = [[c.names for c in ClipLoader(data.train_clips, ClipBatchSampler(0, 3, 2, rank, 2), workers=1)] for rank in range(2)]
     together = [name for pair in zip(*ranks, strict=True) for names in pair for name in names]
     assert together == alone
-    left = [c.names for c in ClipLoader(data.train_clips, Batches(8, 1, 2, 1, 2))]
+    left = [c.names for c in ClipLoader(data.train_clips, ClipBatchSampler(8, 1, 2, 1, 2))]
     assert left == ranks[1][2:], "rank 1 resumed in the middle of the epoch"
 
 
@@ -136,7 +136,7 @@ def test_faults_in_workers_are_counted_here(folder: Path, bad_videos: Path):
     shutil.copy(bad_videos / "text.mp4", folder / "02.mp4")
     module = make(folder, workers=2)
     take(module, 12)
-    assert module.train_clips.faults.count == 1 and module.trouble == "1 sequences set aside"
+    assert module.train_clips.quarantine.count == 1 and module.trouble == "1 sequences set aside"
 
 
 def test_too_many_faults_in_workers_stop_training(folder: Path, bad_videos: Path):

@@ -90,7 +90,7 @@ def test_a_stream_survives_its_worker(made: Path):
     loader = data.train_dataloader()
     batches = iter(loader)
     shown = names([next(batches)])
-    os.kill(loader.clips.faults.read_by(0)[0], signal.SIGKILL)
+    os.kill(loader.clips.quarantine.read_by(0)[0], signal.SIGKILL)
     assert shown + names(list(batches)) == whole and loader.restarts == 1
 
 
@@ -124,11 +124,11 @@ def test_a_file_keeps_its_side_when_it_is_packed(made: Path):
     """Catches validation clips that are trained on after packing, or after the set grew."""
     sides = {}
     for root in ("index.parquet", "packed/index.parquet"):
-        lots = IndexedSequences(made / root).lots
+        name_hashes = IndexedSequences(made / root).name_hashes
         data = module(made / root, exclude_every=3)
         data.setup()
         held = set(data.val_clips.sequences.numbers.tolist())
-        sides[root] = {int(lot): number in held for number, lot in enumerate(lots)}
+        sides[root] = {int(lot): number in held for number, lot in enumerate(name_hashes)}
     assert sides["index.parquet"] == sides["packed/index.parquet"] and len(set(sides["index.parquet"].values())) == 2
 
 

@@ -27,7 +27,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[Sequence]:
         path = folder / f"{shard}.tar"
         numbers = range(len(sequences), len(sequences) + size)
         path.write_bytes(b"".join(b"skip" + number.to_bytes(4, "big") for number in numbers))
-        sequences += [Sequence(path, 0, 1, part=(8 * place + 4, 4)) for place in range(size)]
+        sequences += [Sequence(path, 0, 1, byte_range=(8 * place + 4, 4)) for place in range(size)]
     return sequences
 
 
@@ -163,7 +163,7 @@ def test_faults_are_replaced(tmp_path: Path, tiny: list[Sequence], caplog: pytes
     clips = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     whole = batches(clips, 42)
     assert {name.partition("/")[0] for [name] in whole[:24]} == {str(n) for n in range(24)} - {"6", "22", "23"}
-    assert clips.faults.count == 3 and "2.tar+4: cannot be decoded" in caplog.text and "gone.tar" in caplog.text
+    assert clips.quarantine.count == 3 and "2.tar+4: cannot be decoded" in caplog.text and "gone.tar" in caplog.text
     first = stream_of(tiny, batch=1, where=where, worst_share=0.2)
     begun = batches(first, 16)
     second = stream_of(tiny, batch=1, where=where, worst_share=0.2)
@@ -179,7 +179,7 @@ def test_what_ends_its_worker_is_replaced(tiny: list[Sequence]):
     whole = batches(stream_of(tiny, batch=1), 24)
     had = batches(clips, 5)
     bad = whole[9][0].partition("/")[0]
-    clips.faults.set_aside(int(bad), "hung twice")
+    clips.quarantine.add(int(bad), "hung twice")
     rest = batches(clips.after(5), 19)
     shown = had + rest
     assert shown[:9] + shown[10:] == whole[:9] + whole[10:]

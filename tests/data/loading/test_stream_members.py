@@ -28,12 +28,12 @@ def test_real_members(tmp_path: Path, videos: Path):
         found = probe(shard, (offset, length))
         step = int(found.pts[1] - found.pts[0])
         keys = tuple(((found.key_pts - found.pts[0]) // step).tolist())
-        colour = found.colour
+        color_space = found.color_space
         timing = Timing(
             int(found.pts[0]), step, keys, found.frames, found.fps, found.width, found.height, found.pixel_format,
-            colour.matrix, colour.full_range, colour.origin, found.plain, found.codec,
+            color_space.matrix, color_space.full_range, color_space.origin, found.plain, found.codec,
         )  # fmt: skip
-        sequences.append(Sequence(shard, first, frames, part=(offset, length), timing=timing))
+        sequences.append(Sequence(shard, first, frames, byte_range=(offset, length), timing=timing))
         offset += length
     clips = {clip.names[0]: clip for clip in islice(ShardStream(sequences, first_frames, 1), 2)}
     for sequence in sequences:

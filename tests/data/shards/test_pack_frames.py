@@ -27,7 +27,7 @@ def stacked(source: PackSource) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("first", [0, 13])
 def test_planes_are_the_sources_own(videos: Path, name: str, first: int):
-    """Catches frames off by one, after a seek too, and any scaling or colour conversion of 8-bit 4:2:0."""
+    """Catches frames off by one, after a seek too, and any scaling or color conversion of 8-bit 4:2:0."""
     source = pack_source(Sequence(videos / name, first, 7))
     expected = read_source(videos / name, 7, first).planes
     for packed, plane in zip(stacked(source), expected, strict=True):
@@ -73,7 +73,7 @@ def test_pictures_keep_their_colours(tmp_path: Path):
         Image.fromarray(np.roll(rgb, number, 0)).save(tmp_path / f"{number:03d}.png")
     source = pack_source(Sequence(tmp_path, 1, 2, Fraction(25)))
     picture = next(source.frames())
-    back = planes_to_rgb(*(torch.from_numpy(plane.copy())[None] for plane in picture), source.colour)[0].permute(1, 2, 0).numpy()
+    back = planes_to_rgb(*(torch.from_numpy(plane.copy())[None] for plane in picture), source.color_space)[0].permute(1, 2, 0).numpy()
     assert np.abs(back.astype(int) - np.roll(rgb, 1, 0))[8:-8, 8:-8].mean() < 3
 
 

