@@ -9,7 +9,9 @@ REPAIR = "copy or download it again, or remove it"
 
 
 class DataError(Exception):
-    """Bad input to a reader, a data set or a writer; the message names the file or field and the remedy."""
+    """Bad input to a reader, a data set or a writer; the message names the file or field and the
+    remedy.
+    """
 
 
 def check_at_least(least: int, **fields: int) -> None:
@@ -27,7 +29,9 @@ def check_share(**fields: float) -> None:
 
 
 def check_file(path: Path, size: int | None = None, exact: bool = True) -> os.stat_result:
-    """`stat` of a file that is there and not empty; DataError else, or when its bytes are not (at least) `size`."""
+    """`stat` of a file that is there and not empty; DataError else, or when its bytes are not (at
+    least) `size`.
+    """
     try:
         stat = path.stat()
     except OSError as error:
@@ -38,7 +42,9 @@ def check_file(path: Path, size: int | None = None, exact: bool = True) -> os.st
     if stat.st_size == 0:
         raise DataError(f"{path}: empty (0 bytes); {REPAIR}")
     if size is not None and (stat.st_size < size or (exact and stat.st_size != size)):
-        raise DataError(f"{path}: {stat.st_size} bytes, {size} when it was indexed; index again, or {REPAIR}")
+        raise DataError(
+            f"{path}: {stat.st_size} bytes, {size} when it was indexed; index again, or {REPAIR}"
+        )
     return stat
 
 

@@ -1,4 +1,6 @@
-"""`ClipDataModule` where configs of earlier runs name it; new code takes `data.loading.datamodule`."""
+"""`ClipDataModule` where configs of earlier runs name it; new code takes
+`data.loading.datamodule`.
+"""
 
 from data.loading.datamodule import ClipDataModule
 

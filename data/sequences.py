@@ -13,7 +13,9 @@ PIXEL_FORMATS = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
 
 @dataclass(frozen=True)
 class RawFormat:
-    """What a headerless YUV file does not say: pixels, and one of `PIXEL_FORMATS` (ffmpeg's names)."""
+    """What a headerless YUV file does not say: pixels, and one of `PIXEL_FORMATS` (ffmpeg's
+    names).
+    """
 
     width: int
     height: int
@@ -26,9 +28,11 @@ class Timing:
 
     Attributes:
         pts_first, pts_step: frame n is shown at `pts_first + n * pts_step`, in the stream's units.
-        key_frames: numbers, in the file, of keyframes; the last one before each frame of the sequence is among them.
+        key_frames: numbers, in the file, of keyframes; the last one before each frame of the
+            sequence is among them.
         frames: of the whole file.
-        fps, width, height, pixel_format, matrix, full_range, colour_origin, plain, codec: as `Probe` says.
+        fps, width, height, pixel_format, matrix, full_range, colour_origin, plain, codec: as
+        `Probe` says.
     """
 
     pts_first: int
@@ -80,7 +84,11 @@ class Sequence:
         name = "/".join(self.path.parts[-2:]) if self.path.suffix == "" else self.path.name
         if self.byte_range is None:
             return name
-        return f"{Path(self.source).name}@{name}+{self.byte_range[0]}" if self.source else f"{name}+{self.byte_range[0]}"
+        return (
+            f"{Path(self.source).name}@{name}+{self.byte_range[0]}"
+            if self.source
+            else f"{name}+{self.byte_range[0]}"
+        )
 
 
 class Sequences(Protocol):

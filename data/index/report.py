@@ -1,4 +1,6 @@
-"""The report of an index: one HTML page that opens from disk and asks the network for nothing, and a CSV of what was left out."""
+"""The report of an index: one HTML page that opens from disk and asks the network for nothing, and
+a CSV of what was left out.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ LEFT_OUT = ["path", "first", "frames", "reason", "detail", "remedy"]
 TOP = 10  # sizes, rates and formats that are listed
 BINS = 40
 STYLE = {  # ink that is read on light and dark paper; no paper of its own
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), "#808690"),
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), "#808690"
+    ),
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,15 +50,22 @@ def write_report(stored: StoredIndex, output: Path) -> None:
     """Write both, each whole or not at all; DataError when that fails."""
     page, listing = report_paths(output)
     try:
-        with _replacing(listing) as part, open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            _replacing(listing) as part,
+            open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(LEFT_OUT)
             for batch in stored.dropped.select(LEFT_OUT).to_batches(65_536):
-                writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+                writer.writerows(
+                    zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                )
         with _replacing(page) as part:
             Path(part).write_text(page_of(stored, listing.name), encoding="utf-8", errors="replace")
     except OSError as error:
-        raise DataError(f"{page}: cannot be written ({error.strerror}); free the disk, or give another output") from error
+        raise DataError(
+            f"{page}: cannot be written ({error.strerror}); free the disk, or give another output"
+        ) from error
 
 
 def page_of(stored: StoredIndex, listing: str) -> str:
@@ -69,9 +80,13 @@ def page_of(stored: StoredIndex, listing: str) -> str:
         part=stored.part,
         counts=counts_of(stored),
         reasons=reasons_of(dropped),
-        options={name: value for name, value in said(stored.options).items() if value not in ("", ())},
+        options={
+            name: value for name, value in said(stored.options).items() if value not in ("", ())
+        },
         pictures=figures(stored.rows) if len(stored.rows) else [],
-        tables=[(title, common_of(stored.rows, columns)) for title, columns in COMMON.items()] if len(stored.rows) else [],
+        tables=[(title, common_of(stored.rows, columns)) for title, columns in COMMON.items()]
+        if len(stored.rows)
+        else [],
         rejected=dropped.filter(whole).slice(0, SHOWN).select(LEFT_OUT).to_pylist(),
         left_out=dropped.filter(pc.invert(whole)).slice(0, SHOWN).select(LEFT_OUT).to_pylist(),
         left_out_total=pc.sum(pc.invert(whole)).as_py() or 0,
@@ -89,23 +104,34 @@ COMMON = {
 
 
 def common_of(rows: pa.Table, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The most common values of some columns, with sequences and seconds; what is rarer is one last row."""
+    """The most common values of some columns, with sequences and seconds; what is rarer is one last
+    row.
+    """
     joined = rows.select(list(columns)).append_column("seconds", pa.array(seconds_of(rows)))
     groups = joined.group_by(list(columns)).aggregate([("seconds", "count"), ("seconds", "sum")])
-    ranked = groups.sort_by([("seconds_sum", "descending"), *((name, "ascending") for name in columns)]).to_pylist()
+    ranked = groups.sort_by(
+        [("seconds_sum", "descending"), *((name, "ascending") for name in columns)]
+    ).to_pylist()
     found = [_common_row(_value(columns, row), [row]) for row in ranked[:TOP]]
-    return found + ([_common_row(f"{len(ranked) - TOP} others", ranked[TOP:])] if len(ranked) > TOP else [])
+    return found + (
+        [_common_row(f"{len(ranked) - TOP} others", ranked[TOP:])] if len(ranked) > TOP else []
+    )
 
 
 def _common_row(value: str, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    sums = {name: sum(group[f"seconds_{how}"] for group in groups) for name, how in (("sequences", "count"), ("seconds", "sum"))}
+    sums = {
+        name: sum(group[f"seconds_{how}"] for group in groups)
+        for name, how in (("sequences", "count"), ("seconds", "sum"))
+    }
     return {"value": value, **sums}
 
 
 def reasons_of(dropped: pa.Table) -> list[dict[str, Any]]:
     """Of each reason: how often, seconds, and the remedy that comes with it most."""
     timed = dropped.append_column("seconds", pa.array(seconds_of(_rated(dropped))))
-    groups = timed.group_by(["reason"]).aggregate([("seconds", "count"), ("seconds", "sum"), ("remedy", "min")])
+    groups = timed.group_by(["reason"]).aggregate(
+        [("seconds", "count"), ("seconds", "sum"), ("remedy", "min")]
+    )
     return groups.sort_by([("seconds_count", "descending"), ("reason", "ascending")]).to_pylist()
 
 
@@ -129,7 +155,8 @@ class _replacing:
     """A name of its own for a file to write, which takes the place of `path` when it is whole."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f".{path.name}.{uuid4().hex}.part")
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{uuid4().hex}.part")
 
     def __enter__(self) -> Path:
         return self._part
@@ -142,13 +169,20 @@ class _replacing:
 
 
 def counts_of(stored: StoredIndex) -> dict[str, Any]:
-    """Files, sequences, hours, GB, and what was left out by reason: `dropped` counts sequences, `rejected` whole files."""
-    rows, dropped = stored.rows, stored.dropped
+    """Files, sequences, hours, GB, and what was left out by reason: `dropped` counts sequences,
+    `rejected` whole files.
+    """
+    rows = stored.rows
+    dropped = stored.dropped
     files = pc.count_distinct(rows["path"]).as_py()
     whole = pc.equal(dropped["frames"], 0)
     bytes_of = rows.group_by("path").aggregate([("bytes", "max")])["bytes_max"]
     return {
-        "files": len(pc.unique(pa.chunked_array([*rows["path"].chunks, *dropped["path"].chunks], pa.string()))),
+        "files": len(
+            pc.unique(
+                pa.chunked_array([*rows["path"].chunks, *dropped["path"].chunks], pa.string())
+            )
+        ),
         "files_used": files,
         "files_rejected": pc.sum(whole).as_py() or 0,
         "sequences": len(rows),
@@ -168,14 +202,19 @@ def seconds_of(rows: pa.Table) -> np.ndarray:
 
 def clock(seconds: float) -> str:
     """Seconds in the unit that suits: "12.3 s", "4.5 min", "1,234.5 h"."""
-    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
+    unit, size = next(
+        ((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1)
+    )
     return f"{seconds / size:,.1f} {unit}"
 
 
 def by_reason(dropped: pa.Table) -> dict[str, int]:
     """How many rows each reason has, most first."""
     counted = pc.value_counts(dropped["reason"]).to_pylist()
-    return {one["values"]: one["counts"] for one in sorted(counted, key=lambda one: (-one["counts"], one["values"]))}
+    return {
+        one["values"]: one["counts"]
+        for one in sorted(counted, key=lambda one: (-one["counts"], one["values"]))
+    }
 
 
 @dataclass(frozen=True)
@@ -189,7 +228,10 @@ class Picture:
 
 def figures(rows: pa.Table) -> list[Picture]:
     """Size, length, rate, motion, luma and bytes a pixel, weighed by time; at least one row."""
-    column = {name: rows[name].to_numpy() for name in ("width", "height", "fps_num", "fps_den", "motion", "luma", "bytes")}
+    column = {
+        name: rows[name].to_numpy()
+        for name in ("width", "height", "fps_num", "fps_den", "motion", "luma", "bytes")
+    }
     pixels = column["width"].astype(np.float64) * column["height"]
     seconds = seconds_of(rows)
     per_pixel = 8 * column["bytes"] / (pixels * np.maximum(rows["file_frames"].to_numpy(), 1))

@@ -1,4 +1,6 @@
-"""Scenes: what one pass over small frames says of each, where to cut, and which stretches are no good."""
+"""Scenes: what one pass over small frames says of each, where to cut, and which stretches are no
+good.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from data.index.options import ScanOptions
 
 WINDOW = 2  # frames before and after a cut that the detector compares it with
 FPS = 25.0  # the detector wants one, and answers in frames
-GOOD, BLACK, STATIC = 0, 1, 2
+GOOD = 0
+BLACK = 1
+STATIC = 2
 WORDS = {BLACK: "black", STATIC: "near-static"}
 SHORT = "short"
 
@@ -26,7 +30,8 @@ class Analysis:
 
     Attributes:
         luma: float32 `(N,)`, mean, 0..255.
-        motion: float32 `(N,)`, mean absolute difference from the frame before, luma 0..255; 0 for the first.
+        motion: float32 `(N,)`, mean absolute difference from the frame before, luma 0..255; 0 for
+            the first.
         cuts: the frames that begin a new scene, sorted, never 0.
         thumbs: uint8 `(N, SIDE, SIDE)`, to be hashed.
     """
@@ -40,16 +45,19 @@ class Analysis:
 class FrameAnalyzer:
     """Takes the pictures of a video one by one.
 
-    Cuts are found by PySceneDetect's AdaptiveDetector: a frame differs from the one before by `content` (mean over hue,
-    saturation and luma, 0..255) and by `ratio` times as much as its neighbours do, so that fast motion is no cut. It looks
-    `WINDOW` frames back and ahead; the first and last picture are repeated so often, or cuts near the ends would be missed.
+    Cuts are found by PySceneDetect's AdaptiveDetector: a frame differs from the one before by
+    `content` (mean over hue, saturation and luma, 0..255) and by `ratio` times as much as its
+    neighbours do, so that fast motion is no cut. It looks `WINDOW` frames back and ahead; the first
+    and last picture are repeated so often, or cuts near the ends would be missed.
 
     Args:
         content, ratio: see above.
     """
 
     def __init__(self, content: float = 15.0, ratio: float = 3.0) -> None:
-        self._detector = AdaptiveDetector(ratio, min_scene_len=1, window_width=WINDOW, min_content_val=content)
+        self._detector = AdaptiveDetector(
+            ratio, min_scene_len=1, window_width=WINDOW, min_content_val=content
+        )
         self._fed = 0
         self._cuts: list[int] = []
         self._luma: list[float] = []
@@ -64,17 +72,21 @@ class FrameAnalyzer:
         if self._grey is None:
             self._feed(picture, WINDOW)
         self._feed(picture)
-        self._motion.append(0.0 if self._grey is None else cv2.norm(grey, self._grey, cv2.NORM_L1) / grey.size)
+        self._motion.append(
+            0.0 if self._grey is None else cv2.norm(grey, self._grey, cv2.NORM_L1) / grey.size
+        )
         self._luma.append(cv2.mean(grey)[0])
         self._thumbs.append(thumbnail(grey))
-        self._last, self._grey = picture, grey
+        self._last = picture
+        self._grey = grey
 
     def finish(self) -> Analysis:
         """What was seen; at least one picture must have been added."""
         self._feed(self._last, WINDOW)
         cuts = sorted({cut for cut in self._cuts if 0 < cut < len(self._luma)})
-        luma, motion = np.array(self._luma, np.float32), np.array(self._motion, np.float32)
-        return Analysis(luma, motion, tuple(cuts), np.stack(self._thumbs))
+        luma = np.array(self._luma, np.float32)
+        motion = np.array(self._motion, np.float32)
+        return Analysis(luma, motion=motion, cuts=tuple(cuts), thumbs=np.stack(self._thumbs))
 
     def _feed(self, picture: np.ndarray, times: int = 1) -> None:
         for _ in range(times):
@@ -100,17 +112,21 @@ class Segment:
 
 
 def pieces(found: Analysis, options: ScanOptions, bounds: tuple[int, int]) -> list[Segment]:
-    """All pieces of frames `bounds[0]` .. `bounds[1] - 1`, in order, good and bad; none goes beyond a cut.
+    """All pieces of frames `bounds[0]` .. `bounds[1] - 1`, in order, good and bad; none goes beyond
+    a cut.
 
-    Black and near-static stretches are split off when they last for `min_frames`; shorter ones stay. Near-static is judged by the
-    mean over `min_frames` frames, as video made for a lower rate repeats every other frame.
+    Black and near-static stretches are split off when they last for `min_frames`; shorter ones
+    stay. Near-static is judged by the mean over `min_frames` frames, as video made for a lower rate
+    repeats every other frame.
     """
     edges = [bounds[0], *(cut for cut in found.cuts if bounds[0] < cut < bounds[1]), bounds[1]]
     parts = []
     for first, stop in zip(edges, edges[1:], strict=False):
-        for start, end, label in _runs(_labels(found, options, first, stop), options.min_frames):
+        for start, end, label in _runs(
+            _labels(found, options=options, first=first, stop=stop), options.min_frames
+        ):
             reason = WORDS.get(label) or (SHORT if end - start < options.min_frames else "")
-            parts.append(_piece(found, first + start, first + end, reason))
+            parts.append(_piece(found, first=first + start, stop=first + end, reason=reason))
     return parts
 
 
@@ -128,7 +144,8 @@ def _labels(found: Analysis, options: ScanOptions, first: int, stop: int) -> np.
 
 
 def _runs(labels: np.ndarray, least: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of equal labels as (first, stop, label), where runs of bad frames below `least` count as good.
+    """Runs of equal labels as (first, stop, label), where runs of bad frames below `least` count as
+    good.
 
     A scene that is short as a whole keeps its label: it is dropped, and for its own reason.
     """
@@ -141,9 +158,17 @@ def _runs(labels: np.ndarray, least: int) -> Iterator[tuple[int, int, int]]:
 
 def _equal(labels: np.ndarray) -> Iterator[tuple[int, int, int]]:
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    return ((first, stop, int(labels[first])) for first, stop in zip(edges, edges[1:], strict=False))
+    return (
+        (first, stop, int(labels[first])) for first, stop in zip(edges, edges[1:], strict=False)
+    )
 
 
 def _piece(found: Analysis, first: int, stop: int, reason: str) -> Segment:
     motion = found.motion[first + 1 : stop]
-    return Segment(first, stop, reason, float(found.luma[first:stop].mean()), float(motion.mean()) if len(motion) else 0.0)
+    return Segment(
+        first,
+        stop=stop,
+        reason=reason,
+        luma=float(found.luma[first:stop].mean()),
+        motion=float(motion.mean()) if len(motion) else 0.0,
+    )

@@ -49,15 +49,19 @@ class Stamp:
     mtime_ns: int
 
 
-def find_sources(where: str | Path, part: tuple[int, int] | None = None) -> tuple[Path, list[Source]]:
+def find_sources(
+    where: str | Path, part: tuple[int, int] | None = None
+) -> tuple[Path, list[Source]]:
     """The root of an index, and its sources.
 
     Args:
         where: as for `find_sequences`, one place.
-        part: (3, 64) keeps the third of 64 parts. A file's name decides which it is in, whatever other files there are.
+        part: (3, 64) keeps the third of 64 parts. A file's name decides which it is in, whatever
+            other files there are.
 
     Raises:
-        DataError: nothing is found, as `find_sequences`; rows of a manifest for one file contradict each other.
+        DataError: nothing is found, as `find_sequences`; rows of a manifest for one file contradict
+            each other.
     """
     root = root_of(where)
     found: dict[str, Source] = {}
@@ -73,12 +77,19 @@ def find_sources(where: str | Path, part: tuple[int, int] | None = None) -> tupl
         whole = replace(sequence, path=Path(path), first=0, frames=None)
         before = found.get(name)
         if before is not None and before.sequence != whole:
-            raise DataError(f"{where}: rows of {name} differ in format, rate or licence; state the same in each")
+            raise DataError(
+                f"{where}: rows of {name} differ in format, rate or licence; state the same in each"
+            )
         spans = (() if before is None else before.spans) + ((span,) if span != (0, None) else ())
         found[name] = Source(name, whole, spans)
     if elsewhere:
-        log.warning("%s: %d files are not under %s and keep their whole path: the index holds on this machine only",
-                    where, elsewhere, root)  # fmt: skip
+        log.warning(
+            "%s: %d files are not under %s and keep their whole path: the index holds on this "
+            "machine only",
+            where,
+            elsewhere,
+            root,
+        )
     return Path(root), list(found.values())
 
 
@@ -106,12 +117,18 @@ def stamp_of(path: Path) -> Stamp:
     try:
         stats = [file.stat() for file in _files(path)]
     except OSError as error:
-        raise DataError(f"{path}: cannot be looked at ({error.strerror}); check the path") from error
-    return Stamp(sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0))
+        raise DataError(
+            f"{path}: cannot be looked at ({error.strerror}); check the path"
+        ) from error
+    return Stamp(
+        sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+    )
 
 
 def content_of(path: Path) -> str:
-    """xxh3-128 of a file's bytes, or of all files of a folder in the order of their names, in hex."""
+    """xxh3-128 of a file's bytes, or of all files of a folder in the order of their names, in
+    hex.
+    """
     digest = xxhash.xxh3_128()
     buffer = bytearray(PORTION)
     try:
@@ -120,7 +137,9 @@ def content_of(path: Path) -> str:
                 while count := file.readinto(buffer):
                     digest.update(memoryview(buffer)[:count])
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check the disk and its permissions"
+        ) from error
     return digest.hexdigest()
 
 

@@ -10,7 +10,8 @@ import av
 
 
 class ByteRange(io.RawIOBase):
-    """Bytes `offset` .. `offset + length - 1` of a file, for readers that take an open file, PyAV for instance.
+    """Bytes `offset` .. `offset + length - 1` of a file, for readers that take an open file, PyAV
+    for instance.
 
     Args:
         path: the file, a shard for instance.
@@ -19,7 +20,9 @@ class ByteRange(io.RawIOBase):
 
     def __init__(self, path: Path, offset: int, length: int) -> None:
         self._file = os.open(path, os.O_RDONLY)
-        self._offset, self._length, self._at = offset, length, 0
+        self._offset = offset
+        self._length = length
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -48,7 +51,9 @@ class ByteRange(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: Path, part: tuple[int, int] | None = None) -> Iterator[av.container.InputContainer]:
+def opened(
+    path: Path, part: tuple[int, int] | None = None
+) -> Iterator[av.container.InputContainer]:
     """A file, or a part of it, opened by PyAV and closed behind the `with`."""
     if part is None:
         with av.open(str(path)) as container:

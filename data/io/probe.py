@@ -30,11 +30,14 @@ class Probe:
         width, height: pixels.
         pixel_format: ffmpeg's name.
         color_space: matrix and range of its planes.
-        pts: int64 `(frames,)`, sorted times in the stream's units; None when the file does not say them all.
+        pts: int64 `(frames,)`, sorted times in the stream's units; None when the file does not say
+            them all.
         key_pts: int64, sorted times of the keyframes.
         codec: ffmpeg's name, "h264" for instance.
-        plain: decord finds frames of such a file by number: mp4 or mkv, all packets timed, none hidden, no open GOP.
-        byte_range: offset and length of the video in a shard, in bytes; None when the file is the video.
+        plain: decord finds frames of such a file by number: mp4 or mkv, all packets timed, none
+            hidden, no open GOP.
+        byte_range: offset and length of the video in a shard, in bytes; None when the file is the
+            video.
     """
 
     path: Path
@@ -63,15 +66,17 @@ def probe(path: Path | str, part: tuple[int, int] | None = None) -> Probe:
         part: offset and length in bytes, of a video in a shard.
 
     Raises:
-        DataError: the file is missing, empty, no video, audio only, cut short, or of a color that is not known.
+        DataError: the file is missing, empty, no video, audio only, cut short, or of a color that
+            is not known.
     """
     path = Path(path)
     stat = check_file(path, None if part is None else sum(part), exact=False)
-    return _probe(path, part, stat.st_size, stat.st_mtime_ns)
+    return _probe(path, part=part, size=stat.st_size, changed=stat.st_mtime_ns)
 
 
 def probe_or_index(sequence: Sequence) -> Probe:
-    """What an index knows of a sequence's file, without reading it; `probe` where the index does not know enough.
+    """What an index knows of a sequence's file, without reading it; `probe` where the index does
+    not know enough.
 
     Raises:
         DataError: the file is missing or of another size than it was; as `probe`.
@@ -106,10 +111,14 @@ def _probe(path: Path, part: tuple[int, int] | None, size: int, changed: int) ->
     try:
         with opened(path, part) as container:
             if not container.streams.video:
-                raise DataError(f"{path}: holds no video stream (audio only?); give a file with pictures")
+                raise DataError(
+                    f"{path}: holds no video stream (audio only?); give a file with pictures"
+                )
             return replace(_read_packets(path, container), byte_range=part)
     except (FFmpegError, OSError) as error:
-        raise DataError(f"{path}: no video that ffmpeg can open ({_reason(error)}); {REPAIR}") from error
+        raise DataError(
+            f"{path}: no video that ffmpeg can open ({_reason(error)}); {REPAIR}"
+        ) from error
     except ValueError as error:
         raise DataError(str(error)) from error
 
@@ -122,10 +131,19 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
     _check_whole(path, stream, shown)
     fps = stream.average_rate or stream.guessed_rate or stream.base_rate
     if not fps:
-        raise DataError(f"{path}: says no frame rate; remux it with one (ffmpeg -r RATE -i IN -c copy OUT.mkv)")
+        raise DataError(
+            f"{path}: says no frame rate; remux it with one (ffmpeg -r RATE -i IN -c copy OUT.mkv)"
+        )
     times = [packet.pts for packet in shown]
-    timed = None not in times and len(set(times)) == len(times) and container.format.name not in UNTIMED
-    plain = timed and len(shown) == len(packets) and container.format.name in SEEKABLE and not _has_leading(packets)
+    timed = (
+        None not in times and len(set(times)) == len(times) and container.format.name not in UNTIMED
+    )
+    plain = (
+        timed
+        and len(shown) == len(packets)
+        and container.format.name in SEEKABLE
+        and not _has_leading(packets)
+    )
     colorspace = int(getattr(context, "colorspace", 2))
     return Probe(
         path=path,
@@ -134,9 +152,19 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
         width=context.width,
         height=context.height,
         pixel_format=context.pix_fmt,
-        color_space=color_space_of(str(path), context.pix_fmt, colorspace, int(context.color_range), context.height),
+        color_space=color_space_of(
+            str(path),
+            pixel_format=context.pix_fmt,
+            matrix=colorspace,
+            color_range=int(context.color_range),
+            height=context.height,
+        ),
         pts=np.sort(np.array(times, dtype=np.int64)) if timed else None,
-        key_pts=np.sort(np.array([p.pts for p in packets if p.is_keyframe and p.pts is not None], dtype=np.int64)),
+        key_pts=np.sort(
+            np.array(
+                [p.pts for p in packets if p.is_keyframe and p.pts is not None], dtype=np.int64
+            )
+        ),
         codec=context.name,
         plain=plain,
     )
@@ -146,14 +174,22 @@ def _check_whole(path: Path, stream: av.VideoStream, packets: list[av.Packet]) -
     """Refuse a file whose header opens but whose pictures are missing or cut."""
     context = stream.codec_context
     if context is None or not packets or not context.pix_fmt or not context.width:
-        raise DataError(f"{path}: holds a header but no picture that can be decoded (cut short?); {REPAIR}")
+        raise DataError(
+            f"{path}: holds a header but no picture that can be decoded (cut short?); {REPAIR}"
+        )
     if any(packet.is_corrupt for packet in packets):
-        raise DataError(f"{path}: cut short, {len(packets)} of {stream.frames or 'its'} frames are there; {REPAIR}")
+        raise DataError(
+            f"{path}: cut short, {len(packets)} of {stream.frames or 'its'} frames are there; "
+            f"{REPAIR}"
+        )
     promised = _seconds(stream.metadata.get("DURATION", ""))
     ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
     held = float(max(ends) * stream.time_base) if ends else promised
     if held < 0.9 * promised - 0.5:
-        raise DataError(f"{path}: cut short, holds {held:.1f} s of the {promised:.1f} s its header says; {REPAIR}")
+        raise DataError(
+            f"{path}: cut short, holds {held:.1f} s of the {promised:.1f} s its header says; "
+            f"{REPAIR}"
+        )
 
 
 def _seconds(clock: str) -> float:
@@ -166,7 +202,9 @@ def _seconds(clock: str) -> float:
 
 
 def _has_leading(packets: list[av.Packet]) -> bool:
-    """Whether a picture shown before a keyframe is coded after it (open GOP): decord miscounts after a seek."""
+    """Whether a picture shown before a keyframe is coded after it (open GOP): decord miscounts
+    after a seek.
+    """
     key = None
     for packet in packets:
         if packet.is_keyframe:

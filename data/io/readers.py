@@ -35,25 +35,29 @@ class Reader(Protocol):
     matrix: str
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
-        """Frames `indices` (0-based, any order) as uint8 `(T, 3, H, W)` RGB; DataError when one cannot be decoded.
+        """Frames `indices` (0-based, any order) as uint8 `(T, 3, H, W)` RGB; DataError when one
+        cannot be decoded.
 
         With a `window` (top, left, height, width) only that part of the pictures, the same pixels.
         """
 
 
 def open_reader(source: Path | str | Sequence, reader: str = "auto") -> Reader:
-    """Open a video, raw YUV, Y4M, a folder of pictures or a part of a shard; a `Sequence` counts its own frames from 0.
+    """Open a video, raw YUV, Y4M, a folder of pictures or a part of a shard; a `Sequence` counts
+    its own frames from 0.
 
     Open it in the process that reads it: decord must not be carried across a fork.
 
-    "decord" reads with decord, which counts frames wrongly after a seek in open GOPs, behind edit lists and in MPEG program
-    streams (field notes 3.15), and cannot open AV1. Such files, and parts of shards, go to "pyav", which is exact everywhere,
-    uses `data.io.color` and refuses damaged frames of which decord makes pictures. "auto" takes decord, but PyAV for H.264
-    and HEVC, where it was measured to be faster as well (benchmarks/decoders.py): of H.264 it leaves out frames that no other
-    needs.
+    "decord" reads with decord, which counts frames wrongly after a seek in open GOPs, behind edit
+    lists and in MPEG program streams (field notes 3.15), and cannot open AV1. Such files, and parts
+    of shards, go to "pyav", which is exact everywhere, uses `data.io.color` and refuses damaged
+    frames of which decord makes pictures. "auto" takes decord, but PyAV for H.264 and HEVC, where
+    it was measured to be faster as well (benchmarks/decoders.py): of H.264 it leaves out frames
+    that no other needs.
 
     Raises:
-        DataError: `reader` is unknown; the source is missing, empty, cut short, audio only, no video, or not what its index says.
+        DataError: `reader` is unknown; the source is missing, empty, cut short, audio only, no
+            video, or not what its index says.
     """
     check_reader(reader)
     sequence = source if isinstance(source, Sequence) else Sequence(Path(source))
@@ -77,11 +81,16 @@ class SpanReader:
         self.frames = whole.frames - self.first if sequence.frames is None else sequence.frames
         if self.first < 0 or self.frames < 1 or self.first + self.frames > whole.frames:
             raise DataError(
-                f"{sequence.path}: frames {self.first}..{self.first + self.frames - 1} asked for, it holds "
+                f"{sequence.path}: frames {self.first}..{self.first + self.frames - 1} asked for, "
+                "it holds "
                 f"0..{whole.frames - 1}; correct first and frames, or index again"
             )
-        self.path, self._whole = sequence.path, whole
-        self.fps, self.width, self.height, self.matrix = whole.fps, whole.width, whole.height, whole.matrix
+        self.path = sequence.path
+        self._whole = whole
+        self.fps = whole.fps
+        self.width = whole.width
+        self.height = whole.height
+        self.matrix = whole.matrix
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
@@ -110,4 +119,9 @@ def _open_whole(sequence: Sequence, reader: str) -> Reader:
 
 def _decord_can(found: Probe) -> bool:
     """Whether decord finds the right frames, in the colors that swscale gives them."""
-    return found.plain and found.byte_range is None and found.height % 2 == 0 and "10" not in found.pixel_format
+    return (
+        found.plain
+        and found.byte_range is None
+        and found.height % 2 == 0
+        and "10" not in found.pixel_format
+    )

@@ -1,4 +1,6 @@
-"""What the name of a headerless YUV file says of its frames, as UVG, MCL-JCV, the HEVC classes and ffmpeg users write it."""
+"""What the name of a headerless YUV file says of its frames, as UVG, MCL-JCV, the HEVC classes and
+ffmpeg users write it.
+"""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +10,31 @@ SIZE = re.compile(r"(\d{2,5})x(\d{2,5})(?:p(\d+(?:\.\d+)?)?)?")  # 1920x1080, 12
 RATE = re.compile(r"(\d+(?:\.\d+)?)(?:fps|hz)")
 PIXELS = re.compile(r"(?:yuv)?(420|422|444)(?:p(\d+)?(le|be)?)?")  # 420, yuv444, yuv420p10le
 DEPTH = re.compile(r"(\d+)(?:b|bits?|bpp)")
-BARE_RATES = ("15", "20", "24", "25", "30", "48", "50", "60", "100", "120", "23.976", "23.98", "29.97", "59.94", "119.88")
+BARE_RATES = (
+    "15",
+    "20",
+    "24",
+    "25",
+    "30",
+    "48",
+    "50",
+    "60",
+    "100",
+    "120",
+    "23.976",
+    "23.98",
+    "29.97",
+    "59.94",
+    "119.88",
+)
 TIMES_1000 = (24, 30, 48, 60, 120)  # of NTSC, over 1001
 
 
 @dataclass(frozen=True)
 class YuvName:
-    """What a name says; None is nothing. `pixel_format` is ffmpeg's name, perhaps one that is not supported."""
+    """What a name says; None is nothing. `pixel_format` is ffmpeg's name, perhaps one that is not
+    supported.
+    """
 
     width: int | None
     height: int | None
@@ -25,10 +45,15 @@ class YuvName:
 def read_name(stem: str) -> YuvName:
     """Read a name without its suffix, `Beauty_1920x1080_120fps_420_8bit_YUV` for instance.
 
-    A number behind the size is the frame rate if it is a usual one (others may count frames) or ends in "fps" or "Hz".
-    Chroma is 4:2:0 and samples have 8 bits unless the name says another; None when it says two.
+    A number behind the size is the frame rate if it is a usual one (others may count frames) or
+    ends in "fps" or "Hz". Chroma is 4:2:0 and samples have 8 bits unless the name says another;
+    None when it says two.
     """
-    size, rates, chromas, depths, order = None, [], set(), set(), "le"
+    size = None
+    rates = []
+    chromas = set()
+    depths = set()
+    order = "le"
     for word in re.split(r"[_\-\s]+", stem.lower()):
         if size is None and (match := SIZE.fullmatch(word)):
             size = match
@@ -52,7 +77,8 @@ def read_name(stem: str) -> YuvName:
 
 
 def exact_rate(text: str | float) -> Fraction:
-    """Frames per second from "30000/1001", "30000:1001", "25" or 29.97; rounded NTSC rates are put right.
+    """Frames per second from "30000/1001", "30000:1001", "25" or 29.97; rounded NTSC rates are put
+    right.
 
     Raises:
         ValueError: no number, or not above 0.

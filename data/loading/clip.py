@@ -18,9 +18,11 @@ class Clip:
 
     Attributes:
         frames: uint8 `(B, T, 3, H, W)`, RGB, 0..255.
-        names: `B` strings `FILE:FIRST..LAST/STRIDE`, frame numbers in the file; FIRST > LAST is reversed in time.
+        names: `B` strings `FILE:FIRST..LAST/STRIDE`, frame numbers in the file; FIRST > LAST is
+            reversed in time.
         fps: `B` frame rates in frames per second, of the clip (the file's rate over the stride).
-        matrices: `B` names of the matrix that made the RGB, "bt601" or "bt709"; empty when it is not known.
+        matrices: `B` names of the matrix that made the RGB, "bt601" or "bt709"; empty when it is
+            not known.
     """
 
     frames: Tensor
@@ -48,18 +50,23 @@ def join_clips(clips: Sequence[Clip]) -> Clip:
 
 
 def window_at(height: int, width: int, size: int, down: float, across: float) -> Window:
-    """A square of `size` pixels as (top, left, height, width), or all there is along a side that is shorter.
+    """A square of `size` pixels as (top, left, height, width), or all there is along a side that is
+    shorter.
 
     Args:
         height, width: of the frames, pixels.
         size: pixels.
-        down, across: where in the room that is left, 0 (top, left) to 1 (bottom, right); 0.5 is the centre.
+        down, across: where in the room that is left, 0 (top, left) to 1 (bottom, right); 0.5 is the
+            centre.
     """
-    tall, wide = min(size, height), min(size, width)
+    tall = min(size, height)
+    wide = min(size, width)
     return round(down * (height - tall)), round(across * (width - wide)), tall, wide
 
 
-def crop_at(frames: Tensor, size: int, down: float, across: float, flip: Sequence[int] = ()) -> Tensor:
+def crop_at(
+    frames: Tensor, size: int, down: float, across: float, flip: Sequence[int] = ()
+) -> Tensor:
     """A square of `size` pixels; frames that are smaller are first padded evenly by reflection.
 
     Args:

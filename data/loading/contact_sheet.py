@@ -12,21 +12,32 @@ from data.loading.clip import Clip
 from data.loading.datamodule import ClipDataModule
 from data.sequences import Sequences
 
-WIDEST, NARROWEST = 2400, 960  # pixels that a row of frames takes
-MARGIN, GAP, TEXT, HEADING = 30, 6, 21, 30  # pixels
-PAPER, INK, FAINT, RULE = "#fbfaf7", "#1d1d1b", "#6d6a63", "#d9d5cb"
+# pixels that a row of frames takes
+WIDEST = 2400
+NARROWEST = 960
+# pixels
+MARGIN = 30
+GAP = 6
+TEXT = 21
+HEADING = 30
+PAPER = "#fbfaf7"
+INK = "#1d1d1b"
+FAINT = "#6d6a63"
+RULE = "#d9d5cb"
 
 
 def contact_sheet(clips: list[Clip], title: str, licences: Sequence[str] = ()) -> Image.Image:
-    """One row a clip, frames from left to right, each with its number; under it the clip's name, step, rate, matrix and licence.
+    """One row a clip, frames from left to right, each with its number; under it the clip's name,
+    step, rate, matrix and licence.
 
-    Frames are shown pixel by pixel where a row of them fits, smaller where it does not; small ones are enlarged by a whole
-    factor. The heading says so.
+    Frames are shown pixel by pixel where a row of them fits, smaller where it does not; small ones
+    are enlarged by a whole factor. The heading says so.
 
     Args:
         clips: at least one, of any batch sizes; uint8 on the CPU.
         title: the first line is the heading, others follow smaller.
-        licences: of the clips in order, counted through the batches; "" is unknown, and so are those that are left out.
+        licences: of the clips in order, counted through the batches; "" is unknown, and so are
+            those that are left out.
     """
     rows = [_one(clip, number) for clip in clips for number in range(len(clip.names))]
     licences = [*licences, *[""] * (len(rows) - len(licences))]
@@ -36,7 +47,9 @@ def contact_sheet(clips: list[Clip], title: str, licences: Sequence[str] = ()) -
     scale = side[0] / rows[0].frames.shape[-1]
     scaled = [] if scale == 1 else [f"shown at {scale:.3g} times their size"]
     sheets = [_heading([*title.splitlines(), *scaled], width), *strips]
-    sheet = Image.new("RGB", (width + 2 * MARGIN, sum(part.height for part in sheets) + 2 * MARGIN), PAPER)
+    sheet = Image.new(
+        "RGB", (width + 2 * MARGIN, sum(part.height for part in sheets) + 2 * MARGIN), PAPER
+    )
     top = MARGIN
     for part in sheets:
         sheet.paste(part, (MARGIN, top))
@@ -45,11 +58,16 @@ def contact_sheet(clips: list[Clip], title: str, licences: Sequence[str] = ()) -
 
 
 def draw_clips(module: ClipDataModule, count: int) -> tuple[list[Clip], list[str]]:
-    """The first clips that training would get from `module`, and their licences ("" where unknown)."""
+    """The first clips that training would get from `module`, and their licences ("" where
+    unknown).
+    """
     module.configure(module.frames, module.crop, batch=1, batches=count)
     clips = list(module.train_dataloader())
-    sequences, order = module.train_clips.sequences, module.train_clips.order
-    return clips, [_licence(clip.names[0], sequences, order[sample]) for sample, clip in enumerate(clips)]
+    sequences = module.train_clips.sequences
+    order = module.train_clips.order
+    return clips, [
+        _licence(clip.names[0], sequences, order[sample]) for sample, clip in enumerate(clips)
+    ]
 
 
 def _licence(name: str, sequences: Sequences, first: int) -> str:
@@ -65,7 +83,12 @@ def _licence(name: str, sequences: Sequences, first: int) -> str:
 def _one(clip: Clip, number: int) -> Clip:
     """Clip `number` of a batch as a batch of one."""
     matrices = clip.matrices[number : number + 1]
-    return Clip(clip.frames[number : number + 1], [clip.names[number]], [clip.fps[number]], matrices)
+    return Clip(
+        clip.frames[number : number + 1],
+        names=[clip.names[number]],
+        fps=[clip.fps[number]],
+        matrices=matrices,
+    )
 
 
 def _side(shape: Sequence[int]) -> tuple[int, int]:
@@ -82,18 +105,34 @@ def _strip(clip: Clip, licence: str, side: tuple[int, int]) -> Image.Image:
     """The frames of a batch of one, and what is said of them."""
     width, height = side
     pictures, numbers, step = clip.frames[0], *_numbers(clip.names[0])
-    strip = Image.new("RGB", (max(NARROWEST, len(pictures) * (width + GAP) - GAP), height + 3 * TEXT + 32), PAPER)
-    draw, left = ImageDraw.Draw(strip), 0
+    strip = Image.new(
+        "RGB", (max(NARROWEST, len(pictures) * (width + GAP) - GAP), height + 3 * TEXT + 32), PAPER
+    )
+    draw = ImageDraw.Draw(strip)
+    left = 0
     for picture, number in zip(pictures, numbers, strict=True):
-        strip.paste(_picture(picture).resize(side, Image.Resampling.LANCZOS if width < picture.shape[-1] else 0), (left, 0))
+        strip.paste(
+            _picture(picture).resize(
+                side, Image.Resampling.LANCZOS if width < picture.shape[-1] else 0
+            ),
+            (left, 0),
+        )
         draw.text((left + width / 2, height + 5), str(number), FAINT, _font(TEXT - 3), anchor="ma")
         left += width + GAP
     matrix = (clip.matrices or [""])[0]
     backwards = "backwards" if len(numbers) > 1 and numbers[0] > numbers[-1] else ""
     shape = matrix.upper().replace("BT", "BT.") or "matrix unknown"
-    words = [_every(step), backwards, f"{clip.fps[0]:.4g} frames/s", shape, f"licence: {licence or 'unknown'}"]
-    top, name = height + TEXT + 15, clip.names[0].rpartition(":")[0]
-    said, bold = " · ".join(filter(None, words)), _font(TEXT, bold=True)
+    words = [
+        _every(step),
+        backwards,
+        f"{clip.fps[0]:.4g} frames/s",
+        shape,
+        f"licence: {licence or 'unknown'}",
+    ]
+    top = height + TEXT + 15
+    name = clip.names[0].rpartition(":")[0]
+    said = " · ".join(filter(None, words))
+    bold = _font(TEXT, bold=True)
     name = _shortened(name, bold, strip.width * 0.45)
     draw.text((0, top), name, INK, bold)
     begin = bold.getlength(name) + 16
@@ -110,7 +149,9 @@ def _numbers(name: str) -> tuple[list[int], int]:
 
 
 def _every(step: int) -> str:
-    ending = "th" if step % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
+    ending = (
+        "th" if step % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
+    )
     return "every frame" if step == 1 else f"every {step}{ending} frame"
 
 
@@ -123,7 +164,8 @@ def _heading(lines: list[str], width: int) -> Image.Image:
     fonts = [_font(HEADING, bold=True)] + [_font(TEXT)] * (len(lines) - 1)
     heights = [round(1.6 * font.size) for font in fonts]
     heading = Image.new("RGB", (width, sum(heights) + 24), PAPER)
-    draw, top = ImageDraw.Draw(heading), 0
+    draw = ImageDraw.Draw(heading)
+    top = 0
     for line, font, height in zip(lines, fonts, heights, strict=True):
         draw.text((0, top), _shortened(line, font, width), INK if top == 0 else FAINT, font)
         top += height

@@ -1,4 +1,6 @@
-"""ClipLoader: batches in order from reading processes, which are started again when they die or hang."""
+"""ClipLoader: batches in order from reading processes, which are started again when they die or
+hang.
+"""
 
 import logging
 import os
@@ -26,9 +28,9 @@ log = logging.getLogger(__name__)
 class ClipLoader:
     """Batches of a `ClipDataset` or a `ShardStream`, the same ones whatever happens to the workers.
 
-    A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by itself, is reported with what it
-    was reading, and all workers are started again at the batch that is missing. A sequence at which this happens twice is set
-    aside as a fault.
+    A worker that gives no batch for `patience` seconds is ended. One that ends, by this or by
+    itself, is reported with what it was reading, and all workers are started again at the batch
+    that is missing. A sequence at which this happens twice is set aside as a fault.
 
     Args:
         clips: where samples come from.
@@ -52,8 +54,13 @@ class ClipLoader:
         prefetch: int = 2,
         pin_memory: bool = False,
     ) -> None:
-        self.clips, self.batches, self.workers, self.patience = clips, batches, workers, patience
-        self.most_restarts, self.start_method, self.prefetch = most_restarts, start_method, prefetch
+        self.clips = clips
+        self.batches = batches
+        self.workers = workers
+        self.patience = patience
+        self.most_restarts = most_restarts
+        self.start_method = start_method
+        self.prefetch = prefetch
         self.pin_memory = pin_memory
         self.restarts = 0
         self._suspects: set[int] = set()
@@ -68,10 +75,13 @@ class ClipLoader:
         while done < len(self.batches):
             try:
                 for clip in self._from_workers(done):
-                    done, in_a_row = done + 1, 0
+                    done = done + 1
+                    in_a_row = 0
                     yield clip
             except DataError as error:
-                raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None  # without the worker's traceback
+                raise DataError(
+                    str(error).rpartition("DataError: ")[2].strip()
+                ) from None  # without the worker's traceback
             except RuntimeError as error:
                 if "DataLoader worker (pid" not in str(error):
                     raise
@@ -91,12 +101,21 @@ class ClipLoader:
                 watch.start()
             try:
                 clip = next(remaining)
-            except (OSError, EOFError) as error:  # a batch that waits is fetched from its worker, which may be gone by then
+            except (
+                OSError,
+                EOFError,
+            ) as error:  # a batch that waits is fetched from its worker, which may be gone by then
                 time.sleep(DYING)
-                lost = [str(worker.pid) for worker in getattr(remaining, "_workers", []) if not worker.is_alive()]
+                lost = [
+                    str(worker.pid)
+                    for worker in getattr(remaining, "_workers", [])
+                    if not worker.is_alive()
+                ]
                 if not lost:
                     raise
-                raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(lost)}) died with a batch") from error
+                raise RuntimeError(
+                    f"DataLoader worker (pid(s) {', '.join(lost)}) died with a batch"
+                ) from error
             finally:
                 watch.cancel()
             yield clip
@@ -104,11 +123,15 @@ class ClipLoader:
     def _dataloader(self, done: int) -> DataLoader[Clip]:
         """What is left behind the first `done` batches."""
         if isinstance(self.clips, ShardStream):
-            several: dict[str, Any] = dict(dataset=self.clips.after(done), batch_size=self.batches.batch)
+            several: dict[str, Any] = dict(
+                dataset=self.clips.after(done), batch_size=self.batches.batch
+            )
         else:
             several = dict(dataset=self.clips, batch_sampler=self.batches.after(done))
         if self.workers:
-            several |= dict(prefetch_factor=self.prefetch, multiprocessing_context=self.start_method)
+            several |= dict(
+                prefetch_factor=self.prefetch, multiprocessing_context=self.start_method
+            )
         return DataLoader(
             num_workers=self.workers,
             collate_fn=join_clips,
@@ -118,13 +141,17 @@ class ClipLoader:
         )
 
     def _end_late(self, worker: int) -> None:
-        """End the worker whose turn it is; SIGKILL, as it may be stuck where a polite signal does not reach."""
+        """End the worker whose turn it is; SIGKILL, as it may be stuck where a polite signal does
+        not reach.
+        """
         self._hung.add(self._processes[worker])
         with suppress(ProcessLookupError):
             os.kill(self._processes[worker], signal.SIGKILL)
 
     def _report(self, error: RuntimeError, in_a_row: int) -> None:
-        """Say which workers were lost at what, and set aside what was being read when it happens again there."""
+        """Say which workers were lost at what, and set aside what was being read when it happens
+        again there.
+        """
         self.restarts += 1
         lost = {int(number) for number in re.findall(r"\d+", str(error).partition("pid")[2])}
         words = []
@@ -144,14 +171,17 @@ class ClipLoader:
         log.warning("%s; the workers are started again (%d times so far)", said, self.restarts)
         if in_a_row > self.most_restarts:
             raise DataError(
-                f"data.workers={self.workers}: {said}, {in_a_row} times in a row; look for the out-of-memory killer, a full "
+                f"data.workers={self.workers}: {said}, {in_a_row} times in a row; look for the "
+                "out-of-memory killer, a full "
                 "/dev/shm or a disk that does not answer, or use data.workers=0"
             ) from error
 
 
 @contextmanager
 def _deaths_are_asked_for() -> Iterator[None]:
-    """Keep torch from raising a worker's death wherever training happens to be, in the middle of a step for instance."""
+    """Keep torch from raising a worker's death wherever training happens to be, in the middle of a
+    step for instance.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

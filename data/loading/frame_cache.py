@@ -1,4 +1,6 @@
-"""FrameCache: opening sequences for a data set, the first of them decoded once and held in memory."""
+"""FrameCache: opening sequences for a data set, the first of them decoded once and held in
+memory.
+"""
 
 from collections.abc import Sequence as Numbers
 
@@ -16,9 +18,14 @@ class CachedReader:
     """A `Reader` over frames that were decoded before."""
 
     def __init__(self, reader: Reader) -> None:
-        self.frames, self.fps, self.matrix = reader.frames, reader.fps, reader.matrix
-        self.width, self.height = reader.width, reader.height
-        self._pictures = torch.empty(reader.frames, 3, reader.height, reader.width, dtype=torch.uint8)
+        self.frames = reader.frames
+        self.fps = reader.fps
+        self.matrix = reader.matrix
+        self.width = reader.width
+        self.height = reader.height
+        self._pictures = torch.empty(
+            reader.frames, 3, reader.height, reader.width, dtype=torch.uint8
+        )
         for first in range(0, reader.frames, PORTION):
             portion = range(first, min(first + PORTION, reader.frames))
             self._pictures.numpy()[first : portion.stop] = reader.read(portion).numpy()
@@ -34,10 +41,11 @@ class CachedReader:
 
 
 class FrameCache:
-    """Opens sequences; those that fit into `megabytes` are decoded wholly at first use and held, first come, never evicted.
+    """Opens sequences; those that fit into `megabytes` are decoded wholly at first use and held,
+    first come, never evicted.
 
-    Those that do not fit are opened anew every time, which keeps no memory (an open decord reader grows). Each worker has its own
-    hold: use it for a few small files, with `workers=0` or 1.
+    Those that do not fit are opened anew every time, which keeps no memory (an open decord reader
+    grows). Each worker has its own hold: use it for a few small files, with `workers=0` or 1.
     """
 
     def __init__(self, reader: str, megabytes: int = 0) -> None:

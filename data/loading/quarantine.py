@@ -1,4 +1,6 @@
-"""Quarantine: sequences that fail in training are set aside, counted, recorded, and replaced by others."""
+"""Quarantine: sequences that fail in training are set aside, counted, recorded, and replaced by
+others.
+"""
 
 import errno
 import json
@@ -22,24 +24,41 @@ MOST_WORKERS = 1024
 MIN_SAMPLE = 1000  # sequences; of less, a share says little
 MAX_CONSECUTIVE = 100  # failures of a process without a success between them
 RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds before another try
-TRANSIENT_ERRORS = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
+TRANSIENT_ERRORS = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.EAGAIN,
+    errno.ETIMEDOUT,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+}
 log = logging.getLogger(__name__)
 
 
 class Quarantine:
-    """Which sequences have failed and which one each worker is reading, in memory shared by a process and its workers.
+    """Which sequences have failed and which one each worker is reading, in memory shared by a
+    process and its workers.
 
     Args:
         sequences: all of them.
-        worst_share: 0..1, the share that may fail, of those that this process and its workers have drawn.
-        record: a file to which a line of JSON is appended for each: path, frames, reason, time; None keeps no record.
+        worst_share: 0..1, the share that may fail, of those that this process and its workers have
+            drawn.
+        record: a file to which a line of JSON is appended for each: path, frames, reason, time;
+            None keeps no record.
     """
 
-    def __init__(self, sequences: Sequences, worst_share: float, record: Path | None = None) -> None:
-        self.sequences, self.worst_share, self.record = sequences, worst_share, record
+    def __init__(
+        self, sequences: Sequences, worst_share: float, record: Path | None = None
+    ) -> None:
+        self.sequences = sequences
+        self.worst_share = worst_share
+        self.record = record
         self.failed = torch.zeros(len(sequences), dtype=torch.bool).share_memory_()
         self._in_a_row = 0
-        self._reading = torch.tensor([-1, -1, 0]).repeat(MOST_WORKERS, 1).share_memory_()  # process, sequence, how many so far
+        self._reading = (
+            torch.tensor([-1, -1, 0]).repeat(MOST_WORKERS, 1).share_memory_()
+        )  # process, sequence, how many so far
 
     @property
     def count(self) -> int:
@@ -50,7 +69,8 @@ class Quarantine:
         """`make(number)` of sequence `first`, or of the next in the list that does not fail.
 
         Raises:
-            DataError: more than `worst_share` of the sequences have failed, or very many one after the other.
+            DataError: more than `worst_share` of the sequences have failed, or very many one after
+                the other.
         """
         for step in range(len(self.sequences)):
             number = (first + step) % len(self.sequences)
@@ -63,27 +83,47 @@ class Quarantine:
                 return made
             except Exception as error:  # damaged files make libraries raise many kinds
                 own = isinstance(error, DataError)
-                said = str(error) if own else f"{self.sequences[number].path}: {type(error).__name__}: {error}"
+                said = (
+                    str(error)
+                    if own
+                    else f"{self.sequences[number].path}: {type(error).__name__}: {error}"
+                )
                 self.add(number, said)
             finally:
                 self.note(-1)
         label = self.sequences[0].label
-        raise DataError(f"all {len(self.sequences)} sequences failed, {label} too; give readable videos as data.root")
+        raise DataError(
+            f"all {len(self.sequences)} sequences failed, {label} too; give readable videos as "
+            "data.root"
+        )
 
     def add(self, number: int, reason: str) -> None:
-        """Never draw sequence `number` again; DataError when too many have failed, or very many one after the other."""
+        """Never draw sequence `number` again; DataError when too many have failed, or very many one
+        after the other.
+        """
         self.failed[number] = True
         self._in_a_row += 1
         sequence = self.sequences[number]
         if self.record is not None:
-            row = {"path": str(sequence.path), "first": sequence.first, "frames": sequence.frames, "part": sequence.byte_range}
+            row = {
+                "path": str(sequence.path),
+                "first": sequence.first,
+                "frames": sequence.frames,
+                "part": sequence.byte_range,
+            }
             self._append(row | {"reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
         of = min(len(self.sequences), max(MIN_SAMPLE, int(self._reading[:, 2].sum())))
         share = f"{self.count} of {of} sequences"
         if self.count > self.worst_share * of:
-            raise DataError(f"{share} failed, more than data.worst_share={self.worst_share:g}; the last: {reason}")
+            raise DataError(
+                f"{share} failed, more than data.worst_share={self.worst_share:g}; the last: "
+                f"{reason}"
+            )
         if self._in_a_row > MAX_CONSECUTIVE:
-            raise DataError(f"{self._in_a_row} sequences failed one after the other; is the storage there? The last: {reason}")
+            raise DataError(
+                f"{self._in_a_row} sequences failed one after the other; is the storage there? The "
+                f"last: {reason}"
+            )
         log.warning("set aside %s (%s so far)", reason, share)
 
     def _with_retries(self, number: int, make: Callable[[int], T]) -> T:
@@ -93,7 +133,11 @@ class Quarantine:
                 return make(number)
             except Exception as error:
                 cause = error if isinstance(error, OSError) else error.__cause__
-                if not isinstance(cause, OSError) or isinstance(cause, FFmpegError) or cause.errno not in TRANSIENT_ERRORS:
+                if (
+                    not isinstance(cause, OSError)
+                    or isinstance(cause, FFmpegError)
+                    or cause.errno not in TRANSIENT_ERRORS
+                ):
                     raise  # ffmpeg calls some damaged files an I/O error
                 log.warning("%s; tried again in %g s", error, wait)
                 time.sleep(wait)
@@ -105,16 +149,22 @@ class Quarantine:
         return process, number
 
     def start_worker(self, worker: int) -> None:
-        """A reading process takes one thread, and leaves Ctrl-C to the training process, which ends its workers itself."""
+        """A reading process takes one thread, and leaves Ctrl-C to the training process, which ends
+        its workers itself.
+        """
         torch.set_num_threads(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.note(-1)
 
     def note(self, number: int) -> None:
-        """Leave word of which sequence is being read, -1 for none, for the case that this process does not come back."""
+        """Leave word of which sequence is being read, -1 for none, for the case that this process
+        does not come back.
+        """
         info = get_worker_info()
         worker = 0 if info is None else info.id
-        self._reading[worker] = torch.tensor([os.getpid(), number, int(self._reading[worker, 2]) + (number >= 0)])
+        self._reading[worker] = torch.tensor(
+            [os.getpid(), number, int(self._reading[worker, 2]) + (number >= 0)]
+        )
 
     def _append(self, row: dict[str, object]) -> None:
         """One write of one line, so that lines of this node's processes do not mix; no lock."""
@@ -126,4 +176,8 @@ class Quarantine:
             finally:
                 os.close(handle)
         except OSError as error:
-            log.warning("%s: cannot be written (%s); what is set aside is only logged", self.record, error.strerror)
+            log.warning(
+                "%s: cannot be written (%s); what is set aside is only logged",
+                self.record,
+                error.strerror,
+            )

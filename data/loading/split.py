@@ -17,7 +17,8 @@ class SequenceSubset:
     """
 
     def __init__(self, sequences: Sequences, numbers: np.ndarray) -> None:
-        self.sequences, self.numbers = sequences, numbers.astype(np.int32)
+        self.sequences = sequences
+        self.numbers = numbers.astype(np.int32)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -30,21 +31,28 @@ class SequenceSubset:
 
 
 def split_sequences(sequences: Sequences, every: int) -> tuple[SequenceSubset, SequenceSubset]:
-    """Sequences to train on and to validate on: those of one file in `every`, so that no file is on both sides.
+    """Sequences to train on and to validate on: those of one file in `every`, so that no file is on
+    both sides.
 
-    Of a list, every `every`-th file; with fewer files than that, all are on both sides. Of an index, files are chosen by
-    their names, so that a file keeps its side when others come or go, and when the set is packed; where none is chosen,
-    all are on both sides.
+    Of a list, every `every`-th file; with fewer files than that, all are on both sides. Of an
+    index, files are chosen by their names, so that a file keeps its side when others come or go,
+    and when the set is packed; where none is chosen, all are on both sides.
 
     Args:
         sequences: in the order of their files.
         every: 2 or more.
     """
-    held = sequences.name_hashes % every == 0 if hasattr(sequences, "name_hashes") else _numbered(sequences) % every == every - 1
+    held = (
+        sequences.name_hashes % every == 0
+        if hasattr(sequences, "name_hashes")
+        else _numbered(sequences) % every == every - 1
+    )
     if not held.any() or held.all():
         everything = SequenceSubset(sequences, np.arange(len(sequences)))
         return everything, everything
-    return SequenceSubset(sequences, np.flatnonzero(~held)), SequenceSubset(sequences, np.flatnonzero(held))
+    return SequenceSubset(sequences, np.flatnonzero(~held)), SequenceSubset(
+        sequences, np.flatnonzero(held)
+    )
 
 
 def _numbered(sequences: Sequences) -> np.ndarray:
@@ -52,4 +60,6 @@ def _numbered(sequences: Sequences) -> np.ndarray:
     if isinstance(sequences, FileSequences):
         return np.arange(len(sequences), dtype=np.int32)
     numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(sequence.path, len(numbers)) for sequence in sequences], np.int32)
+    return np.array(
+        [numbers.setdefault(sequence.path, len(numbers)) for sequence in sequences], np.int32
+    )

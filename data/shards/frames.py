@@ -1,4 +1,6 @@
-"""The frames that go into a packed member: 8-bit 4:2:0 planes, untouched where the source has such."""
+"""The frames that go into a packed member: 8-bit 4:2:0 planes, untouched where the source has
+such.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ class PackSource:
         return whole and self.pixel_format in PLANAR
 
     def frames(self) -> Iterator[Picture]:
-        """Planes of each frame, Y `(height, width)`, U and V of half that; decoded anew at each call.
+        """Planes of each frame, Y `(height, width)`, U and V of half that; decoded anew at each
+        call.
 
         Raises:
             DataError: a frame is missing or damaged, or the size changes.
@@ -61,7 +64,9 @@ class PackSource:
         for frame in self._decoded():
             if (frame.width, frame.height) != (self.opened.width, self.opened.height):
                 what = f"{frame.width}x{frame.height} amid {self.opened.width}x{self.opened.height}"
-                raise DataError(f"{self.sequence.path}: the size of frames changes, {what}; cut it there")
+                raise DataError(
+                    f"{self.sequence.path}: the size of frames changes, {what}; cut it there"
+                )
             yield self._planes(frame if self.untouched else self._converted(frame))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
@@ -77,13 +82,21 @@ class PackSource:
                 for picture in self.opened.read(numbers).permute(0, 2, 3, 1).numpy():
                     yield av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             else:
-                for planes in zip(*(plane.numpy() for plane in self.opened.planes(numbers)), strict=True):
+                for planes in zip(
+                    *(plane.numpy() for plane in self.opened.planes(numbers)), strict=True
+                ):
                     yield _frame(planes, self.pixel_format)
 
     def _converted(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Scaled or of another format; matrix and range stay, and RGB gets those of `color_space`."""
+        """Scaled or of another format; matrix and range stay, and RGB gets those of
+        `color_space`.
+        """
         whole = self.opened.width - self.width < 2 and self.opened.height - self.height < 2
-        size = {"width": frame.width, "height": frame.height} if whole else {"width": self.width, "height": self.height}
+        size = (
+            {"width": frame.width, "height": frame.height}
+            if whole
+            else {"width": self.width, "height": self.height}
+        )
         matrix = "ITU709" if self.color_space.matrix == "bt709" else "ITU601"
         extent = "JPEG" if self.color_space.full_range else "MPEG"
         rgb = frame.format.is_rgb
@@ -101,32 +114,44 @@ class PackSource:
         """The planes without padding and without an odd line or column."""
         planes = []
         for plane, part in zip(frame.planes, (1, 2, 2), strict=True):
-            lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+            lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(
+                plane.height, plane.line_size
+            )
             planes.append(lines[: self.height // part, : self.width // part])
         return tuple(planes)
 
 
 def pack_source(sequence: Sequence, short_side: int | None = None) -> PackSource:
-    """Open frames `first` .. `first + frames - 1` of a source for packing; `short_side` scales larger pictures down.
+    """Open frames `first` .. `first + frames - 1` of a source for packing; `short_side` scales
+    larger pictures down.
 
     Raises:
         DataError: the source cannot be opened or does not hold these frames.
     """
     if sequence.raw is not None or sequence.path.suffix.lower() in (".yuv", ".y4m"):
         opened = RawReader(sequence)
-        fps, pixel_format = opened.rate, opened.pixel_format
+        fps = opened.rate
+        pixel_format = opened.pixel_format
     elif sequence.path.is_dir():
         opened = ImageReader(sequence)
-        fps, pixel_format = opened.rate, "rgb24"
+        fps = opened.rate
+        pixel_format = "rgb24"
     else:
         opened = probe(sequence.path)
-        fps, pixel_format = opened.fps, opened.pixel_format
+        fps = opened.fps
+        pixel_format = opened.pixel_format
     if sequence.first + sequence.frames > opened.frames:
         last = sequence.first + sequence.frames - 1
-        raise DataError(f"{sequence.path}: frames {sequence.first}..{last} asked for, it holds {opened.frames}; index again")
+        raise DataError(
+            f"{sequence.path}: frames {sequence.first}..{last} asked for, it holds "
+            f"{opened.frames}; index again"
+        )
     size = _scaled(opened.width, opened.height, short_side)
     if min(size) < 16:
-        raise DataError(f"{sequence.path}: {opened.width}x{opened.height} is too small to pack; 16x16 is the least")
+        raise DataError(
+            f"{sequence.path}: {opened.width}x{opened.height} is too small to pack; 16x16 is the "
+            "least"
+        )
     return PackSource(sequence, opened, fps, opened.color_space, *size, pixel_format)
 
 
@@ -139,29 +164,41 @@ def _scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
 
 
 def _video_frames(found: Probe, first: int, frames: int) -> Iterator[av.VideoFrame]:
-    """Exactly these frames, found by their times; decoded from the file's start where seeking does not find the first."""
+    """Exactly these frames, found by their times; decoded from the file's start where seeking does
+    not find the first.
+    """
     given = 0
     for seek in (True, False) if found.pts is not None else (False,):
         try:
-            for frame in _wanted(found, first, frames, seek):
+            for frame in _wanted(found, first=first, frames=frames, seek=seek):
                 yield frame
                 given += 1
         except (FFmpegError, OSError) as error:
             if given or not seek:
-                raise DataError(f"{found.path}: cannot be decoded near frame {first + given} ({error}); {REPAIR}") from error
+                raise DataError(
+                    f"{found.path}: cannot be decoded near frame {first + given} ({error}); "
+                    f"{REPAIR}"
+                ) from error
         if given == frames:
             return
         if given:
             break
-    raise DataError(f"{found.path}: frame {first + given} is missing or damaged; index again, or {REPAIR}")
+    raise DataError(
+        f"{found.path}: frame {first + given} is missing or damaged; index again, or {REPAIR}"
+    )
 
 
 def _wanted(found: Probe, first: int, frames: int, seek: bool) -> Iterator[av.VideoFrame]:
     """These frames up to the first that is missing or damaged."""
-    wanted = range(first, first + frames) if found.pts is None else found.pts[first : first + frames].tolist()
+    wanted = (
+        range(first, first + frames)
+        if found.pts is None
+        else found.pts[first : first + frames].tolist()
+    )
     with found.opened() as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count, stream.codec_context.options = 1, STRICT
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = STRICT
         before = found.key_pts[found.key_pts <= wanted[0]] if seek else []
         if len(before):
             container.seek(int(before[-1]), stream=stream)

@@ -1,4 +1,6 @@
-"""Making one member of a shard: encoded in short GOPs and compared with its source, or read as it is."""
+"""Making one member of a shard: encoded in short GOPs and compared with its source, or read as it
+is.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +62,20 @@ def pack_member(member: Member, root: Path, options: PackOptions, scratch: Path)
         DataError: the source cannot be read, or what was made is not what it should be.
         OSError: `scratch` cannot be written.
     """
-    return _copied(member, root) if options.copy else _encoded(member, root, options, scratch)
+    return (
+        _copied(member, root)
+        if options.copy
+        else _encoded(member, root=root, options=options, scratch=scratch)
+    )
 
 
 def _copied(member: Member, root: Path) -> Packed:
     row = member.rows[0]
     path = root / row["path"]
     if row["kind"] != "video":
-        raise DataError(f"{path}: no video file, and only those can be stored as they are; leave out --copy")
+        raise DataError(
+            f"{path}: no video file, and only those can be stored as they are; leave out --copy"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,36 +84,71 @@ def _copied(member: Member, root: Path) -> Packed:
     if content != row["content"]:
         raise DataError(f"{path}: its bytes are not those that were indexed; index again")
     rows = [row | {"source": row["path"], "bytes": len(data)} for row in member.rows]
-    facts = _facts(row) | {"sequences": [[row["first"], row["frames"]] for row in member.rows], "content": content}
-    return Packed(member, data, path.suffix.lower() or ".mp4", rows, facts, None)
+    facts = _facts(row) | {
+        "sequences": [[row["first"], row["frames"]] for row in member.rows],
+        "content": content,
+    }
+    return Packed(
+        member, data=data, suffix=path.suffix.lower() or ".mp4", rows=rows, facts=facts, psnr=None
+    )
 
 
 def _facts(row: Row) -> dict[str, Any]:
     names = ("width", "height", "pixel_format", "matrix", "full_range", "colour_origin", "licence")
-    return {"source": row["path"], "fps": f"{row['fps_num']}/{row['fps_den']}", **{name: row[name] for name in names}}
+    return {
+        "source": row["path"],
+        "fps": f"{row['fps_num']}/{row['fps_den']}",
+        **{name: row[name] for name in names},
+    }
 
 
 def _encoded(member: Member, root: Path, options: PackOptions, scratch: Path) -> Packed:
     row = member.rows[0]
-    raw = RawFormat(row["width"], row["height"], row["pixel_format"]) if row["kind"] == "raw" else None
+    raw = (
+        RawFormat(row["width"], row["height"], row["pixel_format"])
+        if row["kind"] == "raw"
+        else None
+    )
     fps = Fraction(row["fps_num"], row["fps_den"])
-    sequence = Sequence(root / row["path"], member.first, member.frames, fps, raw)
+    sequence = Sequence(
+        root / row["path"], first=member.first, frames=member.frames, fps=fps, raw=raw
+    )
     source = pack_source(sequence, options.short_side)
     fps = source.fps.limit_denominator(CONSTANT_RATE)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         file = Path(folder) / f"{member.key}.mp4"
-        _encode(source, fps, options, file)
+        _encode(source, fps=fps, options=options, target=file)
         found = probe(file)
         data = file.read_bytes()
-    _check(found, source, fps, options)
+    _check(found, source=source, fps=fps, options=options)
     psnr = _psnr(data, source)
     if psnr < options.least_psnr:
-        raise DataError(f"{sequence.path}: {psnr:.1f} dB after encoding, least_psnr={options.least_psnr:g}; lower that or crf")
+        raise DataError(
+            f"{sequence.path}: {psnr:.1f} dB after encoding, least_psnr={options.least_psnr:g}; "
+            "lower that or crf"
+        )
     content = xxhash.xxh3_128_hexdigest(data)
-    facts = {**_facts(row), "fps": f"{fps.numerator}/{fps.denominator}", "width": source.width, "height": source.height}
-    facts |= {"first": member.first, "frames": member.frames, "content": content, "psnr_y": round(psnr, 2)}
+    facts = {
+        **_facts(row),
+        "fps": f"{fps.numerator}/{fps.denominator}",
+        "width": source.width,
+        "height": source.height,
+    }
+    facts |= {
+        "first": member.first,
+        "frames": member.frames,
+        "content": content,
+        "psnr_y": round(psnr, 2),
+    }
     facts |= {"crf": options.crf, "gop": options.gop, "untouched": source.untouched}
-    return Packed(member, data, ".mp4", [_row(row, member, found, data, content)], facts, psnr)
+    return Packed(
+        member,
+        data=data,
+        suffix=".mp4",
+        rows=[_row(row, member=member, found=found, data=data, content=content)],
+        facts=facts,
+        psnr=psnr,
+    )
 
 
 def _row(row: Row, member: Member, found: Probe, data: bytes, content: str) -> Row:
@@ -113,25 +156,83 @@ def _row(row: Row, member: Member, found: Probe, data: bytes, content: str) -> R
     step = int(found.pts[1] - found.pts[0]) if found.frames > 1 else 1
     color_space = found.color_space
     made = {
-        "source": row["path"], "first": 0, "frames": member.frames, "file_frames": member.frames, "kind": "video",
-        "codec": found.codec, "pixel_format": found.pixel_format, "plain": found.plain,
-        "width": found.width, "height": found.height, "fps_num": found.fps.numerator, "fps_den": found.fps.denominator,
-        "matrix": color_space.matrix, "full_range": color_space.full_range, "colour_origin": color_space.origin,
-        "pts_first": int(found.pts[0]), "pts_step": step, "key_frames": ((found.key_pts - found.pts[0]) // step).tolist(),
-        "bytes": len(data), "content": content,
-    }  # fmt: skip
+        "source": row["path"],
+        "first": 0,
+        "frames": member.frames,
+        "file_frames": member.frames,
+        "kind": "video",
+        "codec": found.codec,
+        "pixel_format": found.pixel_format,
+        "plain": found.plain,
+        "width": found.width,
+        "height": found.height,
+        "fps_num": found.fps.numerator,
+        "fps_den": found.fps.denominator,
+        "matrix": color_space.matrix,
+        "full_range": color_space.full_range,
+        "colour_origin": color_space.origin,
+        "pts_first": int(found.pts[0]),
+        "pts_step": step,
+        "key_frames": ((found.key_pts - found.pts[0]) // step).tolist(),
+        "bytes": len(data),
+        "content": content,
+    }
     return row | made
 
 
 def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Path) -> None:
-    """Pipe planes into x264. Its `fastdecode` costs a tenth more bytes and gives 1.7 times as many frames/s back."""
-    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{source.width}x{source.height}", "-r", str(fps), "-i", "-"]
-    tags = f"colormatrix={TAGS[source.color_space.matrix]}:fullrange={'on' if source.color_space.full_range else 'off'}"
-    x264 = ["-c:v", "libx264", "-preset", "fast", "-tune", "fastdecode", "-crf", str(options.crf), "-g", str(options.gop)]
-    rest = ["-x264-params", f"{tags}:open-gop=0", "-threads", "1", "-video_track_timescale", str(fps.numerator)]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *raw, *x264, *rest, "-movflags", "+faststart"]
+    """Pipe planes into x264. Its `fastdecode` costs a tenth more bytes and gives 1.7 times as many
+    frames/s back.
+    """
+    raw = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "yuv420p",
+        "-s",
+        f"{source.width}x{source.height}",
+        "-r",
+        str(fps),
+        "-i",
+        "-",
+    ]
+    full_range = "on" if source.color_space.full_range else "off"
+    tags = f"colormatrix={TAGS[source.color_space.matrix]}:fullrange={full_range}"
+    x264 = [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "fast",
+        "-tune",
+        "fastdecode",
+        "-crf",
+        str(options.crf),
+        "-g",
+        str(options.gop),
+    ]
+    rest = [
+        "-x264-params",
+        f"{tags}:open-gop=0",
+        "-threads",
+        "1",
+        "-video_track_timescale",
+        str(fps.numerator),
+    ]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-loglevel",
+        "error",
+        "-y",
+        *raw,
+        *x264,
+        *rest,
+        "-movflags",
+        "+faststart",
+    ]
     with tempfile.TemporaryFile() as messages:
-        with subprocess.Popen([*command, str(target)], stdin=subprocess.PIPE, stderr=messages) as process:
+        with subprocess.Popen(
+            [*command, str(target)], stdin=subprocess.PIPE, stderr=messages
+        ) as process:
             try:
                 for picture in source.frames():
                     for plane in picture:
@@ -144,40 +245,73 @@ def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Pat
                 raise
         if process.returncode:
             messages.seek(0)
-            said = messages.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+            said = messages.read().decode(errors="replace").strip().splitlines()[-1:] or [
+                "no message"
+            ]
             if shutil.disk_usage(target.parent).free < LEAST_FREE:
                 raise OSError(errno.ENOSPC, f"{said[0]}", str(target.parent))
-            raise DataError(f"{source.sequence.path}: ffmpeg could not encode it: {said[0]}; exclude it, or pack with --copy")
+            raise DataError(
+                f"{source.sequence.path}: ffmpeg could not encode it: {said[0]}; exclude it, or "
+                "pack with --copy"
+            )
 
 
 def _check(found: Probe, source: PackSource, fps: Fraction, options: PackOptions) -> None:
     """DataError unless the encoded file is what was asked for."""
-    path, frames = source.sequence.path, source.sequence.frames
-    expected = (frames, source.width, source.height, fps, source.color_space.matrix, source.color_space.full_range, True)
+    path = source.sequence.path
+    frames = source.sequence.frames
+    expected = (
+        frames,
+        source.width,
+        source.height,
+        fps,
+        source.color_space.matrix,
+        source.color_space.full_range,
+        True,
+    )
     color_space = found.color_space
-    made = (found.frames, found.width, found.height, found.fps, color_space.matrix, color_space.full_range, found.plain)
+    made = (
+        found.frames,
+        found.width,
+        found.height,
+        found.fps,
+        color_space.matrix,
+        color_space.full_range,
+        found.plain,
+    )
     if frames == 1:
-        expected, made = (*expected[:3], *expected[4:]), (*made[:3], *made[4:])  # one frame has no rate
+        # one frame has no rate
+        expected = (*expected[:3], *expected[4:])
+        made = (*made[:3], *made[4:])
     if made != expected:
-        raise DataError(f"{path}: packed as (frames, width, height, fps, matrix, full range, plain) {made}, not {expected}")
+        raise DataError(
+            f"{path}: packed as (frames, width, height, fps, matrix, full range, plain) {made}, "
+            f"not {expected}"
+        )
     steps = np.unique(np.diff(found.pts))
     if len(steps) > 1:
         raise DataError(f"{path}: packed with frame times that vary ({steps.tolist()})")
     keys = (found.key_pts - found.pts[0]) // (int(steps[0]) if len(steps) else 1)
     gaps = np.diff(np.append(keys, frames))
     if keys[0] != 0 or gaps.max() > options.gop:
-        raise DataError(f"{path}: packed with {gaps.max()} frames from keyframe to keyframe, gop={options.gop}")
+        raise DataError(
+            f"{path}: packed with {gaps.max()} frames from keyframe to keyframe, gop={options.gop}"
+        )
 
 
 def _psnr(data: bytes, source: PackSource) -> float:
-    """Mean over frames of the luma's PSNR in dB; DataError when a packed frame is missing or damaged."""
+    """Mean over frames of the luma's PSNR in dB; DataError when a packed frame is missing or
+    damaged.
+    """
     values = []
     try:
         for packed, original in zip(_decoded(data, source.sequence), source.frames(), strict=True):
             error = float(np.square(packed[0].astype(np.float32) - original[0]).mean())
             values.append(min(BEST, 10 * np.log10(255**2 / error)) if error else BEST)
     except (ValueError, av.error.FFmpegError) as error:
-        raise DataError(f"{source.sequence.path}: what was packed cannot be decoded ({error}); {REPAIR}") from error
+        raise DataError(
+            f"{source.sequence.path}: what was packed cannot be decoded ({error}); {REPAIR}"
+        ) from error
     return float(np.mean(values))
 
 
@@ -187,6 +321,8 @@ def _decoded(data: bytes, sequence: Sequence) -> Iterator[Picture]:
             if frame.is_corrupt or frame.format.name not in PLANAR:
                 raise DataError(f"{sequence.path}: what was packed does not decode well; {REPAIR}")
             yield tuple(
-                np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+                np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[
+                    : plane.height, : plane.width
+                ]
                 for plane in frame.planes
             )

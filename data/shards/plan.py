@@ -38,7 +38,8 @@ class Member:
 
 
 class Plan:
-    """All members in the order in which they are packed; a pure function of the index and the options.
+    """All members in the order in which they are packed; a pure function of the index and the
+    options.
 
     Args:
         index: made by `corvid data index`.
@@ -58,13 +59,17 @@ class Plan:
         self.options = options
         self._table = pq.read_table(index, columns=COLUMNS.names).combine_chunks()
         if self._table["offset"].null_count < len(self._table):
-            raise DataError(f"{index}: an index of shards; pack from the index that they were made from")
+            raise DataError(
+                f"{index}: an index of shards; pack from the index that they were made from"
+            )
         self.rows = len(self._table)
         self._order, self._starts = _mixed(self._table, options)
         longest = options.longest or np.iinfo(np.int32).max
         self._pieces = np.ones(len(self._starts), np.int64)
         if not options.copy:
-            self._pieces = -(-self._table["frames"].to_numpy()[self._order].astype(np.int64) // longest)
+            self._pieces = -(
+                -self._table["frames"].to_numpy()[self._order].astype(np.int64) // longest
+            )
         self._ends = np.cumsum(self._pieces)
         with open(index, "rb") as file:
             content = hashlib.file_digest(file, "sha256")
@@ -83,17 +88,19 @@ class Plan:
         """Some members, by number."""
         for number in numbers:
             group = int(np.searchsorted(self._ends, number, side="right"))
-            pieces, piece = int(self._pieces[group]), number - int(self._ends[group] - self._pieces[group])
+            pieces = int(self._pieces[group])
+            piece = number - int(self._ends[group] - self._pieces[group])
             stop = self._starts[group + 1] if group + 1 < len(self._starts) else self.rows
             places = self._order[self._starts[group] : stop]
             rows = tuple(self._table.take(pa.array(places)).to_pylist())
             start, end = (rows[0]["frames"] * n // pieces for n in (piece, piece + 1))
             first = rows[0]["first"] + start
-            yield Member(f"{places[0]:08d}-{first:06d}", rows, first, end - start)
+            yield Member(f"{places[0]:08d}-{first:06d}", rows=rows, first=first, frames=end - start)
 
 
 def _mixed(table: pa.Table, options: PackOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers, files in random order and the rows of a file together; and where groups start in it.
+    """Row numbers, files in random order and the rows of a file together; and where groups start in
+    it.
 
     With `copy` a group is a file, else a row.
     """
@@ -103,5 +110,7 @@ def _mixed(table: pa.Table, options: PackOptions) -> tuple[np.ndarray, np.ndarra
     files = codes.indices.to_numpy()
     place = np.random.default_rng(options.seed).permutation(int(files.max()) + 1)[files]
     order = np.argsort(place, kind="stable")
-    starts = np.flatnonzero(np.diff(place[order], prepend=-1)) if options.copy else np.arange(len(order))
+    starts = (
+        np.flatnonzero(np.diff(place[order], prepend=-1)) if options.copy else np.arange(len(order))
+    )
     return order, starts

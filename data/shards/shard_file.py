@@ -58,27 +58,36 @@ class Shard:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.target, self.record_file = folder / f"{name}.tar", folder / RECORDS / f"{name}.parquet"
+        self.target = folder / f"{name}.tar"
+        self.record_file = folder / RECORDS / f"{name}.parquet"
         self.bytes = 0
         self._part = folder / f".{name}.tar.part"
         self._packed: list[tuple[str, list[Row], str]] = []
-        self._file, self._writer = None, None
+        self._file = None
+        self._writer = None
         self.record_file.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, packed: Packed) -> None:
         """Append a member and its facts; OSError when the disk is full."""
-        from webdataset import TarWriter  # here: it loads much, and a process that only reads records needs none of it
+        from webdataset import (
+            TarWriter,
+        )  # here: it loads much, and a process that only reads records needs none of it
 
         if self._writer is None:
             self._file = open(self._part, "wb")  # noqa: SIM115 (closed in finish and drop)
             self._writer = TarWriter(self._file, encoder=False, mtime=0)
         facts = json.dumps(packed.facts, ensure_ascii=False).encode()
-        self._writer.write({"__key__": packed.member.key, packed.suffix[1:]: packed.data, "json": facts})
-        self._packed.append((packed.member.key + packed.suffix, packed.rows, xxhash.xxh3_128_hexdigest(packed.data)))
+        self._writer.write(
+            {"__key__": packed.member.key, packed.suffix[1:]: packed.data, "json": facts}
+        )
+        self._packed.append(
+            (packed.member.key + packed.suffix, packed.rows, xxhash.xxh3_128_hexdigest(packed.data))
+        )
         self.bytes += len(packed.data)
 
     def finish(self, record: Record) -> None:
-        """Close the shard, read every member again and compare it with what was checked, and write the record.
+        """Close the shard, read every member again and compare it with what was checked, and write
+        the record.
 
         Raises:
             DataError: the disk gave other bytes back.
@@ -113,8 +122,14 @@ class Shard:
             for name, of_member, content in self._packed:
                 offset, length = found.get(name, (0, 0))
                 if _content(file, offset, length) != content:
-                    raise DataError(f"{self._part}: member {name} reads back otherwise than it was written; check the disk")
-                rows += [row | {"path": self.target.name, "offset": offset, "bytes": length} for row in of_member]
+                    raise DataError(
+                        f"{self._part}: member {name} reads back otherwise than it was written; "
+                        "check the disk"
+                    )
+                rows += [
+                    row | {"path": self.target.name, "offset": offset, "bytes": length}
+                    for row in of_member
+                ]
         return rows
 
 
@@ -123,7 +138,9 @@ def _content(file: io.BufferedReader, offset: int, length: int) -> str:
     return xxhash.xxh3_128_hexdigest(file.read(length))
 
 
-def write_index(path: Path, rows: list[Row] | pa.Table, about: dict[bytes, bytes] | None = None) -> None:
+def write_index(
+    path: Path, rows: list[Row] | pa.Table, about: dict[bytes, bytes] | None = None
+) -> None:
     """An index file whose paths count from its own folder; whole or not there."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=COLUMNS)
     part = unfinished(path)
@@ -133,7 +150,9 @@ def write_index(path: Path, rows: list[Row] | pa.Table, about: dict[bytes, bytes
 
 
 def unfinished(path: Path) -> Path:
-    """A name for a file that is being written, of this process alone: parts that end together merge at the same time."""
+    """A name for a file that is being written, of this process alone: parts that end together merge
+    at the same time.
+    """
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
 
 
@@ -148,7 +167,9 @@ def records(folder: Path) -> dict[Path, Record]:
         try:
             about: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[ABOUT])
         except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path}: no record of a shard ({error}); remove it, its shard is packed again") from error
+            raise DataError(
+                f"{path}: no record of a shard ({error}); remove it, its shard is packed again"
+            ) from error
         found[path] = Record(**about)
     return dict(sorted(found.items(), key=lambda item: (item[1].first, item[1].stop)))
 
@@ -162,4 +183,7 @@ def is_whole(folder: Path, record_file: Path, record: Record) -> bool:
         return False
     table = pq.read_table(record_file, columns=["offset", "bytes", "content"])
     with open(shard, "rb") as file:
-        return all(_content(file, row["offset"], row["bytes"]) == row["content"] for row in table.to_pylist())
+        return all(
+            _content(file, row["offset"], row["bytes"]) == row["content"]
+            for row in table.to_pylist()
+        )

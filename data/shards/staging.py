@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard, its bytes, and where its copy goes; the copy's name says which version of the shard it is."""
+    """A shard, its bytes, and where its copy goes; the copy's name says which version of the shard
+    it is.
+    """
 
     place: str
     size: int
@@ -38,27 +40,36 @@ class _Shard:
         return self.target.with_name(self.target.name + ".part")
 
 
-def stage_shards(files: Sequence[str | Path], folder: Path | str, limit_gb: float) -> dict[str, Path]:
-    """Copy shards to a disk of this node, or go on doing so; several processes of a node may call it at once and share the work.
+def stage_shards(
+    files: Sequence[str | Path], folder: Path | str, limit_gb: float
+) -> dict[str, Path]:
+    """Copy shards to a disk of this node, or go on doing so; several processes of a node may call
+    it at once and share the work.
 
-    A copy is kept for later runs; it is renamed when it is whole, and one that was interrupted is continued. Copies of other sets
-    are removed when their room is needed and no process uses them. Locks are on the files themselves, by the kernel, so
-    nothing is left of a process that dies.
+    A copy is kept for later runs; it is renamed when it is whole, and one that was interrupted is
+    continued. Copies of other sets are removed when their room is needed and no process uses them.
+    Locks are on the files themselves, by the kernel, so nothing is left of a process that dies.
 
     Args:
-        files: paths, or URLs that fsspec knows (s3://...). The first of them are staged, as many as fit.
-        folder: on a disk of the node; the copies go to a folder in it named after where the files are.
+        files: paths, or URLs that fsspec knows (s3://...). The first of them are staged, as many as
+            fit.
+        folder: on a disk of the node; the copies go to a folder in it named after where the files
+            are.
         limit_gb: bytes / 1e9 that all that is staged in `folder` may take.
 
     Returns:
-        Where the staged ones are; what is not in it did not fit, which is warned of, and is read from where it is.
+        Where the staged ones are; what is not in it did not fit, which is warned of, and is read
+        from where it is.
 
     Raises:
         DataError: a file is missing or changes, the folder cannot be written or the disk is full.
     """
     places = [str(file) for file in files]
     own = Path(folder) / (
-        MARKER + hashlib.sha256("\n".join(sorted({_parent(place) for place in places})).encode()).hexdigest()[:12]
+        MARKER
+        + hashlib.sha256(
+            "\n".join(sorted({_parent(place) for place in places})).encode()
+        ).hexdigest()[:12]
     )
     try:
         shards = [_described(place, own) for place in places]
@@ -72,8 +83,15 @@ def stage_shards(files: Sequence[str | Path], folder: Path | str, limit_gb: floa
         raise DataError(f"{own}: {'the disk is full' if full else error}; {remedy}") from error
     if len(fitting) < len(shards):
         need = sum(shard.size for shard in shards) / 1e9
-        log.warning("%s: %d of %d shards staged (%.1f GB in all, limit %g GB); the others are read from where they are",
-                    own, len(fitting), len(shards), need, limit_gb)  # fmt: skip
+        log.warning(
+            "%s: %d of %d shards staged (%.1f GB in all, limit %g GB); the others are read from "
+            "where they are",
+            own,
+            len(fitting),
+            len(shards),
+            need,
+            limit_gb,
+        )
     return {shard.place: shard.target for shard in fitting}
 
 
@@ -88,12 +106,19 @@ def _described(place: str, own: Path) -> _Shard:
 
             system, path = fsspec.core.url_to_fs(place)
             found = system.info(path)
-            size, version = found["size"], [found.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created")]
+            size = found["size"]
+            version = [
+                found.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created")
+            ]
         else:
             stat = os.stat(place)
-            size, version = stat.st_size, [stat.st_mtime_ns]
+            size = stat.st_size
+            version = [stat.st_mtime_ns]
     except Exception as error:  # every storage raises its own kinds
-        raise DataError(f"{place}: cannot be staged ({error or type(error).__name__}); check the path and the storage") from error
+        raise DataError(
+            f"{place}: cannot be staged ({error or type(error).__name__}); check the path and the "
+            "storage"
+        ) from error
     known = hashlib.sha256(f"{place} {size} {version}".encode()).hexdigest()[:12]
     name = place.rpartition("/")[2]
     return _Shard(place, size, own / f"{Path(name).stem}-{known}{Path(name).suffix}")
@@ -103,8 +128,12 @@ def _remove_old(shards: list[_Shard], own: Path) -> None:
     """Remove copies of other versions of these shards unless a process uses the set."""
     with exclusive_lock(own) as alone:
         for shard in shards:
-            stem, suffix = shard.target.stem.rpartition("-")[0], shard.target.suffix
-            for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {shard.target, shard.part}:
+            stem = shard.target.stem.rpartition("-")[0]
+            suffix = shard.target.suffix
+            for old in set(own.glob(f"{stem}-{'[0-9a-f]' * 12}{suffix}*")) - {
+                shard.target,
+                shard.part,
+            }:
                 if alone:
                     old.unlink()
                 else:
@@ -119,7 +148,8 @@ def _make_room(shards: list[_Shard], own: Path, limit: float) -> int:
         if need <= _room(shards, own, limit):
             break
         _evict(other)
-    room, count = _room(shards, own, limit), 0
+    room = _room(shards, own, limit)
+    count = 0
     while count < len(shards) and shards[count].size <= room:
         room -= shards[count].size
         count += 1
@@ -136,7 +166,9 @@ def _room(shards: list[_Shard], own: Path, limit: float) -> float:
 def _size(files: Iterable[Path]) -> int:
     size = 0
     for file in files:
-        with suppress(FileNotFoundError):  # not yet there, or renamed or removed by another process meanwhile
+        with suppress(
+            FileNotFoundError
+        ):  # not yet there, or renamed or removed by another process meanwhile
             size += file.stat().st_size
     return size
 
@@ -180,7 +212,8 @@ def _is_whole(shard: _Shard) -> bool:
 @contextmanager
 def _locked(part: Path, wait: bool) -> Iterator[int | None]:
     """The part, open and locked; None when another process has it, or had it and has renamed it."""
-    handle, mine = os.open(part, os.O_RDWR | os.O_CREAT, 0o644), False
+    handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+    mine = False
     try:
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -192,7 +225,9 @@ def _locked(part: Path, wait: bool) -> Iterator[int | None]:
 
 
 def _copy(shard: _Shard, handle: int, progress: Progress) -> None:
-    """Continue a locked part, its last portion once more, as a machine that stopped may not have written it; then rename it."""
+    """Continue a locked part, its last portion once more, as a machine that stopped may not have
+    written it; then rename it.
+    """
     if _is_whole(shard):  # by another process, after we looked
         shard.part.unlink()
         return
@@ -211,7 +246,10 @@ def _copy(shard: _Shard, handle: int, progress: Progress) -> None:
             raise
         raise DataError(f"{shard.place}: cannot be read ({error}); check the storage") from error
     if done != shard.size:
-        raise DataError(f"{shard.place}: {done} bytes read, {shard.size} expected; is it being written? {REPAIR}")
+        raise DataError(
+            f"{shard.place}: {done} bytes read, {shard.size} expected; is it being written? "
+            f"{REPAIR}"
+        )
     os.fsync(handle)
     os.replace(shard.part, shard.target)
 
@@ -224,7 +262,9 @@ def _written(handle: int, data: bytes) -> int:
 
 
 def shared_lock(folder: Path) -> None:
-    """Make a set's folder and mark it as used until this process and its workers end; waits for one who removes it."""
+    """Make a set's folder and mark it as used until this process and its workers end; waits for one
+    who removes it.
+    """
     while not _is_mine(folder):
         if folder in _held:
             os.close(_held.pop(folder))
@@ -237,7 +277,9 @@ def shared_lock(folder: Path) -> None:
 
 
 def _is_mine(folder: Path) -> bool:
-    """Whether our lock is on the folder of that name: it may have been removed and made anew while we waited."""
+    """Whether our lock is on the folder of that name: it may have been removed and made anew while
+    we waited.
+    """
     with suppress(FileNotFoundError):
         return folder in _held and os.path.samestat(os.fstat(_held[folder]), folder.stat())
     return False
@@ -245,7 +287,9 @@ def _is_mine(folder: Path) -> bool:
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[bool]:
-    """Whether no process, this one included, uses a set; none can begin to until the `with` ends."""
+    """Whether no process, this one included, uses a set; none can begin to until the `with`
+    ends.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:  # not there yet, or removed by another process
@@ -271,20 +315,30 @@ class ShardLocation:
         stream: whether shards are to be streamed.
     """
 
-    def __init__(self, shards: str | None, stage: str | Path | None, stage_gb: float, stream: bool) -> None:
-        self.shards, self.stage, self.stage_gb, self.stream = shards, stage, stage_gb, stream
+    def __init__(
+        self, shards: str | None, stage: str | Path | None, stage_gb: float, stream: bool
+    ) -> None:
+        self.shards = shards
+        self.stage = stage
+        self.stage_gb = stage_gb
+        self.stream = stream
         self.where: dict[Path, str] = {}
 
     def place(self, sequences: Sequences) -> None:
-        """Copy what is to be staged, and tell `sequences` where its shards are; a stream finds them in `where`.
+        """Copy what is to be staged, and tell `sequences` where its shards are; a stream finds them
+        in `where`.
 
         Raises:
-            DataError: a field is given for a set that is not packed, or shards are missing; as `stage_shards`.
+            DataError: a field is given for a set that is not packed, or shards are missing; as
+                `stage_shards`.
         """
         packed = sequences.shards if isinstance(sequences, IndexedSequences) else []
         given = [name for name in ("shards", "stage", "stream") if getattr(self, name)]
         if given and not packed:
-            raise DataError(f"data.{given[0]}: only for sets made by corvid data pack; leave it out, or pack data.root")
+            raise DataError(
+                f"data.{given[0]}: only for sets made by corvid data pack; leave it out, or pack "
+                "data.root"
+            )
         base = None if self.shards is None else self.shards.rstrip("/")
         self.where = {path: str(path) if base is None else f"{base}/{path.name}" for path in packed}
         if self.stage is not None:
@@ -293,7 +347,8 @@ class ShardLocation:
         here = {path: Path(place) for path, place in self.where.items() if "://" not in place}
         if missing := [place for place in here.values() if not place.is_file()]:
             raise DataError(
-                f"{missing[0]}: no such shard, {len(missing)} of {len(packed)} are missing; copy them there, pack again, or say "
+                f"{missing[0]}: no such shard, {len(missing)} of {len(packed)} are missing; copy "
+                "them there, pack again, or say "
                 "where they are with data.shards"
             )
         if packed:

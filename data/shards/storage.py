@@ -17,7 +17,8 @@ class ShardFiles:
     """Members' bytes; the shard read last stays open."""
 
     def __init__(self, sequences: Sequences, where: Mapping[Path, str]) -> None:
-        self.sequences, self.where = sequences, where
+        self.sequences = sequences
+        self.where = where
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
@@ -40,9 +41,14 @@ class ShardFiles:
             data = self._file.read(length)
         except Exception as error:  # every storage raises its own kinds
             self._close()
-            return DataError(f"{sequence.label}: cannot be read ({error or type(error).__name__}); check the storage")
+            return DataError(
+                f"{sequence.label}: cannot be read ({error or type(error).__name__}); check the "
+                "storage"
+            )
         if len(data) != length:
-            return DataError(f"{sequence.label}: the shard ends {length - len(data)} bytes early; {REPAIR}")
+            return DataError(
+                f"{sequence.label}: the shard ends {length - len(data)} bytes early; {REPAIR}"
+            )
         return data
 
     def _close(self) -> None:

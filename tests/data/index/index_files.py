@@ -25,9 +25,14 @@ def source_of(path: Path) -> Source:
 
 def kept(stored: StoredIndex) -> list[tuple[str, int]]:
     """Path and first frame of every row."""
-    return [(row["path"], row["first"]) for row in stored.rows.select(["path", "first"]).to_pylist()]
+    return [
+        (row["path"], row["first"]) for row in stored.rows.select(["path", "first"]).to_pylist()
+    ]
 
 
 def left_out(stored: StoredIndex) -> list[tuple[str, str]]:
     """Path and reason of all that was left out."""
-    return [(row["path"], row["reason"]) for row in stored.dropped.select(["path", "reason"]).to_pylist()]
+    return [
+        (row["path"], row["reason"])
+        for row in stored.dropped.select(["path", "reason"]).to_pylist()
+    ]

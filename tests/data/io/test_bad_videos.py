@@ -29,7 +29,9 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("name", WRONG)
 def test_bad_file_gives_one_clear_error(bad_videos: Path, name: str, way: Callable[[Path], object]):
-    """Catches crashes, hangs and half-read clips; the message names the file, what is wrong and what to do."""
+    """Catches crashes, hangs and half-read clips; the message names the file, what is wrong and
+    what to do.
+    """
     with pytest.raises(DataError, match=WRONG[name]) as error:
         way(bad_videos / name)
     assert name in str(error.value)

@@ -36,7 +36,11 @@ def test_pictures_are_read_in_the_order_of_their_numbers(folder: Path):
     assert (reader.frames, reader.fps, reader.width, reader.height) == (4, 25.0, 6, 4)
     frames = reader.read([0, 1, 2, 3])
     assert frames.dtype == torch.uint8 and tuple(frames.shape) == (4, 3, 4, 6)
-    assert frames[:, 0, 1, 1].tolist() == [80, 90, 100, 110] and frames[2, :, 0, 0].tolist() == [255, 0, 7]
+    assert frames[:, 0, 1, 1].tolist() == [80, 90, 100, 110] and frames[2, :, 0, 0].tolist() == [
+        255,
+        0,
+        7,
+    ]
     assert torch.equal(reader.read([3, 1], (0, 0, 3, 2)), frames[[3, 1], :, :3, :2])
     assert ImageReader(Sequence(folder, fps=Fraction(24))).rate == 24
     assert torch.equal(open_reader(Sequence(folder, 1, 2)).read([1]), frames[2:3])

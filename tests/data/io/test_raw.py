@@ -20,13 +20,22 @@ GUESSED = ColorSpace("bt601", False, "guessed")
 
 def raw_file(folder: Path, ffmpeg, pixels: str = "yuv420p", size: str = "50x34") -> Path:
     path = folder / f"clip_{size}_25_{pixels}.yuv"
-    ffmpeg(*PICTURES, "-vf", f"crop={size.replace('x', ':')}:0:0:exact=1,format={pixels}", "-f", "rawvideo", path)
+    ffmpeg(
+        *PICTURES,
+        "-vf",
+        f"crop={size.replace('x', ':')}:0:0:exact=1,format={pixels}",
+        "-f",
+        "rawvideo",
+        path,
+    )
     return path
 
 
 @pytest.mark.parametrize("pixels", PIXEL_FORMATS)
 def test_frames_are_those_of_a_video_of_the_same_samples(tmp_path: Path, ffmpeg, pixels: str):
-    """Catches planes cut at the wrong byte, wrong byte order, and a frame off, in any order of frames."""
+    """Catches planes cut at the wrong byte, wrong byte order, and a frame off, in any order of
+    frames.
+    """
     path = raw_file(tmp_path, ffmpeg, pixels, "49x33")
     stream = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", "49x33", "-r", "25", "-i", path]
     ffmpeg(*stream, "-c:v", "ffv1", tmp_path / "clip.mkv")
@@ -34,16 +43,28 @@ def test_frames_are_those_of_a_video_of_the_same_samples(tmp_path: Path, ffmpeg,
     expected = open_reader(Sequence(tmp_path / "clip.mkv")).read([4, 0, 2, 2])
     for source in (path, tmp_path / "clip.y4m"):
         reader = RawReader(Sequence(source))
-        assert (reader.frames, reader.fps, reader.width, reader.height, reader.matrix) == (5, 25.0, 49, 33, "bt601")
+        assert (reader.frames, reader.fps, reader.width, reader.height, reader.matrix) == (
+            5,
+            25.0,
+            49,
+            33,
+            "bt601",
+        )
         assert torch.equal(reader.read([4, 0, 2, 2]), expected)
         assert torch.equal(reader.read([4, 0, 2, 2], (3, 5, 20, 30)), expected[..., 3:23, 5:35])
-        assert torch.equal(open_reader(Sequence(source, first=1, frames=3)).read([1]), expected[2:3])
+        assert torch.equal(
+            open_reader(Sequence(source, first=1, frames=3)).read([1]), expected[2:3]
+        )
     planes = RawReader(Sequence(path)).planes(range(5))
-    assert torch.equal(planes_to_rgb(*planes, GUESSED, 10 if "10" in pixels else 8)[[4, 0, 2, 2]], expected)
+    assert torch.equal(
+        planes_to_rgb(*planes, GUESSED, 10 if "10" in pixels else 8)[[4, 0, 2, 2]], expected
+    )
 
 
 def test_a_sequence_states_format_and_rate_of_a_file_or_of_a_part(tmp_path: Path, ffmpeg):
-    """Catches a name that wins over what is stated, and offsets into a shard that are not counted."""
+    """Catches a name that wins over what is stated, and offsets into a shard that are not
+    counted.
+    """
     whole = raw_file(tmp_path, ffmpeg)
     form = RawFormat(50, 34, "yuv420p")
     named = tmp_path / "other_352x288_30.yuv"
@@ -53,7 +74,9 @@ def test_a_sequence_states_format_and_rate_of_a_file_or_of_a_part(tmp_path: Path
     expected = RawReader(Sequence(whole)).read([1, 3])
     for path, part in ((named, None), (shard, (513, whole.stat().st_size))):
         reader = RawReader(Sequence(path, fps=Fraction(50), raw=form, byte_range=part))
-        assert (reader.frames, reader.rate) == (5, 50) and torch.equal(reader.read([1, 3]), expected)
+        assert (reader.frames, reader.rate) == (5, 50) and torch.equal(
+            reader.read([1, 3]), expected
+        )
 
 
 @pytest.mark.parametrize(("name", "told"), [
@@ -70,7 +93,9 @@ def test_a_sequence_states_format_and_rate_of_a_file_or_of_a_part(tmp_path: Path
     ("take_50_final", YuvName(None, None, None, "yuv420p")),
 ])  # fmt: skip
 def test_names_tell_the_format(name: str, told: YuvName):
-    """Catches numbers taken for what they are not: frames for a rate, a take for a rate, 10 bits for 8."""
+    """Catches numbers taken for what they are not: frames for a rate, a take for a rate, 10 bits
+    for 8.
+    """
     assert read_name(name) == told
 
 
@@ -96,7 +121,9 @@ def test_rates_are_exact(text: str | float, rate: Fraction):
     ("clip_64x48_25_444p10.yuv", r"0\.50 frames of 64x48 yuv444p10le .* not a whole number"),
 ])  # fmt: skip
 def test_unknown_or_wrong_formats_are_refused(tmp_path: Path, name: str, said: str):
-    """Catches a guess where nothing is known, and frames that drift through the file for a wrong size."""
+    """Catches a guess where nothing is known, and frames that drift through the file for a wrong
+    size.
+    """
     path = tmp_path / name
     path.write_bytes(bytes(2 * 64 * 48 * 3 // 2))
     with pytest.raises(DataError, match=said):

@@ -15,7 +15,17 @@ from data.io.source_clip import read_source
 from data.io.video import DecordReader, PyavReader, within
 from data.sequences import Sequence, Timing
 
-ALL = ["h264.mp4", "h264_open.mkv", "hevc.mp4", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "odd.mkv", "b_frames.avi", "av1.mkv"]
+ALL = [
+    "h264.mp4",
+    "h264_open.mkv",
+    "hevc.mp4",
+    "hevc_open.mp4",
+    "mpeg2.mpg",
+    "edited.mp4",
+    "odd.mkv",
+    "b_frames.avi",
+    "av1.mkv",
+]
 PICKS = [[0], [3, 4, 5], [23, 11, 12, 11], [30, 2], [39, 38, 12, 13, 24]]
 
 
@@ -26,8 +36,9 @@ def swscale_frames(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ALL)
 def test_pyav_frames_equal_a_sequential_decode(videos: Path, name: str):
-    """Catches off-by-one after a seek, B-frame order, open GOPs, hidden frames of edit lists, repeated and reversed
-    indices."""
+    """Catches off-by-one after a seek, B-frame order, open GOPs, hidden frames of edit lists,
+    repeated and reversed indices.
+    """
     reader = open_reader(videos / name, "pyav")
     whole = read_source(videos / name).rgb
     assert isinstance(reader, PyavReader) and reader.frames == len(whole)
@@ -38,20 +49,41 @@ def test_pyav_frames_equal_a_sequential_decode(videos: Path, name: str):
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4"])
 def test_decord_frames_equal_a_sequential_decode(videos: Path, name: str):
-    """Catches decord's seek giving other frames than counted, and colours other than the recorded matrix."""
+    """Catches decord's seek giving other frames than counted, and colours other than the recorded
+    matrix.
+    """
     reader = open_reader(videos / name, "decord")
     whole = swscale_frames(videos / name)
     assert isinstance(reader, DecordReader)
-    assert (reader.frames, reader.width, reader.height, reader.fps, reader.matrix) == (40, 96, 64, 25.0, "bt601")
+    assert (reader.frames, reader.width, reader.height, reader.fps, reader.matrix) == (
+        40,
+        96,
+        64,
+        25.0,
+        "bt601",
+    )
     for picks in PICKS:
         np.testing.assert_array_equal(reader.read(picks).permute(0, 2, 3, 1).numpy(), whole[picks])
 
 
 @pytest.mark.parametrize(
-    "name", ["h264_open.mkv", "hevc_open.mp4", "mpeg2.mpg", "edited.mp4", "b_frames.avi", "av1.mkv", "odd.mkv"]
+    "name",
+    [
+        "h264_open.mkv",
+        "hevc_open.mp4",
+        "mpeg2.mpg",
+        "edited.mp4",
+        "b_frames.avi",
+        "av1.mkv",
+        "odd.mkv",
+    ],
 )
-def test_files_that_decord_miscounts_are_read_with_pyav(videos: Path, name: str, caplog: pytest.LogCaptureFixture):
-    """Catches wrong frames in silence: decord is off after a seek in these, or in color, or cannot open them."""
+def test_files_that_decord_miscounts_are_read_with_pyav(
+    videos: Path, name: str, caplog: pytest.LogCaptureFixture
+):
+    """Catches wrong frames in silence: decord is off after a seek in these, or in color, or cannot
+    open them.
+    """
     caplog.set_level(logging.INFO)
     assert isinstance(open_reader(videos / name, "decord"), PyavReader)
     assert name in caplog.text and "pyav" in caplog.text
@@ -85,20 +117,33 @@ def test_a_read_that_never_ends_is_given_up():
 
 
 def test_untagged_height_decides_the_matrix_of_pyav_but_not_of_decord(tmp_path: Path, ffmpeg):
-    """Catches a recorded matrix that is not the one used: swscale takes BT.601 for everything untagged."""
+    """Catches a recorded matrix that is not the one used: swscale takes BT.601 for everything
+    untagged.
+    """
     path = tmp_path / "tall.mp4"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x720:rate=5:duration=0.4", "-pix_fmt", "yuv420p", path)
-    assert (open_reader(path, "decord").matrix, open_reader(path, "pyav").matrix) == ("bt601", "bt709")
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x720:rate=5:duration=0.4", "-pix_fmt", "yuv420p", path
+    )
+    assert (open_reader(path, "decord").matrix, open_reader(path, "pyav").matrix) == (
+        "bt601",
+        "bt709",
+    )
 
 
 @pytest.mark.parametrize("coded", ["h264", "hevc"])
 @pytest.mark.parametrize("reader", ["decord", "pyav"])
 def test_500_random_accesses_equal_a_sequential_decode(long_videos: Path, coded: str, reader: str):
-    """Catches a frame beside the right one, from B-frames, references that were left out, or a window off by a pixel."""
+    """Catches a frame beside the right one, from B-frames, references that were left out, or a
+    window off by a pixel.
+    """
     path = long_videos / f"{coded}.mp4"
     opened = open_reader(path, reader)
     exact = isinstance(opened, PyavReader)
-    whole = read_source(path).rgb if exact else torch.from_numpy(swscale_frames(path)).permute(0, 3, 1, 2)
+    whole = (
+        read_source(path).rgb
+        if exact
+        else torch.from_numpy(swscale_frames(path)).permute(0, 3, 1, 2)
+    )
     rng = np.random.default_rng(1)
     for _ in range(500):
         count, step = int(rng.integers(1, 6)), int(rng.integers(1, 8))
@@ -138,10 +183,27 @@ def test_what_an_index_knows_is_read_without_a_probe(videos: Path, monkeypatch: 
     found = probe(videos / "h264.mp4")
     step = int(found.pts[1] - found.pts[0])
     keys = tuple(int(pts - found.pts[0]) // step for pts in found.key_pts)
-    timing = Timing(int(found.pts[0]), step, keys, 40, found.fps, 96, 64, "yuv420p", "bt601", False, "guessed", True, "h264")
+    timing = Timing(
+        int(found.pts[0]),
+        step,
+        keys,
+        40,
+        found.fps,
+        96,
+        64,
+        "yuv420p",
+        "bt601",
+        False,
+        "guessed",
+        True,
+        "h264",
+    )
     size = (videos / "h264.mp4").stat().st_size
     expected = open_reader(videos / "h264.mp4").read([30, 7])
     monkeypatch.setattr("data.io.probe.probe", lambda *_: pytest.fail("probed"))
-    assert torch.equal(open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size)).read([30, 7]), expected)
+    assert torch.equal(
+        open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size)).read([30, 7]),
+        expected,
+    )
     with pytest.raises(DataError, match="when it was indexed; index again"):
         open_reader(Sequence(videos / "h264.mp4", timing=timing, bytes=size + 1))

@@ -18,7 +18,9 @@ from data.sequences import Sequence
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc_open.mp4", "odd.mkv", "mpeg2.mpg"])
 def test_planes_equal_a_raw_dump(videos: Path, name: str, ffmpeg):
-    """Catches line padding left in, swapped U and V, odd sizes rounded down, lost or reordered frames."""
+    """Catches line padding left in, swapped U and V, odd sizes rounded down, lost or reordered
+    frames.
+    """
     source = read_source(videos / name)
     dump = ffmpeg("-i", videos / name, "-fps_mode", "passthrough", "-f", "rawvideo", "-")
     frames = zip(*(plane.flatten(1).numpy() for plane in source.planes), strict=True)
@@ -30,13 +32,20 @@ def test_odd_size_and_rate_are_exact(videos: Path):
     source = read_source(videos / "odd.mkv")
     assert (source.name, source.width, source.height, source.frames) == ("odd", 45, 33, 9)
     assert source.fps == Fraction(30000, 1001)
-    assert [tuple(plane.shape) for plane in source.planes] == [(9, 33, 45), (9, 17, 23), (9, 17, 23)]
+    assert [tuple(plane.shape) for plane in source.planes] == [
+        (9, 33, 45),
+        (9, 17, 23),
+        (9, 17, 23),
+    ]
     assert torch.equal(source.rgb, planes_to_rgb(*source.planes, source.color_space))
 
 
 def test_start_and_max_frames_cut_the_clip(videos: Path):
     """Catches off-by-one cuts and repeats at the end."""
-    whole, part = read_source(videos / "hevc.mp4"), read_source(videos / "hevc.mp4", max_frames=5, start=13)
+    whole, part = (
+        read_source(videos / "hevc.mp4"),
+        read_source(videos / "hevc.mp4", max_frames=5, start=13),
+    )
     assert torch.equal(part.rgb, whole.rgb[13:18])
     assert read_source(videos / "hevc.mp4", max_frames=5, start=38).frames == 2
 
@@ -68,42 +77,70 @@ def test_other_formats_have_no_planes(tmp_path: Path, ffmpeg):
         ffmpeg("-f", "lavfi", "-i", source, "-c:v", "ffv1", path)
         clip = read_source(path)
         assert clip.planes is None and clip.bits == 8 and tuple(clip.rgb.shape) == (2, 3, 46, 62)
-        samples = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-"), dtype).astype(np.dtype(dtype).type).reshape(2, -1)
-        planes = [torch.from_numpy(plane.reshape(2, 46, 62).copy()) for plane in np.split(samples, 3, axis=1)]
-        assert torch.equal(clip.rgb, planes_to_rgb(*planes, clip.color_space, 10 if "10" in pixels else 8))
+        samples = (
+            np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-"), dtype)
+            .astype(np.dtype(dtype).type)
+            .reshape(2, -1)
+        )
+        planes = [
+            torch.from_numpy(plane.reshape(2, 46, 62).copy())
+            for plane in np.split(samples, 3, axis=1)
+        ]
+        assert torch.equal(
+            clip.rgb, planes_to_rgb(*planes, clip.color_space, 10 if "10" in pixels else 8)
+        )
 
 
 @pytest.mark.parametrize("name", ["clip_45x33_25_420_10bit.yuv", "clip.y4m", "clip.mkv"])
 def test_10_bits_keep_their_own_planes(tmp_path: Path, ffmpeg, name: str):
-    """Catches planes lost, so that anchors are fed and scored on planes made from RGB; cut bits, 1020 and more as 0, padding."""
+    """Catches planes lost, so that anchors are fed and scored on planes made from RGB; cut bits,
+    1020 and more as 0, padding.
+    """
     samples = np.random.default_rng(0).integers(0, 1024, (2, 33 * 45 + 2 * 17 * 23), np.uint16)
     samples[:, :1024] = np.arange(1024)
     raw = tmp_path / "clip_45x33_25_420_10bit.yuv"
     raw.write_bytes(samples.astype("<u2").tobytes())
     if name != raw.name:
         stream = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", "45x33", "-r", "25", "-i", raw]
-        ffmpeg(*stream, *(["-strict", "-1"] if name.endswith("y4m") else ["-c:v", "ffv1"]), tmp_path / name)
+        ffmpeg(
+            *stream,
+            *(["-strict", "-1"] if name.endswith("y4m") else ["-c:v", "ffv1"]),
+            tmp_path / name,
+        )
     clip = read_source(tmp_path / name)
     expected = np.minimum(np.floor(samples / 4 + 0.5), 255).astype(np.uint8)
     assert clip.bits == 10 and torch.equal(clip.rgb, planes_to_rgb(*clip.planes, clip.color_space))
     assert [tuple(plane.shape) for plane in clip.planes] == [(2, 33, 45), (2, 17, 23), (2, 17, 23)]
-    assert np.array_equal(np.concatenate([plane.flatten(1).numpy() for plane in clip.planes], axis=1), expected)
+    assert np.array_equal(
+        np.concatenate([plane.flatten(1).numpy() for plane in clip.planes], axis=1), expected
+    )
 
 
 def test_a_window_of_frames_is_a_cut_of_all(videos: Path, tmp_path: Path, ffmpeg):
-    """Catches windows of formats that ffmpeg converts, and of padded lines, that are others than cut frames."""
+    """Catches windows of formats that ffmpeg converts, and of padded lines, that are others than
+    cut frames.
+    """
     ffmpeg("-i", videos / "odd.mkv", "-pix_fmt", "yuv422p", "-c:v", "ffv1", tmp_path / "odd422.mkv")
     for path in (videos / "odd.mkv", tmp_path / "odd422.mkv"):
         with av.open(str(path)) as container:
             frames = list(container.decode(video=0))[:2]
         color_space = ColorSpace("bt601", False, "guessed")
-        assert torch.equal(frames_to_rgb(frames, color_space, (5, 7, 20, 31)), frames_to_rgb(frames, color_space)[..., 5:25, 7:38])
+        assert torch.equal(
+            frames_to_rgb(frames, color_space, (5, 7, 20, 31)),
+            frames_to_rgb(frames, color_space)[..., 5:25, 7:38],
+        )
 
 
 def test_raw_y4m_and_pictures_are_read_like_the_video(videos: Path, tmp_path: Path, ffmpeg):
-    """Catches sources of other kinds that compression and evaluation cannot take, or read as other pixels."""
+    """Catches sources of other kinds that compression and evaluation cannot take, or read as other
+    pixels.
+    """
     video = read_source(videos / "h264.mp4", max_frames=6)
-    raw, y4m, folder = tmp_path / "h264_96x64_25.yuv", tmp_path / "h264.y4m", tmp_path / "pictures.1"
+    raw, y4m, folder = (
+        tmp_path / "h264_96x64_25.yuv",
+        tmp_path / "h264.y4m",
+        tmp_path / "pictures.1",
+    )
     ffmpeg("-i", videos / "h264.mp4", "-frames:v", "6", "-f", "rawvideo", raw)
     ffmpeg("-i", videos / "h264.mp4", "-frames:v", "6", y4m)
     write_video(video.rgb, video.fps, f"{folder}/")
@@ -112,13 +149,19 @@ def test_raw_y4m_and_pictures_are_read_like_the_video(videos: Path, tmp_path: Pa
         assert all(map(torch.equal, clip.planes, video.planes)) and torch.equal(clip.rgb, video.rgb)
         assert (clip.fps, clip.frames, clip.width, clip.height) == (25, 6, 96, 64)
     pictures = read_source(folder, max_frames=3, start=2)
-    assert pictures.planes is None and torch.equal(pictures.rgb, video.rgb[2:5]) and pictures.name == "pictures.1"
+    assert (
+        pictures.planes is None
+        and torch.equal(pictures.rgb, video.rgb[2:5])
+        and pictures.name == "pictures.1"
+    )
 
 
 def test_a_sequence_bounds_what_is_read(videos: Path):
     """Catches frames outside a listed sequence, and fewer than it says."""
     whole = read_source(videos / "hevc.mp4")
-    assert torch.equal(read_source(Sequence(videos / "hevc.mp4", 10, 5), start=2).rgb, whole.rgb[12:15])
+    assert torch.equal(
+        read_source(Sequence(videos / "hevc.mp4", 10, 5), start=2).rgb, whole.rgb[12:15]
+    )
     assert torch.equal(read_source(Sequence(videos / "hevc.mp4", 10, 5), 2).rgb, whole.rgb[10:12])
     for wrong, said in (
         (Sequence(videos / "hevc.mp4", 38, 5), "2 frames from frame 38"),

@@ -16,14 +16,18 @@ from data.io.writer import write_video
 @pytest.fixture
 def frames() -> Tensor:
     """Seven noisy frames of 45x33."""
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 3, 33, 45), dtype=np.uint8))
+    return torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (7, 3, 33, 45), dtype=np.uint8)
+    )
 
 
 def test_mkv_is_lossless(frames: Tensor, tmp_path: Path):
     """Catches RGB going through YUV, exchanged channels, padding of odd sizes, a rounded rate."""
     write_video(frames, Fraction(30000, 1001), tmp_path / "deep" / "clip.mkv")
     clip = read_source(tmp_path / "deep" / "clip.mkv")
-    assert torch.equal(clip.rgb, frames) and clip.fps == Fraction(30000, 1001) and clip.planes is None
+    assert (
+        torch.equal(clip.rgb, frames) and clip.fps == Fraction(30000, 1001) and clip.planes is None
+    )
 
 
 def test_npy_is_lossless(frames: Tensor, tmp_path: Path):
@@ -48,12 +52,19 @@ def test_mp4_is_for_viewing(tmp_path: Path, height: int, matrix: str):
     ramp[:, 0], ramp[:, 2] = ramp[:, 0].flip(-1), 90
     write_video(ramp, 25, tmp_path / "clip.mp4")
     clip = read_source(tmp_path / "clip.mp4")
-    assert (clip.width, clip.height, clip.color_space.matrix, clip.color_space.origin) == (46, height + 1, matrix, "tagged")
+    assert (clip.width, clip.height, clip.color_space.matrix, clip.color_space.origin) == (
+        46,
+        height + 1,
+        matrix,
+        "tagged",
+    )
     assert (clip.rgb[..., :height, :45].int() - ramp.int()).abs().float().mean() < 3
 
 
 def test_what_cannot_be_written_is_refused(frames: Tensor, tmp_path: Path):
-    """Catches a file overwritten by a folder, unknown kinds and floats written as if they were bytes."""
+    """Catches a file overwritten by a folder, unknown kinds and floats written as if they were
+    bytes.
+    """
     with pytest.raises(DataError, match=r"\.avi.*\.mkv.*\.mp4.*\.npy"):
         write_video(frames, 25, tmp_path / "clip.avi")
     with pytest.raises(DataError, match="float32"):
@@ -64,7 +75,9 @@ def test_what_cannot_be_written_is_refused(frames: Tensor, tmp_path: Path):
         write_video(frames, 25, tmp_path / "full")
 
 
-def test_failure_leaves_nothing_behind(frames: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failure_leaves_nothing_behind(
+    frames: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches half-written files under the final name, and ffmpeg's failure being swallowed."""
     monkeypatch.setattr("data.io.writer._for_viewing", lambda height: ["-c:v", "no_such_encoder"])
     with pytest.raises(DataError, match="ffmpeg could not write"):

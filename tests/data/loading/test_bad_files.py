@@ -1,4 +1,6 @@
-"""The set of bad and unusual files: what happens to each at indexing, at reading, in a loader and in evaluation."""
+"""The set of bad and unusual files: what happens to each at indexing, at reading, in a loader and
+in evaluation.
+"""
 
 import json
 import shutil
@@ -46,7 +48,9 @@ UNOPENED = (
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    """The benchmark's script that makes the files; benchmarks import each other as scripts of one folder do."""
+    """The benchmark's script that makes the files; benchmarks import each other as scripts of one
+    folder do.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
         from parts import bad_files
@@ -76,7 +80,9 @@ def test_every_file_of_the_set_has_an_expected_outcome(files: dict[str, Path], m
 
 @pytest.mark.parametrize("name", DROPPED)
 def test_index_drops_damaged_files_and_says_why(files: dict[str, Path], name: str):
-    """Catches pictures patched up by a decoder entering an index, and a reason that does not say what is wrong."""
+    """Catches pictures patched up by a decoder entering an index, and a reason that does not say
+    what is wrong.
+    """
     found = scanned(files[name])
     assert not found.rows
     with pytest.raises(DataError, match=DROPPED[name]):
@@ -100,7 +106,9 @@ def test_readers_refuse_what_has_no_pictures(files: dict[str, Path], name: str, 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_frames_of_unusual_files_are_those_of_evaluation(files: dict[str, Path], name: str):
-    """Catches frames shifted by a variable rate, mixed up by odd lines, or turned in one place and not in the other."""
+    """Catches frames shifted by a variable rate, mixed up by odd lines, or turned in one place and
+    not in the other.
+    """
     reader, whole = open_reader(files[name], "pyav"), read_source(files[name])
     assert (reader.frames, reader.height, reader.width) == (whole.frames, whole.height, whole.width)
     for number in (0, reader.frames - 1):
@@ -115,14 +123,24 @@ def test_evaluation_refuses_damaged_files(files: dict[str, Path], name: str):
 
 
 @pytest.mark.parametrize("reader", ["auto", "decord"])
-def test_none_stops_a_loader_and_none_is_silent(files: dict[str, Path], folder: Path, tmp_path: Path, reader: str):
+def test_none_stops_a_loader_and_none_is_silent(
+    files: dict[str, Path], folder: Path, tmp_path: Path, reader: str
+):
     """Catches a file at which training stops, or that gives no clips and is in no record."""
-    goods = [Path(shutil.copy(folder / "good.mp4", tmp_path / f"good_{number}.mp4")) for number in range(3)]
+    goods = [
+        Path(shutil.copy(folder / "good.mp4", tmp_path / f"good_{number}.mp4"))
+        for number in range(3)
+    ]
     sequences = [Sequence(path) for path in (*goods, *files.values())]
-    clips = ClipDataset(sequences, 2, 32, reader=reader, worst_share=0.9, record=tmp_path / "faults.jsonl")
+    clips = ClipDataset(
+        sequences, 2, 32, reader=reader, worst_share=0.9, record=tmp_path / "faults.jsonl"
+    )
     batches = list(ClipLoader(clips, ClipBatchSampler(0, len(sequences) // 2, 2), workers=1))
     assert len(batches) == len(sequences) // 2
-    reported = {Path(json.loads(line)["path"]).name for line in (tmp_path / "faults.jsonl").read_text().splitlines()}
+    reported = {
+        Path(json.loads(line)["path"]).name
+        for line in (tmp_path / "faults.jsonl").read_text().splitlines()
+    }
     drawn = {sequences[clips.order[sample]].path.name for sample in range(2 * len(batches))}
     given = {name.rpartition(":")[0] for batch in batches for name in batch.names}
     assert (drawn & set(UNOPENED)) <= reported and reported.isdisjoint(path.name for path in goods)

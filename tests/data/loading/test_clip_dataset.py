@@ -47,7 +47,9 @@ def test_sample_is_a_function_of_seed_and_number(files: list[Path]):
 
 
 def test_clip_holds_the_frames_that_its_name_says(files: list[Path]):
-    """Catches strides, reversal and crops that do not match the name or the rate, and held-out frames being drawn."""
+    """Catches strides, reversal and crops that do not match the name or the rate, and held-out
+    frames being drawn.
+    """
     data = clips(files, 3, 32, stride=4, seed=1, reader="pyav", flips=False, held_out=0.25)
     strides, reversed_clips = set(), 0
     for index in range(24):
@@ -82,12 +84,18 @@ def test_small_video_is_padded_by_reflection():
     frames = torch.arange(12, dtype=torch.uint8).view(1, 1, 3, 4).expand(2, 3, 3, 4)
     padded = crop_at(frames, 9, 0.3, 0.8)
     assert padded.shape == (2, 3, 9, 9) and torch.equal(padded[..., 3:6, 2:6], frames)
-    assert torch.equal(padded[..., 2, 2:6], frames[..., 1, :]) and torch.equal(padded[..., 3:6, 1], frames[..., 1])
+    assert torch.equal(padded[..., 2, 2:6], frames[..., 1, :]) and torch.equal(
+        padded[..., 3:6, 1], frames[..., 1]
+    )
     assert crop_at(frames[..., :1, :1], 4, 0, 0).unique().tolist() == [0]
 
 
-def test_bad_file_is_set_aside_once(files: list[Path], bad_videos: Path, caplog: pytest.LogCaptureFixture):
-    """Catches a bad file that stops training, is silent, is tried again, or makes samples depend on history."""
+def test_bad_file_is_set_aside_once(
+    files: list[Path], bad_videos: Path, caplog: pytest.LogCaptureFixture
+):
+    """Catches a bad file that stops training, is silent, is tried again, or makes samples depend on
+    history.
+    """
     files = [*files, bad_videos / "text.mp4"]
     one, other = (clips(files, 3, 32, worst_share=0.25) for _ in range(2))
     backwards = [other[index] for index in reversed(range(20))][::-1]
@@ -100,7 +108,9 @@ def test_bad_file_is_set_aside_once(files: list[Path], bad_videos: Path, caplog:
 
 def test_too_many_bad_files_stop(files: list[Path], bad_videos: Path):
     """Catches training on the few files that are left."""
-    data = clips([files[0], bad_videos / "empty.mp4", bad_videos / "text.mp4"], 3, 32, worst_share=0.4)
+    data = clips(
+        [files[0], bad_videos / "empty.mp4", bad_videos / "text.mp4"], 3, 32, worst_share=0.4
+    )
     with pytest.raises(DataError, match=r"2 of 3 sequences failed.*worst_share=0\.4.*\.mp4"):
         [data[index] for index in range(20)]
 
@@ -126,7 +136,9 @@ def test_dataset_survives_pickling(files: list[Path]):
     assert same(pickle.loads(pickle.dumps(data))[1], data[1])
 
 
-@pytest.mark.parametrize("field", [{"frames": 0}, {"crop": 0}, {"stride": 0}, {"worst_share": 2}, {"reader": "cv2"}])
+@pytest.mark.parametrize(
+    "field", [{"frames": 0}, {"crop": 0}, {"stride": 0}, {"worst_share": 2}, {"reader": "cv2"}]
+)
 def test_fields_are_checked(files: list[Path], field: dict):
     """Catches values that would fail later, inside a worker."""
     with pytest.raises(DataError, match=next(iter(field))):
@@ -135,18 +147,24 @@ def test_fields_are_checked(files: list[Path], field: dict):
 
 def test_validation_clips_stay_in_the_held_out_frames(files: list[Path]):
     """Catches validation on frames that were trained on, and clips that are all the same."""
-    clips = ValidationClips([Sequence(file) for file in files], frames=3, crop=32, count=6, held_out=0.25)
+    clips = ValidationClips(
+        [Sequence(file) for file in files], frames=3, crop=32, count=6, held_out=0.25
+    )
     numbers = [frame_numbers(clips[index]) for index in range(6)]
     assert all(min(clip) >= 30 and max(clip) < 40 for clip in numbers)
     assert len({clips[index].names[0] for index in range(6)}) == 6
     whole = read_source(files[0]).rgb[numbers[0]]
     assert torch.equal(clips[0].frames[0], whole[..., 16:48, 32:64])
     with pytest.raises(DataError, match=r"10 frames held out, val_frames=11"):
-        ValidationClips([Sequence(file) for file in files], frames=11, crop=32, count=1, held_out=0.25)[0]
+        ValidationClips(
+            [Sequence(file) for file in files], frames=11, crop=32, count=1, held_out=0.25
+        )[0]
 
 
 def test_damaged_files_never_stop_training(tmp_path: Path, files: list[Path]):
-    """Catches errors of other kinds than ours out of the libraries that read, wherever bytes are wrong."""
+    """Catches errors of other kinds than ours out of the libraries that read, wherever bytes are
+    wrong.
+    """
     rng = np.random.default_rng(0)
     damaged = []
     for number in range(40):
@@ -165,7 +183,17 @@ def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
     parts = []
     for size in ("96x64", "48x32"):
         parts.append(tmp_path / f"{size}.mpg")
-        ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=0.6", "-c:v", "mpeg2video", "-f", "mpeg", parts[-1])
+        ffmpeg(
+            "-f",
+            "lavfi",
+            "-i",
+            f"testsrc2=size={size}:rate=25:duration=0.6",
+            "-c:v",
+            "mpeg2video",
+            "-f",
+            "mpeg",
+            parts[-1],
+        )
     (tmp_path / "both.mpg").write_bytes(b"".join(part.read_bytes() for part in parts))
     with pytest.raises(DataError, match="changes its size|cannot be decoded"):
         reader = open_reader(tmp_path / "both.mpg")
@@ -175,7 +203,9 @@ def test_a_change_of_size_is_a_fault(tmp_path: Path, videos: Path, ffmpeg):
 def test_storage_that_is_gone_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches hundreds of thousands of files set aside because a disk is not there."""
     monkeypatch.setattr("data.loading.quarantine.MAX_CONSECUTIVE", 10)
-    with pytest.raises(DataError, match="11 sequences failed one after the other; is the storage there"):
+    with pytest.raises(
+        DataError, match="11 sequences failed one after the other; is the storage there"
+    ):
         clips([tmp_path / f"{number}.mp4" for number in range(5000)], 2, 16)[0]
 
 
@@ -195,10 +225,21 @@ def test_an_error_that_passes_is_waited_out(files: list[Path], monkeypatch: pyte
     assert data[0].names == clips(files, 2, 16)[0].names and data.quarantine.count == 0
 
 
-def test_the_share_is_of_what_was_drawn(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch):
-    """Catches a set of millions of which half is bad, trained on for days before a share of all has failed."""
+def test_the_share_is_of_what_was_drawn(
+    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Catches a set of millions of which half is bad, trained on for days before a share of all has
+    failed.
+    """
     monkeypatch.setattr("data.loading.quarantine.MIN_SAMPLE", 20)
-    data = clips([files[0] if number % 2 else tmp_path / f"{number}.mp4" for number in range(2000)], 2, 16, worst_share=0.3)
-    with pytest.raises(DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"):
+    data = clips(
+        [files[0] if number % 2 else tmp_path / f"{number}.mp4" for number in range(2000)],
+        2,
+        16,
+        worst_share=0.3,
+    )
+    with pytest.raises(
+        DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"
+    ):
         [data[index] for index in range(200)]
     assert data.quarantine.count < 60

@@ -19,12 +19,18 @@ COLOURS = [(250, 10, 20), (30, 240, 50), (60, 70, 230)]
 
 def flat(names: list[str], side: int = 32, frames: int = 3) -> Clip:
     """A batch whose frame t is all of `COLOURS[t]`."""
-    pictures = torch.tensor(COLOURS[:frames], dtype=torch.uint8).view(1, frames, 3, 1, 1).expand(len(names), -1, -1, side, side)
+    pictures = (
+        torch.tensor(COLOURS[:frames], dtype=torch.uint8)
+        .view(1, frames, 3, 1, 1)
+        .expand(len(names), -1, -1, side, side)
+    )
     return Clip(pictures, names, [12.5] * len(names), ["bt709"] * len(names))
 
 
 def runs(sheet: Image.Image) -> list[tuple[int, int, int]]:
-    """The colours of frames met along the sheet's lines, each once a row of frames, in the order of reading."""
+    """The colours of frames met along the sheet's lines, each once a row of frames, in the order of
+    reading.
+    """
     met: list[list[tuple[int, int, int]]] = []
     for line in np.asarray(sheet):
         colours = [tuple(int(value) for value in pixel) for pixel in line]
@@ -63,11 +69,15 @@ def test_sheet_is_of_a_size_to_look_at(side: int, frames: int):
 
 
 def test_what_is_said_changes_the_sheet_and_the_rest_does_not():
-    """Catches a name, licence, rate, matrix or title that is not on the sheet, and sheets that differ from run to run."""
+    """Catches a name, licence, rate, matrix or title that is not on the sheet, and sheets that
+    differ from run to run.
+    """
     clip = flat(["a.mp4:0..2/1"])
     sheet = contact_sheet([clip], "title", ["CC0"])
     assert contact_sheet([clip], "title", ["CC0"]).tobytes() == sheet.tobytes()
-    renamed, slower, other = (Clip(clip.frames, clip.names, clip.fps, clip.matrices) for _ in range(3))
+    renamed, slower, other = (
+        Clip(clip.frames, clip.names, clip.fps, clip.matrices) for _ in range(3)
+    )
     renamed.names, slower.fps, other.matrices = ["b.mp4:0..2/1"], [25.0], ["bt601"]
     numbered = flat(["a.mp4:1..3/1"])
     said = [([one], "title", ["CC0"]) for one in (renamed, slower, other, numbered)]
@@ -77,12 +87,18 @@ def test_what_is_said_changes_the_sheet_and_the_rest_does_not():
 
 def test_long_names_stay_on_the_sheet():
     """Catches names that push the rest off the page, and ones that cannot be drawn."""
-    sheet = contact_sheet([flat(["Ünïcode " * 60 + ".mp4:0..2/1"])], "a very long title " * 60, ["a licence " * 60])
+    sheet = contact_sheet(
+        [flat(["Ünïcode " * 60 + ".mp4:0..2/1"])], "a very long title " * 60, ["a licence " * 60]
+    )
     assert sheet.width < 2600
 
 
-def test_the_command_draws_the_clips_of_training(videos: Path, tmp_path: Path, command: Callable[..., None]):
-    """Catches options that do not reach the data module, and a sheet that differs from run to run."""
+def test_the_command_draws_the_clips_of_training(
+    videos: Path, tmp_path: Path, command: Callable[..., None]
+):
+    """Catches options that do not reach the data module, and a sheet that differs from run to
+    run.
+    """
     first, again, other = (tmp_path / f"{number}.png" for number in range(3))
     options = ["--clips", 3, "--frames", 4, "--crop", 48, "--stride", 2]
     command(videos, "-o", first, *options)
@@ -93,7 +109,11 @@ def test_the_command_draws_the_clips_of_training(videos: Path, tmp_path: Path, c
 
 
 def test_files_that_cannot_be_read_are_said(
-    videos: Path, bad_videos: Path, tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    videos: Path,
+    bad_videos: Path,
+    tmp_path: Path,
+    command: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
 ):
     """Catches a sheet of good clips that hides the bad ones."""
     sources = [videos / "h264.mp4", bad_videos / "text.mp4"]
@@ -106,7 +126,12 @@ def test_files_that_cannot_be_read_are_said(
     (["-o", "sheet.png", "--clips", "0"], "clips=0"), (["-o", "sheet.png", "--reader", "cv2"], "reader"),
 ])  # fmt: skip
 def test_wrong_words_are_refused(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., None], words: list[str], match: str
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., None],
+    words: list[str],
+    match: str,
 ):
     """Catches errors that come after the work, or without a remedy."""
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,13 @@ class Trouble(ClipDataset):
     """Does something bad at sequence 3, at most `times` times."""
 
     def __init__(self, files: list[Path], folder: Path, times: int, hang: bool = False) -> None:
-        super().__init__([Sequence(file) for file in files], 2, 16, worst_share=0.5, record=folder / "faults.jsonl")
+        super().__init__(
+            [Sequence(file) for file in files],
+            2,
+            16,
+            worst_share=0.5,
+            record=folder / "faults.jsonl",
+        )
         self.folder, self.times, self.hang = folder, times, hang
 
     def _draw(self, sample: int, number: int) -> Clip:
@@ -42,7 +48,9 @@ def names(clips: ClipDataset, workers: int = 0, **options: float) -> list[list[s
     return [clip.names for clip in ClipLoader(clips, ClipBatchSampler(0, 6, 2), workers, **options)]
 
 
-def test_a_killed_worker_is_started_again(files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_killed_worker_is_started_again(
+    files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """Catches a run of weeks ended by one worker, and batches lost or doubled by the restart."""
     undisturbed = names(Trouble(files, tmp_path, times=0))
     clips = Trouble(files, tmp_path, times=1)
@@ -52,7 +60,9 @@ def test_a_killed_worker_is_started_again(files: list[Path], tmp_path: Path, cap
     assert "hevc_open.mp4: the worker reading it" in caplog.text and "died" in caplog.text
 
 
-def test_a_hanging_worker_is_ended_and_started_again(files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_hanging_worker_is_ended_and_started_again(
+    files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """Catches a run that stands still for ever, in decord for instance."""
     undisturbed = names(Trouble(files, tmp_path, times=0))
     assert names(Trouble(files, tmp_path, times=1, hang=True), workers=1, patience=3) == undisturbed
@@ -63,7 +73,11 @@ def test_a_sequence_that_kills_twice_is_set_aside(files: list[Path], tmp_path: P
     """Catches an endless circle of restarts at a file that crashes the decoder."""
     clips = Trouble(files, tmp_path, times=9)
     shown = names(clips, workers=1)
-    assert len(shown) == 6 and clips.quarantine.count == 1 and len(list(tmp_path.glob("trouble*"))) == 2
+    assert (
+        len(shown) == 6
+        and clips.quarantine.count == 1
+        and len(list(tmp_path.glob("trouble*"))) == 2
+    )
     assert not any("hevc_open" in name for batch in shown for name in batch)
     (row,) = map(json.loads, (tmp_path / "faults.jsonl").read_text().splitlines())
     assert row["path"].endswith("hevc_open.mp4") and "second time" in row["reason"]
@@ -93,8 +107,12 @@ def test_a_death_is_not_raised_in_the_middle_of_a_step(files: list[Path], tmp_pa
     assert len(list(loader)) == 49
 
 
-def test_a_worker_that_hangs_as_it_starts_is_ended(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches waiting for ever for a worker that has not said who it is, as after a fork gone wrong."""
+def test_a_worker_that_hangs_as_it_starts_is_ended(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches waiting for ever for a worker that has not said who it is, as after a fork gone
+    wrong.
+    """
     clips = Trouble(files, tmp_path, times=0)
     start = clips.quarantine.start_worker
 
@@ -115,7 +133,9 @@ def test_a_mistake_in_a_worker_is_not_a_death(files: list[Path]):
         def __getitem__(self, sample: int) -> Clip:
             raise RuntimeError("a mistake")
 
-    loader = ClipLoader(Wrong([Sequence(file) for file in files], 2, 16), ClipBatchSampler(0, 6, 2), 1)
+    loader = ClipLoader(
+        Wrong([Sequence(file) for file in files], 2, 16), ClipBatchSampler(0, 6, 2), 1
+    )
     with pytest.raises(RuntimeError, match="a mistake"):
         list(loader)
     assert loader.restarts == 0
@@ -126,11 +146,19 @@ def test_the_reason_comes_without_a_traceback(files: list[Path]):
     clips = ClipDataset([Sequence(file) for file in files], 99, 16)
     with pytest.raises(DataError) as error:
         names(clips, workers=1)
-    assert "Traceback" not in str(error.value) and "worst_share" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        "Traceback" not in str(error.value)
+        and "worst_share" in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
-def test_a_batch_that_went_with_its_worker_is_made_again(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches the broken connection to a worker that died with a finished batch, which is no RuntimeError."""
+def test_a_batch_that_went_with_its_worker_is_made_again(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches the broken connection to a worker that died with a finished batch, which is no
+    RuntimeError.
+    """
     clips = Trouble(files, tmp_path, times=0)
     loader = ClipLoader(clips, ClipBatchSampler(0, 6, 2), 1)
     dataloader, broken = loader._dataloader, []

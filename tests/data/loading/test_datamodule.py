@@ -32,17 +32,23 @@ def same(one: list[Clip], other: list[Clip]) -> bool:
 def folder(tmp_path: Path, videos: Path) -> Path:
     """Twelve files, every one good."""
     for number in range(12):
-        shutil.copy(videos / ("h264.mp4" if number % 2 else "hevc.mp4"), tmp_path / f"{number:02d}.mp4")
+        shutil.copy(
+            videos / ("h264.mp4" if number % 2 else "hevc.mp4"), tmp_path / f"{number:02d}.mp4"
+        )
     return tmp_path
 
 
 def make(root: Path, **options: int | str) -> ClipDataModule:
-    return ClipDataModule(**{"root": root, "frames": 2, "crop": 32, "batch": 3, "stride": 2, "seed": 4, **options})
+    return ClipDataModule(
+        **{"root": root, "frames": 2, "crop": 32, "batch": 3, "stride": 2, "seed": 4, **options}
+    )
 
 
 @pytest.mark.parametrize(("workers", "start_method"), [(1, "fork"), (2, "fork"), (1, "spawn")])
 def test_workers_change_nothing(folder: Path, workers: int, start_method: str):
-    """Catches draws that depend on the worker, an order lost between workers, and workers that cannot start."""
+    """Catches draws that depend on the worker, an order lost between workers, and workers that
+    cannot start.
+    """
     alone = take(make(folder), 5)
     assert same(alone, take(make(folder, workers=workers, start_method=start_method), 5))
     assert alone[0].frames.shape == (3, 2, 3, 32, 32) and alone[0].frames.dtype == torch.uint8
@@ -71,18 +77,28 @@ def test_interrupted_in_an_epoch_it_goes_on_with_what_is_left(folder: Path, work
 
 
 def test_two_processes_share_an_epoch(folder: Path):
-    """Catches ranks that draw the same samples, and global batches that depend on how many ranks there are."""
+    """Catches ranks that draw the same samples, and global batches that depend on how many ranks
+    there are.
+    """
     alone = [name for clip in take(make(folder, batch=4), 3) for name in clip.names]
     data = make(folder, batch=2, workers=1)
     data.setup()
-    ranks = [[c.names for c in ClipLoader(data.train_clips, ClipBatchSampler(0, 3, 2, rank, 2), workers=1)] for rank in range(2)]
+    ranks = [
+        [
+            c.names
+            for c in ClipLoader(data.train_clips, ClipBatchSampler(0, 3, 2, rank, 2), workers=1)
+        ]
+        for rank in range(2)
+    ]
     together = [name for pair in zip(*ranks, strict=True) for names in pair for name in names]
     assert together == alone
     left = [c.names for c in ClipLoader(data.train_clips, ClipBatchSampler(8, 1, 2, 1, 2))]
     assert left == ranks[1][2:], "rank 1 resumed in the middle of the epoch"
 
 
-def test_another_set_of_sequences_is_noticed_on_resume(folder: Path, caplog: pytest.LogCaptureFixture):
+def test_another_set_of_sequences_is_noticed_on_resume(
+    folder: Path, caplog: pytest.LogCaptureFixture
+):
     """Catches an epoch that goes on over other sequences in silence."""
     before = make(folder).state()
     make(folder).resume(before)
@@ -94,7 +110,9 @@ def test_another_set_of_sequences_is_noticed_on_resume(folder: Path, caplog: pyt
 
 @pytest.mark.parametrize("device, pinned", [("cpu", False), ("meta", True)])
 def test_batches_for_another_memory_are_page_locked(folder: Path, device: str, pinned: bool):
-    """Catches slow copies to a GPU, and page-locked memory that a training on the CPU has no use for."""
+    """Catches slow copies to a GPU, and page-locked memory that a training on the CPU has no use
+    for.
+    """
     module = make(folder)
     assert not module.train_dataloader().pin_memory
     strategy = SimpleNamespace(root_device=torch.device(device))
@@ -117,7 +135,10 @@ def test_every_tenth_file_is_for_validation_only(folder: Path):
     module = make(folder, val_frames=3, val_crop=24, val_clips=2)
     module.setup()
     assert [sequence.path.name for sequence in module.val_clips.sequences] == ["09.mp4"]
-    assert "09.mp4" not in [s.path.name for s in module.train_clips.sequences] and len(module.train_clips) == 11
+    assert (
+        "09.mp4" not in [s.path.name for s in module.train_clips.sequences]
+        and len(module.train_clips) == 11
+    )
     clips = list(module.val_dataloader())
     assert clips[0].frames.shape == (2, 3, 3, 24, 24)
     assert same(clips, list(module.val_dataloader()))
@@ -126,7 +147,11 @@ def test_every_tenth_file_is_for_validation_only(folder: Path):
 def test_few_files_hold_out_their_last_frames(videos: Path):
     """Catches validation on nothing, or on frames trained on, when there are few files."""
     module = make(videos / "h264.mp4", val_frames=2, val_clips=2, stride=1)
-    assert all(int(name.split(":")[1].split("..")[0]) < 36 for clip in take(module, 12) for name in clip.names)
+    assert all(
+        int(name.split(":")[1].split("..")[0]) < 36
+        for clip in take(module, 12)
+        for name in clip.names
+    )
     names = [name for clip in module.val_dataloader() for name in clip.names]
     assert names == ["h264.mp4:36..37/1", "h264.mp4:37..38/1"]
 
@@ -160,7 +185,16 @@ def test_module_fields_are_checked(folder: Path, field: dict):
 def test_configs_instantiate(folder: Path, name: str):
     """Catches fields that the module does not know, and OmegaConf objects reaching it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=[f"data={name}", f"data.root=[{folder}]", "seed=3", f"run={folder}", "name=test"])
+        config = compose(
+            "train",
+            overrides=[
+                f"data={name}",
+                f"data.root=[{folder}]",
+                "seed=3",
+                f"run={folder}",
+                "name=test",
+            ],
+        )
     module = instantiate(config.data)
     module.setup()
     assert type(module.root) is list and module.train_clips.seed == 3

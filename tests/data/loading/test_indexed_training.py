@@ -1,4 +1,6 @@
-"""Training from an index and from shards, as `corvid data index` and `corvid data pack` make them."""
+"""Training from an index and from shards, as `corvid data index` and `corvid data pack` make
+them.
+"""
 
 import os
 import shutil
@@ -25,9 +27,31 @@ def made(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     (folder / "videos").mkdir()
     for name in FILES:
         shutil.copy(videos / name, folder / "videos" / name)
-    keep = ["--min-frames", "5", "--static", "0", "--duplicates", "-1", "--workers", "1", "--cut", "255"]
+    keep = [
+        "--min-frames",
+        "5",
+        "--static",
+        "0",
+        "--duplicates",
+        "-1",
+        "--workers",
+        "1",
+        "--cut",
+        "255",
+    ]
     main(["data", "index", str(folder / "videos"), "-o", str(folder / "index.parquet"), *keep])
-    main(["data", "pack", str(folder / "index.parquet"), str(folder / "packed"), "--workers", "1", "--shard-mb", "1"])
+    main(
+        [
+            "data",
+            "pack",
+            str(folder / "index.parquet"),
+            str(folder / "packed"),
+            "--workers",
+            "1",
+            "--shard-mb",
+            "1",
+        ]
+    )
     return folder
 
 
@@ -62,8 +86,12 @@ def test_frames_of_an_index_are_those_of_the_files(made: Path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_goes_on_where_it_stopped(made: Path, workers: int, caplog: pytest.LogCaptureFixture):
-    """Catches samples repeated or skipped by a resume in the middle of an epoch, also in another stage."""
+def test_a_stream_goes_on_where_it_stopped(
+    made: Path, workers: int, caplog: pytest.LogCaptureFixture
+):
+    """Catches samples repeated or skipped by a resume in the middle of an epoch, also in another
+    stage.
+    """
     root = made / "packed" / "index.parquet"
     whole = take(module(root, stream=True, workers=workers), 9)
     data = module(root, stream=True, workers=workers)
@@ -103,7 +131,9 @@ def test_staged_shards_are_read_from_the_node(made: Path, tmp_path: Path):
     data.setup()
     for shard in IndexedSequences(root).shards:
         shard.unlink()
-    assert [name.split("+")[1] for name in names(take(data, 3))] == [name.split("+")[1] for name in expected]
+    assert [name.split("+")[1] for name in names(take(data, 3))] == [
+        name.split("+")[1] for name in expected
+    ]
     with pytest.raises(DataError, match="stage: only for sets made by corvid data pack"):
         module(made / "index.parquet", stage=tmp_path / "ssd").setup()
 
@@ -115,7 +145,10 @@ def test_shards_may_be_elsewhere(made: Path, tmp_path: Path):
         shutil.copy(shard, tmp_path / "shards")
     shutil.copy(made / "packed" / "index.parquet", tmp_path / "alone.parquet")
     expected = names(take(module(made / "packed" / "index.parquet"), 2))
-    assert names(take(module(tmp_path / "alone.parquet", shards=str(tmp_path / "shards")), 2)) == expected
+    assert (
+        names(take(module(tmp_path / "alone.parquet", shards=str(tmp_path / "shards")), 2))
+        == expected
+    )
     streamed = module(tmp_path / "alone.parquet", shards=f"file://{tmp_path}/shards", stream=True)
     assert len(names(take(streamed, 3))) == 6
 
@@ -129,14 +162,19 @@ def test_a_file_keeps_its_side_when_it_is_packed(made: Path):
         data.setup()
         held = set(data.val_clips.sequences.numbers.tolist())
         sides[root] = {int(lot): number in held for number, lot in enumerate(name_hashes)}
-    assert sides["index.parquet"] == sides["packed/index.parquet"] and len(set(sides["index.parquet"].values())) == 2
+    assert (
+        sides["index.parquet"] == sides["packed/index.parquet"]
+        and len(set(sides["index.parquet"].values())) == 2
+    )
 
 
 def test_a_missing_shard_is_told_at_the_start(made: Path, tmp_path: Path):
     """Catches a run that begins, and ends when the first sample of the missing shard is drawn."""
     shutil.copytree(made / "packed", tmp_path / "packed")
     next((tmp_path / "packed").glob("*.tar")).unlink()
-    with pytest.raises(DataError, match=r"\.tar: no such shard, 1 of 1 are missing; copy them there, pack again"):
+    with pytest.raises(
+        DataError, match=r"\.tar: no such shard, 1 of 1 are missing; copy them there, pack again"
+    ):
         module(tmp_path / "packed" / "index.parquet").setup()
     with pytest.raises(DataError, match="data.stream: only for sets made by corvid data pack"):
         module(made / "index.parquet", stream=True).setup()

@@ -20,7 +20,11 @@ def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:
     """The row of a good video, as the index command makes it."""
     found = probe(path)
     steps = set(np.diff(found.pts).tolist()) if found.pts is not None else set()
-    keys = [] if found.pts is None else np.searchsorted(found.pts, found.key_pts[found.key_pts >= found.pts[0]]).tolist()
+    keys = (
+        []
+        if found.pts is None
+        else np.searchsorted(found.pts, found.key_pts[found.key_pts >= found.pts[0]]).tolist()
+    )
     return {
         "path": path.name, "source": None, "first": first, "frames": frames or found.frames, "width": found.width,
         "height": found.height, "fps_num": found.fps.numerator, "fps_den": found.fps.denominator, "kind": "video",
@@ -36,7 +40,12 @@ def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:
 def write_rows(rows: list[Row], root: Path, target: Path) -> Path:
     """An index file of some rows."""
     table = pa.Table.from_pylist(rows, schema=COLUMNS)
-    pq.write_table(table.replace_schema_metadata({INDEX_KEY: str(VERSION).encode(), b"root": str(root).encode()}), target)
+    pq.write_table(
+        table.replace_schema_metadata(
+            {INDEX_KEY: str(VERSION).encode(), b"root": str(root).encode()}
+        ),
+        target,
+    )
     return target
 
 

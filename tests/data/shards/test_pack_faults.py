@@ -17,7 +17,8 @@ from data.shards.plan import Plan
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(TimeoutError(), "took more than 380 s"), (ProcessExpired("", 9), "died .exit code")]
+    ("error", "reason"),
+    [(TimeoutError(), "took more than 380 s"), (ProcessExpired("", 9), "died .exit code")],
 )
 def test_lost_processes_are_rejections(tmp_path: Path, index_of, error: Exception, reason: str):
     """Catches one file that hangs or crashes its process and ends the whole job."""
@@ -25,13 +26,15 @@ def test_lost_processes_are_rejections(tmp_path: Path, index_of, error: Exceptio
     future: Future[Packed] = Future()
     future.set_exception(error)
     path, first, frames, said = run._outcome(member, future)
-    assert (path, first, frames) == ("h264.mp4", 0, 40) and re.search(rf"h264\.mp4: .*{reason}", said)
+    assert (path, first, frames) == ("h264.mp4", 0, 40) and re.search(
+        rf"h264\.mp4: .*{reason}", said
+    )
 
 
 def test_full_disk_stops_at_once(tmp_path: Path, index_of, monkeypatch: pytest.MonkeyPatch):
     """Catches a full disk taken for two million bad files."""
 
-    def full(*arguments: object) -> Packed:
+    def full(*_: object, **__: object) -> Packed:
         raise OSError(errno.ENOSPC, "No space left on device", "scratch")
 
     monkeypatch.setattr(run, "pack_member", full)

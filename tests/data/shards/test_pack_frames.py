@@ -27,7 +27,9 @@ def stacked(source: PackSource) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("first", [0, 13])
 def test_planes_are_the_sources_own(videos: Path, name: str, first: int):
-    """Catches frames off by one, after a seek too, and any scaling or color conversion of 8-bit 4:2:0."""
+    """Catches frames off by one, after a seek too, and any scaling or color conversion of 8-bit
+    4:2:0.
+    """
     source = pack_source(Sequence(videos / name, first, 7))
     expected = read_source(videos / name, 7, first).planes
     for packed, plane in zip(stacked(source), expected, strict=True):
@@ -60,8 +62,13 @@ def test_raw_video_of_every_format(tmp_path: Path, ffmpeg, pixel_format: str):
     sequence = Sequence(tmp_path / "a.yuv", 1, 3, Fraction(25), RawFormat(64, 48, pixel_format))
     y, u, v = RawReader(sequence).planes(range(1, 4))
     scale, depth = (2 if "444" in pixel_format else 1), (4 if pixel_format.endswith("10le") else 1)
-    expected = [y.float() / depth, *(functional.avg_pool2d(plane.float(), scale) / depth for plane in (u, v))]
-    for packed, plane, most in zip(stacked(pack_source(sequence)), expected, (0.6, 2, 2), strict=True):
+    expected = [
+        y.float() / depth,
+        *(functional.avg_pool2d(plane.float(), scale) / depth for plane in (u, v)),
+    ]
+    for packed, plane, most in zip(
+        stacked(pack_source(sequence)), expected, (0.6, 2, 2), strict=True
+    ):
         assert np.abs(packed - plane.numpy()).mean() < (most if scale * depth > 1 else 0.001)
 
 
@@ -73,12 +80,20 @@ def test_pictures_keep_their_colours(tmp_path: Path):
         Image.fromarray(np.roll(rgb, number, 0)).save(tmp_path / f"{number:03d}.png")
     source = pack_source(Sequence(tmp_path, 1, 2, Fraction(25)))
     picture = next(source.frames())
-    back = planes_to_rgb(*(torch.from_numpy(plane.copy())[None] for plane in picture), source.color_space)[0].permute(1, 2, 0).numpy()
+    back = (
+        planes_to_rgb(
+            *(torch.from_numpy(plane.copy())[None] for plane in picture), source.color_space
+        )[0]
+        .permute(1, 2, 0)
+        .numpy()
+    )
     assert np.abs(back.astype(int) - np.roll(rgb, 1, 0))[8:-8, 8:-8].mean() < 3
 
 
 def test_missing_and_damaged_frames_are_refused(tmp_path: Path, videos: Path):
-    """Catches members that are shorter than the index says, and decoders' repairs packed as if they were good."""
+    """Catches members that are shorter than the index says, and decoders' repairs packed as if they
+    were good.
+    """
     with pytest.raises(DataError, match=r"h264\.mp4: frames 35\.\.44 asked for, it holds 40"):
         pack_source(Sequence(videos / "h264.mp4", 35, 10))
     whole = bytearray((videos / "h264.mp4").read_bytes())

@@ -42,18 +42,28 @@ def test_rows_become_sequences(tmp_path: Path):
 
 def test_parquet_is_read_alike(tmp_path: Path):
     """Catches numbers of Parquet read otherwise than the texts of CSV."""
-    columns = {"path": ["a.mp4", "b.yuv"], "frames": [None, 16], "fps": [25.0, 29.97], "width": [1, 416], "height": [2, 240]}
+    columns = {
+        "path": ["a.mp4", "b.yuv"],
+        "frames": [None, 16],
+        "fps": [25.0, 29.97],
+        "width": [1, 416],
+        "height": [2, 240],
+    }
     pa.parquet.write_table(pa.table(columns), tmp_path / "list.parquet")
     found = Manifest(tmp_path / "list.parquet")
     assert found[0] == Sequence(tmp_path / "a.mp4", fps=Fraction(25))
-    assert found[1] == Sequence(tmp_path / "b.yuv", 0, 16, Fraction(30000, 1001), RawFormat(416, 240, "yuv420p"))
+    assert found[1] == Sequence(
+        tmp_path / "b.yuv", 0, 16, Fraction(30000, 1001), RawFormat(416, 240, "yuv420p")
+    )
 
 
 def test_other_columns_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Catches a mistyped column that changes nothing and says nothing."""
     caplog.set_level(logging.INFO)
     list(Manifest(write(tmp_path, "path,Frames,frame_count\na.mp4,5,\nb.mp4,6,\n")))
-    assert [record.message.split(": ", 1)[1] for record in caplog.records] == ["columns not used: frame_count"]
+    assert [record.message.split(": ", 1)[1] for record in caplog.records] == [
+        "columns not used: frame_count"
+    ]
 
 
 @pytest.mark.parametrize(("text", "said"), [

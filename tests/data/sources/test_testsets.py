@@ -28,7 +28,12 @@ def class_d(tmp_path: Path) -> Path:
     hollow(tmp_path / "sub" / "blowingbubbles.yuv", 501 * frame)
     hollow(tmp_path / "BQSquare_416x240_60_420_8bit.yuv", 600 * frame)
     hollow(tmp_path / "RaceHorses_416x240_30.yuv", 300 * frame)
-    for name in ("RaceHorses_832x480_30.yuv", "BQSquare_416x240_60_10bit.yuv", "BasketballPassed_416x240_50.yuv", "notes.txt"):
+    for name in (
+        "RaceHorses_832x480_30.yuv",
+        "BQSquare_416x240_60_10bit.yuv",
+        "BasketballPassed_416x240_50.yuv",
+        "notes.txt",
+    ):
         hollow(tmp_path / name, 1000)
     return tmp_path
 
@@ -42,7 +47,12 @@ def test_tables_add_up(name: str, sequences: int, frames: int):
     assert (len(table), sum(one.frames for one in table)) == (sequences, frames)
     for one in table:
         told = read_name(one.stem)
-        assert (told.width, told.height, told.fps, told.pixel_format) == (one.width, one.height, one.fps, "yuv420p")
+        assert (told.width, told.height, told.fps, told.pixel_format) == (
+            one.width,
+            one.height,
+            one.fps,
+            "yuv420p",
+        )
 
 
 def test_all_files_are_found_by_name_and_size(class_d: Path):
@@ -55,7 +65,9 @@ def test_all_files_are_found_by_name_and_size(class_d: Path):
         "racehorses",
     ]
     assert [s.frames for s in found] == [500, 500, 600, 300]
-    assert all(s.raw == RawFormat(416, 240, "yuv420p") and s.path.stat().st_size > 10_000 for s in found)
+    assert all(
+        s.raw == RawFormat(416, 240, "yuv420p") and s.path.stat().st_size > 10_000 for s in found
+    )
     assert found[2].fps == Fraction(60)
 
 
@@ -70,17 +82,35 @@ def test_everything_missing_or_wrong_is_listed_at_once(class_d: Path):
     assert "3 of the 4 sequences of hevc-d" in head
     assert lines[0] == "  missing BasketballPass_416x240_50.yuv (74880000 bytes)"
     assert lines[1].startswith("  missing BlowingBubbles_416x240_50.yuv")
-    assert "RaceHorses_416x240_30.yuv holds 44927999 bytes, 44928000 expected (300 frames of 416x240)" in lines[2]
+    assert (
+        "RaceHorses_416x240_30.yuv holds 44927999 bytes, 44928000 expected (300 frames of 416x240)"
+        in lines[2]
+    )
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".y4m", []), (".mp4", ["-c:v", "libx264"]), (".mkv", ["-c:v", "ffv1"])])
-def test_other_containers_are_checked_by_what_they_hold(tmp_path: Path, ffmpeg, monkeypatch, suffix: str, codec: list[str]):
-    """Catches copies of another rate, size, length or pixel format, of which only names were compared."""
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".y4m", []), (".mp4", ["-c:v", "libx264"]), (".mkv", ["-c:v", "ffv1"])]
+)
+def test_other_containers_are_checked_by_what_they_hold(
+    tmp_path: Path, ffmpeg, monkeypatch, suffix: str, codec: list[str]
+):
+    """Catches copies of another rate, size, length or pixel format, of which only names were
+    compared.
+    """
     monkeypatch.setitem(testsets.TESTSETS, "tiny", (testsets._row("Tiny", "32x16", 25, 5),))
     path = tmp_path / f"tiny_copy{suffix}"
 
-    def make(size: str = "32x16", rate: str = "25", frames: int = 5, pixels: str = "yuv420p") -> None:
-        source = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}", "-frames:v", str(frames)]
+    def make(
+        size: str = "32x16", rate: str = "25", frames: int = 5, pixels: str = "yuv420p"
+    ) -> None:
+        source = [
+            "-f",
+            "lavfi",
+            "-i",
+            f"testsrc2=size={size}:rate={rate}",
+            "-frames:v",
+            str(frames),
+        ]
         ffmpeg(*source, "-pix_fmt", pixels, *codec, path)
 
     make()
