@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
+from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
@@ -65,6 +66,7 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
 
 def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
     """Train in a folder that this process, or the one that started it, has to itself."""
+    keep_freed_memory()  # a step frees what the next one needs
     with StopOnSignal() as stop:
         seed_everything(config["seed"], verbose=False)
         set_tf32(True)

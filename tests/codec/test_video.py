@@ -2,11 +2,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import build_codec
+from codec.entropy.channel import EstimateChannel
+from codec.entropy.exact import set_rounding
 from codec.errors import CodecError
 from codec.freeze import freeze
+from codec.layers.once import computed_once
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.motion.block_matching import BlockMatching
 from codec.quality import check_quality
@@ -158,3 +162,20 @@ def test_quality_outside_its_range_is_refused(quality: object):
     """Catches lambda and quality mixed up (CompressAI #282)."""
     with pytest.raises(CodecError, match="from 0 .* to 63"):
         check_quality(quality)
+
+
+def test_training_codes_frames_where_they_are():
+    """Catches CPU kernels that are given what is on a GPU, and what is kept on another device."""
+    size = 48, 64
+    with fake_cuda():
+        codec = build_codec(small_config("entropy=two_step")).train()
+        set_rounding(codec, True)
+        frames, quality = torch.zeros(2, 3, *size), torch.zeros(2, dtype=torch.int64)
+        channel, references = EstimateChannel(), None
+        with computed_once(codec):
+            for _ in range(3):
+                coded = codec.code_frame(frames, references, size, quality, channel)
+                references = coded.references
+        made = [codec.output(coded.reference, size), *channel.take_bits().values()]
+    assert {value.device.type for value in made} == {"cuda"}
+    assert all(value.requires_grad for value in made)
