@@ -10,6 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.blocks.intra_blocks import enlarged, reduced, rounded_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
+from codec.blocks.unit_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
+from codec.blocks.units import (
+    PredictedUnits,
+    rebuild_predicted,
+    search_predicted,
+    split_of,
+)
 from codec.entropy.channel import Channel
 from codec.entropy.intra_modes import flat_rows
 from codec.entropy.levels import LevelEntropy
@@ -17,23 +27,13 @@ from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import LearnedTables
 from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
 from codec.errors import CodecError
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
-from codec.intra.blocks import enlarged, reduced, rounded_pixels
 from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.gain import QualityGain, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, Reference
-from codec.residual.block_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
 from codec.residual.conditional import Synthesis
 from codec.residual.network import ResidualCoder
 from codec.residual.skip import skip_gate
-from codec.residual.units import (
-    PredictedUnits,
-    rebuild_predicted,
-    search_predicted,
-    split_of,
-)
 
 KNOWN = TYPES + CONTEXTS  # things that the entropy network may know of a unit
 _TRIES = (2, 2, 6)  # of intra units: modes at 16 and at 8, and classes of chroma

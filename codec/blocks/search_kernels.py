@@ -1,7 +1,7 @@
 """Numba kernels by which an encoder decides on intra blocks, by rate and distortion.
 
 All modes of a block are predicted and compared at once, side by side in memory. What is rebuilt is
-what `codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
+what `codec.blocks.rebuild_kernels` rebuilds: the encoder predicts from the decoder's pixels.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from codec.intra.block_kernels import (
+from codec.blocks.rebuild_kernels import (
     add_residual,
     luma_neighbours,
     predict_block,
@@ -18,7 +18,7 @@ from codec.intra.block_kernels import (
     predict_planar,
     store_block,
 )
-from codec.intra.block_tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
+from codec.blocks.tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
@@ -69,7 +69,7 @@ class Prices(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Constants: see `codec.intra.block_tables`."""
+    """Constants: see `codec.blocks.tables`."""
 
     whole: np.ndarray  # channels of a unit's coefficients, (256,)
     cells: np.ndarray  # (4, 64)
