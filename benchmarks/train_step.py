@@ -39,13 +39,13 @@ from pathlib import Path
 import torch
 from compressai.zoo import ssf2020
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
+from codec.registry import build
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.processes import WORTH_STARTING, choose_devices
@@ -236,7 +236,8 @@ def our_step(*overrides: str) -> Callable[[Tensor], None]:
         config = compose("train", overrides=["name=benchmark", *(overrides or ("codec=ssf",))])
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
-    module = CodecTraining(codec, instantiate(plain["loss"]), Schedule(plain["schedule"]["stages"]), **plain["training"])
+    loss, schedule = build("loss", plain["loss"], "loss"), Schedule(plain["schedule"]["stages"])
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     stages = module.schedule.stages
     module.begin_stage(stages.index(max(stages, key=lambda stage: stage.steps)))
     lower = (module.stage.precision or best_precision(plain["trainer"])) == "bf16-mixed"

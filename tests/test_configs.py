@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from literature import SMALL_CODECS
 from omegaconf import OmegaConf
 from small_codec import CONF, build, composed
 from training_module import clip, without_trainer
 
+from codec.checkpoint import build_codec
 from codec.losses.rate_distortion import RateDistortionLoss
+from codec.registry import build as build_named
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 from codec.video import VideoCodec
@@ -28,10 +29,10 @@ def test_every_choice_composes_and_builds(choice: str, tmp_path: Path):
     """Catches a config that names a class, field or file that is not there."""
     beside = [GO_WITH[choice]] if choice in GO_WITH else []
     config = composed(choice, *beside, f"data.root={tmp_path}" if choice in NEED_VIDEOS else "wandb=disabled")
-    assert isinstance(instantiate(config["codec"]), VideoCodec)
-    assert isinstance(instantiate(config["loss"]), RateDistortionLoss)
+    assert isinstance(build_codec(config["codec"]), VideoCodec)
+    assert isinstance(build_named("loss", config["loss"], "loss"), RateDistortionLoss)
     assert Schedule(config["schedule"]["stages"], config["schedule"]["scale"]).steps > 0
-    instantiate(config["data"])
+    build_named("data", config["data"], "data")
 
 
 @pytest.mark.parametrize("schedule, networks", [("cascade", ()), ("dvc", SMALL_CODECS["dvc"]), ("ssf", SMALL_CODECS["ssf"])])

@@ -2,7 +2,6 @@
 
 import os
 import resource
-from pathlib import Path
 
 from codec.doctor.finding import Finding, failing, ok, warning
 from codec.doctor.plan import Plan
@@ -11,8 +10,6 @@ from data.cores import available_cores
 FILES, FILES_PER_WORKER = 256, 64  # a tensor that waits between two processes is an open file
 MANY_FILES = 4096
 MEMORY_GB, WORKER_GB = 2.0, 0.4  # of a training process on the CPU side, and of a worker (docs/data.md)
-CGROUP = Path("/sys/fs/cgroup")
-MEMINFO = Path("/proc/meminfo")
 
 OPEN_FILES = 'ulimit -n "$(ulimit -Hn)" before the run (in the job script); where that is still few, limits.conf or LimitNOFILE'
 PROCESSOR = "leave trainer.precision as it is: auto (or give 32-true); bf16-mixed is for nodes with AMX or a GPU"
@@ -69,7 +66,10 @@ def check_cores(plan: Plan) -> Finding:
 
 def check_memory(plan: Plan) -> Finding:
     """Memory that is free, of the node or of the group of processes (container, job) that this one belongs to."""
-    free = free_memory()
+    from codec.evaluation.memory import left
+
+    room = left()  # what is cached of files gives way: it is free
+    free = None if room is None else room / 1e9
     if free is None:
         return warning("this system does not say how much is free", "look yourself: 2 GB and 0.4 GB a worker are the least")
     need = plan.processes * (MEMORY_GB + plan.workers * (WORKER_GB + plan.hold_mb * 2**20 / 1e9 + 3 * plan.batch_mb / 1e3))
@@ -77,15 +77,3 @@ def check_memory(plan: Plan) -> Finding:
     if free < need:
         return failing(found, MEMORY)
     return warning(found, MEMORY) if free < 1.5 * need else ok(found)
-
-
-def free_memory() -> float | None:
-    """GB that can be had; None where the system does not say."""
-    if not MEMINFO.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-    free = [int(lines["MemAvailable"].split()[0]) * 1024]
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
-    if limit.is_file() and limit.read_text().strip() != "max":
-        free.append(int(limit.read_text()) - int(used.read_text()))
-    return min(free) / 1e9

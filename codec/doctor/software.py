@@ -11,7 +11,7 @@ from codec.doctor.plan import Plan
 
 SHOWN = ("torch", "torchvision", "numpy", "pytorch-lightning", "wandb")
 INSTALL = "install again: make install, or pip install --constraint constraints.txt --editable ."
-KERNELS = "give numba a folder that it may write its kernels to: export NUMBA_CACHE_DIR=/tmp/numba; else reinstall numba"
+KERNELS = "give numba a folder of yours: export NUMBA_CACHE_DIR=~/.cache/numba; or reinstall numba"
 
 
 def check_packages(plan: Plan) -> Finding:
