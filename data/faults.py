@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,24 @@ MOST_IN_A_ROW = 100  # failures of a process without a success between them
 WAITS = (1.0, 5.0, 25.0)  # seconds before another try
 PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
 log = logging.getLogger(__name__)
+
+
+# What a mistake in a program raises; libraries raise some of it for damaged files, too.
+MISTAKES = (NameError, AttributeError, TypeError, ImportError, AssertionError, NotImplementedError)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is of a program, not of a file: of such a kind, and not from inside a
+    library.
+    """
+    if not isinstance(error, MISTAKES):
+        return False
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    ours = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("codec", "data")
+    return ours or not trace.tb_frame.f_code.co_filename.startswith(_LIBRARIES)
 
 
 class Faults:
@@ -62,6 +81,8 @@ class Faults:
                 self._in_a_row = 0
                 return made
             except Exception as error:  # damaged files make libraries raise many kinds
+                if is_mistake(error):
+                    raise
                 own = isinstance(error, DataError)
                 said = str(error) if own else f"{self.sequences[number].path}: {type(error).__name__}: {error}"
                 self.set_aside(number, said)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.checks import check_at_least
 from data.errors import DataError
+from data.private import make_private
 from data.progress import Progress
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _executor(launcher: str, folder: Path, at_once: int, slurm: dict[str, Any]) 
     except ImportError as error:
         raise DataError("launcher: submitit is not installed; run pip install 'corvid[cluster]'") from error
     try:
+        make_private(folder)  # of pickles, which run what they say
         executor = submitit.AutoExecutor(folder=folder / "%j", cluster=launcher, **_retries(launcher))
         if launcher == "slurm":
             executor.update_parameters(slurm_array_parallelism=at_once, **{f"slurm_{name}": slurm[name] for name in slurm})

@@ -20,8 +20,6 @@ FILES_PER_WORKER = 64  # a tensor that waits between two processes is an open fi
 MANY_FILES = 4096
 MEMORY_GB = 2.0  # of a training process on the CPU side
 WORKER_GB = 0.4  # of a worker (docs/data.md)
-CGROUP = Path("/sys/fs/cgroup")
-MEMINFO = Path("/proc/meminfo")
 
 OPEN_FILES = (
     'ulimit -n "$(ulimit -Hn)" before the run (in the job script); '
@@ -160,7 +158,10 @@ def check_cores(plan: Plan) -> Finding:
 
 def check_memory(plan: Plan) -> Finding:
     """Memory that is free, of the node or of this process's cgroup (container, job)."""
-    free = free_memory()
+    from codec.evaluation.memory import left
+
+    available = left()  # memory that caches files counts as free
+    free = None if available is None else available / 1e9
     if free is None:
         return warning(
             "this system does not say how much is free",
@@ -172,19 +173,6 @@ def check_memory(plan: Plan) -> Finding:
     if free < need:
         return failing(found, MEMORY)
     return warning(found, MEMORY) if free < 1.5 * need else ok(found)
-
-
-def free_memory() -> float | None:
-    """GB that are free; None where the system does not say."""
-    if not MEMINFO.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-    free = [int(lines["MemAvailable"].split()[0]) * 1024]
-    limit = CGROUP / "memory.max"
-    used = CGROUP / "memory.current"
-    if limit.is_file() and limit.read_text().strip() != "max":
-        free.append(int(limit.read_text()) - int(used.read_text()))
-    return min(free) / 1e9
 
 
 def check_disk(plan: Plan) -> Finding:

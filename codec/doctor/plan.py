@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from codec.errors import CodecError
+from codec.stored_yaml import read_yaml
 
 # what decides whether a sample can be read
 DATA = ("root", "shards", "reader", "exclude_every", "start_method")
@@ -78,7 +77,7 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
     if not file.is_file():
         return Plan(folder, **given)
     try:
-        config = yaml.safe_load(file.read_text())
+        config = read_yaml(file)
         stages, processes = config["schedule"]["stages"], _processes(config)
         largest = max(stage["batch"] * stage["frames"] * stage["crop"] ** 2 for stage in stages)
         known = dict(
@@ -90,7 +89,7 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
             stages=len(stages),
             wandb=config["wandb"],
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CodecError(
             f"{file}: not the config of a run ({type(error).__name__}: {error}); give another --run"
         ) from error
@@ -102,9 +101,9 @@ def _processes(config: dict[str, Any]) -> int:
     devices = config["trainer"]["devices"]
     if devices == "auto":
         from codec.training.processes import choose_devices
-        from codec.training.schedule import Schedule
+        from codec.training.schedule import schedule_of
 
-        devices = choose_devices(config["trainer"], Schedule(**config["schedule"]).stages)
+        devices = choose_devices(config["trainer"], schedule_of(config["schedule"]).stages)
     return len(devices) if isinstance(devices, list) else int(devices)
 
 

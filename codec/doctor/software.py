@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("torch", "torchvision", "numpy", "pytorch-lightning", "wandb")
 INSTALL = "install again: make install, or pip install --constraint constraints.txt --editable ."
-KERNELS = (
-    "give numba a folder that it may write its kernels to: "
-    "export NUMBA_CACHE_DIR=/tmp/numba; else reinstall numba"
-)
+KERNELS = "give numba a folder of yours: export NUMBA_CACHE_DIR=~/.cache/numba; or reinstall numba"
 NCCL = (
     "install torch again; NCCL_DEBUG=INFO says what it tries, "
     "NCCL_SOCKET_IFNAME names the network that it takes"

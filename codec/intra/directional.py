@@ -12,12 +12,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from codec.entropy.channel import Channel
-from codec.entropy.intra_modes import IntraModeEntropy
-from codec.entropy.levels import LevelEntropy
-from codec.errors import CodecError
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import (
+from codec.blocks.intra_blocks import IntraBlocks, search_blocks, to_frame, to_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.rebuild import rebuild
+from codec.blocks.tables import (
     CHANNELS,
     CHROMA,
     CHROMA_CLASSES,
@@ -25,9 +23,11 @@ from codec.intra.block_tables import (
     UNIT,
     step_table,
 )
-from codec.intra.blocks import IntraBlocks, search_blocks, to_frame, to_pixels
+from codec.entropy.channel import Channel
+from codec.entropy.intra_modes import IntraModeEntropy
+from codec.entropy.levels import LevelEntropy
+from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
-from codec.intra.rebuild import rebuild
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, stack, upward
 from codec.layers.dct import kept_coefficients

@@ -1,6 +1,7 @@
 """Random clips, each a function of the seed and its number."""
 
 import errno
+import json
 import logging
 import pickle
 from pathlib import Path
@@ -13,6 +14,7 @@ from data.clip import Clip
 from data.crops import crop_at
 from data.dataset import ClipDataset
 from data.errors import DataError
+from data.faults import Faults
 from data.readers import open_reader
 from data.sequences import Sequence
 from data.source import read_source
@@ -204,3 +206,26 @@ def test_the_share_is_of_what_was_drawn(tmp_path: Path, files: list[Path], monke
     with pytest.raises(DataError, match=r"\d+ of \d+ sequences failed, more than data.worst_share=0.3"):
         [data[index] for index in range(200)]
     assert data.faults.count < 60
+
+
+def test_a_mistake_in_a_program_is_no_bad_file():
+    """Catches a data set of one's own whose typing error sets all files aside, one after the other."""
+
+    def mistaken(number: int) -> None:
+        raise AttributeError("no such attribute")
+
+    def library(number: int) -> None:
+        json.loads(number)  # a TypeError from inside the library
+
+    def damaged(number: int) -> None:
+        raise ValueError("cut off")
+
+    faults = Faults([Sequence(Path("a.mp4")), Sequence(Path("b.mp4"))], 1.0)
+    with pytest.raises(AttributeError):
+        faults.first_good(0, mistaken)
+    assert faults.count == 0
+    for make in (library, damaged):
+        faults = Faults([Sequence(Path("a.mp4")), Sequence(Path("b.mp4"))], 1.0)
+        with pytest.raises(DataError, match="all 2 sequences failed"):
+            faults.first_good(0, make)
+        assert faults.count == 2

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from codec.registry import build
 from data.batches import Batches
 from data.clip import Clip
 from data.errors import DataError
@@ -161,7 +162,7 @@ def test_configs_instantiate(folder: Path, name: str):
     """Catches fields that the module does not know, and OmegaConf objects reaching it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"data={name}", f"data.root=[{folder}]", "seed=3", f"run={folder}", "name=test"])
-    module = instantiate(config.data)
+    module = build("data", OmegaConf.to_container(config.data, resolve=True), "data")
     module.setup()
     assert type(module.root) is list and module.train_clips.seed == 3
     assert len(next(iter(module.train_dataloader())).names) == 8

@@ -21,6 +21,7 @@ from codec.cli import main
 from codec.doctor import CHECKS, Check, examine, machine, software
 from codec.doctor.plan import Plan, ok, plan_of
 from codec.errors import CodecError
+from codec.evaluation import memory
 from codec.metrics.backbones import BACKBONES, find_weights
 from data import readers
 
@@ -237,7 +238,7 @@ def test_threads_that_spin_or_are_too_many_are_named(plan: Plan, monkeypatch: py
 
 
 def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Catches too few open files, cores and memory; of memory also a container's limit."""
+    """Catches too few open files, cores and memory, and cached files counted as used."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 4096))
     assert (
         machine.check_open_files(plan).state == "failing"
@@ -254,14 +255,17 @@ def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_
     )
     (tmp_path / "memory.max").write_text("1500000000\n")
     (tmp_path / "memory.current").write_text("500000000\n")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "own_groups", lambda kind: [(tmp_path, 2)])
     finding = machine.check_memory(plan)
     assert (
         finding.state == "failing"
         and finding.found.startswith("1.0 GB free")
         and "--mem" in finding.remedy
     )
-    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "none")
+    (tmp_path / "memory.stat").write_text("anon 100000000\ninactive_file 400000000\n")
+    assert machine.check_memory(plan).found.startswith("1.4 GB free")  # cached files give way
+    monkeypatch.setattr(memory, "own_groups", lambda kind: [])
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
     assert machine.check_memory(plan).state == "warning"
 
 

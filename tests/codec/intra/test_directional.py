@@ -5,16 +5,16 @@ import torch
 from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
+from codec.blocks import tables
+from codec.blocks.intra_blocks import IntraBlocks, to_frame
+from codec.blocks.rebuild import rebuild
+from codec.blocks.tables import CHANNELS, CHROMA_CLASSES
 from codec.checkpoint import build_codec, model_hash
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.intra_modes import MODES
 from codec.entropy.prices import update_prices
 from codec.errors import CodecError
 from codec.freeze import freeze
-from codec.intra import block_tables
-from codec.intra.block_tables import CHANNELS, CHROMA_CLASSES
-from codec.intra.blocks import IntraBlocks, to_frame
-from codec.intra.rebuild import rebuild
 from codec.layers.frames import COLOURS
 from codec.stream import compress, decompress, frames_sha256
 from codec.stream.container import read_stream, write_stream
@@ -163,4 +163,4 @@ def test_networks_that_do_not_fit_are_refused(override: str, said: str):
 
 def test_modes_are_as_many_everywhere():
     """Catches an entropy network made for other modes than the kernels predict by."""
-    assert MODES == block_tables.MODES
+    assert MODES == tables.MODES

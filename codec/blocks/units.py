@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.intra.block_kernels import FAR
-from codec.intra.block_tables import CHANNELS, LARGEST, UNIT, channel_places
-from codec.intra.blocks import (
+from codec.blocks.intra_blocks import (
     IntraBlocks,
     SearchPrices,
     kernel_array,
@@ -18,17 +16,19 @@ from codec.intra.blocks import (
     kernel_prices,
     search_tables,
 )
-from codec.intra.rebuild import level_residuals, rebuild_by_tensors
-from codec.intra.search_kernels import Choices, Frames
-from codec.layers.bands import in_bands
-from codec.layers.kernels import on_cpu
-from codec.residual.block_kernels import (
+from codec.blocks.rebuild import level_residuals, rebuild_by_tensors
+from codec.blocks.rebuild_kernels import FAR
+from codec.blocks.search_kernels import Choices, Frames
+from codec.blocks.tables import CHANNELS, LARGEST, UNIT, channel_places
+from codec.blocks.unit_kernels import (
     INTER_8,
     INTRA_8,
     INTRA_16,
     rebuild_predicted_rows,
     search_predicted_rows,
 )
+from codec.layers.bands import in_bands
+from codec.layers.kernels import on_cpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class PredictedUnits:
 
     @property
     def types(self) -> Tensor:
-        """`(B, 1, h, w)` of 0..4: see `codec.residual.block_kernels`."""
+        """`(B, 1, h, w)` of 0..4: see `codec.blocks.unit_kernels`."""
         return self.maps[:, :1]
 
     def to(self, device: torch.device) -> PredictedUnits:
@@ -73,8 +73,8 @@ def search_predicted(
     """Decide on all units of frames, in order, on the CPU.
 
     Args:
-        source, predicted: luma and chroma as `codec.intra.blocks.to_pixels` gives them.
-        steps, bits, tries, scales: as `codec.intra.blocks.search_blocks` has them.
+        source, predicted: luma and chroma as `codec.blocks.intra_blocks.to_pixels` gives them.
+        steps, bits, tries, scales: as `codec.blocks.intra_blocks.search_blocks` has them.
         inter, intra: prices of the levels of inter and of intra units.
         of_types: `(B, TYPES)` bits of types.
 

@@ -7,9 +7,8 @@ transform has one size of two, or it is an intra unit of `codec.intra`.
 import numpy as np
 from numba import njit
 
-from codec.intra.block_kernels import add_residual, rebuild_scratch, rebuild_unit, store_block
-from codec.intra.block_tables import CELL, CHROMA, STEP_PARTS, UNIT
-from codec.intra.search_kernels import (
+from codec.blocks.rebuild_kernels import add_residual, rebuild_scratch, rebuild_unit, store_block
+from codec.blocks.search_kernels import (
     level_prices,
     make_scratch,
     quantise,
@@ -17,6 +16,7 @@ from codec.intra.search_kernels import (
     search_luma,
     transform_residual,
 )
+from codec.blocks.tables import CELL, CHROMA, STEP_PARTS, UNIT
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
@@ -131,7 +131,7 @@ def write_levels(given, kind, tables, work):
 def rebuild_inter(b, r, c, given, kind, predicted, steps, planes, places, matrices, work):
     """Rebuild an inter unit: what is predicted, and what its levels `(C,)` stand for.
 
-    All else is as for `rebuild_unit` of `codec.intra.block_kernels`, `matrices` are the first two
+    All else is as for `rebuild_unit` of `codec.blocks.rebuild_kernels`, `matrices` are the first two
     of its constants.
     """
     _, made, sums, own = work
@@ -171,7 +171,7 @@ def search_unit(frames, predicted, choices, inter, intra, of_types, tables, work
         of_types: `(B, TYPES)` bits.
         work: scratch of the search, and `(C,)` more int32.
 
-    All else is as `search_rows` of `codec.intra.search_kernels` has it.
+    All else is as `search_rows` of `codec.blocks.search_kernels` has it.
 
     Returns:
         The type.
@@ -251,7 +251,7 @@ def rebuild_predicted_rows(levels, types, modes, kinds, predicted, steps, planes
     """Rebuild rows of units as long as there are some that no other thread has begun.
 
     `types` `(B, h, w)` uint8; `predicted` are the planes of the prediction; all else is as for
-    `rebuild_rows` of `codec.intra.block_kernels`.
+    `rebuild_rows` of `codec.blocks.rebuild_kernels`.
     """
     batch, tall, wide = types.shape
     split = (types == INTRA_8).astype(np.uint8)

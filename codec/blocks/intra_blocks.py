@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.laplace import laplace_bits
-from codec.intra.block_kernels import FAR, rebuild_rows
-from codec.intra.block_tables import (
+from codec.blocks.rebuild_kernels import FAR, rebuild_rows
+from codec.blocks.search_kernels import MODE_LANES, Choices, Frames, Prices, Tables, search_rows
+from codec.blocks.tables import (
     CELL,
     CHANNELS,
     CHROMA_MODES,
@@ -28,7 +27,8 @@ from codec.intra.block_tables import (
     float_dct,
     integer_dct,
 )
-from codec.intra.search_kernels import MODE_LANES, Choices, Frames, Prices, Tables, search_rows
+from codec.entropy.laplace import LEVELS as LADDER_LEVELS
+from codec.entropy.laplace import laplace_bits
 from codec.layers.bands import in_bands
 
 _SCALE = 255 * PIXELS_PER_LEVEL

@@ -1,13 +1,13 @@
 """Numba kernels that predict and rebuild intra blocks, in integers: every machine rebuilds the same
 pixels.
 
-`codec.intra.rebuild` says what they compute in tensors. Blocks are rows of `side²` int32.
+`codec.blocks.rebuild` says what they compute in tensors. Blocks are rows of `side²` int32.
 """
 
 import numpy as np
 from numba import njit
 
-from codec.intra.block_tables import (
+from codec.blocks.tables import (
     CELL,
     CHROMA,
     DC,

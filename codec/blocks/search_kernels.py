@@ -1,7 +1,7 @@
 """Numba kernels by which an encoder decides on intra blocks, by rate and distortion.
 
 All modes of a block are predicted and compared at once, side by side in memory. What is rebuilt is
-what `codec.intra.block_kernels` rebuilds: the encoder predicts from the decoder's pixels.
+what `codec.blocks.rebuild_kernels` rebuilds: the encoder predicts from the decoder's pixels.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from codec.intra.block_kernels import (
+from codec.blocks.rebuild_kernels import (
     add_residual,
     luma_neighbours,
     predict_block,
@@ -18,7 +18,7 @@ from codec.intra.block_kernels import (
     predict_planar,
     store_block,
 )
-from codec.intra.block_tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
+from codec.blocks.tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
 from codec.layers.lanes import address_of
 from codec.layers.wavefront import next_row, set_progress, wait_for
 
@@ -69,7 +69,7 @@ class Prices(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Constants: see `codec.intra.block_tables`."""
+    """Constants: see `codec.blocks.tables`."""
 
     whole: np.ndarray  # channels of a unit's coefficients, (256,)
     cells: np.ndarray  # (4, 64)
@@ -134,27 +134,67 @@ def satd_of_modes(source, y, x, side, errors, hadamard, costs):
     """Fill `costs` `(MODE_LANES,)` float32 with sums of absolute orthonormal Hadamard coefficients
     of what each mode leaves.
 
-    `errors` are the predictions `(side², MODE_LANES)`, `hadamard` is scratch `(64, MODE_LANES)`.
+    `errors` are the predictions `(side², MODE_LANES)`, `hadamard` is scratch
+    `(8, 8, MODE_LANES)`. Eight values at a time are transformed between one load and one store.
     """
     costs[:] = 0
     for top in range(0, side, CELL):
         for left in range(0, side, CELL):
             for i in range(CELL):
-                for j in range(CELL):
-                    value = np.float32(source[y + top + i, x + left + j])
-                    predicted, target = errors[(top + i) * side + left + j], hadamard[i * CELL + j]
-                    for m in range(MODE_LANES):
-                        target[m] = value - predicted[m]
-            for stride in (1, 2, 4, 8, 16, 32):
-                for p in range(CELL * CELL):
-                    if p & stride == 0:
-                        upper, lower = hadamard[p], hadamard[p + stride]
-                        for m in range(MODE_LANES):
-                            a, b = upper[m], lower[m]
-                            upper[m], lower[m] = a + b, a - b
-            for p in range(CELL * CELL):
+                first = (top + i) * side + left
+                row = source[y + top + i, x + left : x + left + CELL]
+                target = hadamard[i]
+                s0, s1, s2, s3 = _four_of(row, 0)
+                s4, s5, s6, s7 = _four_of(row, 4)
                 for m in range(MODE_LANES):
-                    costs[m] += abs(hadamard[p, m]) * np.float32(0.125)
+                    made = _hadamard_of_8(
+                        s0 - errors[first, m],
+                        s1 - errors[first + 1, m],
+                        s2 - errors[first + 2, m],
+                        s3 - errors[first + 3, m],
+                        s4 - errors[first + 4, m],
+                        s5 - errors[first + 5, m],
+                        s6 - errors[first + 6, m],
+                        s7 - errors[first + 7, m],
+                    )
+                    target[0, m], target[1, m], target[2, m], target[3, m] = made[:4]
+                    target[4, m], target[5, m], target[6, m], target[7, m] = made[4:]
+            for j in range(CELL):
+                for m in range(MODE_LANES):
+                    made = _hadamard_of_8(
+                        hadamard[0, j, m],
+                        hadamard[1, j, m],
+                        hadamard[2, j, m],
+                        hadamard[3, j, m],
+                        hadamard[4, j, m],
+                        hadamard[5, j, m],
+                        hadamard[6, j, m],
+                        hadamard[7, j, m],
+                    )
+                    total = abs(made[0]) + abs(made[1]) + abs(made[2]) + abs(made[3])
+                    total += abs(made[4]) + abs(made[5]) + abs(made[6]) + abs(made[7])
+                    costs[m] += np.float32(0.125) * total
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, inline="always")
+def _four_of(row, first):
+    """Four pixels as float32."""
+    return (
+        np.float32(row[first]),
+        np.float32(row[first + 1]),
+        np.float32(row[first + 2]),
+        np.float32(row[first + 3]),
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, inline="always")
+def _hadamard_of_8(a0, a1, a2, a3, a4, a5, a6, a7):
+    """The Hadamard transform of eight values, times √8."""
+    b0, b1, b2, b3 = a0 + a4, a1 + a5, a2 + a6, a3 + a7
+    b4, b5, b6, b7 = a0 - a4, a1 - a5, a2 - a6, a3 - a7
+    c0, c1, c2, c3 = b0 + b2, b1 + b3, b0 - b2, b1 - b3
+    c4, c5, c6, c7 = b4 + b6, b5 + b7, b4 - b6, b5 - b7
+    return c0 + c1, c0 - c1, c2 + c3, c2 - c3, c4 + c5, c4 - c5, c6 + c7, c6 - c7
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -177,12 +217,41 @@ def transform_residual(source, y, x, side, predicted, matrix, half, coefficients
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
+def quantise_by(coefficients, count, step, bit, prices, levels):
+    """Choose the levels of a block by rate and distortion; all is as for `quantise`, but `levels`
+    have no signs yet, and prices are `(3, count)`.
+    """
+    zero, one, more = prices[0], prices[1], prices[2]
+    total, bits, inverse = np.float32(0), np.float32(0), np.float32(1 / step)
+    scale = bit * inverse * inverse
+    for p in range(count):
+        size = abs(coefficients[p]) * inverse
+        upper = np.float32(np.int32(size + np.float32(0.5)))
+        low = max(upper - np.float32(1), np.float32(0))
+        bits_0 = zero[p]
+        bits_u = one[p] + (upper - np.float32(1)) * more[p] if upper > 0 else bits_0
+        bits_l = one[p] + (low - np.float32(1)) * more[p] if low > 0 else bits_0
+        cost_0 = size * size + scale * bits_0
+        cost_u = (size - upper) * (size - upper) + scale * bits_u
+        cost_l = (size - low) * (size - low) + scale * bits_l
+        level, cost, own = upper, cost_u, bits_u
+        if cost_l < cost:
+            level, cost, own = low, cost_l, bits_l
+        if cost_0 < cost:
+            level, cost, own = np.float32(0), cost_0, bits_0
+        total += cost
+        bits += own
+        levels[p] = np.int32(level)
+    return total * step * step, bits
+
+
+@njit(cache=True, nogil=True)
 def quantise(coefficients, count, step, bit, prices, levels, tried):
     """Choose the levels of a block by rate and distortion, and how large its scales are.
 
     A block's coefficients are priced as Laplace distributed, their usual scales multiplied by one
     of a few gains: a decoder's entropy network knows from what surrounds a block about how much
-    there is in it.
+    there is in it. Gains are tried from the lowest up, as long as that costs less.
 
     Args:
         coefficients: `(count,)` float32, in pixels.
@@ -193,35 +262,17 @@ def quantise(coefficients, count, step, bit, prices, levels, tried):
     Returns:
         The squared error plus what the bits cost, and the bits.
     """
-    best, best_bits, inverse = _FAR, np.float32(0), np.float32(1 / step)
-    for gain in range(len(prices)):
-        zero, one, more = prices[gain, 0], prices[gain, 1], prices[gain, 2]
-        total, bits = np.float32(0), np.float32(0)
-        for p in range(count):
-            size = abs(coefficients[p]) * inverse
-            upper = np.float32(np.int32(size + np.float32(0.5)))
-            low = max(upper - np.float32(1), np.float32(0))
-            scale = bit * inverse * inverse
-            bits_0 = zero[p]
-            bits_u = one[p] + (upper - np.float32(1)) * more[p] if upper > 0 else bits_0
-            bits_l = one[p] + (low - np.float32(1)) * more[p] if low > 0 else bits_0
-            cost_0 = size * size + scale * bits_0
-            cost_u = (size - upper) * (size - upper) + scale * bits_u
-            cost_l = (size - low) * (size - low) + scale * bits_l
-            level, cost, own = upper, cost_u, bits_u
-            if cost_l < cost:
-                level, cost, own = low, cost_l, bits_l
-            if cost_0 < cost:
-                level, cost, own = np.float32(0), cost_0, bits_0
-            total += cost
-            bits += own
-            tried[p] = np.int32(level)
-        total *= step * step
-        if total < best:
-            best, best_bits = total, bits
-            for p in range(count):
-                levels[p] = -tried[p] if coefficients[p] < 0 else tried[p]
-    return best, best_bits
+    best, bits = quantise_by(coefficients, count, step, bit, prices[0], levels)
+    for gain in range(1, len(prices)):
+        cost, own = quantise_by(coefficients, count, step, bit, prices[gain], tried)
+        if cost >= best:
+            break
+        best, bits = cost, own
+        levels[:count] = tried[:count]
+    for p in range(count):
+        if coefficients[p] < 0:
+            levels[p] = -levels[p]
+    return best, bits
 
 
 @njit(cache=True, nogil=True)
@@ -423,7 +474,7 @@ def make_scratch():
         np.empty((2, small), np.int32),
         np.empty((2, small), np.int32),
         np.empty((most, MODE_LANES), np.float32),
-        np.empty((small, MODE_LANES), np.float32),
+        np.empty((CELL, CELL, MODE_LANES), np.float32),
         np.empty(MODE_LANES, np.float32),
         np.empty(most, np.float32),
         np.empty(most, np.float32),

@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.intra.block_kernels import luma_neighbours, predict_block
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import (
+from codec.blocks.intra_blocks import IntraBlocks, search_blocks, to_frame, to_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.rebuild import rebuild, rebuild_by_tensors
+from codec.blocks.rebuild_kernels import luma_neighbours, predict_block
+from codec.blocks.tables import (
     CELL,
     CHANNELS,
     CHROMA_CLASSES,
@@ -17,8 +19,6 @@ from codec.intra.block_tables import (
     integer_dct,
     step_table,
 )
-from codec.intra.blocks import IntraBlocks, search_blocks, to_frame, to_pixels
-from codec.intra.rebuild import rebuild, rebuild_by_tensors
 from codec.layers.dct import kept_coefficients
 
 SIZES = [(1, 1, 1), (2, 1, 5), (1, 5, 1), (2, 4, 6)]

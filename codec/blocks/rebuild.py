@@ -9,8 +9,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from codec.intra.block_kernels import FAR
-from codec.intra.block_tables import (
+from codec.blocks.intra_blocks import IntraBlocks, rebuild_by_kernel
+from codec.blocks.rebuild_kernels import FAR
+from codec.blocks.tables import (
     CELL,
     CHROMA,
     CHROMA_MODES,
@@ -28,7 +29,6 @@ from codec.intra.block_tables import (
     integer_dct,
     neighbours,
 )
-from codec.intra.blocks import IntraBlocks, rebuild_by_kernel
 from codec.layers.kernels import on_cpu
 
 _PARTS = ((0, 0), (0, CELL), (CELL, 0), (CELL, CELL))
@@ -201,7 +201,7 @@ def _drawn_edges(made: Tensor, found: Tensor, left: Tensor, above: Tensor, side:
 
 
 def _predict_linear(luma: Tensor, chroma: Tensor, places: _Places) -> Tensor:
-    """`block_kernels.predict_linear` of some units, `(B, 2, n, 64)` int32."""
+    """`rebuild_kernels.predict_linear` of some units, `(B, 2, n, 64)` int32."""
     there = places.line_there
     small = ((luma[:, places.line_luma].sum(-1) + 2) >> 2).long() * there
     own = chroma[:, :, places.line_chroma].long() * there
@@ -320,7 +320,7 @@ def _block(y: Tensor, x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
 
 
 def _neighbours(y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_right: Tensor, below_left: Tensor) -> Tensor:
-    """Places `(n, 4·side + 1)` of the neighbours of blocks, as `block_kernels.gather_neighbours`
+    """Places `(n, 4·side + 1)` of the neighbours of blocks, as `rebuild_kernels.gather_neighbours`
     has them.
     """
     corner = 2 * side
