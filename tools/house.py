@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--closure",
         action="append",
         metavar="MODULE",
-        help=f"count the files that importing it loads; may be repeated; default: {', '.join(CLOSURES)}",
+        help=f"count the files that importing it loads; repeatable; default: {', '.join(CLOSURES)}",
     )
     choice = parser.parse_args(arguments)
     trees = choice.tree or [Path(__file__).parents[1]]

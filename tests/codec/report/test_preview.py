@@ -1,4 +1,4 @@
-"""What the visual comparison shows: matched points, decoded again, packed near enough to lossless."""
+"""The visual comparison: matched points, decoded again, coded visually lossless."""
 
 from dataclasses import replace
 from fractions import Fraction
