@@ -97,7 +97,7 @@ def test_pairs_of_unequal_rate_are_left_out(tmp_path: Path):
         replace(p, bytes=nearer.get((p.codec, p.tune, p.quality), p.bytes)) for p in whole.points
     ]
     made = replace(whole, points=points)
-    write_study(made, FlatFrames(), ["ours", "x265"], tmp_path, say=said.append)
+    write_study(made, FlatFrames(), ["ours", "x265"], tmp_path, log=said.append)
     key = read_key(tmp_path / KEY)
     assert [pair["rate_ratio"] for pair in key["pairs"]] == [pytest.approx(950 / 900, abs=1e-4)] * 2
     assert (
