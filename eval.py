@@ -18,7 +18,7 @@ from data.errors import DataError
 if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
     from codec.evaluation import Coder, Evaluation
     from codec.evaluation.learned import LearnedCodec
-    from codec.report import Pictures
+    from codec.report import Preview
     from data.sequences import Sequence
 
 CONF = Path(__file__).parent / "conf"
@@ -106,8 +106,8 @@ def run(config: DictConfig) -> None:
     found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running, classes)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
-    pictures = pictures_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
-    pages = write_report(found.result, found.comparisons, output, pictures)
+    preview = preview_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
+    pages = write_report(found.result, found.comparisons, output, preview)
     console = Console()
     console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n", crop=False)
     names = " ".join(page.name for page in pages[:-1])
@@ -115,21 +115,22 @@ def run(config: DictConfig) -> None:
         console.print(str(line), highlight=False, soft_wrap=True)
 
 
-def pictures_for(
+def preview_for(
     found: Evaluation, codecs: list[LearnedCodec], anchors: list[Coder], clips: list[Sequence], output: Path
-) -> Pictures:
+) -> Preview:
     """What the report's visual comparison shows: the codecs, and the first anchor at their bitrates."""
-    from codec.report import DecodedFrames, pictures_of, shown_codecs
+    from codec.report import DecodedFrames, default_codecs, make_preview
 
     compared, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
     if not compared:
         compared, against = against[1:], against[:1]
     decoded = DecodedFrames(found.result, [output], [coder.checkpoint for coder in codecs], clips)
-    return pictures_of(found.result, decoded, shown_codecs([*compared, *against], against), say=said)
+    shown = default_codecs([*compared, *against], against)
+    return make_preview(found.result, decoded, shown, log=print_progress)
 
 
-def said(line: str) -> None:
-    """What goes on, beside the result."""
+def print_progress(line: str) -> None:
+    """Print what is being done, apart from the result."""
     print(line, file=sys.stderr)
 
 
