@@ -14,7 +14,7 @@ from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 from codec.video import VideoCodec
 
-NEED_VIDEOS = ("data=folder", "experiment=ablate_prediction")
+NEED_VIDEOS = ("data=folder", "experiment=ablate_prediction", "experiment=ablate_intra")
 GO_WITH = {"residual=block_transform": "entropy=levels", "entropy=levels": "residual=block_transform"}
 GROUPS = ["codec", "intra", "motion", "residual", "entropy", "loss", "schedule", "data", "trainer", "experiment"]
 
