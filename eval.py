@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.errors import CodecError
+from codec.registry import build, use_plugins
 from codec.threads import prepare_threads
 from data.errors import DataError
 
 if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
     from codec.evaluation import Coder, Evaluation
     from codec.evaluation.learned import LearnedCodec
-    from codec.report import Pictures
+    from codec.report import Preview
     from data.sequences import Sequence
 
 CONF = Path(__file__).parent / "conf"
@@ -34,17 +34,31 @@ def load_anchors(choice: dict[str, Any]) -> list[Coder]:
 
 
 def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Coder:
-    """Build the anchor of `conf/anchor/<name>.yaml` with other `fields`; what it interpolates comes from `choice`."""
-    files = {path.stem: path for path in sorted((CONF / "anchor").glob("*.yaml"))}
-    if name not in files:
-        raise CodecError(f"anchors: no {name!r} in conf/anchor; choose from {', '.join(files)}")
-    chosen = OmegaConf.merge(OmegaConf.load(files[name]), fields)
-    unknown = [field for field in fields if field not in OmegaConf.load(files[name])]
-    if unknown:
-        raise CodecError(f"anchors: {name} has no field {', '.join(unknown)}; conf/anchor/{name}.yaml has {', '.join(chosen)}")
-    from hydra.utils import instantiate
+    """Build the anchor of `conf/anchor/<name>.yaml`, or of a YAML file of yours, with other
+    `fields`.
 
-    return instantiate(OmegaConf.create({**choice, "chosen": chosen}).chosen, _convert_="all")
+    What it interpolates comes from `choice`. With a `family` among the fields there is no file.
+    """
+    files = {path.stem: path for path in sorted((CONF / "anchor").glob("*.yaml"))}
+    file = Path(name) if name.endswith((".yaml", ".yml")) else files.get(name)
+    if "family" in fields and file is None:
+        chosen = OmegaConf.create({"name": name} | fields)
+    elif file is None or not file.is_file():
+        where = f"{file} does not exist" if file else f"no {name!r} in conf/anchor"
+        fix = "or a YAML file of yours, or {NAME: {family: ...}} (docs/adding_an_anchor.md)"
+        raise CodecError(f"anchors: {where}; choose from {', '.join(files)}, {fix}")
+    else:
+        named = {} if file in files.values() else {"name": file.stem}
+        own = OmegaConf.merge(named, OmegaConf.load(file))
+        chosen = OmegaConf.merge(own, fields)
+        unknown = [field for field in fields if field not in own]
+        if unknown:
+            shown = f"conf/anchor/{name}.yaml" if file in files.values() else name
+            what = f"anchors: {name} has no field {', '.join(unknown)}"
+            raise CodecError(f"{what}; {shown} has {', '.join(chosen)}")
+    config = OmegaConf.create({**choice, "chosen": chosen})
+    resolved = OmegaConf.to_container(config.chosen, resolve=True)
+    return build("anchor", resolved, f"anchors: {name}")
 
 
 def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
@@ -79,6 +93,7 @@ def run(config: DictConfig) -> None:
     from codec.training.record import write_record
 
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    use_plugins(choice["plugins"])
     output = Path(choice["output"])
     check_device(choice["device"])
     clips, classes = clips_of(choice["clips"])
@@ -91,8 +106,8 @@ def run(config: DictConfig) -> None:
     found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running, classes)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
-    pictures = pictures_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
-    pages = write_report(found.result, found.comparisons, output, pictures)
+    preview = preview_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
+    pages = write_report(found.result, found.comparisons, output, preview)
     console = Console()
     console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n", crop=False)
     names = " ".join(page.name for page in pages[:-1])
@@ -100,21 +115,22 @@ def run(config: DictConfig) -> None:
         console.print(str(line), highlight=False, soft_wrap=True)
 
 
-def pictures_for(
+def preview_for(
     found: Evaluation, codecs: list[LearnedCodec], anchors: list[Coder], clips: list[Sequence], output: Path
-) -> Pictures:
+) -> Preview:
     """What the report's visual comparison shows: the codecs, and the first anchor at their bitrates."""
-    from codec.report import DecodedFrames, pictures_of, shown_codecs
+    from codec.report import DecodedFrames, default_codecs, make_preview
 
     compared, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
     if not compared:
         compared, against = against[1:], against[:1]
     decoded = DecodedFrames(found.result, [output], [coder.checkpoint for coder in codecs], clips)
-    return pictures_of(found.result, decoded, shown_codecs([*compared, *against], against), say=said)
+    shown = default_codecs([*compared, *against], against)
+    return make_preview(found.result, decoded, shown, log=print_progress)
 
 
-def said(line: str) -> None:
-    """What goes on, beside the result."""
+def print_progress(line: str) -> None:
+    """Print what is being done, apart from the result."""
     print(line, file=sys.stderr)
 
 
@@ -126,7 +142,7 @@ def main(config: DictConfig) -> None:
     keep_freed_memory()
     try:
         run(config)
-    except (CodecError, DataError, OmegaConfBaseException, InstantiationException, OSError) as error:
+    except (CodecError, DataError, OmegaConfBaseException, OSError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -139,8 +155,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}; make room or it writable, or give cache=FOLDER and output=FOLDER elsewhere"
-    if isinstance(error, InstantiationException):
-        return str(error.__cause__ or error)
     return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
 
 

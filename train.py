@@ -4,12 +4,12 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from codec.errors import CodecError
+from codec.registry import use_plugins
 from codec.threads import prepare_threads
 from codec.training.stopped import TRY_AGAIN, Stopped, stopping_early
 from data.errors import DataError
@@ -22,16 +22,15 @@ def main(config: DictConfig) -> None:
     from codec.training.run import train
 
     try:
+        use_plugins(config.plugins)
         folder, plain = run_to_resume(config) if config.resume else run_of(config)
         train(folder, plain, sweep_folder())
-    except (CodecError, DataError, MissingMandatoryValue, InstantiationException) as error:
-        known = error.__cause__ if isinstance(error, InstantiationException) else error
-        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if sweep or not isinstance(known, CodecError | DataError | MissingMandatoryValue | ImportError):
+    except (CodecError, DataError, MissingMandatoryValue) as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # a sweep goes on with its other jobs and ends with this error
-        reason = " ".join(str(known).split()) if isinstance(known, ImportError) else str(known).strip()
-        if isinstance(known, MissingMandatoryValue):
-            reason = f"{known.full_key} has no value; give {known.full_key}=..."
+        reason = str(error).strip()
+        if isinstance(error, MissingMandatoryValue):
+            reason = f"{error.full_key} has no value; give {error.full_key}=..."
         if "Traceback" in reason:  # a data worker's error comes behind its traceback
             reason = reason.splitlines()[-1]
         print(f"error: {reason}", file=sys.stderr)

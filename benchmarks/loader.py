@@ -26,12 +26,12 @@ import numpy as np
 import psutil
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from parts.figures import report
 from parts.sources import encode
 
 from codec.checkpoint import build_codec
+from codec.registry import build
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
@@ -145,7 +145,8 @@ def training(index: Path, steps: int) -> dict[str, float]:
     schedule = Schedule(plain["schedule"]["stages"])
     stage = schedule.stages[0]
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
-    module = CodecTraining(codec, instantiate(plain["loss"]), schedule, **plain["training"])
+    loss = build("loss", plain["loss"], "loss")
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     data = ClipDataModule(index, stage.frames, stage.crop, stage.batch, workers=1)
     waits, times, costs = [], [], []
     data.configure(stage.frames, stage.crop, stage.batch, batches=steps + WARM)

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from compressai.models.video import ScaleSpaceFlow
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from parts.figures import report
 from torch import Tensor
@@ -23,6 +22,7 @@ from torch import Tensor
 from codec.checkpoint import build_codec
 from codec.entropy.density import solve_bounds
 from codec.peers import to_compressai_ssf
+from codec.registry import build
 from codec.stream import compress
 from codec.training.module import SOLVE_EVERY
 from codec.video import VideoCodec
@@ -64,7 +64,8 @@ def train(choice: argparse.Namespace) -> VideoCodec:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["codec=ssf", "name=benchmark"])
     codec = build_codec(OmegaConf.to_container(config.codec, resolve=True)).to(memory_format=torch.channels_last)
-    loss, start = instantiate(config.loss), time.perf_counter()
+    loss = build("loss", OmegaConf.to_container(config.loss, resolve=True), "loss")
+    start = time.perf_counter()
     optimizer = torch.optim.AdamW(codec.parameters(), lr=5e-4)
     data = ClipDataModule(choice.clip, frames=3, crop=choice.crop, batch=choice.batch, hold_mb=600)
     data.setup("fit")

@@ -4,19 +4,21 @@ Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast o
 loss, clipping and AdamW. CompressAI's: float32, contiguous, likelihoods and mean squared error, clipping, Adam, and the
 auxiliary loss with its own Adam, as in its examples/train_video.py. The same clips and threads, runs interleaved, medians.
 
-Then a step of codec=corvid_s with this tree's code against the same with the code of commit 08e358f (one block size, one
-reference), its exact networks rounding in both; each in a process of its own, steps interleaved. That needs the repository's
+Then a step of codec=corvid_s with this tree's code and the networks of then, but for motion, and one of corvid_s as it is now,
+against that of commit 08e358f (one block size, one reference), exact networks rounding in all; each in a process of its own,
+steps interleaved. That needs the repository's
 history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
 which other work on the machine disturbs less. Both compute in --precision, by default in what
 `train.py` takes here.
 
-Then a step of corvid_s with `intra=directional` against the same with its own intra network, likewise.
+Then a step of corvid_s as it is, which codes blocks, against the same with intra and residual networks that do not
+(`intra=dct_hyperprior`, `residual=conditional`), and with `intra=directional` alone, likewise.
 
 Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
 length (precision, processes): the same clips, frames and crops; runs take turns.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5]
-        [--only ssf | corvid_s | directional | training]
+        [--only ssf | corvid_s | blocks | training]
         [--precision bf16 | fp32] [--json FILE]
 """
 
@@ -37,13 +39,13 @@ from pathlib import Path
 import torch
 from compressai.zoo import ssf2020
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
+from codec.registry import build
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.processes import WORTH_STARTING, choose_devices
@@ -54,6 +56,8 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 BEFORE = "08e358f"  # what corvid_s is compared with
 CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
+CONDITIONAL = ["residual=conditional", "entropy=two_step", "skip_below=11"]
+DCT_HYPERPRIOR = ["intra=dct_hyperprior", "entropy@intra_entropy=two_step"]
 TRAININGS, TRAINED_STEPS = 3, 24  # of whole runs
 PRECISIONS = {"bf16-mixed": "bf16", "32-true": "fp32"}
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example
@@ -66,16 +70,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=("ssf", "corvid_s", "directional", "training"), default=None)
+    parser.add_argument("--only", choices=("ssf", "corvid_s", "blocks", "training"), default=None)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default=None, help="of corvid_s")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     figures = {}
     if choice.only in (None, "ssf"):
         figures |= against_compressai(choice)
-    if choice.only in (None, "directional"):
-        figures |= of_directional_intra(choice.repeats, choice.precision)
-    if choice.only not in ("ssf", "directional"):
+    if choice.only in (None, "blocks"):
+        figures |= of_blocks(choice.repeats, choice.precision)
+    if choice.only not in ("ssf", "blocks"):
         with tempfile.TemporaryDirectory() as folder:
             if tree_before(Path(folder)):
                 if choice.only != "training":
@@ -113,25 +117,30 @@ def tree_before(folder: Path) -> bool:
 
 
 def against_before(old: Path, repeats: int, precision: str | None) -> dict[str, float]:
-    """The step of corvid_s against that of the code in `old`."""
-    steps = medians(repeats, precision, (ROOT, []), (old, []))
-    (ours, ours_processor), (before, before_processor) = steps
+    """Steps of corvid_s against that of the code in `old`: with the networks of then, all but the
+    motion network's, and as it is now.
+    """
+    codecs = (ROOT, [*CONDITIONAL, *DCT_HYPERPRIOR]), (ROOT, []), (old, [])
+    ours, blocks, before = medians(repeats, precision, *codecs)
     return {
-        "corvid_s_step_speedup": round(before / ours, 2),
-        "corvid_s_step_processor_speedup": round(before_processor / ours_processor, 2),
-        "corvid_s_step_seconds": round(ours, 3),
-        "corvid_s_step_seconds_before": round(before, 3),
+        "corvid_s_step_speedup": round(before[0] / ours[0], 2),
+        "corvid_s_step_processor_speedup": round(before[1] / ours[1], 2),
+        "corvid_s_blocks_step_speedup": round(before[0] / blocks[0], 2),
+        "corvid_s_step_seconds": round(ours[0], 3),
+        "corvid_s_step_seconds_before": round(before[0], 3),
     }
 
 
-def of_directional_intra(repeats: int, precision: str | None) -> dict[str, float]:
-    """The step of corvid_s with `intra=directional` against that with its own intra network."""
-    steps = medians(repeats, precision, (ROOT, ["intra=directional"]), (ROOT, []))
-    (directional, directional_processor), (own, own_processor) = steps
+def of_blocks(repeats: int, precision: str | None) -> dict[str, float]:
+    """The step of corvid_s against those with networks that do not decide on blocks."""
+    codecs = [], CONDITIONAL, [*CONDITIONAL, *DCT_HYPERPRIOR]
+    steps = medians(repeats, precision, *((ROOT, overrides) for overrides in codecs))
+    blocks, directional, neither = steps
     return {
-        "directional_step_ratio": round(directional / own, 3),
-        "directional_step_processor_ratio": round(directional_processor / own_processor, 3),
-        "directional_step_seconds": round(directional, 3),
+        "block_step_ratio": round(blocks[0] / neither[0], 3),
+        "block_step_processor_ratio": round(blocks[1] / neither[1], 3),
+        "directional_step_ratio": round(directional[0] / neither[0], 3),
+        "directional_step_processor_ratio": round(directional[1] / neither[1], 3),
     }
 
 
@@ -227,7 +236,8 @@ def our_step(*overrides: str) -> Callable[[Tensor], None]:
         config = compose("train", overrides=["name=benchmark", *(overrides or ("codec=ssf",))])
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
-    module = CodecTraining(codec, instantiate(plain["loss"]), Schedule(plain["schedule"]["stages"]), **plain["training"])
+    loss, schedule = build("loss", plain["loss"], "loss"), Schedule(plain["schedule"]["stages"])
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     stages = module.schedule.stages
     module.begin_stage(stages.index(max(stages, key=lambda stage: stage.steps)))
     lower = (module.stage.precision or best_precision(plain["trainer"])) == "bf16-mixed"

@@ -3,52 +3,51 @@
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from codec import registry
 from codec.errors import CodecError
 from codec.files import new_version
 from codec.layers.weights import check_weights
+from codec.memory_limit import MemoryLimit
 from codec.video import VideoCodec
 
 _FORMAT = "corvid checkpoint 1"
+_MOST_ENTRIES = 1_000_000  # of a checkpoint: tensors, numbers, words, and what holds them
+_MOST_DEPTH = 32
+_MOST_NAME = 512  # characters of a tensor's name
+# What building a codec may take: real ones take 1.2 to 1.6 times what their file holds.
+_MOST_TIMES, _MOST_BESIDES = 8, 64 << 20
 
 
 class DamagedCheckpoint(CodecError):
     """A file that is no checkpoint, or no longer a whole one."""
 
 
-def build_codec(config: dict[str, Any]) -> VideoCodec:
-    """The codec that a nested plain dictionary with `_target_`s describes; it remembers the dictionary, less `weights` files.
+def build_codec(config: dict[str, Any], plugins: Sequence[str] = ()) -> VideoCodec:
+    """The codec that a nested plain dictionary of registered names and their arguments describes.
+
+    It remembers the dictionary, less `weights` files. The dictionary is the user's: of a file it is
+    `codec_of` that builds. `plugins` are packages that it names, for the error.
 
     Raises:
-        CodecError: a `_target_` cannot be imported, or a network refuses its arguments.
+        CodecError: a name that is not registered, or a network refuses its arguments.
     """
-    try:
-        codec = instantiate(_renamed(config))
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        if isinstance(error.__cause__, ImportError):
-            reason += " A package of your own must be installed, or its folder be on PYTHONPATH"
-        raise CodecError(reason if isinstance(error.__cause__, CodecError) else f"codec: {reason}") from error
+    built = registry.build("network", config, "codec", plugins=tuple(plugins))
+    return _remember(built, config, "codec")
+
+
+def _remember(codec: Any, config: dict[str, Any], where: str) -> VideoCodec:
+    if not isinstance(codec, VideoCodec):
+        what = f"{where}: {registry.name_of('network', config)} is a {type(codec).__name__}"
+        raise CodecError(f"{what}, no codec; type: video_codec expected")
     codec.config = without_weights(config)
     return codec
-
-
-# Names that checkpoints of earlier versions hold; `model_hash` goes by what is stored.
-_RENAMED = {"codec.motion.searched.SearchedMotion": "codec.motion.fixed_block_matching.FixedBlockMatching"}
-
-
-def _renamed(config: dict[str, Any]) -> dict[str, Any]:
-    values = {name: _renamed(value) if isinstance(value, dict) else value for name, value in config.items()}
-    if values.get("_target_") in _RENAMED:
-        values["_target_"] = _RENAMED[values["_target_"]]
-    return values
 
 
 def without_weights(config: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +57,10 @@ def without_weights(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def save_checkpoint(
-    path: Path, codec: VideoCodec, training: dict[str, Any] | None = None, weights: dict[str, Tensor] | None = None
+    path: Path,
+    codec: VideoCodec,
+    training: dict[str, Any] | None = None,
+    weights: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint atomically: an interrupted write leaves the earlier file as it was.
 
@@ -74,8 +76,17 @@ def save_checkpoint(
     """
     if codec.frozen:
         raise CodecError(f"{path}: the codec is frozen to {codec.frozen.precision}; save the one that it was made from")
-    stored = codec.state_dict() if weights is None else weights
-    _write(path, {"format": _FORMAT, "codec_config": codec.config, "codec": stored, "training": training})
+    values = codec.state_dict() if weights is None else weights
+    stored = {codec.stored_names.get(name, name): value for name, value in values.items()}
+    content = {
+        "format": _FORMAT,
+        "codec_config": codec.config,
+        "codec": stored,
+        "training": training,
+    }
+    if plugins := registry.packages_in("network", codec.config):
+        content["plugins"] = plugins  # named in errors where they are missing, never imported
+    _write(path, content)
 
 
 def save_codec_file(path: Path, content: dict[str, Any]) -> None:
@@ -106,6 +117,9 @@ def _size(content: Any) -> int:
 def read_checkpoint(where: str | Path) -> dict[str, Any]:
     """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on the CPU.
 
+    The only way in which checkpoints are opened. Whoever made the file, this runs nothing of it: it
+    gives tensors and plain values, all of which lie in the file; `codec_of` builds what they say.
+
     Raises:
         DamagedCheckpoint: it is cut off, was changed on the disk, or is not one of ours.
         CodecError: there is none, or it cannot be read now.
@@ -113,17 +127,74 @@ def read_checkpoint(where: str | Path) -> dict[str, Any]:
     path = checkpoint_file(where)
     try:
         with zipfile.ZipFile(path) as file:
+            _check_sizes(file, path)
             if damaged := file.testzip():
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError) as error:  # of the machine, not of the file
         raise CodecError(f"checkpoint {path}: cannot be read now ({error!r}); try again") from error
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise DamagedCheckpoint(f"checkpoint {path}: not a readable checkpoint ({reason}); give another file") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if "Weights only load failed" in reason:
+            reason = "it asks for more than tensors and plain values"
+        fix = "give another file"
+        what = f"checkpoint {path}: not a readable checkpoint ({reason})"
+        raise DamagedCheckpoint(f"{what}; {fix}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise DamagedCheckpoint(f"checkpoint {path}: not a Corvid checkpoint; give a file that train.py wrote, or a run folder")
+        fix = "give a file that train.py wrote, or a run folder"
+        raise DamagedCheckpoint(f"checkpoint {path}: not a Corvid checkpoint; {fix}")
+    _check_content(content, path)
     return content
+
+
+def _check_sizes(file: zipfile.ZipFile, path: Path) -> None:
+    """Our files are not compressed: what is read is no larger than the file."""
+    entries = file.infolist()
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise zipfile.BadZipFile("it is compressed, or its entries are larger than the file")
+
+
+def _check_content(content: dict[str, Any], path: Path) -> None:
+    """Raise DamagedCheckpoint where a field is not what `save_checkpoint` writes."""
+    fix = "give a file that train.py wrote"
+    expected = {"codec_config": dict, "codec": dict, "training": dict | None}
+    for name, kind in expected.items():
+        if name not in content or not isinstance(content[name], kind):
+            came = type(content.get(name)).__name__
+            raise DamagedCheckpoint(f"checkpoint {path}: {name} is a {came}; {fix}")
+    plugins = content.get("plugins", [])
+    if not isinstance(plugins, list) or not all(map(registry.is_package, plugins)):
+        raise DamagedCheckpoint(f"checkpoint {path}: plugins is no list of names; {fix}")
+    for name, value in content["codec"].items():
+        named = isinstance(name, str) and len(name) <= _MOST_NAME and name.isprintable()
+        if not named or not isinstance(value, Tensor):
+            raise DamagedCheckpoint(f"checkpoint {path}: codec is no dictionary of tensors; {fix}")
+    left, waiting = _MOST_ENTRIES, [("", content, 0)]
+    while waiting:
+        where, value, depth = waiting.pop()
+        left -= 1
+        if left < 0 or depth > _MOST_DEPTH:
+            what = f"checkpoint {path}: {where[:100]} is nested or large beyond reason"
+            raise DamagedCheckpoint(f"{what}; {fix}")
+        if isinstance(value, Tensor):
+            _check_tensor(value, f"checkpoint {path}: {where[:_MOST_NAME]}")
+        elif isinstance(value, dict):
+            for name, below in value.items():
+                if not str(name).isprintable():
+                    raise DamagedCheckpoint(f"checkpoint {path}: {str(name)[:100]!r} is no name; {fix}")
+                waiting.append((f"{where}.{name}".lstrip("."), below, depth + 1))
+        elif isinstance(value, list | tuple):
+            waiting += [(where, below, depth + 1) for below in value]
+
+
+def _check_tensor(tensor: Tensor, where: str) -> None:
+    """Refuse a tensor that seems larger than what the file holds: it would be once it is used."""
+    plain = tensor.layout == torch.strided and not tensor.is_quantized
+    plain = plain and tensor.device.type == "cpu"
+    if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        what = f"is a tensor {list(tensor.shape)} that the file does not hold"
+        raise DamagedCheckpoint(f"{where} {what}; give a file that train.py wrote")
 
 
 def checkpoint_file(where: str | Path) -> Path:
@@ -151,37 +222,73 @@ def load_codec(where: str | Path) -> VideoCodec:
 
 
 def codec_of(content: dict[str, Any], where: str | Path) -> VideoCodec:
-    """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of `load_codec`."""
-    codec = build_codec(content["codec_config"])
+    """The codec of what `read_checkpoint` gave; `where` names it in errors, which are those of
+    `load_codec`.
+
+    It runs registered networks and layers alone, in memory that is some times that of the weights.
+    """
+    config, field = content["codec_config"], f"checkpoint {where}: codec"
+    limit = _MOST_TIMES * _size(content["codec"]) + _MOST_BESIDES
+    plugins = tuple(content.get("plugins", ()))
+    try:
+        with MemoryLimit(limit, f"checkpoint {where}"):
+            built = registry.build("network", config, field, stored=True, plugins=plugins)
+    except CodecError as error:
+        if str(where) in str(error):
+            raise
+        raise CodecError(f"checkpoint {where}: {error}") from error  # a network's own
+    codec = _remember(built, config, field)
     load_weights(codec, content["codec"], f"checkpoint {where}")
     return codec.eval().to(memory_format=torch.channels_last)
 
 
-def load_weights(codec: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+def load_weights(codec: VideoCodec, weights: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     """Load a state dict whole, or say in one line what does not fit; `where` begins the message.
+
+    Returns:
+        The weights under today's names, where the file has names of the past.
 
     Raises:
         CodecError: names or shapes are another codec's, or values are not finite.
     """
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise CodecError(f"{where}: a dictionary of tensors expected, {type(weights).__name__} came; give a state dict")
+        came = type(weights).__name__
+        what = f"{where}: a dictionary of tensors expected, {came} came"
+        raise CodecError(f"{what}; give a state dict")
+    weights, codec.stored_names = with_todays_names(codec, weights)
     fix = (
         "the weights are another codec's: give those of this codec, or this codec's config",
         "the codec's config differs in a width",
     )
     check_weights(weights, codec.state_dict(), where, *fix)
     codec.load_state_dict(weights)
+    return weights
+
+
+def with_todays_names(
+    codec: nn.Module,
+    weights: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights of a file under the names that parameters have today, and their stored names by
+    these.
+    """
+    new = registry.renamed(codec.named_modules(), list(weights))
+    named = {new.get(name, name): value for name, value in weights.items()}
+    return named, {now: stored for stored, now in new.items()}
 
 
 def model_hash(codec: VideoCodec) -> str:
     """16 hexadecimal digits that name the config and the weights of a codec; a stream carries them.
 
-    A frozen codec has the hash of the one that it came from.
+    Config and names of parameters are those that its file holds, whatever they are called today. A
+    frozen codec has the hash of the one that it came from.
     """
     if codec.frozen:
         return codec.frozen.model
     digest = hashlib.sha256(json.dumps(codec.config, sort_keys=True).encode())
-    for name, value in sorted(codec.state_dict().items()):
+    names = codec.stored_names
+    stored = {names.get(name, name): value for name, value in codec.state_dict().items()}
+    for name, value in sorted(stored.items()):
         if ".prices." in name:  # of decisions at the encoder: any decoder does without
             continue
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())

@@ -96,6 +96,7 @@ class VideoCodec(nn.Module):
     Attributes:
         config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
         frozen: what it was frozen from and to (`codec.freeze`), or None: it can be trained.
+        stored_names: of parameters that had another name in the file they came from.
 
     Raises:
         CodecError: networks do not fit each other: in channels of latents or features, or in colours.
@@ -121,7 +122,13 @@ class VideoCodec(nn.Module):
         self.quality_pattern = QualityPattern.of(quality_offsets)
         self.config: dict[str, Any] | None = None
         self.frozen: FrozenAs | None = None
+        self.stored_names: dict[str, str] = {}
         self.precision = check_precision(precision)
+        given = {"intra": intra, "motion": motion, "residual": residual, "entropy": entropy}
+        for part, network in given.items():
+            if not isinstance(network, nn.Module):
+                what = f"codec.{part}: a {type(network).__name__} given"
+                raise CodecError(f"{what}; a network expected")
         residual.check_entropy(entropy)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})

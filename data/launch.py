@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import DataError, check_at_least
+from data.private import make_private
 from data.progress import Progress
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _executor(
             "launcher: submitit is not installed; run pip install 'corvid[cluster]'"
         ) from error
     try:
+        make_private(folder)  # of pickles, which run what they say
         executor = submitit.AutoExecutor(
             folder=folder / "%j", cluster=launcher, **_retries(launcher)
         )

@@ -7,8 +7,8 @@ from functools import _lru_cache_wrapper
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from codec.blocks import rebuild
 from codec.entropy import decisions, laplace, pick, places, quadtree_state, symbols
-from codec.intra import rebuild
 
 
 @contextmanager

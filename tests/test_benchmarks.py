@@ -14,9 +14,11 @@ import pytest
 import torch
 from small_codec import build, moving_clip
 
+from codec.checkpoint import build_codec
 from codec.entropy.exact import Exact
 from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
+from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
 from data.errors import DataError
 from data.index.table import IndexedSequences
@@ -216,6 +218,45 @@ def test_predicted_frames_that_only_repeat_have_their_bits(benchmarks: None):
 
     bits, _ = prediction.bits_at(20.0, lambda qp: prediction.Coded(40.0, max(30.0, 60.0 - qp), 12.0), 25)
     assert bits == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize("height, width", [(64, 96), (33, 49), (16, 16)])
+def test_parallel_intra_frames_are_read_as_written(
+    benchmarks: None,
+    tmp_path: Path,
+    height: int,
+    width: int,
+):
+    """Catches a scheme whose decoder predicts from other pixels than the encoder, and gradients
+    that do not reach a part of it.
+    """
+    import parallel_intra
+
+    torch.manual_seed(0)
+    codec = build_codec(parallel_intra.training_config("parallel", ["videos"])["codec"])
+    clip, file = moving_clip(2, height, width), tmp_path / "a.cvd"
+    written = compress(codec.eval(), clip, Fraction(25), 40, file, intra_period=1)
+    assert frames_sha256(decompress(file, codec).frames) == written.reconstruction_sha256
+    one = parallel_intra.at_quality(codec, moving_source(2, height, width), 40)
+    assert one.psnr > 25 and one.bpp == 8 * written.bytes / (2 * height * width)
+    if min(height, width) == 64:
+        coded = codec.train()(clip[None, :1].float() / 255, torch.tensor([30]))
+        (coded.bpp.sum() + coded.frames.square().sum() + coded.references.newest.features.sum()).backward()
+        parts = codec.intra.named_parameters()
+        assert not [name for name, parameter in parts if parameter.grad is None]
+
+
+def test_parallel_intra_is_compared_with_directional(benchmarks: None):
+    """Catches a comparison with the codecs in the wrong order."""
+    import parallel_intra
+
+    names = parallel_intra.OURS
+    codecs = {name: parallel_intra.training_config(name, ["videos"])["codec"] for name in names}
+    built = {name: build_codec(config).eval() for name, config in codecs.items()}
+    figures = parallel_intra.compare(built, [moving_source(1, 48, 64)], [10, 30, 50])
+    assert figures["parallel_bd_rate_percent"] == figures["parallel_moving_bd_rate_percent"] > 0
+    assert figures["parallel_decode_time_ratio"] > 0
+    assert len(figures["points"]["parallel"]["moving"]) == 3
 
 
 def test_auto_is_set_against_the_better_of_both(benchmarks: None):

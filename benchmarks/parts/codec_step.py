@@ -33,11 +33,11 @@ def make_step(tree: Path, lower, overrides: list[str]):
     """
     import torch
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from codec.checkpoint import build_codec
     from codec.entropy.exact import set_rounding
+    from codec.registry import build
     from codec.training.module import CodecTraining
     from codec.training.schedule import Schedule
 
@@ -46,7 +46,8 @@ def make_step(tree: Path, lower, overrides: list[str]):
     plain = OmegaConf.to_container(config, resolve=True)
     codec = build_codec(plain["codec"]).train().to(memory_format=torch.channels_last)
     schedule = Schedule(plain["schedule"]["stages"])
-    module = CodecTraining(codec, instantiate(plain["loss"]), schedule, **plain["training"])
+    loss = build("loss", plain["loss"], "loss")
+    module = CodecTraining(codec, loss, schedule, **plain["training"])
     set_rounding(codec, True)
 
     def step(clip):

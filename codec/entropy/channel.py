@@ -101,6 +101,18 @@ class EstimateChannel(Channel):
         return taken
 
 
+class UncountedChannel(Channel):
+    """Rounds as a stream does and counts nothing, for an encoder that asks what would be coded."""
+
+    ordered = False
+
+    def symbols(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        symbols = torch.round(latent.float() - model.means)
+        if model.coded is not None:
+            symbols = torch.where(model.coded, symbols, 0)
+        return symbols + model.means
+
+
 class WriteChannel(Channel):
     """Rounds, and writes the symbols of a frame into one payload. One sample at a time."""
 

@@ -375,7 +375,7 @@ class _Straight(torch.autograd.Function):
 class _Product(torch.autograd.Function):
     """`ExactConv.by_row` on the CPU: rows `(…, I)`, parameters, and what is computed with.
 
-    Gradients pass through roundings unchanged, and through bounds where these change nothing.
+    Gradients pass through roundings unchanged, and not where a value is at a bound.
     """
 
     @staticmethod
@@ -390,26 +390,25 @@ class _Product(torch.autograd.Function):
         rounds: bool,
     ) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1])
-        made, passed = flat @ used.T, None
+        made = flat @ used.T
         if low is None:
             made = made if used_bias is None else made.add_(used_bias)
             made = made.round_() if rounds else made
         else:
-            passed = torch.empty(made.shape, dtype=torch.bool)
             given = used.new_zeros(len(used)) if used_bias is None else used_bias
             arrays = made.numpy(), given.numpy(), np.float32(low), np.float32(LARGEST), rounds
-            in_bands(partial(bounded_rows, *arrays, passed.numpy()), len(made))
-        ctx.shapes = rows.shape, weight.shape
-        ctx.save_for_backward(flat, used, passed)
+            in_bands(partial(bounded_rows, *arrays), len(made))
+        ctx.shapes, ctx.low = (rows.shape, weight.shape), low
+        ctx.save_for_backward(flat, used, None if low is None else made)
         return made.view(*rows.shape[:-1], len(used))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, used, passed = ctx.saved_tensors
+        rows, used, bounded = ctx.saved_tensors
         gradient = gradient.reshape(len(rows), len(used))
-        if passed is not None:
-            gradient = where_passed(gradient, passed)
+        if bounded is not None:
+            gradient = where_inside(gradient, bounded, ctx.low)
         wanted, shapes = ctx.needs_input_grad, ctx.shapes
         of_rows = (gradient @ used).view(shapes[0]) if wanted[0] else None
         of_weight = (gradient.T @ rows).view(shapes[1])
@@ -430,32 +429,30 @@ class _Block(torch.autograd.Function):
         rows = values.permute(0, 2, 3, 1).reshape(-1, channels)
         hidden = (rows @ expand.T).view(batch, height, width, -1)
         filtered, spatial = torch.empty_like(hidden), spatial.T.contiguous()
-        inside = torch.empty(2, *hidden.shape, dtype=torch.bool)
         biases = torch.stack([expand_bias, spatial_bias])
         high = np.float32(LARGEST)
-        arrays = hidden.numpy(), spatial.numpy(), biases.numpy(), high, rounds
-        arrays = *arrays, filtered.numpy(), inside.numpy()
+        arrays = hidden.numpy(), spatial.numpy(), biases.numpy(), high, rounds, filtered.numpy()
         in_bands(partial(bounded_forward, *arrays), batch)
         made = filtered.flatten(0, 2) @ project.T
-        passed = torch.empty(made.shape, dtype=torch.bool)
         arrays = made.numpy(), project_bias.numpy(), rows.numpy(), -high, high, rounds
-        in_bands(partial(added_rows, *arrays, passed.numpy()), len(made))
+        in_bands(partial(added_rows, *arrays), len(made))
         ctx.shapes = [weight.shape for weight in weights]
-        ctx.save_for_backward(rows, hidden, filtered, inside, passed, expand, spatial, project)
+        ctx.save_for_backward(rows, hidden, filtered, made, expand, spatial, project)
         return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, hidden, filtered, inside, passed, expand, spatial, project = ctx.saved_tensors
+        rows, hidden, filtered, made, expand, spatial, project = ctx.saved_tensors
         batch, height, width, channels = hidden.shape
         gradient = gradient.permute(0, 2, 3, 1).reshape(rows.shape)
-        gradient = where_passed(gradient, passed)
+        gradient = where_inside(gradient, made, -LARGEST)
         of_filtered = (gradient @ project).view(hidden.shape)
         of_hidden = torch.empty_like(hidden)
         of_spatial, sums = hidden.new_empty(batch, 9, channels), hidden.new_empty(batch, 2, channels)
-        tensors = of_filtered, hidden, spatial.flip(0), inside, of_hidden, of_spatial, sums
-        in_bands(partial(bounded_backward, *(tensor.numpy() for tensor in tensors)), batch)
+        given = [tensor.numpy() for tensor in (of_filtered, hidden, filtered, spatial.flip(0))]
+        filled = [tensor.numpy() for tensor in (of_hidden, of_spatial, sums)]
+        in_bands(partial(bounded_backward, *given, np.float32(LARGEST), *filled), batch)
         of_hidden = of_hidden.flatten(0, 2)
         sums = sums.sum(0).mul_(SIXTEENTHS)
         found = (
@@ -471,11 +468,11 @@ class _Block(torch.autograd.Function):
         return None, of_values.permute(0, 3, 1, 2), None, *found
 
 
-def where_passed(gradient: Tensor, passed: Tensor) -> Tensor:
-    """`(n, C)` float32 on the CPU where `passed`, zero elsewhere."""
+def where_inside(gradient: Tensor, bounded: Tensor, low: float) -> Tensor:
+    """`(n, C)` float32 on the CPU where `bounded` values lie between `low` and 127, else zero."""
     made = torch.empty_like(gradient, memory_format=torch.contiguous_format)
-    arrays = gradient.contiguous().numpy(), passed.numpy(), made.numpy()
-    in_bands(partial(passed_rows, *arrays), len(made))
+    arrays = gradient.contiguous().numpy(), bounded.numpy(), np.float32(low), np.float32(LARGEST)
+    in_bands(partial(passed_rows, *arrays, made.numpy()), len(made))
     return made
 
 

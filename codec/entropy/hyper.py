@@ -7,11 +7,18 @@ from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
 from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exact_up, exactly
-from codec.entropy.kernels import as_maps, draw, draw_gradients, flat
+from codec.entropy.kernels import (
+    as_maps,
+    draw,
+    draw_gradients,
+    flat,
+    signed_log_gradients,
+    signed_logs,
+)
 from codec.entropy.laplace import LaplaceModel, limit_index, scale_index_of
 from codec.layers.bands import in_bands
 from codec.layers.blocks import Network, downward, pointwise, stack
-from codec.layers.frames import pad_frames
+from codec.layers.frames import pad_frames, padded
 from codec.layers.gain import QualityTable
 from codec.layers.kernels import trains_on_cpu
 
@@ -34,8 +41,33 @@ class HyperAnalysis(Network):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
+        if trains_on_cpu(latent):
+            return self.layers(_SignedLogs.apply(latent))
         size = torch.log1p(latent.abs())
         return self.layers(self.cast(pad_frames(torch.cat([size, torch.sign(latent) * size], 1), _FACTOR)))
+
+
+class _SignedLogs(torch.autograd.Function):
+    """What `HyperAnalysis` sees of a latent, by kernels, channels last."""
+
+    @staticmethod
+    def forward(ctx, latent: Tensor) -> Tensor:
+        values = latent.detach().permute(0, 2, 3, 1).contiguous()
+        batch, height, width, channels = values.shape
+        size = padded(height, _FACTOR), padded(width, _FACTOR)
+        made = values.new_empty(batch, *size, 2 * channels)
+        in_bands(partial(signed_logs, values.numpy(), made.numpy()), batch)
+        ctx.save_for_backward(values)
+        return made.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (values,) = ctx.saved_tensors
+        made = torch.empty_like(values)
+        tensors = gradient.permute(0, 2, 3, 1).contiguous(), values, made
+        in_bands(partial(signed_log_gradients, *(tensor.numpy() for tensor in tensors)), len(made))
+        return made.permute(0, 3, 1, 2)
 
 
 class HyperLatent(nn.Module):
@@ -99,7 +131,7 @@ class ScaleTable(ExactTable):
 
 def ladder_model(moved: Tensor, index: Tensor, skip_below: int) -> LaplaceModel:
     """The distribution that networks and tables speak of in sixteenths: means, and ladder positions in units of 5 levels."""
-    return LaplaceModel(moved / SIXTEENTHS, limit_index(index * (LEVELS_PER_UNIT / SIXTEENTHS)), skip_below)
+    return LaplaceModel(moved / SIXTEENTHS, limit_index(index, LEVELS_PER_UNIT / SIXTEENTHS), skip_below)
 
 
 class DeadZone(nn.Module):

@@ -62,11 +62,70 @@ def compand_slopes(values, made, slopes, unit, largest, rounds, first, end):
             root = np.sqrt(max(size, _ONE))
             answer = _FOUR * (size if size < _ONE else root)
             slope = _FOUR * unit * (_ONE if size < _ONE else _HALF / root)
-            slope = slope if answer <= largest else _ZERO
+            slope = _ZERO if (answer >= largest) | (size == _ONE) else slope  # as torch's clamp
             sign = _ONE if values[b, i] > _ZERO else -_ONE
             slopes[b, i] = slope * sign if size > _ZERO else _ZERO
             answer = min(answer, largest)
             made[b, i] = np.rint(answer) if rounds else answer
+
+
+@njit(cache=True, nogil=True)
+def limit(index, made, factor, top, first, end):
+    """`limit_index`: samples `first .. end - 1`, `(B, N)` float32."""
+    for b in range(first, end):
+        for i in range(index.shape[1]):
+            value = index[b, i] * factor
+            value = _ZERO if value < _ZERO else value  # NaN stays
+            made[b, i] = top if value > top else value
+
+
+@njit(cache=True, nogil=True)
+def limit_gradients(gradient, index, made, factor, top, first, end):
+    """What `limit` passes back, all `(B, N)` float32."""
+    for b in range(first, end):
+        for i in range(index.shape[1]):
+            given, value = gradient[b, i] * factor, index[b, i] * factor
+            low = (value < _ZERO) & (given > _ZERO)
+            high = (value > top) & (given < _ZERO)
+            made[b, i] = _ZERO if low | high else given
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signed_logs(values, made, first, end):
+    """log(1 + |x|), and it with the sign of x, zero where x is: samples `first .. end - 1`.
+
+    Args:
+        values: `(B, h, w, C)` float32.
+        made: `(B, H, W, 2·C)` float32, filled, the last row and column repeated.
+    """
+    height, width, channels = values.shape[1:]
+    for b in range(first, end):
+        for i in range(made.shape[1]):
+            for j in range(made.shape[2]):
+                source = values[b, min(i, height - 1), min(j, width - 1)]
+                sizes, signed = made[b, i, j, :channels], made[b, i, j, channels:]
+                for c in range(channels):
+                    size = _log_one_plus(abs(source[c]))
+                    sizes[c] = size
+                    signed[c] = size if source[c] > _ZERO else -size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signed_log_gradients(gradient, values, made, first, end):
+    """What `signed_logs` passes back, `made` `(B, h, w, C)` float32."""
+    height, width, channels = values.shape[1:]
+    made[first:end] = 0
+    for b in range(first, end):
+        for i in range(gradient.shape[1]):
+            for j in range(gradient.shape[2]):
+                y, x = min(i, height - 1), min(j, width - 1)
+                source, target = values[b, y, x], made[b, y, x]
+                of_sizes, of_signed = gradient[b, i, j, :channels], gradient[b, i, j, channels:]
+                for c in range(channels):
+                    value = source[c]
+                    sign = (_ONE if value > _ZERO else -_ONE) if value != _ZERO else _ZERO
+                    slope = (of_sizes[c] + of_signed[c] * sign) * sign
+                    target[c] += slope / (_ONE + abs(value))
 
 
 @njit(cache=True, nogil=True)

@@ -18,6 +18,8 @@ from codec.entropy.kernels import (
     estimate_laplace,
     flat,
     laplace_gradients,
+    limit,
+    limit_gradients,
     mapped,
 )
 from codec.entropy.symbols import CdfTables, SymbolModel
@@ -95,9 +97,11 @@ def scale_index_of(scale: Tensor) -> Tensor:
     return (scale / SMALLEST_SCALE).log() / LOG_STEP
 
 
-def limit_index(index: Tensor) -> Tensor:
-    """Clamp to the ladder; beyond its ends a gradient passes only inwards."""
-    return _Inward.apply(index.float())
+def limit_index(index: Tensor, factor: float = 1.0) -> Tensor:
+    """`factor` times `index` `(B, C, h, w)`, clamped to the ladder; beyond its ends a gradient passes only inwards."""
+    if index.dim() == 4 and trains_on_cpu(index):
+        return _Limited.apply(index, factor)
+    return _Inward.apply(index.float() * factor)
 
 
 def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
@@ -201,6 +205,28 @@ def _quantised_row(scale: Decimal) -> list[int]:
         outside *= decay
     frequencies = quantised([int(mass * 2**64) for mass in (*masses[::-1], inside, *masses, outside)])
     return [0, *accumulate(frequencies)]
+
+
+class _Limited(torch.autograd.Function):
+    """`limit_index` by kernels, channels last."""
+
+    @staticmethod
+    def forward(ctx, index: Tensor, factor: float) -> Tensor:
+        given = flat(index.detach())
+        made = torch.empty_like(given)
+        ctx.constants = np.float32(factor), np.float32(LEVELS - 1)
+        in_bands(partial(limit, given.numpy(), made.numpy(), *ctx.constants), len(given))
+        ctx.save_for_backward(given)
+        return as_maps(made, index.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        made = torch.empty_like(index)
+        arrays = [tensor.numpy() for tensor in (flat(gradient), index, made)]
+        in_bands(partial(limit_gradients, *arrays, *ctx.constants), len(index))
+        return as_maps(made, gradient.shape), None
 
 
 class _Inward(torch.autograd.Function):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.channel import Channel, EstimateChannel
+from codec.entropy.channel import Channel, UncountedChannel
 from codec.entropy.exact import (
     SIXTEENTHS,
     BoundedBlock,
@@ -200,7 +200,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
             what is known about them otherwise as `transmit` has it.
         """
-        channel = EstimateChannel(hard=True)
+        channel = UncountedChannel()
         given = latent.shape[-2:], quality, channel, known, split, previous, None
         _, moved = self._code("levels", latent, *given)
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)

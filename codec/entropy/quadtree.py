@@ -519,8 +519,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         wanted = None if split is None else split.float()
         symbols = frame.channel.symbols(f"{frame.component}.split", wanted, model)
         if self.training:
-            entry = 2 * _as_maps(level) + symbols
-            self.prices.note("split", entry, model.bits(symbols), asked, frame.quality)
+            with torch.no_grad():
+                entry, bits = 2 * _as_maps(level) + symbols, model.bits(symbols)
+            self.prices.note("split", entry, bits, asked, frame.quality)
         return _as_rows(symbols > 0.5)
 
     def _code_leaves(
@@ -540,7 +541,9 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             odds = odds / SIXTEENTHS
             mode = code_classes(f"{frame.component}.mode", mode, odds, present, frame.channel)
             if self.training:
-                entry, bits = len(self.modes) * _as_maps(level) + mode, class_bits(mode, odds)
+                with torch.no_grad():
+                    entry = len(self.modes) * _as_maps(level) + mode
+                    bits = class_bits(mode, odds)
                 self.prices.note("mode", entry, bits, present, frame.quality)
         else:
             mode = torch.zeros_like(present, dtype=torch.int64)
@@ -567,13 +570,15 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         choice = BinaryModel(odds / SIXTEENTHS, present)
         same = frame.channel.symbols(component, same, choice)
         coded = (present & (same < 0.5)).repeat_interleave(2, 1)
-        index = limit_index(scales * (LEVELS_PER_UNIT / SIXTEENTHS))
+        index = limit_index(scales, LEVELS_PER_UNIT / SIXTEENTHS)
         model = LaplaceModel(means, index, present=coded, integer=True)
         vectors = frame.channel.symbols(component, wanted, model)
         if self.training:
-            self.prices.note("same", same, choice.bits(same), present, frame.quality)
-            missed = (vectors - means).abs().clamp(max=VECTOR_STEPS - 1)
-            self.prices.note("vector", missed, model.bits(missed), coded, frame.quality)
+            with torch.no_grad():
+                missed = (vectors - means).abs().clamp(max=VECTOR_STEPS - 1)
+                of_same, of_missed = choice.bits(same), model.bits(missed)
+            self.prices.note("same", same, of_same, present, frame.quality)
+            self.prices.note("vector", missed, of_missed, coded, frame.quality)
         return vectors.round().int()
 
 

@@ -26,7 +26,7 @@ CONTEXTS = _ENERGIES + _MOTIONS
 
 
 class UnitTypeEntropy(IntraModeEntropy):
-    """Codes the maps of `codec.residual.units`: as those of intra frames, with types for sizes.
+    """Codes the maps of `codec.blocks.units`: as those of intra frames, with types for sizes.
 
     A type is coded in one of two passes over a checkerboard; its network sees the types around it,
     how much was coded there in the last frame, and the size and movement of the motion block.

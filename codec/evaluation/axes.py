@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from codec import registry
 from codec.errors import CodecError
+from codec.evaluation.metric_specs import MetricSpec
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,25 @@ def axis_of(metric: str) -> Axis:
     Raises:
         CodecError: an unknown metric; the message lists the known ones.
     """
-    if metric not in AXES:
-        raise CodecError(f"metric {metric!r} is not known; choose from {', '.join(AXES)}")
-    return AXES[metric]
+    if metric in AXES:
+        return AXES[metric]
+    if spec := spec_of(metric):
+        return Axis(spec.title, spec.unit, spec.tuning, spec.best)
+    known = ", ".join((*AXES, *(entry.name for entry in registry.own_entries("metric"))))
+    what = f"metric {metric!r} is not known; choose from {known}"
+    raise CodecError(f"{what}; one of a package of yours is there with plugins=[PACKAGE]")
+
+
+def spec_of(metric: str) -> MetricSpec | None:
+    """What a package from outside says of its metric; None of ours and of unknown ones.
+
+    Raises:
+        CodecError: what it registered is no `MetricSpec`.
+    """
+    if metric in AXES or (entry := registry.find("metric", metric)) is None:
+        return None
+    spec = entry.load()
+    if not isinstance(spec, MetricSpec):
+        what = f"metric {metric!r}: {entry.package} registers a {type(spec).__name__}"
+        raise CodecError(f"{what}; a MetricSpec expected")
+    return spec

@@ -34,11 +34,13 @@ def with_complexity(
         codecs: settings by name, each with a `complexity`, which is replaced.
         fact: of the clip.
     """
-    here = machine(running.threads)
     for coder in coders:
         if not isinstance(coder, Measurable):
             continue
         own = {name: value for name, value in codecs[coder.name].items() if name != "complexity"}
+        here = machine(running.threads, device_of(coder))
+        if running.launcher != "local":  # it is measured on a node, which these options choose
+            here |= {"launcher": running.launcher, "slurm": running.slurm}
         key = keys.complexity_key(coder, own, fact["key"], running.threads, here)
         cost = store.read("complexity", key)
         if cost is None:
@@ -64,4 +66,11 @@ def measured(coder: Coder, clip: VideoSequence, frames: int | None, store: Store
 def cost_of(coder: Measurable, clip: VideoSequence, frames: int | None, threads: int) -> dict[str, Any]:
     """What `coder` costs here, and where here is."""
     with torch_threads(threads):
-        return {**coder.complexity(source_of(clip, frames)), "clip": clip.path.name, "machine": machine(threads)["cpu"]}
+        here = machine(threads, device_of(coder))
+        cost = coder.complexity(source_of(clip, frames))
+        return {**cost, "clip": clip.path.name, "machine": here.get("gpu", here["cpu"])}
+
+
+def device_of(coder: Coder) -> str:
+    """Where a coder's networks run; standard codecs are programs of the CPU."""
+    return getattr(coder, "device", None) or "cpu"

@@ -28,7 +28,8 @@ def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> Curve:
     """The curve of a codec in the tuning that is fair to the metric, made to rise.
 
     Points without the metric or of infinite quality are left out, and so are points that need more rate than another for
-    no more quality: `monotone` is False then. The notes say how many.
+    no more quality: `monotone` is False then. Points that are equal in both count once. The notes
+    say how many.
     """
     axis = axis_of(metric)
     own = [p for p in points if p.codec == codec and p.clip == clip and p.tune in (None, axis.tune)]
@@ -37,10 +38,16 @@ def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> Curve:
     notes = []
     if len(finite) < len(own):
         notes.append(f"{len(own) - len(finite)} of {len(own)} points without a finite {metric}, left out")
-    rising = [(rate, place) for rate, place in sorted(set(finite)) if not is_beaten(rate, place, finite)]
-    if len(rising) < len(finite):
-        notes.append(f"not monotone, {len(finite) - len(rising)} of {len(finite)} points left out")
-    return Curve(rising, notes, monotone=len(rising) == len(finite))
+    different = sorted(set(finite))
+    if len(different) < len(finite):
+        twice = len(finite) - len(different)
+        equal = f"{twice} of {len(finite)} points equal to another in rate and {metric}"
+        notes.append(f"{equal}, counted once")
+    rising = [(rate, place) for rate, place in different if not is_beaten(rate, place, finite)]
+    if len(rising) < len(different):
+        left_out = len(different) - len(rising)
+        notes.append(f"not monotone, {left_out} of {len(different)} points left out")
+    return Curve(rising, notes, monotone=len(rising) == len(different))
 
 
 def is_beaten(rate: float, place: float, others: Pairs) -> bool:

@@ -1,21 +1,26 @@
 """Content as names: what a coded file and its scores depend on, hashed."""
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import codec
 import data
-from codec.anchors import Coder, StandardCodec
+from codec import registry
+from codec.anchors import Coder, External, StandardCodec
 from codec.files import sha256_of
 from data.sequences import Sequence as VideoSequence
 
 LENGTH = 32
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _READERS = ("av", "numpy", "numba", "pillow")
 _NETWORKS = ("torch", "torchvision", "numpy", "compressai", "lpips", "pytorch-msssim", "DISTS-pytorch")
 _ANCHORS = ("codec/anchors", "data")
@@ -43,7 +48,7 @@ def clip_key(sha256: str, clip: VideoSequence, frames: int | None) -> str:
 
 def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None, threads: int) -> str:
     """Of the file that `coder` makes of the clip of key `clip`, if it is a network's with so many threads of torch."""
-    standard = isinstance(coder, StandardCodec)
+    standard = isinstance(coder, StandardCodec | External)
     code = sources(*(_ANCHORS if standard else _LEARNED))
     with_ = libraries(*_READERS, *(() if standard else _NETWORKS))
     how = None if standard else threads
@@ -60,15 +65,66 @@ def complexity_key(coder: Coder, settings: dict[str, Any], clip: str, threads: i
     return _hash([stream_key(clip, coder, settings, 0, None, threads), threads, machine])
 
 
-@functools.cache
-def _own_source(module: str) -> str:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return sha256_of(file) if file else ""
-
-
 def own_source(coder: Coder) -> str:
-    """Of the file that holds a coder's class: it may come from elsewhere."""
-    return _own_source(type(coder).__module__)
+    """Of the package that holds a coder's class: it may come from elsewhere."""
+    return package_source(type(coder).__module__.partition(".")[0])
+
+
+def outside_sources(config: dict[str, Any]) -> dict[str, str]:
+    """Of every package from outside that a codec's config names networks of: a hash of its code."""
+    return {name: package_source(name)[:16] for name in registry.packages_in("network", config)}
+
+
+@functools.cache
+def package_source(name: str) -> str:
+    """Hash of what the Python files of a package outside, or of the one module, do; ours has
+    `sources`.
+    """
+    if name in ("codec", "data"):
+        return ""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None) or (None if module else importlib.util.find_spec(name))
+    roots = [Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
+    file = getattr(module, "__file__", None) or (spec and spec.origin)
+    files = [file for root in roots for file in sorted(root.rglob("*.py"))]
+    if not files and file:
+        files = [Path(file)]
+    return _hash([[path.name, code_hash(path)] for path in files], 64)
+
+
+@functools.cache
+def code_hash(file: Path) -> str:
+    """Hash of what a Python file does: comments, docstrings and layout do not count."""
+    content = file.read_bytes()
+    try:
+        tree = ast.parse(content)
+        for node in ast.walk(tree):
+            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
+                docstring = node.body.pop(0)
+                if not node.body:
+                    node.body.append(ast.copy_location(ast.Pass(), docstring))
+        facts = _instructions(compile(tree, "", "exec", dont_inherit=True))
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _instructions(code: CodeType) -> list[Any]:
+    """A code object without its place in the file."""
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_qualname)
+    kind = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    constants = [_constant(value) for value in code.co_consts]
+    return [code.co_code, code.co_exceptiontable, names, kind, constants]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _instructions(value)
+    if isinstance(value, frozenset):  # its order is another in every process
+        return sorted(map(repr, value))
+    if isinstance(value, tuple):
+        return [_constant(part) for part in value]
+    return (type(value).__name__, value)
 
 
 @functools.cache
@@ -85,10 +141,10 @@ def libraries(*names: str) -> dict[str, str]:
 
 @functools.cache
 def sources(*parts: str) -> str:
-    """Hash of the Python files below these folders of the packages: what they do is what they say."""
+    """Hash of what the Python files below these folders of the packages do (`code_hash`)."""
     root = {"codec": Path(codec.__file__).parents[1], "data": Path(data.__file__).parents[1]}
     files = [file for part in parts for file in _python_files(root[part.split("/")[0]], part)]
-    return _hash([[name, sha256_of(file)] for name, file in sorted(files)], 64)
+    return _hash([[name, code_hash(file)] for name, file in sorted(files)], 64)
 
 
 def _python_files(root: Path, part: str) -> Iterable[tuple[str, Path]]:

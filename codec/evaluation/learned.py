@@ -12,6 +12,7 @@ from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.fresh import codec_on, decode_fresh
+from codec.evaluation.keys import outside_sources
 from codec.evaluation.kinds import by_kind
 from codec.evaluation.learned_cost import cost_of_learned
 from codec.precision import check_precision, resolve_precision, slower_here
@@ -69,13 +70,14 @@ class LearnedCodec:
         codec = load_codec(self.checkpoint)
         object.__setattr__(self, "model", model_hash(codec))
         object.__setattr__(self, "computed_in", self.resolved(codec))
-        pattern = codec.quality_pattern
+        pattern, outside = codec.quality_pattern, outside_sources(codec.config)
         return {
             "checkpoint": f"{file.parent.name}/{file.name}",
             "model_hash": self.model,
             "precision": self.computed_in,
             "intra_period": self.intra_period,
             **({} if pattern.flat else {"quality_pattern": str(pattern)}),
+            **({"plugins": outside} if outside else {}),
             "device": self.device,
             "decoded": "in a fresh process, equal to the encoder's reconstruction",
         }

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from codec import registry
 from codec.anchors.coder import CodedResult
 from codec.anchors.planes import Planes, rgb_to_planes
 from codec.errors import CodecError
 from codec.evaluation import vmaf
-from codec.evaluation.axes import axis_of
+from codec.evaluation.axes import axis_of, spec_of
+from codec.evaluation.keys import package_source
 from codec.metrics import (
     IDENTICAL_DB,
     Lpips,
@@ -81,7 +83,7 @@ class Measure:
     """The chosen metrics, ready to score clips.
 
     Args:
-        metrics: names of `AXES`.
+        metrics: names of `AXES`, or of metrics that a package from outside registers.
         every: the learned metrics (LPIPS, temporal LPIPS, DISTS) take frames 0, n, 2n, …: 1 for every frame. The others
             are fast enough to take all.
         device: where networks and MS-SSIM run.
@@ -112,7 +114,11 @@ class Measure:
         return {name: f"{self.rule(name)}; BD-rate over {axis_of(name).scale}" for name in self.metrics}
 
     def rule(self, name: str) -> str:
-        """How one metric is computed."""
+        """How one metric is computed; of one from outside also a hash of its package's code."""
+        if spec := spec_of(name):
+            package = registry.find("metric", name).package
+            code = f"{package} {package_source(package)[:16]}"
+            return f"{spec.description or spec.title}, mean over frames, by {code}"
         if name in LEARNED:
             what = {"dists": "DISTS", "temporal_lpips": "|LPIPS(x_t, x_t-1) - LPIPS(y_t, y_t-1)| of LPIPS 0.1"}
             taken = "mean over frames" + f" 0, {self.every}, {2 * self.every}, …" * (self.every > 1)
@@ -138,6 +144,7 @@ class Measure:
         reasons = {name: reason for name in self.metrics if (reason := self.unfit(name, source))}
         names = [name for name in self.metrics if name not in reasons]
         found, notes = self.of_planes(names, source, coded)
+        found |= self.of_outside(names, source.rgb, coded.decoded)
         found |= self.of_rgb(names, source.rgb, coded.decoded) | self.of_nets(names, source.rgb, coded.decoded)
         means = {name: statistics.fmean(v for v in frames if v is not None) for name, frames in found.items()}
         notes += [f"{name}: {note}" for name in names if name in DECIBELS and (note := perfect_frames(found[name]))]
@@ -150,7 +157,8 @@ class Measure:
 
     def unfit(self, name: str, source: SourceClip) -> str:
         """Why a metric cannot score a clip; empty when it can."""
-        least = SMALLEST_SIDES.get(name, 1)
+        spec = spec_of(name)
+        least = spec.smallest_side if spec else SMALLEST_SIDES.get(name, 1)
         if min(source.height, source.width) < least:
             return f"frames of {source.width}x{source.height} are below the {least}x{least} it needs"
         if name in TEMPORAL and source.frames < 2:
@@ -180,6 +188,16 @@ class Measure:
         if models:
             found |= vmaf.vmaf(reference, decoded, models)
         return {name: found[name] for name in asked}, notes
+
+    def of_outside(
+        self,
+        names: Sequence[str],
+        reference: Tensor,
+        decoded: Tensor,
+    ) -> dict[str, Frames]:
+        """The metrics that packages from outside register."""
+        specs = {name: spec for name in names if (spec := spec_of(name))}
+        return {name: spec.score(name, reference, decoded) for name, spec in specs.items()}
 
     def of_rgb(self, names: Sequence[str], reference: Tensor, decoded: Tensor) -> dict[str, Frames]:
         """The metrics on RGB without a network."""

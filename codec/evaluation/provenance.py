@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from codec.device import device_name
+
 PACKAGES = ("bjontegaard", "torchvision", "av")
 
 
@@ -18,9 +20,14 @@ def provenance(threads: int | None = None) -> dict[str, Any]:
     return {"versions": versions() | own, "git_commit": git_commit(), "machine": machine(threads or torch.get_num_threads())}
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """The kind of machine, without its name."""
-    return {"system": f"{platform.system()} {platform.machine()}", "cpu": processor(), "threads": threads}
+def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """The kind of machine, without its name; with the kind of GPU where `device` is one."""
+    system = f"{platform.system()} {platform.machine()}"
+    found = {"system": system, "cpu": processor(), "threads": threads}
+    if device == "cpu":
+        return found
+    there = torch.device(device).type != "cuda" or torch.cuda.is_available()
+    return found | {"gpu": device_name(torch.device(device)) if there else device}
 
 
 def processor() -> str:

@@ -1,7 +1,6 @@
 """How points are made: here one by one, here in several processes, or as jobs of a cluster."""
 
 import multiprocessing
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from codec.evaluation.store import Store
 from codec.evaluation.work import Task, perform
 from data.cores import available_cores
 from data.launch import LAUNCHERS, run_parts
+from data.private import read_pickle, write_pickle
 from data.progress import Progress, duration
 
 
@@ -99,14 +99,14 @@ def run_on_cluster(tasks: Sequence[Task], measure: Measure, store: Store, runnin
     jobs = min(running.jobs or options["cpus_per_task"], options["cpus_per_task"])
     with store.workplace() as folder:
         content = folder / "evaluation.pickle"
-        content.write_bytes(pickle.dumps((tasks, measure, store, jobs, running.threads, needed)))
+        write_pickle(content, (tasks, measure, store, jobs, running.threads, needed))
         run_parts(run_part, [(content, part, parts) for part in range(parts)], running.launcher, store.logs, at_once, **options)
 
 
 def run_part(content: Path, part: int, parts: int) -> None:
     """In a job of a cluster: every so many of the points, so that slow codecs are spread."""
     keep_freed_memory()
-    tasks, measure, store, jobs, threads, needed = pickle.loads(content.read_bytes())
+    tasks, measure, store, jobs, threads, needed = read_pickle(content)
     run_here(tasks[part::parts], measure, store, fitting(jobs, needed, measure.device), threads)
 
 
@@ -144,7 +144,7 @@ def _run_in_processes(
     before = set(multiprocessing.active_children())
     with store.workplace() as folder:
         content = folder / "measure.pickle"
-        content.write_bytes(pickle.dumps((measure, store)))
+        write_pickle(content, (measure, store))
         pool = ProcessPoolExecutor(jobs, forked(), _begin, (content, threads))
         try:
             futures = {pool.submit(_perform, task): task for task in tasks}
@@ -171,7 +171,7 @@ def _begin(content: Path, threads: int) -> None:
     end_with_parent()
     keep_freed_memory()
     torch.set_num_threads(threads)
-    _PROCESS["measure"], _PROCESS["store"] = pickle.loads(content.read_bytes())
+    _PROCESS["measure"], _PROCESS["store"] = read_pickle(content)
 
 
 _PROCESS: dict[str, Any] = {}

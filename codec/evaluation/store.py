@@ -39,8 +39,8 @@ class Store:
 
     @property
     def logs(self) -> Path:
-        """Where jobs of a cluster write."""
-        return self.root / "logs"
+        """Where this user's jobs of a cluster write."""
+        return self.root / f"logs-{os.getuid()}"
 
     def read(self, kind: str, key: str) -> Any | None:
         """Facts of a `kind`, such as `clips`, if they are kept and readable."""

@@ -12,22 +12,28 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from codec.blocks.intra_blocks import IntraBlocks, SearchPrices, search_blocks, to_frame, to_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.rebuild import rebuild
+from codec.blocks.tables import (
+    CELL,
+    CHANNELS,
+    CHROMA,
+    CHROMA_CLASSES,
+    CHROMA_MODES,
+    DC,
+    LINEAR,
+    MODES,
+    PIXELS_PER_LEVEL,
+    PLANAR,
+    UNIT,
+    step_table,
+)
 from codec.entropy.channel import Channel
 from codec.entropy.intra_modes import IntraModeEntropy
 from codec.entropy.levels import LevelEntropy
 from codec.errors import CodecError
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import (
-    CHANNELS,
-    CHROMA,
-    CHROMA_CLASSES,
-    PIXELS_PER_LEVEL,
-    UNIT,
-    step_table,
-)
-from codec.intra.blocks import IntraBlocks, search_blocks, to_frame, to_pixels
 from codec.intra.network import IntraNetwork
-from codec.intra.rebuild import rebuild
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, stack, upward
 from codec.layers.dct import kept_coefficients
@@ -37,6 +43,7 @@ from codec.references import Reference
 
 # Modes that are tried in earnest at 16 and at 8, and classes of chroma.
 THOROUGH, FAST = (4, 4, CHROMA_CLASSES), (2, 2, CHROMA_CLASSES)
+_FORBIDDEN = 1e6  # bits of what an encoder may not choose
 
 
 class LoopFilter(Network):
@@ -101,9 +108,13 @@ class DirectionalIntra(IntraNetwork):
         step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda.
         chroma_step: chroma's step over luma's.
         twice: decide again, outside of training, by what the entropy network would spend on levels.
+        sizes: of luma blocks that the encoder may choose, 16, 8 or both.
+        directions: it may choose directions; else planar and mean alone, in chroma the line over
+            luma, too.
+        loop_filter: correct the rebuilt frame; else only the features come from the filter.
 
     Raises:
-        CodecError: entropy networks that do not fit each other or the latent.
+        CodecError: entropy networks that do not fit each other or the latent, or other sizes.
 
     Source: intra prediction and transforms of ITU-T H.265, 8.4.4.2 and 8.6.4.2.
     """
@@ -121,9 +132,14 @@ class DirectionalIntra(IntraNetwork):
         step: float = 3.3,
         chroma_step: float = 0.5,
         twice: bool = True,
+        sizes: Sequence[int] = (UNIT, CELL),
+        directions: bool = True,
+        loop_filter: bool = True,
         component: str = "intra",
     ) -> None:
         super().__init__()
+        if not sizes or not set(sizes) <= {UNIT, CELL}:
+            raise CodecError(f"intra.sizes: {list(sizes)} given; expected [16, 8], [16] or [8]")
         if not isinstance(entropy, LevelEntropy) or entropy.channels != CHANNELS:
             needed = f"directional needs LevelEntropy of {CHANNELS} channels"
             raise CodecError(f"intra.entropy: {type(entropy).__name__} given; {needed}")
@@ -131,6 +147,7 @@ class DirectionalIntra(IntraNetwork):
             raise CodecError(f"intra.modes.kinds: {modes.kinds} given; expected {CHROMA_CLASSES}")
         self.entropy, self.modes = entropy, modes
         self.features, self.twice, self.component = features, twice, component
+        self.sizes, self.directions, self.loop_filter = tuple(sizes), directions, loop_filter
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
         ends = (coarsest, finest), (coarsest * chroma_step, finest * chroma_step)
@@ -160,6 +177,8 @@ class DirectionalIntra(IntraNetwork):
     def filtered(self, levels: Tensor, split: Tensor, rebuilt: Tensor, quality: Tensor) -> Reference:
         """The frame after the filter."""
         learned, features = self.filter(torch.cat([levels, split.float()], 1), rebuilt, quality)
+        if not self.loop_filter:
+            return Reference(frame=rebuilt, features=features)
         return Reference(frame=add_patches(rebuilt, learned, self.correction_gain(quality)), features=features)
 
     @torch.no_grad()
@@ -171,7 +190,7 @@ class DirectionalIntra(IntraNetwork):
         pixels = to_pixels(frame.float().cpu())
         bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(own)
         bits = torch.stack([bit, bit * self.chroma_step**2], 1)
-        given = *pixels, self.steps.cpu()[own], bits, self.prices.search_prices(own)
+        given = *pixels, self.steps.cpu()[own], bits, self.search_prices(own)
         twice = self.twice and not self.training
         tries = FAST if self.training or twice else THOROUGH
         blocks, planes, _ = search_blocks(*given, tries)
@@ -181,6 +200,21 @@ class DirectionalIntra(IntraNetwork):
             scales = self.expected_scales(blocks.to(quality.device), quality).to(cpu)
             blocks, planes, _ = search_blocks(*given, THOROUGH, scales)
         return blocks.to(frame.device), tuple(plane.to(frame.device) for plane in planes)
+
+    def search_prices(self, quality: Tensor) -> SearchPrices:
+        """What symbols are expected to cost at `quality` `(B,)`; what may not be chosen costs too
+        much.
+        """
+        prices = self.prices.search_prices(quality)
+        for place, side in enumerate((UNIT, CELL)):
+            if side not in self.sizes:
+                prices.size[:, place] = _FORBIDDEN
+        if not self.directions:
+            prices.mode[:, :, DC + 1 : MODES] = _FORBIDDEN
+            for kind, mode in enumerate(CHROMA_MODES, LINEAR + 1):
+                if mode not in (PLANAR, DC):
+                    prices.kind[:, kind] = _FORBIDDEN
+        return prices
 
     def expected_scales(self, blocks: IntraBlocks, quality: Tensor) -> Tensor:
         """Positions on the ladder of scales by which levels near these would be coded.

@@ -3,10 +3,15 @@
 import os
 import sys
 from multiprocessing import parent_process
+from pathlib import Path
 
 import torch
 from numba.core.event import Event, Listener, register
 from torch import Tensor
+
+from codec.errors import CodecError
+from data.errors import DataError
+from data.private import make_private
 
 
 def by_kernel(*tensors: Tensor) -> bool:
@@ -46,5 +51,22 @@ class CompilationNotice(Listener):
         pass
 
 
+def check_kernel_cache() -> None:
+    """Close the folder that `NUMBA_CACHE_DIR` names to others: kernels are kept in it as pickles.
+
+    Without it they lie beside the source, or where that cannot be written in `~/.cache`.
+
+    Raises:
+        CodecError: it is another user's.
+    """
+    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+        try:
+            make_private(Path(folder))
+        except (DataError, OSError) as error:
+            what = f"NUMBA_CACHE_DIR: {error}"
+            raise CodecError(f"{what}; name a folder of your own, or unset it") from error
+
+
+check_kernel_cache()
 NOTICE = CompilationNotice()
 register("numba:compile", NOTICE)

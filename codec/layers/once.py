@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,7 +17,7 @@ class Once:
         """What `make` makes `of` some objects; within `computed_once` once of the same objects."""
         if self._made is None:
             return make()
-        key = tuple(map(id, of))
+        key = torch.is_grad_enabled(), *map(id, of)  # without gradients it has no history
         if key not in self._made:
             self._made[key] = of, make()  # they are kept, or others could get their identities
         return self._made[key][1]

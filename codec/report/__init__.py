@@ -1,9 +1,17 @@
-"""Pictures, tables and the HTML page of an evaluation."""
+"""Figures, tables and the HTML page of an evaluation."""
 
 from codec.report.decoded import DecodedFrames
 from codec.report.figures import rd_figure
-from codec.report.pictures import Pictures, pictures_of, shown_codecs
-from codec.report.table import bd_tables
+from codec.report.preview import Preview, default_codecs, make_preview
+from codec.report.terminal import bd_tables
 from codec.report.write import write_report
 
-__all__ = ["DecodedFrames", "Pictures", "bd_tables", "pictures_of", "rd_figure", "shown_codecs", "write_report"]
+__all__ = [
+    "DecodedFrames",
+    "Preview",
+    "bd_tables",
+    "default_codecs",
+    "make_preview",
+    "rd_figure",
+    "write_report",
+]

@@ -1,4 +1,4 @@
-"""The frames that a point's file decodes to, decoded again from the file."""
+"""Decode the coded files of a result again, to show their frames."""
 
 import functools
 import re
@@ -22,25 +22,31 @@ from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import SourceClip, read_source
 from data.sequences import Sequence as VideoSequence
 
-COLOUR = re.compile(r"(bt601|bt709) (full|limited)")
+COLOR = re.compile(r"(bt601|bt709) (full|limited)")
 
 
 class NotShown(CodecError):
-    """What cannot be shown (a file, a clip) and why, with the remedy; many may share a reason."""
+    """A file or clip cannot be shown.
+
+    Args:
+        what: the file or clip.
+        why: the reason, which others may share, with the remedy.
+    """
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}: {why}")
-        self.what, self.why = what, why
+        self.what = what
+        self.why = why
 
 
 @dataclass(frozen=True)
 class DecodedFrames:
-    """Finds the files of a result, of its clips and of its codecs, and decodes them.
+    """Finds the coded files of a result, the sources of its clips and its codecs, and decodes.
 
     Args:
-        result: whose conditions say which colours a clip has.
-        folders: where `Point.file` is looked for, such as the folders of the `rd.json` that were merged.
-        checkpoints: files or run folders of learned codecs; those that wrote nothing here do no harm.
+        result: its conditions say which color matrix and range a clip has.
+        folders: where `Point.file` is looked for, such as those of the `rd.json` that were merged.
+        checkpoints: files or run folders of learned codecs; needless ones do no harm.
         clips: the sources, to show the originals.
     """
 
@@ -53,7 +59,8 @@ class DecodedFrames:
         """The first `frames` frames of a point, uint8 RGB `(T, 3, H, W)`.
 
         Raises:
-            CodecError: its file is not there or is another one, cannot be decoded, or its checkpoint is not known.
+            CodecError: its file is missing or was changed, cannot be decoded, or its checkpoint is
+                not known.
         """
         file = self._file_of(point)
         count = min(frames, point.frames)
@@ -62,30 +69,33 @@ class DecodedFrames:
         if file.suffix not in FORMATS:
             raise NotShown(point.codec, f"{file.suffix} files are not decoded for the report")
         planes = read_file(file, point.frames, point.width, point.height).planes
-        return planes_to_rgb(*(plane[:count] for plane in planes), self._colour_of(point.clip))
+        return planes_to_rgb(*(plane[:count] for plane in planes), self._color_of(point.clip))
 
     def source_of(self, clip: str, frames: int) -> Tensor:
         """The first frames of the original, uint8 RGB `(T, 3, H, W)`.
 
         Raises:
-            CodecError: no source of that name was given, or it has another size than the conditions say.
+            CodecError: no source of that name was given, or its size is not that of the conditions.
         """
-        named = [given for given in self.clips if _path(given).stem == clip or _path(given).name == clip]
+        named = [own for own in self.clips if clip in (_path(own).stem, _path(own).name)]
         if not named:
-            raise NotShown(clip, "no source of that name; give it with --clips to show the original")
+            raise NotShown(
+                clip, "no source of that name; give it with --clips to show the original"
+            )
         source = _read(named[0], frames)
-        expected = self.result.conditions.get("clips", {}).get(clip, {}).get("size", f"{source.width}x{source.height}")
-        if expected != f"{source.width}x{source.height}":
-            raise CodecError(f"{clip}: the source is {source.width}x{source.height}, the result was made on {expected}")
+        size = f"{source.width}x{source.height}"
+        expected = self.result.conditions.get("clips", {}).get(clip, {}).get("size", size)
+        if expected != size:
+            raise CodecError(f"{clip}: the source is {size}, the result was made on {expected}")
         return source.rgb
 
     def _file_of(self, point: Point) -> Path:
         found = [folder / point.file for folder in self.folders if (folder / point.file).is_file()]
-        same = [file for file in found if not point.sha256 or sha256_of(file) == point.sha256]
-        if not same:
+        unchanged = [file for file in found if not point.sha256 or sha256_of(file) == point.sha256]
+        if not unchanged:
             why = "the file has changed since" if found else "the file is not there"
             raise NotShown(point.file, f"{why}; keep the streams beside rd.json, or evaluate again")
-        return same[0]
+        return unchanged[0]
 
     def _codec_of(self, file: Path) -> VideoCodec:
         header, _ = read_stream(file)
@@ -97,14 +107,20 @@ class DecodedFrames:
             return _codec(str(find_model(header.model, file)))[0]
         except CodecError as error:
             given = ", which is none of the checkpoints given" if self.checkpoints else ""
-            why = f"written by the codec {header.model}{given}; give its run or file with --checkpoint"
+            why = (
+                f"written by the codec {header.model}{given}; "
+                "give its run or file with --checkpoint"
+            )
             raise NotShown(str(file), why) from error
 
-    def _colour_of(self, clip: str) -> ColorSpace:
-        said = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))
-        found = COLOUR.search(said)
+    def _color_of(self, clip: str) -> ColorSpace:
+        text = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))
+        found = COLOR.search(text)
         if not found:
-            raise CodecError(f"conditions.clips.{clip}.colour: {said!r}; a matrix and a range expected, as eval.py writes them")
+            raise CodecError(
+                f"conditions.clips.{clip}.colour: {text!r}; "
+                "a matrix and a range expected, as eval.py writes them"
+            )
         return ColorSpace(found.group(1), found.group(2) == "full", "recorded")
 
 

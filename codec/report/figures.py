@@ -1,4 +1,4 @@
-"""RD curves as pictures: their mean and a panel a clip, rate on a log axis, better always up."""
+"""RD curves and BD-rate against complexity as matplotlib figures."""
 
 import math
 import statistics
@@ -14,19 +14,65 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from codec.evaluation.axes import Axis, axis_of
 from codec.evaluation.bd_rate import MEAN, Comparison
 from codec.evaluation.rd import Point, RDResult
-from codec.report.captions import lack_line
-from codec.report.text import interval, part, percent, share
-from codec.report.theme import LIGHT, MARKERS, Theme, style
+from codec.report.formatting import (
+    clip_count,
+    clip_line,
+    complexity_of,
+    cost_line,
+    interval,
+    missing_line,
+    percent,
+    whole_percent,
+)
 
-PANEL = (4.2, 3.1)
+PAPER = "#ffffff"
+INK = "#222222"
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+LINE_COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#6B4FA3",
+    "#5B6470",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+STYLE = {
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "grid.color": "#e3e3e3",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+}
+RD_PANEL = (4.2, 3.1)  # inches
+COMPLEXITY_PANEL = (3.0, 2.3)
 COLUMNS = 3
-NAME_LENGTH = 34
-RATE_SIZE = 6.5
-RATE_POINTS = 9.0
-RATE_LETTERS = 66  # of a line of BD-rates as wide as its panel
-LETTER = 0.08  # inches of the legend
-MEAN_LINE = (
-    "Mean: rate (geometric) and quality at equal quality index; its BD-rates are means of the clips', not of these curves."
+NAME_LENGTH = 34  # letters of a panel's title
+RATE_SIZE = 6.5  # points: the font of the BD-rates above a panel
+RATE_LINE = 9.0  # points: a line of them
+RATE_LETTERS = 66  # in a line of BD-rates that is as wide as its panel
+LETTER = 0.08  # inches: a letter of the legend
+MEAN_NOTE = (
+    "Mean: rate (geometric) and quality at equal quality index; "
+    "its BD-rates are means of the clips', not of these curves."
 )
 
 
@@ -35,39 +81,51 @@ def rd_figure(
     comparisons: Sequence[Comparison],
     metric: str,
     clips: Sequence[str] | None = None,
-    theme: Theme = LIGHT,
 ) -> Figure:
-    """Curves of all codecs in one metric: their mean and a panel a clip, with the BD-rates written over the panels.
+    """Curves of all codecs in one metric: their mean and a panel per clip, BD-rates above them.
 
-    A standard codec is drawn in the tuning that is fair to the metric. A distance such as LPIPS keeps its own numbers
-    on an inverted log axis, on which lengths are those BD-rate integrates; a similarity such as MS-SSIM is drawn alike.
-    Clips without any value have no panel: a line below the panels names them, and the reason.
+    A standard codec is drawn in the tuning that suits the metric. A distance such as LPIPS keeps
+    its own numbers on an inverted log axis, on which lengths are those that BD-rate integrates; a
+    similarity such as MS-SSIM is drawn alike. Clips without any value have no panel: a line below
+    the panels names them, and the reason.
 
     Args:
         clips: which to draw, without the mean; by default all.
     """
     chosen = list(clips or result.clips())
-    shown = [clip for clip in chosen if any(drawn(result.points, codec, clip, metric) for codec in result.codecs())]
-    parts = [([clip], clip) for clip in shown]
+    shown = [
+        clip
+        for clip in chosen
+        if any(curve_points(result.points, codec, clip, metric) for codec in result.codecs())
+    ]
+    panels = [(clip, [clip]) for clip in shown]
     if clips is None and len(shown) > 1:
-        parts.insert(0, (shown, MEAN))
-    with matplotlib.rc_context(style(theme)):
-        heads = [rate_table([c for c in comparisons if (c.metric, c.clip) == (metric, name)]) for _, name in parts]
-        height = PANEL[1] + RATE_POINTS / 72 * max(map(len, heads), default=0)
-        figure, panels = grid(max(1, len(parts)), (PANEL[0], height), COLUMNS)
-        for panel, (own, name), rates in zip(panels, parts, heads, strict=False):
-            draw_panel(panel, result, metric, own, theme)
-            head(panel, f"{MEAN} of {len(own)} clips" if len(own) > 1 else name, rates)
-        for panel in panels[len(parts) :]:
+        panels.insert(0, (MEAN, shown))
+    rates = [
+        rate_lines([row for row in comparisons if (row.metric, row.clip) == (metric, name)])
+        for name, _ in panels
+    ]
+    notes = [MEAN_NOTE] if len(panels) > len(shown) else []
+    missing = missing_line(result, metric, [clip for clip in chosen if clip not in shown])
+    notes += [missing] if missing else []
+    with matplotlib.rc_context(STYLE):
+        height = RD_PANEL[1] + RATE_LINE / 72 * max(map(len, rates), default=0)
+        figure, axes = panel_grid(max(1, len(panels)), (RD_PANEL[0], height), COLUMNS)
+        for panel, (name, own), lines in zip(axes, panels, rates, strict=False):
+            draw_curves(panel, result, metric, own)
+            draw_title(panel, f"{MEAN} of {len(own)} clips" if len(own) > 1 else name, lines)
+        for panel in axes[len(panels) :]:
             panel.set_axis_off()
-        lines = [MEAN_LINE] * (len(parts) > len(shown))
-        lines += filter(None, [lack_line(result, metric, [clip for clip in chosen if clip not in shown])])
-        finish(figure, panels[0], lines)
+        add_legend_and_notes(figure, axes[0], notes)
     return figure
 
 
-def grid(count: int, size: tuple[float, float], most: int) -> tuple[Figure, list[Axes]]:
-    """A figure of at least `count` panels of a size in inches, at most so many a row, and the panels row by row."""
+def panel_grid(count: int, size: tuple[float, float], most: int) -> tuple[Figure, list[Axes]]:
+    """A figure of at least `count` panels, at most `most` per row, and its panels row by row.
+
+    Args:
+        size: width and height of a panel in inches.
+    """
     columns = min(most, count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.35), layout="constrained")
@@ -75,20 +133,23 @@ def grid(count: int, size: tuple[float, float], most: int) -> tuple[Figure, list
     return figure, list(figure.subplots(rows, columns, squeeze=False).flatten())
 
 
-def finish(figure: Figure, panel: Axes, lines: Sequence[str]) -> None:
-    """The legend of a panel above all, in rows of about equal length, and lines of text below all."""
+def add_legend_and_notes(figure: Figure, panel: Axes, notes: Sequence[str]) -> None:
+    """Put the legend of a panel above all panels, and lines of text below them."""
     handles, names = panel.get_legend_handles_labels()
     width = figure.get_figwidth()
     if names:
         figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names, width))
-    if lines:
-        text = "\n".join(textwrap.fill(line, int(width / 0.062)) for line in lines)
+    if notes:
+        text = "\n".join(textwrap.fill(line, int(width / 0.062)) for line in notes)
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7)
     figure.draw_without_rendering()
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """How many columns of about equal length fit into `width` inches; matplotlib fills them one after the other."""
+    """How many columns of about equal length fit into `width` inches.
+
+    matplotlib fills them one after the other.
+    """
     for most in range(len(names), 1, -1):
         rows = math.ceil(len(names) / most)
         columns = [names[start : start + rows] for start in range(0, len(names), rows)]
@@ -97,31 +158,39 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     return 1
 
 
-def draw_panel(panel: Axes, result: RDResult, metric: str, clips: Sequence[str], theme: Theme) -> None:
-    """The curves of a clip, or the means over several."""
+def draw_curves(panel: Axes, result: RDResult, metric: str, clips: Sequence[str]) -> None:
+    """Draw all codecs' curves of a clip, or the means over several clips."""
     axis = axis_of(metric)
     for index, codec in enumerate(result.codecs()):
-        spots = mean_curve([drawn(result.points, codec, clip, metric) for clip in clips], metric)
+        curves = [curve_points(result.points, codec, clip, metric) for clip in clips]
+        places = mean_curve(curves, metric)
         panel.plot(
-            [bpp for bpp, _ in spots],
-            [height_of(axis, value) for _, value in spots],
-            color=theme.lines[index % len(theme.lines)],
+            [bpp for bpp, _ in places],
+            [drawn_height(axis, value) for _, value in places],
+            color=LINE_COLORS[index % len(LINE_COLORS)],
             marker=MARKERS[index % len(MARKERS)],
-            markeredgecolor=theme.paper,
+            markeredgecolor=PAPER,
             markeredgewidth=0.6,
             label=codec,
         )
     panel.set_xlabel("bits per pixel (log)")
     panel.set_xscale("log")
-    few_plain_ticks(panel, "x")
+    set_plain_ticks(panel, "x")
     scale_quality(panel, axis)
 
 
 def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[float, float]]:
-    """Rate and value by rate: at the qualities that all curves have, the mean of log rate and of places on the metric's axis."""
+    """Rate and value by rate: the mean over curves at the qualities that all of them have.
+
+    Means are of log rate, and of places on the axis of the metric.
+    """
     axis = axis_of(metric)
     own = [{point.quality: point for point in curve} for curve in curves]
-    found = [[points[quality] for points in own] for quality in own[0] if all(quality in points for points in own)]
+    found = [
+        [points[quality] for points in own]
+        for quality in own[0]
+        if all(quality in points for points in own)
+    ]
     return sorted(
         (
             statistics.geometric_mean(point.bpp for point in points),
@@ -131,31 +200,37 @@ def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[flo
     )
 
 
-def height_of(axis: Axis, value: float) -> float:
+def drawn_height(axis: Axis, value: float) -> float:
     """What is drawn: the value, or how far a similarity such as MS-SSIM is from its best."""
     return value if axis.best is None else abs(axis.best - value)
 
 
-def drawn(points: Sequence[Point], codec: str, clip: str, metric: str) -> list[Point]:
+def curve_points(points: Sequence[Point], codec: str, clip: str, metric: str) -> list[Point]:
     """The points of one curve that have a place on its axis."""
     axis = axis_of(metric)
-    own = [point for point in points if point.codec == codec and point.clip == clip and point.tune in (None, axis.tune)]
-    return [p for p in own if (value := p.metrics.get(metric)) is not None and math.isfinite(axis.place(value))]
+    own = [point for point in points if (point.codec, point.clip) == (codec, clip)]
+    values = [
+        (point, point.metrics.get(metric)) for point in own if point.tune in (None, axis.tune)
+    ]
+    return [
+        point for point, value in values if value is not None and math.isfinite(axis.place(value))
+    ]
 
 
 def scale_quality(panel: Axes, axis: Axis) -> None:
-    """Make up mean better, and say so."""
+    """Let higher mean better, and say so on the axis."""
     if axis.best is None:
         panel.set_ylabel(f"{axis.title} in {axis.unit}, better ↑")
         return
     panel.set_yscale("log")
-    few_plain_ticks(panel, "y", axis.best)
+    set_plain_ticks(panel, "y", axis.best)
     panel.invert_yaxis()
-    panel.set_ylabel(f"{axis.title} (log{', inverted' if axis.distance else ' to the best'}), better ↑")
+    scale = "log, inverted" if axis.distance else "log to the best"
+    panel.set_ylabel(f"{axis.title} ({scale}), better ↑")
 
 
-def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
-    """0.05, 0.1, 0.2 in place of powers of ten; or how far they are from `best`."""
+def set_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
+    """Label 0.05, 0.1, 0.2 instead of powers of ten; or values at that distance from `best`."""
     axis = getattr(panel, f"{which}axis")
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(best - value):g}"))
@@ -163,36 +238,111 @@ def few_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
     axis.set_tick_params(which="minor", length=0)
 
 
-def head(panel: Axes, name: str, rates: Sequence[str]) -> None:
-    """The clip's name or the mean's, and under it a table of BD-rates, clear of the curves."""
+def draw_title(panel: Axes, name: str, rates: Sequence[str]) -> None:
+    """The name of the clip or mean, and under it a table of BD-rates, clear of the curves."""
     half = NAME_LENGTH // 2
     short = name if len(name) <= NAME_LENGTH else f"{name[: half - 1]}…{name[-half:]}"
-    panel.set_title(short, pad=7 + RATE_POINTS * len(rates))
+    panel.set_title(short, pad=7 + RATE_LINE * len(rates))
     if rates:
-        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
+        place = {
+            "xy": (0, 1),
+            "xycoords": "axes fraction",
+            "xytext": (0, 4),
+            "textcoords": "offset points",
+        }
         look = {"fontsize": RATE_SIZE, "family": "monospace", "linespacing": 1.25}
         panel.annotate("\n".join(rates), **place, **look, ha="left", va="bottom")
 
 
-def rate_table(comparisons: Sequence[Comparison]) -> list[str]:
-    """A line a codec and a column an anchor, aligned in a monospaced font; anchors that do not fit are only named."""
+def rate_lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """BD-rates for a monospaced font: a line per codec, a column per anchor.
+
+    Anchors that do not fit are only named.
+    """
     if not comparisons:
         return []
     title = "mean BD-rate" if comparisons[0].is_mean else "BD-rate (overlap)"
     codecs = list(dict.fromkeys(row.codec for row in comparisons))
-    columns, others = [[title, *codecs]], []
+    columns = [[title, *codecs]]
+    omitted = []
     for anchor in dict.fromkeys(row.anchor for row in comparisons):
         rows = {row.codec: row for row in comparisons if row.anchor == anchor}
-        column = [f"vs {anchor}", *(rate_cell(rows[codec]) if codec in rows else "" for codec in codecs)]
+        column = [
+            f"vs {anchor}",
+            *(rate_cell(rows[codec]) if codec in rows else "" for codec in codecs),
+        ]
         width = sum(2 + max(map(len, own)) for own in [*columns, column])
         fits = len(columns) == 1 or width <= RATE_LETTERS
-        (columns if fits else others).append(column)
+        (columns if fits else omitted).append(column)
     padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
     lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
-    return lines + [f"{column[0]}: in bd_rate.md" for column in others]
+    return lines + [f"{column[0]}: in bd_rate.md" for column in omitted]
 
 
 def rate_cell(row: Comparison) -> str:
-    """A BD-rate with its overlap, or a mean with its interval, or with how many clips it is of when these are not all."""
-    beside = part(row) or interval(row) if row.is_mean else share(row.overlap)
+    """A BD-rate with its overlap, or a mean with its interval or its number of clips."""
+    beside = clip_count(row) or interval(row) if row.is_mean else whole_percent(row.overlap)
     return f"{percent(row.bd_rate_percent):>8}" + (f" ({beside})" if beside else "")
+
+
+def complexity_figure(result: RDResult, comparisons: Sequence[Comparison]) -> Figure | None:
+    """Mean BD-rate against the first anchor over kMAC per decoded pixel, a panel per metric.
+
+    Lower left is better. Codecs whose operations are not counted are dashed lines. Below the panels
+    stands which frames were counted. None when no codec's operations were counted.
+    """
+    rows = [row for row in comparisons if row.clip == MEAN and row.bd_rate_percent is not None]
+    rows = [row for row in rows if row.anchor == rows[0].anchor]
+    if not any(decoding_kmac(result, row.codec) for row in rows):
+        return None
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    codecs = list(dict.fromkeys(row.codec for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel_grid(len(metrics), COMPLEXITY_PANEL, COLUMNS)
+        for panel, metric in zip(axes, metrics, strict=False):
+            panel.axhline(0, color=INK, linewidth=0.8, label=f"{rows[0].anchor} (anchor)")
+            for codec in codecs:
+                own = [row for row in rows if (row.codec, row.metric) == (codec, metric)]
+                _draw_cost(panel, result, codec, own)
+            panel.set_title(axis_of(metric).title)
+            panel.set_xscale("log")
+            set_plain_ticks(panel, "x")
+            panel.margins(x=0.5, y=0.25)
+            panel.set_xlabel("kMAC per pixel to decode (log)")
+            panel.set_ylabel("mean BD-rate in %")
+        for panel in axes[len(metrics) :]:
+            panel.set_axis_off()
+        notes = [clip_line(result), cost_line(result, codecs, speeds=False)]
+        add_legend_and_notes(figure, axes[0], notes)
+    return figure
+
+
+def _draw_cost(panel: Axes, result: RDResult, codec: str, rows: Sequence[Comparison]) -> None:
+    """A codec's mark, or its line where operations are unknown; nothing where it has no mean.
+
+    A mean over some of the clips only says so beside it.
+    """
+    index = result.codecs().index(codec)
+    color = LINE_COLORS[index % len(LINE_COLORS)]
+    kmac = decoding_kmac(result, codec)
+    heights = [row.bd_rate_percent for row in rows]
+    if kmac:
+        marker = MARKERS[index % len(MARKERS)]
+        places = [kmac] * len(heights)
+        look = {"marker": marker, "markersize": 7, "linestyle": ""}
+        panel.plot(places, heights, color=color, label=codec, **look)
+        offset = {"xycoords": "data", "xytext": (6, 3)}
+    else:
+        across = panel.get_yaxis_transform()
+        look = {"transform": across, "linestyle": "--", "linewidth": 1}
+        panel.plot([0, 1], heights * 2 or [None, None], color=color, label=codec, **look)
+        offset = {"xycoords": across, "xytext": (0, 2)}
+    for row in filter(clip_count, rows):
+        where = (kmac or 0, row.bd_rate_percent)
+        look = {"textcoords": "offset points", "fontsize": 6.5, "color": color}
+        panel.annotate(clip_count(row), where, **look, **offset)
+
+
+def decoding_kmac(result: RDResult, codec: str) -> float | None:
+    """kMAC per pixel that a codec takes to decode, None where it was not measured."""
+    return complexity_of(result, codec).get("decode_kmac")

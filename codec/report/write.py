@@ -1,4 +1,4 @@
-"""A report as files: figures for papers, tables to paste, and the page."""
+"""Write a report: figures for papers, tables to paste, and the page."""
 
 import io
 from collections.abc import Sequence
@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 
 from codec.evaluation.bd_rate import Comparison
 from codec.evaluation.rd import RDResult
-from codec.report.complexity_figure import complexity_figure
-from codec.report.figures import rd_figure
-from codec.report.html import TITLE, report_page
-from codec.report.latex import bd_latex, summary_latex
-from codec.report.markdown import bd_markdown, summary_markdown
-from codec.report.pictures import Pictures
+from codec.report.figures import complexity_figure, rd_figure
+from codec.report.formats import bd_latex, bd_markdown, summary_latex, summary_markdown
+from codec.report.page import TITLE, report_page
+from codec.report.preview import Preview
 
 NO_DATES = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -23,30 +21,32 @@ def write_report(
     result: RDResult,
     comparisons: Sequence[Comparison],
     output: Path,
-    pictures: Pictures | None = None,
+    preview: Preview | None = None,
     title: str = TITLE,
 ) -> list[Path]:
-    """Write `rd_<metric>` and `rd_complexity` as png, svg and pdf, the tables as `.md` and `.tex`, and `report.html`.
+    """Write `rd_<metric>` and `rd_complexity` as png, svg and pdf, tables, and `report.html`.
 
     Args:
-        pictures: what the visual comparison shows; without them the page says that it was written without.
+        preview: what the visual comparison shows; by default nothing, and the page says so.
 
     Returns:
         The files that were written, the page last.
     """
     output.mkdir(parents=True, exist_ok=True)
-    figures = {f"rd_{metric}": rd_figure(result, comparisons, metric) for metric in result.metrics()}
+    figures = {
+        f"rd_{metric}": rd_figure(result, comparisons, metric) for metric in result.metrics()
+    }
     if complexity := complexity_figure(result, comparisons):
         figures["rd_complexity"] = complexity
     files = [output / f"{name}.{kind}" for name in figures for kind in NO_DATES]
     for file in files:
-        file.write_bytes(drawn_as(figures[file.stem], file.suffix[1:]))
+        file.write_bytes(render_figure(figures[file.stem], file.suffix[1:]))
     texts = {
         "bd_rate.md": bd_markdown(comparisons),
         "summary.md": summary_markdown(result, comparisons),
         "bd_rate.tex": bd_latex(comparisons),
         "summary.tex": summary_latex(result, comparisons),
-        "report.html": report_page(result, comparisons, pictures or Pictures(), title),
+        "report.html": report_page(result, comparisons, preview or Preview(), title),
     }
     for name, text in texts.items():
         files.append(output / name)
@@ -54,9 +54,15 @@ def write_report(
     return files
 
 
-def drawn_as(figure: Figure, kind: str) -> bytes:
+def render_figure(figure: Figure, kind: str) -> bytes:
     """A figure as png, svg or pdf, the same bytes every time; text in a pdf stays text."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "corvid", "pdf.fonttype": 42}):
-        figure.savefig(buffer, format=kind, dpi=200, facecolor=figure.get_facecolor(), metadata=NO_DATES[kind])
+        figure.savefig(
+            buffer,
+            format=kind,
+            dpi=200,
+            facecolor=figure.get_facecolor(),
+            metadata=NO_DATES[kind],
+        )
     return buffer.getvalue()

@@ -10,6 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.blocks.intra_blocks import enlarged, reduced, rounded_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
+from codec.blocks.unit_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
+from codec.blocks.units import (
+    PredictedUnits,
+    rebuild_predicted,
+    search_predicted,
+    split_of,
+)
 from codec.entropy.channel import Channel
 from codec.entropy.intra_modes import flat_rows
 from codec.entropy.levels import LevelEntropy
@@ -17,23 +27,13 @@ from codec.entropy.network import EntropyNetwork
 from codec.entropy.prices import LearnedTables
 from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
 from codec.errors import CodecError
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
-from codec.intra.blocks import enlarged, reduced, rounded_pixels
 from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.gain import QualityGain, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, Reference
-from codec.residual.block_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
 from codec.residual.conditional import Synthesis
 from codec.residual.network import ResidualCoder
 from codec.residual.skip import skip_gate
-from codec.residual.units import (
-    PredictedUnits,
-    rebuild_predicted,
-    search_predicted,
-    split_of,
-)
 
 KNOWN = TYPES + CONTEXTS  # things that the entropy network may know of a unit
 _TRIES = (2, 2, 6)  # of intra units: modes at 16 and at 8, and classes of chroma
@@ -54,8 +54,9 @@ class BlockTransformResidual(ResidualCoder):
         features: F of the context.
         modes: network for types and modes.
         depth: gated blocks of the filter.
-        lambda_low, lambda_high: as the codec's: what a bit may cost in decisions.
-        step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda.
+        lambda_low, lambda_high: as the codec's.
+        lambda_scale: what a bit may cost in decisions is 1 over so many times lambda.
+        step: luma's quantisation step, in 8-bit levels over the root of 1 / lambda as scaled.
         chroma_step: chroma's step over luma's.
         skip: keep static content for which nothing is coded (`skip_gate`).
         twice: decide again, outside of training, by what the entropy network would spend on levels.
@@ -75,6 +76,7 @@ class BlockTransformResidual(ResidualCoder):
         depth: int = 3,
         lambda_low: float = 0.003,
         lambda_high: float = 0.4,
+        lambda_scale: float = 1.0,
         step: float = 3.3,
         chroma_step: float = 0.5,
         skip: bool = False,
@@ -88,6 +90,7 @@ class BlockTransformResidual(ResidualCoder):
         self.forbidden = [INTRA_16, INTRA_8] if not intra_units else []
         self.forbidden += [kind for side, kind in ((UNIT, INTER_16), (CELL, INTER_8)) if side not in sizes]
         self.features, self.modes, self.skip, self.twice = features, modes, skip, twice
+        lambda_low, lambda_high = lambda_scale * lambda_low, lambda_scale * lambda_high
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
         coarsest, finest = (step / math.sqrt(value) for value in (lambda_low, lambda_high))
         ends = (coarsest, finest), (coarsest * chroma_step, finest * chroma_step)

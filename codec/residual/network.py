@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
+from codec.entropy.levels import LevelEntropy
 from codec.entropy.network import EntropyNetwork, check_channels
+from codec.errors import CodecError
 from codec.references import Context, Reference
 
 
@@ -58,6 +60,11 @@ class ResidualCoder(nn.Module, ABC):
 
 class ResidualNetwork(ResidualCoder):
     """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel, tensors in and out."""
+
+    def check_entropy(self, entropy: EntropyNetwork) -> None:
+        if isinstance(entropy, LevelEntropy):
+            raise CodecError("entropy: LevelEntropy given; it codes blocks of block_transform alone (entropy=two_step)")
+        super().check_entropy(entropy)
 
     @abstractmethod
     def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from codec.checkpoint import model_hash
+from codec.device import memory_total
 from codec.entropy.channel import ReadChannel, WriteChannel
 from codec.errors import CodecError
 from codec.freeze import freeze
@@ -171,6 +172,7 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
     codec = freeze(codec, header.precision if precision == STREAM else precision)
     if precision != STREAM:
         _check_precision(path, header, precision, codec.frozen.precision)
+    _check_memory(path, header)
     size, references = (header.height, header.width), None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     device = next(codec.parameters()).device
@@ -190,6 +192,15 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
     return DecompressedClip(frames, header, time.perf_counter() - start, identical, codec.frozen.precision)
+
+
+def _check_memory(path: Path, header: StreamHeader) -> None:
+    """Refuse frames that this machine has no memory for: the header may say anything."""
+    needed = 3 * header.width * header.height * header.frames
+    if needed > memory_total(torch.device("cpu")):
+        size = f"{header.frames} frames of {header.width}×{header.height}"
+        what = f"{size} take {needed / 1e9:.1f} GB, more than this machine's memory"
+        raise CodecError(f"{path}: {what}; decode it on a larger one")
 
 
 def _check_precision(path: Path, header: StreamHeader, asked: str, precision: str) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from codec.errors import CodecError
 from codec.precision import AUTO
-from codec.training.folder import differences, identity, is_free, listed, read_config
+from codec.training.folder import check_stored, differences, identity, is_free, listed, read_config
 
 
 def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:
@@ -31,6 +31,7 @@ def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
     """
     folder = Path(config.resume)
     before, names, choices = read_config(folder), given(), HydraConfig.get().runtime.choices
+    check_stored(before, folder / "config.yaml", names, begun=any(folder.glob("*.ckpt")))
     groups = [name for name in names if name in choices and not is_free(name)]
     now = OmegaConf.create(before)
     if "trainer.precision" not in names:  # then it is what the run computed in last, whatever it was first told

@@ -7,27 +7,27 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
+from codec import registry
 from codec.errors import CodecError
 from codec.files import remove_parts, write_text
 from codec.precision import AUTO
+from codec.stored_yaml import read_yaml, write_yaml
 from codec.training.events import EVENTS
 
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what comes out.
 _FREE = (
-    *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer"),
+    *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer", "plugins"),
     *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
     *(f"data.{name}" for name in ("workers", "hold_mb", "patience", "record", "start_method", "shards", "stage", "stage_gb")),
 )
 _PRECISION = "trainer.precision"  # a run may go on in another; one that is told which is another run than one that is not
-_CODEC_PRECISION = "codec.precision"
 _SHOWN = 8
 log = logging.getLogger(__name__)
 
@@ -61,15 +61,46 @@ def listed(changed: list[str]) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config that the run in `folder` was started with.
+    """The config that the run in `folder` was started with: plain values, nothing is interpolated.
 
     Raises:
-        CodecError: no config.yaml there.
+        CodecError: no config.yaml there, or it holds what no run writes.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise CodecError(f"{path} does not exist; give the folder of a run")
-    return OmegaConf.to_container(OmegaConf.load(path))
+    return read_yaml(path)
+
+
+def check_stored(
+    config: dict[str, Any],
+    where: Path,
+    given: Sequence[str] = (),
+    begun: bool = False,
+) -> None:
+    """Refuse a stored config that names files which only a user may name.
+
+    Args:
+        config: that `read_config` gave.
+        where: the file, for errors.
+        given: dotted names of fields that the user gave, whose stored values do not count.
+        begun: there is a checkpoint, which holds what networks once read from files.
+
+    Raises:
+        CodecError: a network or loss reads a file, or the data's record lies outside of the run.
+    """
+    built = {name: config.get(name) for name in (["loss"] if begun else ["loss", "codec"])}
+    for name, value in _fixed(built).items():
+        if name.rpartition(".")[2] in registry.FILES and name not in given:
+            fix = f"a stored config may not name files; if you trust it give {name}={value}"
+            raise CodecError(f"{where}: {name} is {value!r}; {fix}")
+    record = (config.get("data") or {}).get("record")
+    inside = f"{config.get('run')}/"
+    elsewhere = not str(record).startswith(inside) or ".." in str(record)
+    if record and elsewhere and "data.record" not in given:
+        fix = "give data.record=FILE yourself: it is written to"
+        what = f"{where}: data.record is {record!r}, which is not in the run's folder"
+        raise CodecError(f"{what}; {fix}")
 
 
 def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -85,9 +116,12 @@ def with_precision_of(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
     What streams are encoded in is written into checkpoints, and is no reason to refuse to go on.
     """
-    file, asked = folder / "config.yaml", OmegaConf.select(OmegaConf.create(config), _CODEC_PRECISION)
-    before = OmegaConf.select(OmegaConf.load(file), _CODEC_PRECISION) if file.is_file() else None
-    if asked != AUTO or not before:
+    asked = config["codec"].get("precision")
+    if asked != AUTO or not (folder / "config.yaml").is_file():
+        return config
+    codec = read_config(folder).get("codec")
+    before = codec.get("precision") if isinstance(codec, dict) else None
+    if not before:
         return config
     return config | {"codec": config["codec"] | {"precision": before}}
 
@@ -107,7 +141,7 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
 @rank_zero_only
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write a new run's config."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_text(folder / "config.yaml", write_yaml(config))
 
 
 @contextmanager
@@ -163,8 +197,20 @@ def _take(lock: Any, folder: Path) -> None:
 
 
 def _fixed(config: Any, name: str = "") -> dict[str, Any]:
-    """Values by dotted name, without None and without what is free."""
+    """Values by dotted name, without None and what is free; names of the past as today's."""
     if isinstance(config, dict | list) and config:
-        items = config.items() if isinstance(config, dict) else enumerate(config)
+        items = _named(config, name) if isinstance(config, dict) else enumerate(config)
         return {key: value for part, below in items for key, value in _fixed(below, f"{name}.{part}".lstrip(".")).items()}
     return {} if config is None or is_free(name) else {name: config}
+
+
+def _named(config: dict[str, Any], name: str) -> Iterable[tuple[str, Any]]:
+    """Fields, those that say what is built by its registered name."""
+    part = name.partition(".")[0]
+    kind = part if part in ("loss", "data", "schedule") else "network"
+    if not registry.is_built(kind, config):
+        return config.items()
+    asked = registry.name_of(kind, config)
+    entry = registry.find(kind, asked) if isinstance(asked, str) else None
+    fields = {field: value for field, value in config.items() if field not in registry.SAYS_WHAT}
+    return (fields | {registry.KEY: entry.name if entry else asked}).items()

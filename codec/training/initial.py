@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codec.checkpoint import read_checkpoint
+from codec.checkpoint import read_checkpoint, with_todays_names
 from codec.errors import CodecError
 from codec.video import VideoCodec
 
@@ -19,7 +19,8 @@ def init_from(codec: VideoCodec, where: str) -> str:
     Raises:
         CodecError: no checkpoint there, nothing matches, or a weight that does is not finite.
     """
-    came, own = read_checkpoint(where)["codec"], codec.state_dict()
+    came, _ = with_todays_names(codec, read_checkpoint(where)["codec"])
+    own = codec.state_dict()
     taken = {name: value for name, value in came.items() if name in own and value.shape == own[name].shape}
     if not taken:
         raise CodecError(f"init_from={where}: none of its {len(came)} tensors has a name and shape of this codec; remove it")

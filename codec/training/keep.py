@@ -48,9 +48,15 @@ class KeepCheckpoints(Callback):
         Raises:
             CodecError: the weights are not this codec's.
         """
-        load_weights(module.codec, content["codec"], f"{self.folder}")  # says what does not fit
-        restore(module, content["codec"], content["training"])
-        self.begin_stage(content["training"]["best"])
+        weights = load_weights(module.codec, content["codec"], f"{self.folder}")
+        try:
+            restore(module, weights, content["training"])
+            self.begin_stage(float(content["training"]["best"]))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            reason = f"{type(error).__name__}: {reason}"
+            what = f"{self.folder}: its checkpoint's training state does not fit ({reason})"
+            raise CodecError(f"{what}; take its weights with init_from={self.folder}") from error
         self.last_step = module.codec_steps
 
     @rank_zero_only
@@ -122,6 +128,11 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
             content = read_checkpoint(path)
             if not content["training"]:
                 raise DamagedCheckpoint(f"checkpoint {path}: holds weights alone, training cannot go on from them")
+            steps = content["training"].get("codec_steps")
+            if type(steps) is not int or steps < 0:
+                what = f"checkpoint {path}: training.codec_steps is {steps!r:.100}"
+                what = f"{what}, no number of steps"
+                raise DamagedCheckpoint(f"{what}; training cannot go on from it")
             _note(folder, passed_over, content["training"]["codec_steps"])
             return content
         except DamagedCheckpoint as error:

@@ -1,5 +1,6 @@
 """The Lightning module that trains a codec."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -146,9 +147,25 @@ class CodecTraining(LightningModule):
         stage = self.stage
         check_rates(self.optimizer.param_groups, stage)
         self._trained = thaw(self.codec, stage, self._never_trained)
-        self.loss.weigh(stage.frame_weights, **stage.loss)
+        self.loss.weigh(**self._loss_weights(stage))
         self.watch.forget()
         set_rounding(self.codec, stage.rounding)
+
+    def _loss_weights(self, stage: Stage) -> dict[str, Any]:
+        """What a stage says of the loss, by the names of the loss's own arguments.
+
+        Raises:
+            CodecError: the loss has no such argument.
+        """
+        weights = dict(stage.loss)
+        if stage.frame_weights is not None:
+            weights["frame_weights"] = stage.frame_weights
+        try:
+            inspect.signature(self.loss.weigh).bind(**weights)
+        except TypeError as error:
+            where = f"schedule stage {stage.name!r}: loss {type(self.loss).__name__}"
+            raise CodecError(f"{where}: {error}; leave it out, or choose another loss") from error
+        return weights
 
     def training_step(self, clip: Clip, index: int) -> None:
         torch.manual_seed(self.seed * 1_000_003 + self.codec_steps)

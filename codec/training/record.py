@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec.files import write_text
 from codec.precision import AUTO
+from codec.stored_yaml import read_yaml
 
 _PACKAGES = ["torch", "pytorch-lightning", "hydra-core", "compressai", "decord", "lpips", "wandb", "numpy"]
 
@@ -50,7 +50,8 @@ def precision_of_run(folder: Path, start: int = -1) -> str | None:
     entries = json.loads(record.read_text()) if record.is_file() else []
     if entries and "precision" in entries[start]:
         return entries[start]["precision"]
-    asked = OmegaConf.select(OmegaConf.load(config), "trainer.precision") if config.is_file() else None
+    trainer = read_yaml(config).get("trainer") if config.is_file() else None
+    asked = trainer.get("precision") if isinstance(trainer, dict) else None
     return None if asked in (None, AUTO) else asked
 
 

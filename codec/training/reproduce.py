@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from rich.table import Table
 
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
-from codec.training.folder import read_config
+from codec.training.folder import check_stored, read_config
 from codec.training.record import git_commit, precision_of_run, versions
 from codec.training.run import train
-from codec.training.schedule import Schedule
+from codec.training.schedule import schedule_of
 
 DECIBELS = 5.0  # that a tolerance of 1 stands for: 0.1 dB at 2 %
 ABSOLUTE = ("psnr",)  # figures in dB; all others are compared relatively
@@ -57,10 +56,7 @@ def reproduce(run: Path, folder: Path) -> None:
     computed_in = precision_of_run(run, start=0)
     if computed_in:  # as there, whatever this machine is fast in
         config["trainer"]["precision"] = computed_in
-    try:
-        train(folder, config | {"resume": None})
-    except InstantiationException as error:
-        raise CodecError(f"{run}/config.yaml: {' '.join(str(error.__cause__ or error).split())}") from error
+    train(folder, config | {"resume": None})
 
 
 def config_of(run: Path) -> dict[str, Any]:
@@ -72,12 +68,13 @@ def config_of(run: Path) -> dict[str, Any]:
     config = read_config(run)
     if not isinstance(config, dict) or not {"schedule", "codec", "data"} <= set(config):
         raise CodecError(f"{run}/config.yaml: not the config of a run of train.py; give another folder")
+    check_stored(config, run / "config.yaml")
     return config
 
 
 def check_finished(run: Path, config: dict[str, Any]) -> None:
     """CodecError where the run has steps left: its figures are not those of its config yet."""
-    schedule = Schedule(config["schedule"]["stages"], config["schedule"].get("scale", 1.0))
+    schedule = schedule_of(config["schedule"])
     training = read_checkpoint(run / "last.ckpt")["training"]
     done = training["codec_steps"] if training else 0
     if done < schedule.steps:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
+from codec import registry
+from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
@@ -23,7 +24,7 @@ from codec.training.module import CodecTraining
 from codec.training.precision import best_precision, choose_precision
 from codec.training.processes import are_started_outside, check_nodes, choose_devices, count_processes, run_in_processes
 from codec.training.record import precision_of_run, write_record
-from codec.training.schedule import Schedule
+from codec.training.schedule import schedule_of
 from codec.training.signals import StopOnSignal
 from codec.training.trainer import check_trainer
 
@@ -65,11 +66,12 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
 
 def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
     """Train in a folder that this process, or the one that started it, has to itself."""
+    keep_freed_memory()  # a step frees what the next one needs
     with StopOnSignal() as stop:
         seed_everything(config["seed"], verbose=False)
         set_tf32(True)
         found = find_newest(folder)
-        data = instantiate(config["data"])
+        data = registry.build("data", config["data"], "data")
         module = _module(folder, config, new=not found)
         keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
         if found:
@@ -93,11 +95,14 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
 
 def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
     """The training module of a config, its codec with the weights that a new run starts with."""
-    codec = build_codec(config["codec"] if new else without_weights(config["codec"])).to(memory_format=torch.channels_last)
+    described = config["codec"] if new else without_weights(config["codec"])
+    codec = build_codec(described, config.get("plugins") or ())
+    codec = codec.to(memory_format=torch.channels_last)
     if config.get("init_from") and new:
         _say(init_from(codec, config["init_from"]))
-    schedule, events = Schedule(**config["schedule"]), Events(folder / EVENTS)
-    return CodecTraining(codec, instantiate(config["loss"]), schedule, events=events, **config["training"])
+    loss, schedule = registry.build("loss", config["loss"], "loss"), schedule_of(config["schedule"])
+    events = Events(folder / EVENTS)
+    return CodecTraining(codec, loss, schedule, events=events, **config["training"])
 
 
 def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path | None) -> dict[str, Any]:
@@ -114,7 +119,7 @@ def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path
 def _with_devices(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the number of processes in place of `auto`; more than one are said."""
     trainer = config["trainer"]
-    devices = choose_devices(trainer, Schedule(**config["schedule"]).stages)
+    devices = choose_devices(trainer, schedule_of(config["schedule"]).stages)
     if trainer.get("devices", 1) == AUTO and devices > 1:
         _say(f"processes: {devices}, which share each batch (trainer.devices=auto; 1 is one process)")
     return config | {"trainer": trainer | {"devices": devices}}
@@ -133,7 +138,7 @@ def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
     if _is_finished(found, config):
         _say(f"{folder}: finished, after {step} steps; nothing to do")
         return None
-    _say(f"continues {folder} at step {step}, {Schedule(**config['schedule']).where(step)}")
+    _say(f"continues {folder} at step {step}, {schedule_of(config['schedule']).where(step)}")
     _forget_after(folder, step)
     return step
 

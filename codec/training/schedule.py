@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from codec import registry
 from codec.errors import CodecError
 from codec.training.stage import Stage
 
@@ -50,6 +51,11 @@ class Schedule:
         """What a person calls codec step `step`, for example "stage 2/3 chains, step 40 of 240"."""
         index, stage = self.at(step)
         return f"stage {index + 1}/{len(self.stages)} {stage.name}, step {step - self.start_of(index)} of {stage.steps}"
+
+
+def schedule_of(config: dict[str, Any]) -> Schedule:
+    """What the `schedule` part of a config describes: `Schedule`, or what `type` names."""
+    return registry.build("schedule", {registry.KEY: "stages", **config}, "schedule")
 
 
 def _scaler(scale: float) -> Callable[[int], int]:

@@ -4,10 +4,19 @@ from typing import Any
 
 from torch import Tensor
 
+from codec.checkpoint import with_todays_names
 from codec.errors import CodecError
 from codec.training.module import CodecTraining
 
-_COUNTS = ("codec_steps", "samples", "skipped", "skipped_in_a_row", "stages_done", "figures", "before")
+_COUNTS = {
+    "codec_steps": int,
+    "samples": int,
+    "skipped": int,
+    "skipped_in_a_row": int,
+    "stages_done": int,
+    "figures": dict,
+    "before": dict,
+}
 
 
 def training_state(module: CodecTraining) -> dict[str, Any]:
@@ -26,6 +35,9 @@ def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, 
     """
     if "means" not in state:
         raise CodecError("resume: the checkpoint is of an earlier version; take its weights with init_from=RUN")
+    for name, kind in _COUNTS.items():
+        if type(state[name]) is not kind or (kind is int and state[name] < 0):
+            raise TypeError(f"{name} is {state[name]!r:.100}")
     load(module, weights, state)
     for name in _COUNTS:
         setattr(module, name, state[name])
@@ -35,7 +47,9 @@ def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, 
 
 def load(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Take up weights, their average and the optimizer, but no counts."""
-    module.codec.load_state_dict(state.get("weights", weights))
+    weights, _ = with_todays_names(module.codec, weights)
+    own, _ = with_todays_names(module.codec, state.get("weights", weights))
+    module.codec.load_state_dict(own)
     if module.average:
         module.average.restore(weights, state["average"])
     module.optimizer.load_state_dict(state["optimizer"])

@@ -69,7 +69,9 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
         batches: this process's clips.
 
     Returns:
-        `val/loss`, means of `val/bpp`, `val/psnr` and each component's `val/bpp_...` over qualities, and
+        Means over qualities of `val/TERM` for all terms of the loss: `val/loss`, `val/bpp`,
+        `val/psnr`,
+        each component's `val/bpp_...`, and what else it logs; and
         `val/bpp_qNN`, `val/psnr_qNN` (`val/lpips_qNN`); over the clips of all processes.
     """
     codec = module.best_codec
@@ -96,8 +98,7 @@ def _figures(rows: list[_Row]) -> dict[str, float]:
     """Means of rows, which may stand for different numbers of clips."""
     found = {}
     for name in dict.fromkeys(name for _, _, terms in rows for name in terms):
-        if name == "loss" or name.startswith(("bpp", "psnr", "warp_psnr", "lpips", "warp_lpips")):
-            found[f"val/{name}"] = _mean(rows, name)
+        found[f"val/{name}"] = _mean(rows, name)
     for quality in dict.fromkeys(quality for quality, _, _ in sorted(rows, key=lambda row: row[0])):
         at = [row for row in rows if row[0] == quality]
         for name in ("bpp", "psnr", "lpips", "warp_psnr"):

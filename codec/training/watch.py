@@ -32,21 +32,28 @@ class BitsWatch:
         self.ranges, self.jump = ranges or {}, jump
         self._known: dict[str, deque[float]] = {}
         self._outside: set[str] = set()
+        self._absent: set[str] = set()
 
     def look(self, means: dict[str, float]) -> list[str]:
-        """Look at logged means, `bpp_COMPONENT` among them; sentences about components that have just left their range.
+        """Look at logged means, `bpp_COMPONENT` among them.
 
-        Raises:
-            CodecError: a range is given for a component that the codec does not have.
+        Returns:
+            Sentences about components that have just left their range, and once a stage about
+            ranges
+            of components that it does not code.
         """
         bpp = {name.removeprefix("bpp_"): value for name, value in means.items() if name.startswith("bpp_")}
         if not bpp:  # every update since the last row was skipped
             return []
         sums = {component: bpp_of(means, component) for component in self.ranges}
-        if unknown := [component for component, value in sums.items() if value is None]:
-            raise CodecError(f"training.bits_range: no component {sorted(unknown)}; this codec's are {sorted(bpp)}")
-        bpp |= sums
+        absent = {component for component, value in sums.items() if value is None} - self._absent
+        self._absent |= absent
         said = []
+        if absent:
+            here = ", ".join(sorted(bpp))
+            names = ", ".join(sorted(absent))
+            said.append(f"training.bits_range: {names} not coded in this stage, only {here}")
+        bpp |= {component: value for component, value in sums.items() if value is not None}
         for component, value in bpp.items():
             reason = self._reason(component, value)
             if reason and component not in self._outside:
@@ -59,6 +66,7 @@ class BitsWatch:
         """What is usual changes: a new stage."""
         self._known.clear()
         self._outside.clear()
+        self._absent.clear()
 
     def _reason(self, component: str, value: float) -> str:
         low, high = self.ranges.get(component, (0.0, float("inf")))

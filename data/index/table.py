@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.index.schema import COLUMNS, READ_IN_TRAINING, VERSION
+from data.private import make_private
 from data.sequences import RawFormat, Sequence, Timing
 from data.sources.manifest import INDEX_KEY
 
@@ -145,11 +146,11 @@ def _laid_out(path: Path) -> Path:
     known = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {VERSION}"
     folder = Path(tempfile.gettempdir()) / f"corvid-{os.getuid()}"
     target = folder / f"index-{hashlib.sha256(known.encode()).hexdigest()[:16]}.arrow"
-    if target.is_file():
-        return target
     part = folder / f"{target.stem}-{os.getpid()}.part"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)  # its name is known: another user may have made it first
+        if target.is_file():
+            return target
         _lay_out(path, part)
         os.replace(part, target)
     except OSError as error:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,24 @@ TRANSIENT_ERRORS = {
     errno.ENETUNREACH,
 }
 log = logging.getLogger(__name__)
+
+
+# What a mistake in a program raises; libraries raise some of it for damaged files, too.
+MISTAKES = (NameError, AttributeError, TypeError, ImportError, AssertionError, NotImplementedError)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is of a program, not of a file: of such a kind, and not from inside a
+    library.
+    """
+    if not isinstance(error, MISTAKES):
+        return False
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    ours = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("codec", "data")
+    return ours or not trace.tb_frame.f_code.co_filename.startswith(_LIBRARIES)
 
 
 class Quarantine:
@@ -82,6 +101,8 @@ class Quarantine:
                 self._in_a_row = 0
                 return made
             except Exception as error:  # damaged files make libraries raise many kinds
+                if is_mistake(error):
+                    raise
                 own = isinstance(error, DataError)
                 said = (
                     str(error)

@@ -2,11 +2,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import build_codec
+from codec.entropy.channel import EstimateChannel
+from codec.entropy.exact import set_rounding
 from codec.errors import CodecError
 from codec.freeze import freeze
+from codec.layers.once import computed_once
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.motion.block_matching import BlockMatching
 from codec.quality import check_quality
@@ -28,6 +32,12 @@ def test_a_file_gives_the_encoders_reconstruction(codec: VideoCodec, tmp_path: P
 
 
 NARROW = ["width=16", "entropy_width=24"]
+CONDITIONAL = [
+    "intra=dct_hyperprior",
+    "residual=conditional",
+    "entropy=two_step",
+    "entropy@intra_entropy=two_step",
+]
 NETWORKS = {
     "corvid_s": ["codec=corvid_s", *NARROW],
     "corvid_m": ["codec=corvid_m", *NARROW],
@@ -40,6 +50,7 @@ NETWORKS = {
     "feature_flow": ["motion=feature_flow"],
     "conditional": ["intra=conditional"],
     "directional": ["intra=directional"],
+    "conditional intra and residual": ["codec=corvid_s", *NARROW, *CONDITIONAL],
     "two_step": ["entropy=two_step"],
     "factorized": ["entropy=factorized", "entropy@motion_entropy=factorized", "entropy@intra_entropy=factorized"],
 }
@@ -89,6 +100,7 @@ def test_a_training_step_reaches_every_parameter(choice: str):
     if isinstance(codec.motion, BlockMatching):
         codec.motion.random_share = 1.0  # blocks of all sizes
     frames, quality = moving_clip(3, 128, 128)[None].float() / 255, torch.tensor([20])
+    frames[:, 2] = frames[:, 2].roll((20, 30), (2, 3))  # what no reference shows
     optimizer = torch.optim.AdamW(codec.parameters(), 1e-4)
     RateDistortionLoss()(frames, codec(frames, quality), quality).loss.backward()
     assert not [name for name, p in codec.named_parameters() if p.grad is None]
@@ -150,3 +162,20 @@ def test_quality_outside_its_range_is_refused(quality: object):
     """Catches lambda and quality mixed up (CompressAI #282)."""
     with pytest.raises(CodecError, match="from 0 .* to 63"):
         check_quality(quality)
+
+
+def test_training_codes_frames_where_they_are():
+    """Catches CPU kernels that are given what is on a GPU, and what is kept on another device."""
+    size = 48, 64
+    with fake_cuda():
+        codec = build_codec(small_config("entropy=two_step")).train()
+        set_rounding(codec, True)
+        frames, quality = torch.zeros(2, 3, *size), torch.zeros(2, dtype=torch.int64)
+        channel, references = EstimateChannel(), None
+        with computed_once(codec):
+            for _ in range(3):
+                coded = codec.code_frame(frames, references, size, quality, channel)
+                references = coded.references
+        made = [codec.output(coded.reference, size), *channel.take_bits().values()]
+    assert {value.device.type for value in made} == {"cuda"}
+    assert all(value.requires_grad for value in made)

@@ -135,7 +135,8 @@ def test_points_off_the_front_are_left_out_and_said():
     """Catches a curve that falls back, or stands still, being interpolated as if it rose; points dropped in silence."""
     bumpy = curve(points("bumpy", [100, 200, 300, 400, 400, 800], [30, 33, 32, 35, 35, 38]), "bumpy", "clip", "psnr_rgb")
     assert [place for _, place in bumpy.pairs] == [30, 33, 35, 38]
-    assert bumpy.notes == ["not monotone, 2 of 6 points left out"] and not bumpy.monotone
+    twice = "1 of 6 points equal to another in rate and psnr_rgb, counted once"
+    assert bumpy.notes == [twice, "not monotone, 1 of 5 points left out"] and not bumpy.monotone
 
 
 def test_lpips_is_compared_over_its_logarithm_and_zero_left_out():
@@ -151,3 +152,31 @@ def test_a_rate_of_zero_is_an_error():
     """Catches NaN out of a hand-made curve."""
     with pytest.raises(CodecError, match="rates above 0"):
         bd_rate([(0.0, 30.0), (2.0, 33.0), (3.0, 36.0)], TEST)
+
+
+def test_equal_points_are_no_fall():
+    """Catches two qualities that give the same file, as at the end of a range, called "not
+    monotone".
+    """
+    points = [point_at(quality, rate, 30.0 + rate) for quality, rate in enumerate((1000, 1000, 2000, 3000))]
+    found = curve(points, "a", "clip", "psnr_rgb")
+    assert found.monotone and len(found.pairs) == 3
+    assert found.notes == ["1 of 4 points equal to another in rate and psnr_rgb, counted once"]
+
+
+def point_at(quality: int, size: int, decibels: float) -> Point:
+    """A point of a codec `a`."""
+    return Point(
+        codec="a",
+        clip="clip",
+        quality=quality,
+        frames=1,
+        width=64,
+        height=64,
+        fps=25.0,
+        bytes=size,
+        metrics={"psnr_rgb": decibels / 100},
+        encode_seconds=0.0,
+        decode_seconds=0.0,
+        file="",
+    )

@@ -35,7 +35,7 @@ def test_one_command_writes_everything(clips: list[Path], tmp_path: Path):
         (["anchors=[hevc]"], "no 'hevc' in conf/anchor; choose from all_intra, "),
         (
             ["anchors=[{x265_medium: {qp: 3}}]"],
-            "x265_medium has no field qp; conf/anchor/x265_medium.yaml has _target_, name, preset",
+            "x265_medium has no field qp; conf/anchor/x265_medium.yaml has family, name, preset",
         ),
         (["anchors=[hm]"], "hm: encoder: not given; give paths of your build of HM"),
         (["jobs=0"], "jobs: 0; give 1 or more"),

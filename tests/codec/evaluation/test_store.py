@@ -5,13 +5,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from made_up_codecs import Zipped
 
+from codec import registry
 from codec.anchors import X265
 from codec.errors import CodecError
-from codec.evaluation import keys
+from codec.evaluation import costs, keys
+from codec.evaluation.provenance import machine
 from codec.evaluation.store import Store
 from data.sequences import Sequence
 
@@ -130,4 +134,62 @@ def test_keys_follow_content_and_settings(tmp_path: Path):
         a, Sequence(tmp_path / "a_176x144_25.yuv"), 8
     )
     assert keys.clip_key(a, Sequence(tmp_path / "a.mp4"), 8) == keys.clip_key(a, Sequence(tmp_path / "b.mp4"), 8)
+    assert len(keys.own_source(Zipped())) == 64 and keys.own_source(fast) == ""
     assert keys.sources("codec/anchors") != keys.sources("data") and json.dumps(keys.libraries("torch", "no-such-thing"))
+
+
+def test_a_comment_changes_no_key_and_code_does(tmp_path: Path):
+    """Catches hours of VTM made again for a comment, and a number kept that other code would give."""
+    texts = {
+        "plain": "def f(a):\n    return a in {1, 'b'}\n",
+        "told": '"""What it is."""\n\n\n# why\ndef f(a):\n    """What it does."""\n\n    return a in {1, "b"}  # so\n',
+        "other": "def f(a):\n    return a in {1, 'c'}\n",
+        "renamed": "def g(a):\n    return a in {1, 'b'}\n",
+        "typed": "def f(a):\n    return a in {1.0, 'b'}\n",
+        "broken": "def f(:\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    found = {name: keys.code_hash(tmp_path / f"{name}.py") for name in texts}
+    assert found["plain"] == found["told"]
+    assert len(set(found.values())) == len(texts) - 1
+
+
+def test_the_code_of_a_network_from_outside_is_part_of_its_results(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Catches points that are kept although the lab's network, or what it imports, now does
+    something else.
+    """
+    package = tmp_path / "labs_package"
+    package.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setitem(registry._OWN, "network", {})
+    monkeypatch.setitem(registry._PATHS, "network", {})
+    registry.register("network", "labs_motion", "labs_package.motion:Motion")
+    config = {"type": "video_codec", "motion": {"type": "labs_motion"}, "entropy": {"type": "hyperprior"}}
+    found = []
+    for text in ("A = 1\n", "A = 1  # the same\n", "A = 2\n"):
+        (package / "helper.py").write_text(text)
+        keys.package_source.cache_clear()
+        keys.code_hash.cache_clear()
+        found.append(keys.outside_sources(config))
+    assert list(found[0]) == ["labs_package"] and found[0] == found[1] != found[2]
+    assert keys.outside_sources(config | {"motion": {"type": "zero_motion"}}) == {}
+
+
+def test_costs_are_of_a_kind_of_gpu(monkeypatch: pytest.MonkeyPatch):
+    """Catches speeds of a GPU that are taken for those of another, or of the CPU beside it."""
+    coder, machines = X265(), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("NVIDIA H200", "NVIDIA T4"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        machines.append(machine(1, "cuda"))
+    machines.append(machine(1))
+    assert [found.get("gpu") for found in machines] == ["NVIDIA H200", "NVIDIA T4", None]
+    assert len({keys.complexity_key(coder, {}, "clip", 1, found) for found in machines}) == 3
+    fake = SimpleNamespace(device="cuda", complexity=lambda source: {"encode_fps": 1.0})
+    monkeypatch.setattr(costs, "source_of", lambda clip, frames: None)
+    assert costs.cost_of(fake, SimpleNamespace(path=Path("a.mp4")), None, 1)["machine"] == "NVIDIA T4"

@@ -5,16 +5,16 @@ import torch
 from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
+from codec.blocks import tables
+from codec.blocks.intra_blocks import IntraBlocks, to_frame
+from codec.blocks.rebuild import rebuild
+from codec.blocks.tables import CHANNELS, CHROMA_CLASSES
 from codec.checkpoint import build_codec, model_hash
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.intra_modes import MODES
 from codec.entropy.prices import update_prices
 from codec.errors import CodecError
 from codec.freeze import freeze
-from codec.intra import block_tables
-from codec.intra.block_tables import CHANNELS, CHROMA_CLASSES
-from codec.intra.blocks import IntraBlocks, to_frame
-from codec.intra.rebuild import rebuild
 from codec.layers.frames import COLOURS
 from codec.stream import compress, decompress, frames_sha256
 from codec.stream.container import read_stream, write_stream
@@ -148,8 +148,51 @@ def test_symbols_of_a_frame_come_before_its_pixels(directional: VideoCodec):
 
 
 @pytest.mark.parametrize(
+    "override, sizes, modes, kinds",
+    [
+        ("intra.sizes=[16]", {0}, set(range(MODES)), set(range(CHROMA_CLASSES))),
+        ("intra.sizes=[8]", {1}, set(range(MODES)), set(range(CHROMA_CLASSES))),
+        ("intra.directions=false", {0, 1}, {0, 1}, {0, 1, 2, 3}),
+    ],
+)
+def test_what_is_taken_away_is_not_chosen(
+    override: str,
+    sizes: set[int],
+    modes: set[int],
+    kinds: set[int],
+    tmp_path: Path,
+):
+    """Catches an ablation that takes nothing away, or more than it says, and files that are not
+    read.
+    """
+    codec, clip, file = build("intra=directional", override), moving_clip(1, 80, 112), tmp_path / "a.cvd"
+    written = compress(codec, clip, FPS, 45, file)
+    assert frames_sha256(decompress(file, codec).frames) == written.reconstruction_sha256
+    frame, quality = COLOURS["ycc"].from_rgb(clip.float() / 255), torch.tensor([45])
+    for thinking in (codec.eval(), codec.train()):
+        blocks, _ = thinking.intra.search(frame[..., :96], quality)
+        assert set(blocks.split.unique().tolist()) <= sizes
+        assert set(blocks.modes.unique().tolist()) <= modes
+        assert set(blocks.kinds.unique().tolist()) <= kinds
+    whole = build("intra=directional").intra.search(frame[..., :96], quality)[0]
+    assert len(whole.split.unique()) == 2 and len(whole.modes.unique()) > 4
+
+
+def test_without_the_loop_filter_pixels_stay_and_features_do_not():
+    """Catches a filter that corrects all the same, and one that gives nothing to predict from."""
+    codec = build("intra=directional", "intra.loop_filter=false")
+    frame, quality = COLOURS["ycc"].from_rgb(moving_clip(1, 48, 64).float() / 255), torch.tensor([30])
+    with torch.no_grad():
+        made = codec.intra(frame, (48, 64), quality, EstimateChannel(hard=True))
+        _, planes = codec.intra.search(frame, quality)
+    assert torch.equal(made.frame, to_frame(*planes)) and made.features.std() > 0
+
+
+@pytest.mark.parametrize(
     "override, said",
     [
+        ("intra.sizes=[4]", r"expected \[16, 8\], \[16\] or \[8\]"),
+        ("intra.sizes=[]", r"expected \[16, 8\], \[16\] or \[8\]"),
         ("intra.entropy=null", "needs LevelEntropy of 384 channels"),
         ("intra.modes.kinds=3", f"expected {CHROMA_CLASSES}"),
         ("codec.colours=rgb", "networks are made for ycc"),
@@ -163,4 +206,4 @@ def test_networks_that_do_not_fit_are_refused(override: str, said: str):
 
 def test_modes_are_as_many_everywhere():
     """Catches an entropy network made for other modes than the kernels predict by."""
-    assert MODES == block_tables.MODES
+    assert MODES == tables.MODES

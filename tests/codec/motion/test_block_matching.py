@@ -156,6 +156,7 @@ def test_checkpoints_from_before_variable_blocks_still_code(tmp_path: Path):
     """Catches a renamed class or argument that old checkpoints name, and another hash of old streams."""
     old = small_config("motion=fixed_block_matching", "entropy@motion_entropy=two_step")
     old["motion"]["_target_"] = "codec.motion.searched.SearchedMotion"
+    del old["motion"]["type"]
     for new in ("references", "lambda_low", "lambda_high", "quality_offsets"):
         del old[new]
     codec = build_codec(old).eval()

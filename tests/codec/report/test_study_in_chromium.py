@@ -7,18 +7,26 @@ import pytest
 from report_results import FlatFrames, result
 
 from codec.report.study import KEY, PAGE, write_study
-from codec.report.study_votes import read_key, read_votes
+from codec.report.study_scores import read_key, read_votes
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright: pip install -e '.[dev]'"
+)
 from browser import opened  # noqa: E402
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_a_study_is_voted_on_resumed_and_saved(browser: sync_api.Browser, tmp_path: Path, width: int):
-    """Catches votes that are lost when the page is closed, keys that do nothing, files that cannot be scored, small pictures."""
+def test_a_study_is_voted_on_resumed_and_saved(
+    browser: sync_api.Browser, tmp_path: Path, width: int
+):
+    """Catches votes that are lost when the page is closed, keys that do nothing, files that cannot
+    be scored, small pictures.
+    """
     write_study(result(), FlatFrames(), ["ours", "x265"], tmp_path, rate_tolerance=0.4)
     key = read_key(tmp_path / KEY)
-    with opened(browser, tmp_path / PAGE, accept_downloads=True, viewport={"width": width, "height": 900}) as page:
+    with opened(
+        browser, tmp_path / PAGE, accept_downloads=True, viewport={"width": width, "height": 900}
+    ) as page:
 
         def start() -> None:
             page.locator("#voter").fill("Ann")
@@ -32,9 +40,14 @@ def test_a_study_is_voted_on_resumed_and_saved(browser: sync_api.Browser, tmp_pa
         start()
         page.locator("#votes button:enabled").first.wait_for()
         boxes = [page.locator("#duo canvas").nth(side).bounding_box() for side in (0, 1)]
-        assert (boxes[0]["x"] == boxes[1]["x"]) == (width < 700) and all(box["width"] > 300 for box in boxes)
+        assert (boxes[0]["x"] == boxes[1]["x"]) == (width < 700) and all(
+            box["width"] > 300 for box in boxes
+        )
         page.locator("#more button").nth(1).click()
-        assert "To vote" in page.locator("#why").inner_text() and page.locator("#votes button:enabled").count() == 0
+        assert (
+            "To vote" in page.locator("#why").inner_text()
+            and page.locator("#votes button:enabled").count() == 0
+        )
         page.locator("#more button").nth(1).click()
         for number in (1, 2):
             vote("1", number)
@@ -51,4 +64,11 @@ def test_a_study_is_voted_on_resumed_and_saved(browser: sync_api.Browser, tmp_pa
     assert f'"{width}x900"' in (tmp_path / "votes.csv").read_text()
     votes = read_votes([tmp_path / "votes.json"], key)
     assert votes == read_votes([tmp_path / "votes.csv"], key)
-    assert len(votes) == len(key["pairs"]) and sorted(vote.won for vote in votes) == [0, 0, 0, 0.5, 1, 1]
+    assert len(votes) == len(key["pairs"]) and sorted(vote.won for vote in votes) == [
+        0,
+        0,
+        0,
+        0.5,
+        1,
+        1,
+    ]

@@ -7,19 +7,19 @@ from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 from torch import Tensor
 
+from codec.blocks.intra_blocks import to_pixels
+from codec.blocks.prices import BlockPriceTables
+from codec.blocks.tables import CHANNELS, CHROMA_CLASSES, MODES, UNIT, step_table
+from codec.blocks.unit_kernels import INTRA_16, TYPES, UNCODED
+from codec.blocks.units import PredictedUnits, rebuild_predicted, search_predicted, split_of
+from codec.blocks.units import _by_tensors as by_tensors
 from codec.checkpoint import build_codec, model_hash
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.prices import update_prices
 from codec.entropy.unit_types import UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.freeze import freeze
-from codec.intra.block_prices import BlockPriceTables
-from codec.intra.block_tables import CHANNELS, CHROMA_CLASSES, MODES, UNIT, step_table
-from codec.intra.blocks import to_pixels
 from codec.references import Context, Reference
-from codec.residual.block_kernels import INTRA_16, TYPES, UNCODED
-from codec.residual.units import PredictedUnits, rebuild_predicted, search_predicted, split_of
-from codec.residual.units import _by_tensors as by_tensors
 from codec.stream import compress, decompress, frames_sha256
 from codec.stream.container import read_stream, write_stream
 from codec.video import VideoCodec
@@ -268,3 +268,9 @@ def test_it_needs_its_own_entropy_network(entropy: str):
     """Catches a configuration that fails in the middle of a step."""
     with pytest.raises(CodecError, match="needs LevelEntropy with prior.*entropy=levels"):
         build_codec(small_config("residual=block_transform", f"entropy={entropy}"))
+
+
+def test_its_entropy_network_is_for_nothing_else():
+    """Catches a network that is asked without what it needs to know."""
+    with pytest.raises(CodecError, match="blocks of block_transform alone.*entropy=two_step"):
+        build_codec(small_config("entropy=levels"))

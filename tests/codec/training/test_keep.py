@@ -25,7 +25,7 @@ class Tiny(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(2, 2)
-        self.config, self.frozen = {"width": 2}, None
+        self.config, self.frozen, self.stored_names = {"width": 2}, None, {}
 
 
 class TinyTraining:

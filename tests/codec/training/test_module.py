@@ -2,6 +2,7 @@ import pytest
 import torch
 from literature import SMALL_CODECS
 from small_codec import build
+from torch import nn
 from training_module import STAGE, clip, module
 
 from codec.entropy.exact import Exact
@@ -168,3 +169,24 @@ def test_weights_that_cannot_code_are_named_at_the_end_of_a_stage(capsys: pytest
         codec.entropy.first.blocks[0].project.weight.fill_(30.0)
     warn_of_sums(codec)
     assert "cannot code streams: entropy.first.blocks.0.project: sums of up to" in capsys.readouterr().out
+
+
+class OneWeight(nn.Module):
+    """A loss as the documentation has one: its only weight comes first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float | None] = []
+
+    def weigh(self, weight: float | None = None) -> None:
+        self.seen.append(weight)
+
+
+def test_a_loss_gets_what_a_stage_says_by_name():
+    """Catches `frame_weights` that a loss of one's own takes for its first weight."""
+    loss, codec = OneWeight(), build().train()
+    CodecTraining(codec, loss, Schedule([STAGE, STAGE | {"name": "b", "loss": {"weight": 3.0}}]))
+    assert loss.seen == [3.0, None]
+    for told in ({"frame_weights": [1.0, 2.0]}, {"loss": {"mse": 1.0}}):
+        with pytest.raises(CodecError, match="stage 'a': loss OneWeight: .*unexpected keyword.*leave it out"):
+            CodecTraining(codec, loss, Schedule([STAGE | told]))

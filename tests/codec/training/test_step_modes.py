@@ -39,9 +39,15 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch():
 
 
 def test_checkpointing_changes_no_gradient():
-    """Catches noise that is drawn anew when activations are computed again."""
+    """Catches noise that is drawn anew when activations are computed again.
+
+    Gradients of what is otherwise computed once a step are added up in another order.
+    """
     plain, again = (gradients(module("entropy=two_step", frames=4, checkpointing=on)) for on in (False, True))
-    assert set(plain) == set(again) and all(torch.equal(plain[name], again[name]) for name in plain)
+    assert set(plain) == set(again)
+    for name, value in plain.items():
+        largest = float(value.abs().max())
+        torch.testing.assert_close(value, again[name], rtol=1e-4, atol=1e-5 * largest, msg=name)
 
 
 def test_truncation_is_the_sum_over_frames_cut_where_it_says():

@@ -1,5 +1,6 @@
 """An index as workers read it."""
 
+import os
 import pickle
 import tempfile
 from pathlib import Path
@@ -162,3 +163,23 @@ def test_numbers_of_a_column(tmp_path: Path):
         write(tmp_path / "index.parquet", [row(number) for number in range(7)])
     )
     np.testing.assert_array_equal(index.column("first"), [0, 10, 20, 0, 10, 20, 0])
+
+
+def test_a_folder_of_another_user_is_not_read(
+    tmp_path: Path,
+    node: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Catches rows that somebody else laid out in the folder whose name all know: paths of his
+    choice would be read.
+    """
+    index = write(tmp_path / "index.parquet", [row(0)])
+    assert len(IndexedSequences(index)) == 1
+    (folder,) = node.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(
+        DataError, match=f"{folder.name}: belongs to user {me} .*remove it, or choose another"
+    ):
+        IndexedSequences(index)

@@ -1,6 +1,7 @@
 """Random clips, each a function of the seed and its number."""
 
 import errno
+import json
 import logging
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ from data.io.readers import open_reader
 from data.io.source_clip import read_source
 from data.loading.clip import Clip, crop_at
 from data.loading.dataset import ClipDataset, ValidationClips
+from data.loading.quarantine import Quarantine
 from data.sequences import Sequence
 
 
@@ -243,3 +245,26 @@ def test_the_share_is_of_what_was_drawn(
     ):
         [data[index] for index in range(200)]
     assert data.quarantine.count < 60
+
+
+def test_a_mistake_in_a_program_is_no_bad_file():
+    """Catches a data set of one's own whose typing error sets all files aside, one after the other."""
+
+    def mistaken(number: int) -> None:
+        raise AttributeError("no such attribute")
+
+    def library(number: int) -> None:
+        json.loads(number)  # a TypeError from inside the library
+
+    def damaged(number: int) -> None:
+        raise ValueError("cut off")
+
+    quarantine = Quarantine([Sequence(Path("a.mp4")), Sequence(Path("b.mp4"))], 1.0)
+    with pytest.raises(AttributeError):
+        quarantine.first_good(0, mistaken)
+    assert quarantine.count == 0
+    for make in (library, damaged):
+        quarantine = Quarantine([Sequence(Path("a.mp4")), Sequence(Path("b.mp4"))], 1.0)
+        with pytest.raises(DataError, match="all 2 sequences failed"):
+            quarantine.first_good(0, make)
+        assert quarantine.count == 2

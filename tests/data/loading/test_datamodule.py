@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from codec.registry import build
 from data.errors import DataError
 from data.loading.clip import Clip
 from data.loading.dataloader import ClipLoader
@@ -195,7 +196,7 @@ def test_configs_instantiate(folder: Path, name: str):
                 "name=test",
             ],
         )
-    module = instantiate(config.data)
+    module = build("data", OmegaConf.to_container(config.data, resolve=True), "data")
     module.setup()
     assert type(module.root) is list and module.train_clips.seed == 3
     assert len(next(iter(module.train_dataloader())).names) == 8
