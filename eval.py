@@ -1,4 +1,6 @@
-"""Evaluate: checkpoint + clips + anchors -> RD points -> BD-rate -> report. `conf/eval.yaml` holds the choices."""
+"""Evaluate: checkpoint + clips + anchors -> RD points -> BD-rate -> report. `conf/eval.yaml` holds
+the choices.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from codec.registry import build, use_plugins
 from codec.threads import prepare_threads
 from data.errors import DataError
 
-if TYPE_CHECKING:  # imported where they are needed: processes that code import this file, and --help shall not take seconds
+# Imported where they are needed: processes that code import this file, and --help shall not take
+# seconds.
+if TYPE_CHECKING:
     from codec.evaluation import Coder, Evaluation
     from codec.evaluation.learned import LearnedCodec
     from codec.report import Preview
@@ -102,23 +106,43 @@ def run(config: DictConfig) -> None:
     if len(codecs) > 1 and not anchors:
         codecs, anchors = codecs[1:], codecs[:1]
     measure = Measure(choice["metrics"], choice["every"], choice["device"])
-    running = Running(**{name: choice[name] for name in ("jobs", "threads", "launcher", "slurm", "cache", "complexity")})
+    running = Running(
+        **{
+            name: choice[name]
+            for name in ("jobs", "threads", "launcher", "slurm", "cache", "complexity")
+        }
+    )
     found = evaluate(codecs, anchors, clips, output, measure, choice["frames"], running, classes)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
     write_record(output)
     preview = preview_for(found, codecs, anchors, clips, output) if choice["pictures"] else None
     pages = write_report(found.result, found.comparisons, output, preview)
     console = Console()
-    console.print(*bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"], sep="\n\n", crop=False)
+    console.print(
+        *bd_tables(found.comparisons) or ["one codec: there is nothing to compare it with"],
+        sep="\n\n",
+        crop=False,
+    )
     names = " ".join(page.name for page in pages[:-1])
-    for line in (f"figures and tables in {output}: {names}", output / "rd.json", output / "bd_rate.json", pages[-1]):
+    for line in (
+        f"figures and tables in {output}: {names}",
+        output / "rd.json",
+        output / "bd_rate.json",
+        pages[-1],
+    ):
         console.print(str(line), highlight=False, soft_wrap=True)
 
 
 def preview_for(
-    found: Evaluation, codecs: list[LearnedCodec], anchors: list[Coder], clips: list[Sequence], output: Path
+    found: Evaluation,
+    codecs: list[LearnedCodec],
+    anchors: list[Coder],
+    clips: list[Sequence],
+    output: Path,
 ) -> Preview:
-    """What the report's visual comparison shows: the codecs, and the first anchor at their bitrates."""
+    """What the report's visual comparison shows: the codecs, and the first anchor at their
+    bitrates.
+    """
     from codec.report import DecodedFrames, default_codecs, make_preview
 
     compared, against = [coder.name for coder in codecs], [coder.name for coder in anchors]
@@ -154,7 +178,10 @@ def reason(error: Exception) -> str:
     """What went wrong in the words of who found it, without the libraries around it."""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}; make room or it writable, or give cache=FOLDER and output=FOLDER elsewhere"
+        return (
+            f"{where}{error.strerror or error}; make room or it writable, or give cache=FOLDER and "
+            "output=FOLDER elsewhere"
+        )
     return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
 
 

@@ -1,4 +1,6 @@
-"""Train a codec: `python train.py experiment=demo`, or any mix of the groups under conf/. The same command continues a run."""
+"""Train a codec: `python train.py experiment=demo`, or any mix of the groups under conf/. The same
+command continues a run.
+"""
 
 import sys
 
@@ -18,7 +20,11 @@ from data.errors import DataError
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Config -> its run folder -> training there, from the start or from where it stopped."""
-    from codec.training.command import run_of, run_to_resume, sweep_folder  # here, for seconds go by in which Ctrl-C may come
+    from codec.training.command import (
+        run_of,
+        run_to_resume,
+        sweep_folder,
+    )  # here, for seconds go by in which Ctrl-C may come
     from codec.training.run import train
 
     try:

@@ -1,8 +1,11 @@
-"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, in one run, and memory of decoding 1080p.
+"""Encoding and decoding speed of a predicted frame against CompressAI's ssf2020, in one run; of an
+intra frame; memory of 1080p.
 
-Both code the same real clip, networks and entropy coding and warping included; medians of several runs, interleaved.
+Both code the same real clip, networks and entropy coding and warping included; medians of several
+runs, interleaved.
 
-    python benchmarks/coding_speed.py [--codec corvid_s] [--checkpoint RUN] [--size 1280x720] [--repeats 5] [--json FILE]
+    python benchmarks/coding_speed.py [--codec corvid_s] [--checkpoint RUN] [--size 1280x720]
+        [--repeats 5] [--json FILE]
 """
 
 import argparse
@@ -45,11 +48,18 @@ def main() -> None:
     width, height = map(int, choice.size.split("x"))
     source = read_source(find_videos(choice.clip)[0], choice.frames)
     frames = resized(source.rgb, (height, width))
-    print(f"{source.name}: {len(frames)} frames of {choice.size}, quality {choice.quality}, {torch.get_num_threads()} threads")
+    print(
+        f"{source.name}: {len(frames)} frames of {choice.size}, quality {choice.quality}, "
+        f"{torch.get_num_threads()} threads"
+    )
     ours, peer = our_codec(choice.codec, choice.checkpoint), ssf2020(4).eval()
     peer.update(force=True)
-    runs = [measure_ours(ours, frames, choice.quality) + measure_peer(peer, frames) for _ in range(choice.repeats + 1)][1:]
-    encode, decode, peer_encode, peer_decode = (statistics.median(run[i] for run in runs) for i in range(4))
+    runs = [
+        measure_ours(ours, frames, choice.quality) + measure_peer(peer, frames)
+        for _ in range(choice.repeats + 1)
+    ][1:]
+    medians = [statistics.median(run[i] for run in runs) for i in range(6)]
+    encode, decode, intra_encode, intra_decode, peer_encode, peer_decode = medians
     print(f"encode: {1000 * encode:.0f} ms, ssf2020 {1000 * peer_encode:.0f} ms")
     print(f"decode: {1000 * decode:.0f} ms, ssf2020 {1000 * peer_decode:.0f} ms")
     name, size = choice.codec, f"{height}p"
@@ -62,10 +72,16 @@ def main() -> None:
             f"{name}_encode_speedup_{size}": round(peer_encode / encode, 2),
             f"{name}_decode_fps_{size}": round(1 / decode, 2),
             f"{name}_encode_fps_{size}": round(1 / encode, 2),
-            f"{name}_decoder_kmac_per_pixel": round(total(complexity.predicted.decoding).kmac_per_pixel, 2),
+            f"{name}_intra_encode_ms_{size}": round(1000 * intra_encode),
+            f"{name}_intra_decode_ms_{size}": round(1000 * intra_decode),
+            f"{name}_decoder_kmac_per_pixel": round(
+                total(complexity.predicted.decoding).kmac_per_pixel, 2
+            ),
             "coded_symbols_per_frame": round(coded),
             "ssf2020_symbols_per_frame": round(peer_coded),
-            f"{name}_decode_1080p_peak_mb": round(peak_memory(ours, resized(frames[:4], FULL_HD), choice.quality)),
+            f"{name}_decode_1080p_peak_mb": round(
+                peak_memory(ours, resized(frames[:4], FULL_HD), choice.quality)
+            ),
         },
         choice.json,
     )
@@ -75,10 +91,14 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--codec", default="corvid_s", help="a choice of conf/codec, as it starts")
-    parser.add_argument("--checkpoint", default=None, help="a trained one of this codec: file or run folder")
+    parser.add_argument(
+        "--checkpoint", default=None, help="a trained one of this codec: file or run folder"
+    )
     parser.add_argument("--clip", default="sample:bigbuckbunny")
     parser.add_argument("--size", default="1280x720")
-    parser.add_argument("--frames", type=int, default=5, help="frames coded; the first, intra, is not counted")
+    parser.add_argument(
+        "--frames", type=int, default=5, help="frames coded; the first, intra, is not counted"
+    )
     parser.add_argument("--quality", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=None)
@@ -101,19 +121,27 @@ def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 frames scaled to `(H, W)`; as they are where that is their size."""
     if tuple(frames.shape[-2:]) == size:
         return frames
-    return F.interpolate(frames.float(), size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
+    return (
+        F.interpolate(frames.float(), size, mode="bicubic", antialias=True)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )
 
 
 @torch.inference_mode()
-def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, float]:
-    """Seconds to encode and to decode one predicted frame: all frames less the first alone, evenly shared."""
+def measure_ours(codec: VideoCodec, frames: Tensor, quality: int) -> tuple[float, ...]:
+    """Seconds to encode and to decode one predicted frame, all frames less the first alone, evenly
+    shared; and to encode and to decode the first alone, an intra frame.
+    """
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         for part in (frames[:1], frames):
             file = Path(folder) / "a.cvd"
             written = compress(codec, part, 30, quality, file)
             seconds.append((written.seconds, decompress(file, codec).seconds))
-    return tuple((whole - first) / (len(frames) - 1) for first, whole in zip(*seconds, strict=True))
+    pairs = zip(*seconds, strict=True)
+    return *((whole - first) / (len(frames) - 1) for first, whole in pairs), *seconds[0]
 
 
 @torch.inference_mode()
@@ -143,7 +171,9 @@ def our_symbols(codec: VideoCodec, frames: Tensor, quality: int) -> float:
     codec, references, counts = freeze(codec), None, []
     for frame in frames[:, None].float() / 255:
         channel = CountChannel(WriteChannel())
-        coded = codec.code_frame(frame, references, frame.shape[-2:], torch.tensor([quality]), channel)
+        coded = codec.code_frame(
+            frame, references, frame.shape[-2:], torch.tensor([quality]), channel
+        )
         references = coded.references
         counts.append(sum(channel.coded.values()))
     return statistics.mean(counts[1:])
@@ -164,8 +194,19 @@ def peak_memory(codec: VideoCodec, frames: Tensor, quality: int) -> float:
         file, checkpoint = Path(folder) / "a.cvd", Path(folder) / "a.ckpt"
         save_checkpoint(checkpoint, codec)
         compress(codec, frames, 30, quality, file)
-        command = ["decompress", str(file), str(Path(folder) / "a.npy"), "--checkpoint", str(checkpoint)]
-        done = subprocess.run([sys.executable, "-c", _DECOMPRESS, *command], check=True, capture_output=True, text=True)
+        command = [
+            "decompress",
+            str(file),
+            str(Path(folder) / "a.npy"),
+            "--checkpoint",
+            str(checkpoint),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", _DECOMPRESS, *command],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
     return int(done.stdout.split()[-2]) / 1024
 
 

@@ -1,14 +1,18 @@
-"""decord against PyAV as a reader of random clips: right frames, speed, memory, cut files and forks, in one run.
+"""decord against PyAV as a reader of random clips: right frames, speed, memory, cut files and
+forks, in one run.
 
-"Right" is bit for bit the pictures of a sequential decode: for decord, by PyAV with swscale's RGB; for PyAV, by `read_source`
-with ours. PyAV is read as training reads it, through `open_reader`; decord is called itself, with one thread. Both open the file
-anew for each clip. Speed is in frames a CPU second: reading processes fill all cores, and decord's two threads would win at once
-where it is alone, and nothing where it is not. Every measurement of memory, of cut files and of forks has a process of its own.
+"Right" is bit for bit the pictures of a sequential decode: for decord, by PyAV with swscale's RGB;
+for PyAV, by `read_source` with ours. PyAV is read as training reads it, through `open_reader`;
+decord is called itself, with one thread. Both open the file anew for each clip. Speed is in frames
+a CPU second: reading processes fill all cores, and decord's two threads would win at once where it
+is alone, and nothing where it is not. Every measurement of memory, of cut files and of forks has a
+process of its own.
 
-    python benchmarks/decoders.py [--decord-folder FOLDER] [--accesses 200] [--clips 40] [--json FILE]
+    python benchmarks/decoders.py [--decord-folder FOLDER] [--accesses 200] [--clips 40]
+        [--json FILE]
 
-`--decord-folder` is where another package of the import name `decord` lies, so that two can be compared:
-`pip install --target FOLDER decord2`.
+`--decord-folder` is where another package of the import name `decord` lies, so that two can be
+compared: `pip install --target FOLDER decord2`.
 """
 
 import argparse
@@ -39,9 +43,18 @@ Answer = dict[str, Any]
 def main() -> None:
     """Measure, print, and write JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--decord-folder", type=Path, default=None, help="where to import decord from")
-    parser.add_argument("--accesses", type=int, default=200, help="random accesses to each small file")
-    parser.add_argument("--clips", type=int, default=40, help="random clips of each large file, and a tenth of those of 720p")
+    parser.add_argument(
+        "--decord-folder", type=Path, default=None, help="where to import decord from"
+    )
+    parser.add_argument(
+        "--accesses", type=int, default=200, help="random accesses to each small file"
+    )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=40,
+        help="random clips of each large file, and a tenth of those of 720p",
+    )
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     if choice.decord_folder:
@@ -60,20 +73,31 @@ def main() -> None:
 
 def exactness(files: dict[str, Path], accesses: int) -> dict[str, float]:
     """How many random accesses of both are right, wrong, or fail."""
-    shares: dict[str, list[float]] = {"decord_exact_percent": [], "decord_awkward_exact_percent": [], "pyav_exact_percent": []}
+    shares: dict[str, list[float]] = {
+        "decord_exact_percent": [],
+        "decord_awkward_exact_percent": [],
+        "pyav_exact_percent": [],
+    }
     print(f"\n{accesses} random accesses: right, wrong, failed")
     for name, path in files.items():
-        found = {way: apart(count_right, path, way, accesses, limit=600) for way in ("decord", "pyav")}
+        found = {
+            way: apart(count_right, path, way, accesses, limit=600) for way in ("decord", "pyav")
+        }
         kind = "decord_exact_percent" if name in CLOSED else "decord_awkward_exact_percent"
         shares[kind].append(100 * found["decord"].get("right", 0) / accesses)
         shares["pyav_exact_percent"].append(100 * found["pyav"].get("right", 0) / accesses)
-        texts = [f"{way} " + ", ".join(f"{n} {what}" for what, n in counts.items()) for way, counts in found.items()]
+        texts = [
+            f"{way} " + ", ".join(f"{n} {what}" for what, n in counts.items())
+            for way, counts in found.items()
+        ]
         print(f"{name:16} {texts[0]:40} {texts[1]}")
     return {name: round(statistics.mean(values), 1) for name, values in shares.items()}
 
 
 def count_right(path: Path, way: str, accesses: int) -> Answer:
-    """One open reader; two accesses of three are to a single frame, the others to consecutive ones."""
+    """One open reader; two accesses of three are to a single frame, the others to
+    consecutive ones.
+    """
     whole, rng, counts = sequential(path, way), np.random.default_rng(0), Counter()
     try:
         read = reading(path, way)
@@ -84,7 +108,11 @@ def count_right(path: Path, way: str, accesses: int) -> Answer:
         start = int(rng.integers(len(whole) - length + 1))
         try:
             counts[
-                "right" if np.array_equal(read([*range(start, start + length)]), whole[start : start + length]) else "wrong"
+                "right"
+                if np.array_equal(
+                    read([*range(start, start + length)]), whole[start : start + length]
+                )
+                else "wrong"
             ] += 1
         except Exception:
             counts["failed"] += 1
@@ -120,10 +148,16 @@ def faults(cut: dict[str, Path], good: Path) -> dict[str, float]:
         found = apart(read_end, path)
         reported = found.get("frames", 0)
         over += reported > there
-        print(f"{name:16} {there} frames can be decoded; decord reports {reported}, the last: {found.get('last', found)}")
+        print(
+            f"{name:16} {there} frames can be decoded; decord reports {reported}, the last: "
+            f"{found.get('last', found)}"
+        )
     forked = apart(read_after_fork, good)
     print(f"a reader opened before a fork and read after it: {forked}")
-    return {"decord_over_reported_files": over, "decord_fork_hangs": int("gives" not in str(forked))}
+    return {
+        "decord_over_reported_files": over,
+        "decord_fork_hangs": int("gives" not in str(forked)),
+    }
 
 
 def decodable(path: Path) -> int:
@@ -167,10 +201,19 @@ def read_after_fork(path: Path) -> Answer:
 
 
 def memory(path: Path, clips: int) -> dict[str, float]:
-    """MB that a process holds after so many random clips of a 720p file, above the same process before it opened anything."""
-    print(f"\nMB above a process that opened nothing, over {clips} random clips of 720p: after a tenth, at the end")
+    """MB that a process holds after so many random clips of a 720p file, above the same process
+    before it opened anything.
+    """
+    print(
+        f"\nMB above a process that opened nothing, over {clips} random clips of 720p: after a "
+        "tenth, at the end"
+    )
     figures = {}
-    for name, way, anew in (("decord_kept_mb", "decord", False), ("decord_mb", "decord", True), ("pyav_mb", "pyav", True)):
+    for name, way, anew in (
+        ("decord_kept_mb", "decord", False),
+        ("decord_mb", "decord", True),
+        ("pyav_mb", "pyav", True),
+    ):
         found = apart(hold, path, way, anew, clips, limit=3600)
         print(f"{way + (', opened anew' if anew else ', kept open'):22} {found}")
         figures[name] = found.get("end", -1)
@@ -195,7 +238,9 @@ def hold(path: Path, way: str, anew: bool, clips: int) -> Answer:
 
 
 def speed(files: dict[str, Path], clips: int, rounds: int = 3) -> dict[str, float]:
-    """Frames a CPU second of random clips of 448x256 with a keyframe every 250, RGB included; runs interleaved, medians."""
+    """Frames a CPU second of random clips of 448x256 with a keyframe every 250, RGB included; runs
+    interleaved, medians.
+    """
     print("\nframes a CPU second of random clips, 448x256, GOP 250")
     figures = {}
     for codec, path in files.items():
@@ -203,11 +248,19 @@ def speed(files: dict[str, Path], clips: int, rounds: int = 3) -> dict[str, floa
         reader = open_reader(path, "pyav")
         reader.read([0])  # compiles the conversion to RGB
         for number in range(rounds):
-            starts = np.random.default_rng(number).integers(reader.frames - FRAMES, size=clips).tolist()
+            starts = (
+                np.random.default_rng(number).integers(reader.frames - FRAMES, size=clips).tolist()
+            )
             for way in rates:
                 rates[way].append(rate(path, way, starts))
-        print(f"{codec:5} decord {statistics.median(rates['decord']):.1f}, PyAV {statistics.median(rates['pyav']):.1f}")
-        ratios = [ours / peer if peer else 0 for ours, peer in zip(rates["pyav"], rates["decord"], strict=True)]
+        print(
+            f"{codec:5} decord {statistics.median(rates['decord']):.1f}, PyAV "
+            f"{statistics.median(rates['pyav']):.1f}"
+        )
+        ratios = [
+            ours / peer if peer else 0
+            for ours, peer in zip(rates["pyav"], rates["decord"], strict=True)
+        ]
         figures[f"pyav_speedup_{codec}"] = round(statistics.median(ratios), 2)
     return figures
 

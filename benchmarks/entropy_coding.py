@@ -1,11 +1,14 @@
-"""The entropy coder against CompressAI's, on the symbols of a predicted frame of a real clip, in one run.
+"""The entropy coder against CompressAI's, on the symbols of a predicted frame of a real clip, in
+one run.
 
-Tensors in and bytes out, and back, for both. CompressAI's takes and gives lists, so turning tensors into lists and back is in
-its time, as it is where it is used; its CDF tables are lists beforehand. Both code the same symbols by the same tables. Ours
-is given all rows, those that say that nothing is coded too; CompressAI's is given the coded ones, which takes none of its
-time. Runs interleaved, medians.
+Tensors in and bytes out, and back, for both. CompressAI's takes and gives lists, so turning tensors
+into lists and back is in its time, as it is where it is used; its CDF tables are lists beforehand.
+Both code the same symbols by the same tables. Ours is given all rows, those that say that nothing
+is coded too; CompressAI's is given the coded ones, which takes none of its time. Runs interleaved,
+medians.
 
-    python benchmarks/entropy_coding.py [--checkpoint RUN] [--clip sample:bigbuckbunny] [--quality 32] [--json FILE]
+    python benchmarks/entropy_coding.py [--checkpoint RUN] [--clip sample:bigbuckbunny]
+        [--quality 32] [--json FILE]
 """
 
 import argparse
@@ -71,13 +74,20 @@ class Peer:
         decoder = RansDecoder()
         decoder.set_stream(payload)
         each = zip(self.coded, self.lists, strict=True)
-        return [torch.tensor(decoder.decode_stream(p.rows.tolist(), *lists), dtype=torch.int32) for p, lists in each]
+        return [
+            torch.tensor(decoder.decode_stream(p.rows.tolist(), *lists), dtype=torch.int32)
+            for p, lists in each
+        ]
 
 
 def main() -> None:
     """Measure, print, and write JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=None, help="a file or run folder; without it codec=corvid_s, untrained")
+    parser.add_argument(
+        "--checkpoint",
+        default=None,
+        help="a file or run folder; without it codec=corvid_s, untrained",
+    )
     parser.add_argument("--clip", default="sample:bigbuckbunny")
     parser.add_argument("--quality", type=int, default=32)
     parser.add_argument("--frames", type=int, default=3, help="the last of so many is measured")
@@ -89,7 +99,10 @@ def main() -> None:
     parts = symbols_of(codec, source.rgb, choice.quality)
     coded = sum(int((part.rows >= 0).sum()) for part in parts)
     every = sum(part.rows.numel() for part in parts)
-    print(f"{source.name} {source.width}×{source.height}, quality {choice.quality}: {every} values, {coded} coded")
+    print(
+        f"{source.name} {source.width}×{source.height}, quality {choice.quality}: {every} values, "
+        f"{coded} coded"
+    )
     show(measure(parts, choice.repeats), coded, choice.json)
 
 
@@ -99,7 +112,9 @@ def symbols_of(codec: VideoCodec, frames: Tensor, quality: int) -> list[Part]:
     references, size = None, tuple(frames.shape[-2:])
     for frame in frames:
         channel = RecordChannel(WriteChannel())
-        coded = codec.code_frame(frame[None].float() / 255, references, size, torch.tensor([quality]), channel)
+        coded = codec.code_frame(
+            frame[None].float() / 255, references, size, torch.tensor([quality]), channel
+        )
         references = coded.references
     return channel.parts
 
@@ -123,7 +138,10 @@ def measure(parts: list[Part], repeats: int) -> dict[str, float]:
         times.append(time.perf_counter())
         runs.append(np.diff(times))
     expected = [part.symbols * (part.rows >= 0) for part in parts]
-    same = [*map(torch.equal, back, expected), *map(torch.equal, peer_back, [part.symbols for part in peer.coded])]
+    same = [
+        *map(torch.equal, back, expected),
+        *map(torch.equal, peer_back, [part.symbols for part in peer.coded]),
+    ]
     if not all(same):
         raise RuntimeError("entropy_coding: a coder gave other symbols back")
     names = ("encode", "decode", "peer_encode", "peer_decode")
@@ -151,13 +169,20 @@ def as_lists(tables: CdfTables) -> tuple[list[list[int]], list[int], list[int]]:
     """CDFs, their lengths and offsets, as CompressAI takes them."""
     rows = [row.tolist() for row in np.split(tables.cumulative, tables.first[1:-1])]
     width = max(map(len, rows))
-    return [row + [0] * (width - len(row)) for row in rows], [len(row) for row in rows], tables.offsets.tolist()
+    return (
+        [row + [0] * (width - len(row)) for row in rows],
+        [len(row) for row in rows],
+        tables.offsets.tolist(),
+    )
 
 
 def show(measured: dict[str, float], coded: int, file: Path | None) -> None:
     """One line a figure, and the same as JSON."""
     for name in ("encode", "decode"):
-        print(f"{name}: {1000 * measured[name]:.2f} ms, CompressAI {1000 * measured['peer_' + name]:.2f} ms")
+        print(
+            f"{name}: {1000 * measured[name]:.2f} ms, CompressAI "
+            f"{1000 * measured['peer_' + name]:.2f} ms"
+        )
     figures = {
         "entropy_decode_speedup": round(measured["peer_decode"] / measured["decode"], 2),
         "entropy_encode_speedup": round(measured["peer_encode"] / measured["encode"], 2),

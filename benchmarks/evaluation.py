@@ -1,8 +1,11 @@
-"""Evaluation two points at once against one at a time, and again from the store: 5 clips, 6 qualities, 3 anchors; medians.
+"""Evaluation two points at once against one at a time, and again from the store: 5 clips, 6
+qualities, 3 anchors; medians.
 
-Of the function `evaluate`: what starting Python, figures and pictures take comes on top, the same each time.
+Of the function `evaluate`: what starting Python, figures and pictures take comes on top, the same
+each time.
 
-python benchmarks/evaluation.py [--jobs 2] [--frames 32] [--size 352x288] [--repeats 3] [--json FILE]
+python benchmarks/evaluation.py [--jobs 2] [--frames 32] [--size 352x288] [--repeats 3]
+    [--json FILE]
 """
 
 import argparse
@@ -27,7 +30,10 @@ from data.io.writer import write_video
 
 CLIPS = 5
 ANCHORS: list[StandardCodec] = [
-    X265(tunes=("psnr",), parameters="bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:wpp=0:pools=none"),
+    X265(
+        tunes=("psnr",),
+        parameters="bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:wpp=0:pools=none",
+    ),
     X264(tunes=("psnr",)),
     SvtAv1(preset=6, tunes=("psnr",)),
 ]
@@ -47,7 +53,10 @@ def main() -> None:
             one = timed(clips, measure, root / f"one{repeat}", 1)
             many = timed(clips, measure, root / f"many{repeat}", choice.jobs)
             again = timed(clips, measure, root / f"many{repeat}", choice.jobs)
-            print(f"one at a time {one:.1f} s, {choice.jobs} at once {many:.1f} s, again {again:.2f} s")
+            print(
+                f"one at a time {one:.1f} s, {choice.jobs} at once {many:.1f} s, again {again:.2f} "
+                "s"
+            )
             parallel.append(many / one)
             cached.append(again / one)
         store = root / "many0" / "store"
@@ -94,7 +103,14 @@ def timed(clips: Sequence[Path], measure: Measure, folder: Path, jobs: int) -> f
     """Seconds of an evaluation whose store and output lie in `folder`."""
     start = time.perf_counter()
     with redirect_stderr(StringIO()):
-        evaluate([], ANCHORS, clips, folder / "output", measure, running=Running(jobs=jobs, cache=folder / "store"))
+        evaluate(
+            [],
+            ANCHORS,
+            clips,
+            folder / "output",
+            measure,
+            running=Running(jobs=jobs, cache=folder / "store"),
+        )
     return time.perf_counter() - start
 
 

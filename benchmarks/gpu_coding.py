@@ -1,10 +1,13 @@
-"""Coding speed on a CUDA device against CompressAI's ssf2020, 720p and 1080p, in one run; exit status 3 without a device.
+"""Coding speed on a CUDA device against CompressAI's ssf2020, 720p and 1080p, in one run; exit
+status 3 without a device.
 
-Predicted frames, entropy coding included: from a frame in the device's memory to bytes, and from bytes to a frame there. Ours
-in half precision; CompressAI's in float32, as it comes, on frames padded to the multiples of 128 that it takes. Both are
-untrained where no checkpoint is given. A real clip, enlarged; runs interleaved, medians of the frames behind the first.
+Predicted frames, entropy coding included: from a frame in the device's memory to bytes, and from
+bytes to a frame there. Ours in half precision; CompressAI's in float32, as it comes, on frames
+padded to the multiples of 128 that it takes. Both are untrained where no checkpoint is given. A
+real clip, enlarged; runs interleaved, medians of the frames behind the first.
 
-    python benchmarks/gpu_coding.py [--checkpoint RUN] [--clip sample:city] [--repeats 7] [--json FILE]
+    python benchmarks/gpu_coding.py [--checkpoint RUN] [--clip sample:city] [--repeats 7]
+        [--json FILE]
 """
 
 import argparse
@@ -48,7 +51,9 @@ class OurCoder:
 
     def encode(self, frame: Tensor) -> bytes:
         channel = WriteChannel()
-        self.sender = self.codec.code_frame(frame, self.sender, self.size, self.quality, channel).references
+        self.sender = self.codec.code_frame(
+            frame, self.sender, self.size, self.quality, channel
+        ).references
         return channel.finish_frame()
 
     def decode(self, payload: bytes) -> None:
@@ -81,10 +86,16 @@ class PeerCoder:
 def main() -> int:
     """Measure, print, and write JSON where wanted; 0, or 3 where there is no CUDA device."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=None, help="a file or run folder of a corvid_s; without it, untrained")
+    parser.add_argument(
+        "--checkpoint",
+        default=None,
+        help="a file or run folder of a corvid_s; without it, untrained",
+    )
     parser.add_argument("--clip", default="sample:city")
     parser.add_argument("--quality", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=7, help="predicted frames measured, at least 5")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="predicted frames measured, at least 5"
+    )
     parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
@@ -95,14 +106,21 @@ def main() -> int:
         return NO_GPU
     device = default_device()
     rgb = read_source(find_videos(choice.clip)[0], choice.repeats + 2).rgb.to(device).float() / 255
-    codec = (load_codec(choice.checkpoint) if choice.checkpoint else our_codec("corvid_s")).to(device)
+    codec = (load_codec(choice.checkpoint) if choice.checkpoint else our_codec("corvid_s")).to(
+        device
+    )
     peer = ssf2020(4).eval()
     peer.update(force=True)
     peer = peer.to(device)
-    print(f"{device_name(device)}, {len(rgb) - 2} predicted frames of {choice.clip}, quality {choice.quality}")
+    print(
+        f"{device_name(device)}, {len(rgb) - 2} predicted frames of {choice.clip}, quality "
+        f"{choice.quality}"
+    )
     figures = {}
     for name, size in SIZES.items():
-        frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(0, 1)
+        frames = nn.functional.interpolate(rgb, size, mode="bicubic", align_corners=False).clamp(
+            0, 1
+        )
         for precision in PRECISIONS:
             ours = freeze(codec, precision, "inductor" if choice.compile else None)
             figures |= compare(ours, peer, frames, choice.quality, f"{name}_{precision}")
@@ -111,12 +129,18 @@ def main() -> int:
 
 
 @torch.inference_mode()
-def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, label: str) -> dict[str, float]:
-    """Median frames a second of both on RGB `frames` `(T, 3, H, W)` in 0..1, the first intra, the second to warm up."""
+def compare(
+    codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, label: str
+) -> dict[str, float]:
+    """Median frames a second of both on RGB `frames` `(T, 3, H, W)` in 0..1, the first intra, the
+    second to warm up.
+    """
     first, *rest = frames.split(1)
     coders = OurCoder(codec, first, quality), PeerCoder(peer, first)
     runs = [[seconds for coder in coders for seconds in timed(coder, frame)] for frame in rest][1:]
-    encode, decode, peer_encode, peer_decode = (statistics.median(column) for column in zip(*runs, strict=True))
+    encode, decode, peer_encode, peer_decode = (
+        statistics.median(column) for column in zip(*runs, strict=True)
+    )
     return {
         f"corvid_s_encode_waits_{label}": waits(coders[0], rest[-1]),
         f"corvid_s_encode_fps_{label}": round(1 / encode, 2),
@@ -129,8 +153,14 @@ def compare(codec: VideoCodec, peer: nn.Module, frames: Tensor, quality: int, la
 
 
 def waits(coder: OurCoder, frame: Tensor) -> int:
-    """How often the processor waits for the device while `frame` is coded, until the payload is wanted: 0 is right."""
-    return count_waits(lambda: coder.codec.code_frame(frame, coder.sender, coder.size, coder.quality, WriteChannel()))
+    """How often the processor waits for the device while `frame` is coded, until the payload is
+    wanted: 0 is right.
+    """
+    return count_waits(
+        lambda: coder.codec.code_frame(
+            frame, coder.sender, coder.size, coder.quality, WriteChannel()
+        )
+    )
 
 
 def timed(coder: OurCoder | PeerCoder, frame: Tensor) -> tuple[float, float]:

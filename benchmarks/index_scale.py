@@ -1,9 +1,11 @@
-"""What a worker needs to start on an index of two million sequences, and to draw a sample besides decoding it.
+"""What a worker needs to start on an index of two million sequences, and to draw a sample besides
+decoding it.
 
-A synthetic index is written. Processes import everything and wait; then all of them at once open the index, divide it into
-training and validation, and draw. Start is until the first sample; memory is resident, over what the same process had
-before. First one process alone that must lay the index out on this node ("cold"), then one that finds it laid out, then
-2 ranks x 4 workers. Decoding is left out by a reader that gives black frames.
+A synthetic index is written. Processes import everything and wait; then all of them at once open
+the index, divide it into training and validation, and draw. Start is until the first sample; memory
+is resident, over what the same process had before. First one process alone that must lay the index
+out on this node ("cold"), then one that finds it laid out, then 2 ranks x 4 workers. Decoding is
+left out by a reader that gives black frames.
 
     python benchmarks/index_scale.py [--sequences 2000000] [--draws 5000] [--json FILE]
 """
@@ -72,8 +74,12 @@ def main() -> None:
             "index_start_seconds": round(worst[0], 2),
             "index_start_mb": round(worst[1]),
             "sample_draw_ms": round(worst[2], 3),
-            "index_start_seconds_8_processes": round(max(row[0] for row in found["2 ranks x 4 workers"]), 2),
-            "sample_draw_ms_8_processes": round(max(row[2] for row in found["2 ranks x 4 workers"]), 3),
+            "index_start_seconds_8_processes": round(
+                max(row[0] for row in found["2 ranks x 4 workers"]), 2
+            ),
+            "sample_draw_ms_8_processes": round(
+                max(row[2] for row in found["2 ranks x 4 workers"]), 3
+            ),
         },
         choice.json,
     )
@@ -82,35 +88,76 @@ def main() -> None:
 def write_index(path: Path, sequences: int) -> None:
     """Three sequences a file, names and numbers as real ones have."""
     metadata = {INDEX_KEY: str(VERSION).encode(), b"root": b"/somewhere/videos"}
-    words = dict(kind="video", codec="h264", pixel_format="yuv420p", matrix="bt709", colour_origin="tagged", licence="CC BY 4.0")
-    numbers = dict(frames=100, width=1280, height=720, fps_num=30000, fps_den=1001, file_frames=300, pts_first=0, pts_step=1001)
+    words = dict(
+        kind="video",
+        codec="h264",
+        pixel_format="yuv420p",
+        matrix="bt709",
+        colour_origin="tagged",
+        licence="CC BY 4.0",
+    )
+    numbers = dict(
+        frames=100,
+        width=1280,
+        height=720,
+        fps_num=30000,
+        fps_den=1001,
+        file_frames=300,
+        pts_first=0,
+        pts_step=1001,
+    )
     rng = np.random.default_rng(0)
     with pq.ParquetWriter(path, COLUMNS.with_metadata(metadata), compression="zstd") as writer:
         for first in range(0, sequences, ROWS):
             rows = np.arange(first, min(first + ROWS, sequences))
             count = len(rows)
             columns = {name: pa.array([word] * count) for name, word in words.items()}
-            columns |= {name: pa.array(np.full(count, number), COLUMNS.field(name).type) for name, number in numbers.items()}
-            files = [f"part_{file // 1000:05d}/{file * 2654435761 % 2**40:010x}_{file:09d}.mp4" for file in (rows // 3).tolist()]
+            columns |= {
+                name: pa.array(np.full(count, number), COLUMNS.field(name).type)
+                for name, number in numbers.items()
+            }
+            files = [
+                f"part_{file // 1000:05d}/{file * 2654435761 % 2**40:010x}_{file:09d}.mp4"
+                for file in (rows // 3).tolist()
+            ]
             columns["path"] = pa.array(files)
             columns["first"] = pa.array(rows % 3 * 100, pa.int32())
             columns["bytes"] = pa.array(rng.integers(1 << 20, 1 << 24, count))
             columns["mtime_ns"] = pa.array(rng.integers(1 << 60, 1 << 61, count))
-            columns["key_frames"] = pa.array([[row % 3 * 100, row % 3 * 100 + 60] for row in rows], pa.list_(pa.int32()))
-            columns["content"] = pa.array([f"{number:032x}" for number in rng.integers(1 << 60, size=count)])
+            columns["key_frames"] = pa.array(
+                [[row % 3 * 100, row % 3 * 100 + 60] for row in rows], pa.list_(pa.int32())
+            )
+            columns["content"] = pa.array(
+                [f"{number:032x}" for number in rng.integers(1 << 60, size=count)]
+            )
             hashes = pa.array(rng.integers(1 << 62, size=8 * count).astype(np.uint64))
-            columns["hashes"] = pa.ListArray.from_arrays(pa.array(8 * np.arange(count + 1), pa.int32()), hashes)
+            columns["hashes"] = pa.ListArray.from_arrays(
+                pa.array(8 * np.arange(count + 1), pa.int32()), hashes
+            )
             columns["motion"] = columns["luma"] = pa.array(rng.random(count, np.float32))
-            columns["full_range"], columns["plain"] = pa.array(np.zeros(count, bool)), pa.array(np.ones(count, bool))
-            columns["source"], columns["offset"] = pa.nulls(count, pa.string()), pa.nulls(count, pa.int64())
-            writer.write_batch(pa.record_batch([columns[name] for name in COLUMNS.names], schema=COLUMNS))
+            columns["full_range"], columns["plain"] = (
+                pa.array(np.zeros(count, bool)),
+                pa.array(np.ones(count, bool)),
+            )
+            columns["source"], columns["offset"] = (
+                pa.nulls(count, pa.string()),
+                pa.nulls(count, pa.int64()),
+            )
+            writer.write_batch(
+                pa.record_batch([columns[name] for name in COLUMNS.names], schema=COLUMNS)
+            )
 
 
 def measured(index: Path, processes: int, draws: int) -> list[tuple[float, float, float, float]]:
-    """Seconds and MB of a start, median and 99th percentile of a draw in milliseconds, of each process."""
+    """Seconds and MB of a start, median and 99th percentile of a draw in milliseconds, of each
+    process.
+    """
     context = multiprocessing.get_context("spawn")
     answers, ready = context.Queue(), context.Barrier(processes)
-    children = [context.Process(target=worker, args=(index, number, draws, ready, answers)) for number in range(processes)]
+    children = [
+        context.Process(target=worker, args=(index, number, draws, ready, answers))
+        for number in range(processes)
+    ]
     for child in children:
         child.start()
     rows = [answers.get(timeout=600) for _ in children]

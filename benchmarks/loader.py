@@ -1,12 +1,16 @@
-"""Random 7-frame clips at 448x256 from sources with a keyframe every 250 frames: our loader against decord opening each file.
+"""Random 7-frame clips at 448x256 from sources with a keyframe every 250 frames: our loader against
+decord opening each file.
 
-Sources are real clips, encoded by x264; they are indexed and packed by the `corvid data` commands. The peer opens a file with
-`decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole frames as uint8 RGB, as ours do. As many processes as a
-loader would have workers here read at once, since decord alone uses a second core that a worker does not have; one process by
-itself is measured too. The same files and as many clips for all three, rounds interleaved, medians. Then the demo codec trains on
-the unpacked index with one worker, and its waits for data and the worker's CPU time are measured.
+Sources are real clips, encoded by x264; they are indexed and packed by the `corvid data` commands.
+The peer opens a file with `decord.VideoReader(num_threads=1)` and reads with `get_batch`, whole
+frames as uint8 RGB, as ours do. As many processes as a loader would have workers here read at once,
+since decord alone uses a second core that a worker does not have; one process by itself is measured
+too. The same files and as many clips for all three, rounds interleaved, medians. Then the demo
+codec trains on the unpacked index with one worker, and its waits for data and the worker's CPU time
+are measured.
 
-    python benchmarks/loader.py [--clips 20] [--rounds 5] [--steps 40] [--sources VIDEO ...] [--json FILE]
+    python benchmarks/loader.py [--clips 20] [--rounds 5] [--steps 40] [--sources VIDEO ...]
+        [--json FILE]
 """
 
 import argparse
@@ -48,10 +52,17 @@ def main() -> None:
     """Measure, print, and write JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=20, help="of each way, process and round")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="that read at once")
+    parser.add_argument(
+        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="that read at once"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="of training")
-    parser.add_argument("--sources", nargs="*", default=[None], help="videos; the sample clip bigbuckbunny by default")
+    parser.add_argument(
+        "--sources",
+        nargs="*",
+        default=[None],
+        help="videos; the sample clip bigbuckbunny by default",
+    )
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -66,10 +77,25 @@ def prepared(folder: Path, sources: list[str | None]) -> tuple[list[Path], Path,
     (folder / "videos").mkdir()
     spread = range(0, 40 * FILES, 40)
     files = [
-        encode(folder / "videos" / f"{n}.mp4", WIDTH, HEIGHT, LENGTH, ["-g", "250"], sources[n % len(sources)], start)
+        encode(
+            folder / "videos" / f"{n}.mp4",
+            WIDTH,
+            HEIGHT,
+            LENGTH,
+            ["-g", "250"],
+            sources[n % len(sources)],
+            start,
+        )
         for n, start in enumerate(spread)
     ]
-    keep_all = ["--static", "0", "--black", "0", "--duplicates", "-1"]  # what they show does not matter here
+    keep_all = [
+        "--static",
+        "0",
+        "--black",
+        "0",
+        "--duplicates",
+        "-1",
+    ]  # what they show does not matter here
     corvid("index", folder / "videos", "-o", folder / "index.parquet", *keep_all)
     corvid("pack", folder / "index.parquet", folder / "packed")
     return files, folder / "index.parquet", folder / "packed" / "index.parquet"
@@ -80,9 +106,15 @@ def corvid(*words: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "codec.cli", "data", *map(str, words)], check=True)
 
 
-def rates(files: list[Path], index: Path, packed: Path, choice: argparse.Namespace) -> dict[str, float]:
+def rates(
+    files: list[Path], index: Path, packed: Path, choice: argparse.Namespace
+) -> dict[str, float]:
     """Frames a second of the three ways, all processes together and one alone."""
-    ways = {"decord": (decord_clips, files), "unpacked": (our_clips, index), "packed": (our_clips, packed)}
+    ways = {
+        "decord": (decord_clips, files),
+        "unpacked": (our_clips, index),
+        "packed": (our_clips, packed),
+    }
     seeds = count(1)
     with ProcessPoolExecutor(choice.processes, multiprocessing.get_context("spawn")) as pool:
 
@@ -102,7 +134,9 @@ def rates(files: list[Path], index: Path, packed: Path, choice: argparse.Namespa
     for name in ways:
         told = ", ".join(f"{each[name]:.0f}" for each in together)
         single = statistics.median(each[name] for each in alone)
-        print(f"{name}: frames/s in rounds of {choice.processes} processes {told}; alone {single:.0f}")
+        print(
+            f"{name}: frames/s in rounds of {choice.processes} processes {told}; alone {single:.0f}"
+        )
     return {
         "packed_speedup": ratio(together, "packed"),
         "unpacked_speedup": ratio(together, "unpacked"),
@@ -138,7 +172,9 @@ def our_clips(index: Path, clips: int, seed: int) -> None:
 
 
 def training(index: Path, steps: int) -> dict[str, float]:
-    """Share of a training step that waits for data, and what the worker costs, at the first stage of the demo."""
+    """Share of a training step that waits for data, and what the worker costs, at the first stage
+    of the demo.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["experiment=demo", "name=benchmark", "run=."])
     plain = OmegaConf.to_container(config, resolve=True)
@@ -160,7 +196,10 @@ def training(index: Path, steps: int) -> dict[str, float]:
         costs.append(sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children()))
     waited, took = sum(waits[WARM:]), sum(times[WARM:])
     cost = (costs[-1] - costs[WARM - 1]) / steps if costs[-1] > costs[WARM - 1] else float("nan")
-    print(f"{steps} steps of {stage.batch} clips, {stage.frames} frames of {stage.crop}: {took / steps:.3f} s a step")
+    print(
+        f"{steps} steps of {stage.batch} clips, {stage.frames} frames of {stage.crop}: "
+        f"{took / steps:.3f} s a step"
+    )
     return {
         "wait_percent": round(100 * waited / took, 2),
         "step_seconds": round(took / steps, 3),

@@ -1,9 +1,12 @@
-"""Resident memory of workers over thousands of random clips from four 720p files, against decord readers that stay open.
+"""Resident memory of workers over thousands of random clips from four 720p files, against decord
+readers that stay open.
 
-Memory is each worker's, over that of a process that imported the same and opened nothing; workers are spawned, so that they share
-nothing with this process. The peer keeps one `decord.VideoReader` a file open, as scripts do, and reads the same clips.
+Memory is each worker's, over that of a process that imported the same and opened nothing; workers
+are spawned, so that they share nothing with this process. The peer keeps one `decord.VideoReader` a
+file open, as scripts do, and reads the same clips.
 
-    python benchmarks/loader_memory.py [--clips 10000] [--workers 2] [--peer 1000] [--reader auto] [--json FILE]
+    python benchmarks/loader_memory.py [--clips 10000] [--workers 2] [--peer 1000]
+        [--reader auto] [--json FILE]
 """
 
 import argparse
@@ -38,7 +41,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = [encode(Path(folder) / f"{n}.mp4", 1280, 720, 240, ["-g", "48"], start=30 * n) for n in range(4)]
+        files = [
+            encode(Path(folder) / f"{n}.mp4", 1280, 720, 240, ["-g", "48"], start=30 * n)
+            for n in range(4)
+        ]
         idle = in_process(nothing, files, 0)[-1]
         print(f"a process that imported everything: {idle:.0f} MB")
         ours, seconds = workers_memory(files, choice)
@@ -48,7 +54,9 @@ def main() -> None:
     start, end = warm[:tenth].mean(0), warm[-tenth:].mean(0)
     each = f"MB of each worker after warm-up {start.round()}, at the end {end.round()}"
     print(f"ours: {choice.clips} clips in {seconds:.0f} s, {each}")
-    ends = f"{peer[len(peer) // 10]:.0f} MB after a tenth, {peer[-1]:.0f} MB after {choice.peer} clips"
+    ends = (
+        f"{peer[len(peer) // 10]:.0f} MB after a tenth, {peer[-1]:.0f} MB after {choice.peer} clips"
+    )
     print(f"decord readers that stay open: {ends}")
     report(
         {
@@ -63,10 +71,14 @@ def main() -> None:
 
 def workers_memory(files: list[Path], choice: argparse.Namespace) -> tuple[np.ndarray, float]:
     """MB of each worker after every batch, `(batches, workers)`, and the seconds that all took."""
-    clips = ClipDataset([Sequence(file) for file in files], FRAMES, 256, stride=3, reader=choice.reader)
+    clips = ClipDataset(
+        [Sequence(file) for file in files], FRAMES, 256, stride=3, reader=choice.reader
+    )
     batches = ClipBatchSampler(0, choice.clips // BATCH, BATCH)
     rows, begun = [], time.perf_counter()
-    for _ in tqdm(ClipLoader(clips, batches, choice.workers, start_method="spawn"), unit="batch", disable=None):
+    for _ in tqdm(
+        ClipLoader(clips, batches, choice.workers, start_method="spawn"), unit="batch", disable=None
+    ):
         processes = [clips.quarantine.read_by(worker)[0] for worker in range(choice.workers)]
         if min(processes) > 0:
             rows.append([psutil.Process(process).memory_info().rss / MB for process in processes])

@@ -1,4 +1,5 @@
-"""Whether Corvid is fast on this machine and on one without bfloat16 or AVX-512, which environment variables imitate.
+"""Whether Corvid is fast on this machine and on one without bfloat16 or AVX-512, which environment
+variables imitate.
 
 Training: a step of the demo with `trainer.precision=auto`, against the better of bf16-mixed and
 32-true. Decoding: 416×240 with `codec.precision=auto`, against the better of bf16 and fp32. Both as
@@ -6,7 +7,8 @@ the machine is and in a process that starts with ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CP
 Busy neighbour: `train.py` with two threads on two cores, beside a process that keeps one core busy
 against alone. Medians of interleaved rounds.
 
-    python benchmarks/machine.py [--rounds 5] [--threads N] [--checkpoint FILE] [--only ratios] [--json FILE]
+    python benchmarks/machine.py [--rounds 5] [--threads N] [--checkpoint FILE]
+        [--only ratios] [--json FILE]
 
 Figures: `train_step_ratio`, `decode_ratio`, `train_step_ratio_avx2`, `decode_ratio_avx2` (at most
 1.1), and `busy_neighbour_ratio` (at most 2.5); status 1 where one is above.
@@ -50,8 +52,12 @@ SHORT_RUN = (
     *("data.val_crop=64", "training.log_every=1", "training.val_qualities=[32]", "wandb=disabled"),
     "trainer.accelerator=cpu",
 )
-NEIGHBOUR = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with this process
-STAGE = "{name: pairs, frames: 2, crop: 128, batch: 8, lr: 1e-3, lr_end: 1e-3, validate_every: 1000}"
+NEIGHBOUR = (
+    "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with this process
+)
+STAGE = (
+    "{name: pairs, frames: 2, crop: 128, batch: 8, lr: 1e-3, lr_end: 1e-3, validate_every: 1000}"
+)
 
 
 def main() -> int:
@@ -77,16 +83,22 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch; default %(default)s")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of torch; default %(default)s"
+    )
     parser.add_argument(
         "--checkpoint",
         default=str(CHECKPOINT),
         help="of the codec that decodes: file or run folder",
     )
     parser.add_argument("--clip", default="sample:bigbuckbunny")
-    parser.add_argument("--only", choices=("ratios", "neighbour"), default=None, help="leave out the others")
+    parser.add_argument(
+        "--only", choices=("ratios", "neighbour"), default=None, help="leave out the others"
+    )
     parser.add_argument("--json", type=Path, default=None)
-    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of the figures, in an environment
+    parser.add_argument(
+        "--part", action="store_true", help=argparse.SUPPRESS
+    )  # of the figures, in an environment
     return parser.parse_args()
 
 
@@ -95,11 +107,19 @@ def most_of(name: str) -> float:
     return next((most for beginning, most in MOST.items() if name.startswith(beginning)), 0.0)
 
 
-def in_a_process(choice: argparse.Namespace, environment: dict[str, str]) -> dict[str, dict[str, list[float]]]:
-    """What `measured_here` gives where these variables are set: torch looks at them when it is imported."""
-    given = (f"--{name}={getattr(choice, name)}" for name in ("rounds", "threads", "checkpoint", "clip"))
+def in_a_process(
+    choice: argparse.Namespace, environment: dict[str, str]
+) -> dict[str, dict[str, list[float]]]:
+    """What `measured_here` gives where these variables are set: torch looks at them when it is
+    imported.
+    """
+    given = (
+        f"--{name}={getattr(choice, name)}" for name in ("rounds", "threads", "checkpoint", "clip")
+    )
     command = [sys.executable, __file__, "--part", *given]
-    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -118,7 +138,10 @@ def training_steps() -> dict[str, Callable[[], object]]:
     """The demo's step on random frames, by `trainer.precision`."""
     frames = torch.rand(DEMO_BATCH, DEMO_FRAMES, 3, DEMO_CROP, DEMO_CROP)
     named = {"auto": "auto", "bf16": "bf16-mixed", "fp32": "32-true"}
-    steps = {name: our_step("experiment=demo", f"trainer.precision={given}") for name, given in named.items()}
+    steps = {
+        name: our_step("experiment=demo", f"trainer.precision={given}")
+        for name, given in named.items()
+    }
     return {name: lambda step=step: step(frames) for name, step in steps.items()}
 
 
@@ -133,7 +156,9 @@ def decodings(checkpoint: str, clip: str, folder: Path) -> dict[str, Callable[[]
 
 
 def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each piece of work in each round; every round begins with another. A round before the first is not counted."""
+    """Seconds of each piece of work in each round; every round begins with another. A round before
+    the first is not counted.
+    """
     taken: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     for turn in range(rounds + 1):
@@ -146,18 +171,26 @@ def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
 
 
 def ratios(measured: dict[str, dict[str, list[float]]], where: str) -> dict[str, float]:
-    """The median ratio of `auto` to the better of the two others, round by round; and the median seconds of all three."""
+    """The median ratio of `auto` to the better of the two others, round by round; and the median
+    seconds of all three.
+    """
     figures: dict[str, float] = {}
     for what, seconds in measured.items():
         better = min(("bf16", "fp32"), key=lambda name: statistics.median(seconds[name]))
-        ratio = statistics.median(a / b for a, b in zip(seconds["auto"], seconds[better], strict=True))
+        ratio = statistics.median(
+            a / b for a, b in zip(seconds["auto"], seconds[better], strict=True)
+        )
         figures[f"{what}_ratio{where}"] = round(ratio, 3)
-        figures |= {f"{what}_{name}_seconds{where}": round(statistics.median(value), 4) for name, value in seconds.items()}
+        figures |= {
+            f"{what}_{name}_seconds{where}": round(statistics.median(value), 4)
+            for name, value in seconds.items()
+        }
     return figures
 
 
 def busy_neighbour_ratio(rounds: int) -> float:
-    """How many times slower `train.py` steps with two threads on two cores beside a process that keeps one of them busy.
+    """How many times slower `train.py` steps with two threads on two cores beside a process that
+    keeps one of them busy.
 
     What `train.py` sets for its threads takes effect: how they wait is taken out of the
     environment.
@@ -172,11 +205,15 @@ def busy_neighbour_ratio(rounds: int) -> float:
             finally:
                 neighbour.kill()
                 neighbour.wait()
-    return statistics.median(alone for alone, _ in runs) / statistics.median(beside for _, beside in runs)
+    return statistics.median(alone for alone, _ in runs) / statistics.median(
+        beside for _, beside in runs
+    )
 
 
 def frames_per_second() -> float:
-    """The median over the rows that a short run of `train.py` with two threads logs, without its first steps."""
+    """The median over the rows that a short run of `train.py` with two threads logs, without its
+    first steps.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in WAITING}
     environment = kept | {"OMP_NUM_THREADS": "2"}
     with tempfile.TemporaryDirectory() as folder:
@@ -190,13 +227,17 @@ def frames_per_second() -> float:
 
 def rate_of(lines: Sequence[str]) -> float:
     """Frames a second: the median of logged rows of training but for the first two."""
-    rates = [row["speed/frames_per_s"] for row in map(json.loads, lines) if "speed/frames_per_s" in row]
+    rates = [
+        row["speed/frames_per_s"] for row in map(json.loads, lines) if "speed/frames_per_s" in row
+    ]
     return statistics.median(rates[2:])
 
 
 @contextmanager
 def on_two_cores() -> Iterator[None]:
-    """Let this process, and those it starts, use two of its cores for a while, where the system can say so."""
+    """Let this process, and those it starts, use two of its cores for a while, where the system can
+    say so.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -14,9 +14,9 @@ Training takes some ten minutes of a core for each of both; runs that are finish
 are, and so is what is there at the end of `--stage`.
 
 Figures of the parallel scheme, and of what `--also` names, against directional: `bd_rate_percent`
-by clip and in the mean, with its 95 % interval (PSNR in RGB, all frames intra; above 0: more rate is
-needed); `encode_time_ratio` and `decode_time_ratio`, of processor time of one thread. `points` are
-bits a pixel and PSNR by quality.
+by clip and in the mean, with its 95 % interval (PSNR in RGB, all frames intra; above 0: more rate
+is needed); `encode_time_ratio` and `decode_time_ratio`, of processor time of one thread. `points`
+are bits a pixel and PSNR by quality.
 """
 
 import argparse
@@ -144,7 +144,9 @@ def compare(
                 own, other = (figures[f"{one}_{kind}_seconds"] for one in (name, anchor))
                 figures[f"{name}_{kind}_time_ratio"] = round(own / other, 3)
     points = {
-        name: {clip: [(round(m.bpp, 5), round(m.psnr, 4)) for m in ms] for clip, ms in clips.items()}
+        name: {
+            clip: [(round(m.bpp, 5), round(m.psnr, 4)) for m in ms] for clip, ms in clips.items()
+        }
         for name, clips in found.items()
     }
     return figures | {"points": points}

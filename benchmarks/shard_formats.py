@@ -1,12 +1,15 @@
-"""Shards as plain tar files in webdataset's format against litdata's chunks, the same members in one run.
+"""Shards as plain tar files in webdataset's format against litdata's chunks, the same members in
+one run.
 
-Both hold the same short-GOP clips of 50-500 KB. Each format is measured in a process of its own with an empty home and
-temporary folder, so that what it leaves there can be listed. Files are in the page cache for both. `tar` is read in the three
-ways there are: webdataset's own reader front to back, `data.loading.stream.ShardStream` front to back, and one read of
-(offset, bytes), as the indexed path does. litdata is read through `StreamingDataset`, from its folder and, as from an object
-storage, from a "local:" store by way of its cache, which is under the home by default. "Exact resume" is: read some batches of
-two through a DataLoader of so many workers, go on from the state in a new loader, and see the batches of the uninterrupted run.
-Random reads take every member once; a set of a single chunk says nothing of them, as litdata then holds it all in memory.
+Both hold the same short-GOP clips of 50-500 KB. Each format is measured in a process of its own
+with an empty home and temporary folder, so that what it leaves there can be listed. Files are in
+the page cache for both. `tar` is read in the three ways there are: webdataset's own reader front to
+back, `data.loading.stream.ShardStream` front to back, and one read of (offset, bytes), as the
+indexed path does. litdata is read through `StreamingDataset`, from its folder and, as from an
+object storage, from a "local:" store by way of its cache, which is under the home by default.
+"Exact resume" is: read some batches of two through a DataLoader of so many workers, go on from the
+state in a new loader, and see the batches of the uninterrupted run. Random reads take every member
+once; a set of a single chunk says nothing of them, as litdata then holds it all in memory.
 
     pip install litdata
     python benchmarks/shard_formats.py [--clip sample:bigbuckbunny] [--members 1000] [--json FILE]
@@ -37,7 +40,9 @@ ABSENT = 3
 
 
 def main() -> None:
-    """Measure both, print, and write JSON where wanted; exit code 3 where litdata or webdataset is missing."""
+    """Measure both, print, and write JSON where wanted; exit code 3 where litdata or webdataset is
+    missing.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip", default="sample:bigbuckbunny")
     parser.add_argument("--members", type=int, default=1000)
@@ -55,7 +60,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         members = make_members(find_videos(choice.clip)[0], choice.members, Path(folder))
         print(f"{len(members)} members, {sum(map(len, members)) / 1e6:.0f} MB")
-        measured = {name: in_own_process(name, members, Path(folder) / name, choice.repeats) for name in (CHOSEN, OTHER)}
+        measured = {
+            name: in_own_process(name, members, Path(folder) / name, choice.repeats)
+            for name in (CHOSEN, OTHER)
+        }
     show(measured, choice.json)
 
 
@@ -64,8 +72,30 @@ def make_members(clip: Path, count: int, folder: Path) -> list[bytes]:
     different = []
     for number in range(24):
         file = folder / f"{number}.mp4"
-        options = ["-vf", "scale=448:256", "-c:v", "libx264", "-g", "12", "-crf", "14", "-an", "-threads", "1", "-frames:v"]
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-ss", f"{0.1 * number:g}", "-i", str(clip)]
+        options = [
+            "-vf",
+            "scale=448:256",
+            "-c:v",
+            "libx264",
+            "-g",
+            "12",
+            "-crf",
+            "14",
+            "-an",
+            "-threads",
+            "1",
+            "-frames:v",
+        ]
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-loglevel",
+            "error",
+            "-y",
+            "-ss",
+            f"{0.1 * number:g}",
+            "-i",
+            str(clip),
+        ]
         subprocess.run([*command, *options, str(12 + 2 * number), str(file)], check=True)
         different.append(file.read_bytes())
     fitting = [data for data in different if LEAST <= len(data) <= MOST]
@@ -75,14 +105,24 @@ def make_members(clip: Path, count: int, folder: Path) -> list[bytes]:
 
 
 def in_own_process(name: str, members: list[bytes], folder: Path, repeats: int) -> dict[str, float]:
-    """Write the set, then measure it in a process whose home, caches and temporary files go to an empty folder."""
+    """Write the set, then measure it in a process whose home, caches and temporary files go to an
+    empty folder.
+    """
     began = time.perf_counter()
     WRITERS[name](members, folder / "set")
     seconds = time.perf_counter() - began
     home = folder / "home"
     home.mkdir()
     before = listed(folder)
-    command = [sys.executable, __file__, "--repeats", str(repeats), "--measure", name, str(folder / "set")]
+    command = [
+        sys.executable,
+        __file__,
+        "--repeats",
+        str(repeats),
+        "--measure",
+        name,
+        str(folder / "set"),
+    ]
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -116,7 +156,9 @@ def write_tar(members: list[bytes], folder: Path) -> None:
     folder.mkdir(parents=True)
     per_shard = max(1, int(SHARD / np.mean([len(data) for data in members])))
     for first in range(0, len(members), per_shard):
-        with TarWriter(str(folder / f"shard-{first // per_shard:06d}.tar"), encoder=False, mtime=0) as writer:
+        with TarWriter(
+            str(folder / f"shard-{first // per_shard:06d}.tar"), encoder=False, mtime=0
+        ) as writer:
             for number, data in enumerate(members[first : first + per_shard], first):
                 writer.write({"__key__": f"{number:08d}", "json": b'{"frames": 12}', "mp4": data})
 
@@ -144,7 +186,10 @@ def measure(name: str, folder: Path, repeats: int) -> dict[str, float]:
     me = psutil.Process()
     memory, began = me.memory_full_info().uss, time.perf_counter()
     importlib.import_module("webdataset" if name == CHOSEN else "litdata")
-    figures = {"import_ms": 1e3 * (time.perf_counter() - began), "import_mb": (me.memory_full_info().uss - memory) / 2**20}
+    figures = {
+        "import_ms": 1e3 * (time.perf_counter() - began),
+        "import_mb": (me.memory_full_info().uss - memory) / 2**20,
+    }
     from parts import shard_readers
 
     ways = shard_readers.tar_ways(folder) if name == CHOSEN else shard_readers.litdata_ways(folder)
@@ -182,7 +227,10 @@ def show(measured: dict[str, dict[str, float]], file: Path | None) -> None:
     names = list(dict.fromkeys(name for figures in measured.values() for name in figures))
     print(f"{'':28}" + "".join(f"{format_:>12}" for format_ in measured))
     for name in names:
-        cells = (f"{figures[name]:12.1f}" if name in figures else f"{'-':>12}" for figures in measured.values())
+        cells = (
+            f"{figures[name]:12.1f}" if name in figures else f"{'-':>12}"
+            for figures in measured.values()
+        )
         print(f"{name:28}" + "".join(cells))
     tar, lit = measured[CHOSEN], measured[OTHER]
     report(

@@ -1,9 +1,12 @@
-"""File sizes of codec=ssf against CompressAI's ssf2020 with the same weights, after a short training on real clips.
+"""File sizes of codec=ssf against CompressAI's ssf2020 with the same weights, after a short
+training on real clips.
 
-Trains from random weights, writes .cvd files, folds the gains of each quality into a CompressAI model, and lets that compress
-the same frames. A figure is the largest difference of all files, container included.
+Trains from random weights, writes .cvd files, folds the gains of each quality into a CompressAI
+model, and lets that compress the same frames. A figure is the largest difference of all files,
+container included.
 
-    python benchmarks/ssf_parity.py [--steps 200] [--clip sample:bikes sample:bigbuckbunny] [--json FILE]
+    python benchmarks/ssf_parity.py [--steps 200] [--clip sample:bikes sample:bigbuckbunny]
+        [--json FILE]
 """
 
 import argparse
@@ -54,7 +57,10 @@ def main() -> None:
         for quality in choice.qualities:
             ours, theirs = measure(codec, frames, quality)
             differences.append(100 * (ours - theirs) / theirs)
-            print(f"{source.name} quality {quality}: {ours} bytes, CompressAI {theirs} ({differences[-1]:+.3f} %)")
+            print(
+                f"{source.name} quality {quality}: {ours} bytes, CompressAI {theirs} "
+                f"({differences[-1]:+.3f} %)"
+            )
     figures = {"ssf_size_difference_percent": round(max(map(abs, differences)), 3)}
     report(figures, choice.json)
 
@@ -63,7 +69,9 @@ def train(choice: argparse.Namespace) -> VideoCodec:
     """`codec=ssf` after a short training from random weights, in evaluation mode."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["codec=ssf", "name=benchmark"])
-    codec = build_codec(OmegaConf.to_container(config.codec, resolve=True)).to(memory_format=torch.channels_last)
+    codec = build_codec(OmegaConf.to_container(config.codec, resolve=True)).to(
+        memory_format=torch.channels_last
+    )
     loss = build("loss", OmegaConf.to_container(config.loss, resolve=True), "loss")
     start = time.perf_counter()
     optimizer = torch.optim.AdamW(codec.parameters(), lr=5e-4)
@@ -98,7 +106,11 @@ def flat(strings: object) -> list[bytes]:
     """All byte strings in nested lists and dictionaries."""
     if isinstance(strings, bytes):
         return [strings]
-    return [s for part in (strings.values() if isinstance(strings, dict) else strings) for s in flat(part)]
+    return [
+        s
+        for part in (strings.values() if isinstance(strings, dict) else strings)
+        for s in flat(part)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
 """A training step of codec=ssf at our defaults against CompressAI's ssf2020 at its own, in one run.
 
-Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast or float32), as train.py sets them, with its
-loss, clipping and AdamW. CompressAI's: float32, contiguous, likelihoods and mean squared error, clipping, Adam, and the
-auxiliary loss with its own Adam, as in its examples/train_video.py. The same clips and threads, runs interleaved, medians.
+Ours: channels last and the arithmetic that is fastest here (bfloat16 autocast or float32), as
+train.py sets them, with its loss, clipping and AdamW. CompressAI's: float32, contiguous,
+likelihoods and mean squared error, clipping, Adam, and the auxiliary loss with its own Adam, as in
+its examples/train_video.py. The same clips and threads, runs interleaved, medians.
 
-Then a step of codec=corvid_s with this tree's code and the networks of then, but for motion, and one of corvid_s as it is now,
-against that of commit 08e358f (one block size, one reference), exact networks rounding in all; each in a process of its own,
-steps interleaved. That needs the repository's
-history: where it is not there, this is said and the figure is left out. Beside the time by the clock stands the processor time,
-which other work on the machine disturbs less. Both compute in --precision, by default in what
-`train.py` takes here.
+Then a step of codec=corvid_s with this tree's code and the networks of then, but for motion, and
+one of corvid_s as it is now, against that of commit 08e358f (one block size, one reference), exact
+networks rounding in all; each in a process of its own, steps interleaved. That needs the
+repository's history: where it is not there, this is said and the figure is left out. Beside the
+time by the clock stands the processor time, which other work on the machine disturbs less. Both
+compute in --precision, by default in what `train.py` takes here.
 
-Then a step of corvid_s as it is, which codes blocks, against the same with intra and residual networks that do not
-(`intra=dct_hyperprior`, `residual=conditional`), and with `intra=directional` alone, likewise.
+Then a step of corvid_s as it is, which codes blocks, against the same with intra and residual
+networks that do not (`intra=dct_hyperprior`, `residual=conditional`), and with `intra=directional`
+alone, likewise.
 
-Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it is by default in a run of some
-length (precision, processes): the same clips, frames and crops; runs take turns.
+Last, frames a second that `train.py` says itself at the end of a stage, of both trees, each as it
+is by default in a run of some length (precision, processes): the same clips, frames and crops; runs
+take turns.
 
     python benchmarks/train_step.py [--size 256] [--batch 4] [--frames 3] [--repeats 5]
         [--only ssf | corvid_s | blocks | training]
@@ -93,7 +96,10 @@ def against_compressai(choice: argparse.Namespace) -> dict[str, float]:
     """The step of ssf against CompressAI's."""
     torch.manual_seed(0)
     shape = (choice.batch, choice.frames, 3, choice.size, choice.size)
-    print(f"batch {shape[0]}, {shape[1]} frames of {shape[-1]}×{shape[-2]}, {torch.get_num_threads()} threads, AMX: {has_amx()}")
+    print(
+        f"batch {shape[0]}, {shape[1]} frames of {shape[-1]}×{shape[-2]}, "
+        f"{torch.get_num_threads()} threads, AMX: {has_amx()}"
+    )
     frames = torch.rand(shape)
     steps = [our_step(), peer_step()]
     runs = [[seconds(step, frames) for step in steps] for _ in range(choice.repeats + 1)][1:]
@@ -106,11 +112,15 @@ def against_compressai(choice: argparse.Namespace) -> dict[str, float]:
 
 
 def tree_before(folder: Path) -> bool:
-    """Put the code of `BEFORE` into `folder`; False, and a word, where the repository does not have it."""
+    """Put the code of `BEFORE` into `folder`; False, and a word, where the repository does not have
+    it.
+    """
     archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
     if archive.returncode:
         why = archive.stderr.decode(errors="replace").strip()
-        print(f"corvid_s: not compared with before, commit {BEFORE} is not in this repository ({why})")
+        print(
+            f"corvid_s: not compared with before, commit {BEFORE} is not in this repository ({why})"
+        )
         return False
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     return True
@@ -144,7 +154,9 @@ def of_blocks(repeats: int, precision: str | None) -> dict[str, float]:
     }
 
 
-def medians(repeats: int, precision: str | None, *codecs: tuple[Path, list[str]]) -> list[tuple[float, float]]:
+def medians(
+    repeats: int, precision: str | None, *codecs: tuple[Path, list[str]]
+) -> list[tuple[float, float]]:
     """Seconds and processor seconds of steps that take turns: of each tree, with its overrides."""
     precision = precision or PRECISIONS[best_precision({"accelerator": "cpu"})]
     with ExitStack() as opened:
@@ -177,32 +189,64 @@ def training_against_before(old: Path) -> dict[str, float]:
 def trained_frames_a_second(tree: Path, processes: int) -> float:
     """What a run of one stage says of its speed, with the code in `tree`."""
     batch, frames, size = CORVID_CLIP
-    stage = f"{{name: chains, steps: {TRAINED_STEPS}, frames: {frames}, crop: {size}, batch: {batch}, lr: 1e-4, lr_end: 1e-4"
+    stage = (
+        f"{{name: chains, steps: {TRAINED_STEPS}, frames: {frames}, crop: {size}, batch: {batch}, "
+        "lr: 1e-4, lr_end: 1e-4"
+    )
     stage += ", validate_every: 1000, rounding: true}"
     with tempfile.TemporaryDirectory() as run:
-        command = [sys.executable, "train.py", "codec=corvid_s", f"schedule.stages=[{stage}]", f"run={run}/run", "wandb=disabled"]
-        command += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64", "trainer.accelerator=cpu"]
+        command = [
+            sys.executable,
+            "train.py",
+            "codec=corvid_s",
+            f"schedule.stages=[{stage}]",
+            f"run={run}/run",
+            "wandb=disabled",
+        ]
+        command += [
+            "data.val_clips=1",
+            "data.val_frames=2",
+            "data.val_crop=64",
+            "trainer.accelerator=cpu",
+        ]
         command += [f"trainer.devices={processes}"]
-        done = subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
+        done = subprocess.run(
+            command,
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+        )
     speed = re.search(r"^speed: ([\d.]+) frames/s", done.stdout, re.MULTILINE)
     if not speed:
-        raise CodecError(f"train_step: train.py of {tree} ended with {done.returncode}: {done.stderr[-500:]}")
+        raise CodecError(
+            f"train_step: train.py of {tree} ended with {done.returncode}: {done.stderr[-500:]}"
+        )
     return float(speed[1])
 
 
 @contextmanager
-def stepping(tree: Path, overrides: list[str], precision: str) -> Iterator[Callable[[], tuple[float, float]]]:
-    """A process that trains corvid_s with the code in `tree`: call it for a step's seconds and processor seconds."""
+def stepping(
+    tree: Path, overrides: list[str], precision: str
+) -> Iterator[Callable[[], tuple[float, float]]]:
+    """A process that trains corvid_s with the code in `tree`: call it for a step's seconds and
+    processor seconds.
+    """
     script = ROOT / "benchmarks" / "parts" / "codec_step.py"
     command = [sys.executable, script, tree, *map(str, CORVID_CLIP), precision, *overrides]
-    process = subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
     def step() -> tuple[float, float]:
         process.stdin.write("step\n")
         process.stdin.flush()
         line = process.stdout.readline()
         if not line:
-            raise CodecError(f"train_step: the steps of {tree} ended with status {process.wait()}; its errors stand above")
+            raise CodecError(
+                f"train_step: the steps of {tree} ended with status {process.wait()}; its errors "
+                "stand above"
+            )
         seconds, processor = map(float, line.split())
         return seconds, processor
 
@@ -227,7 +271,8 @@ def seconds(step: Callable[[Tensor], None], frames: Tensor) -> float:
 
 
 def our_step(*overrides: str) -> Callable[[Tensor], None]:
-    """A step as train.py makes it in the longest stage of its schedule: that stage's loss, optimizer and arithmetic.
+    """A step as train.py makes it in the longest stage of its schedule: that stage's loss,
+        optimizer and arithmetic.
 
     Args:
         overrides: of conf/; none: `codec=ssf`.
@@ -259,7 +304,9 @@ def peer_step() -> Callable[[Tensor], None]:
     """A step as CompressAI's example makes it."""
     model = ssf2020(4).train()
     names = dict(model.named_parameters())
-    optimizer = torch.optim.Adam((p for n, p in names.items() if not n.endswith(".quantiles")), lr=1e-4)
+    optimizer = torch.optim.Adam(
+        (p for n, p in names.items() if not n.endswith(".quantiles")), lr=1e-4
+    )
     quantiles = torch.optim.Adam((p for n, p in names.items() if n.endswith(".quantiles")), lr=1e-3)
 
     def step(frames: Tensor) -> None:
@@ -274,7 +321,12 @@ def peer_step() -> Callable[[Tensor], None]:
             for kind in frame.values()
             for value in kind.values()
         ]
-        error = torch.stack([torch.nn.functional.mse_loss(a, b) for a, b in zip(coded["x_hat"], pictures, strict=True)]).mean()
+        error = torch.stack(
+            [
+                torch.nn.functional.mse_loss(a, b)
+                for a, b in zip(coded["x_hat"], pictures, strict=True)
+            ]
+        ).mean()
         (0.01 * 255**2 * error + sum(bits) / pixels).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

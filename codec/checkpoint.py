@@ -51,8 +51,13 @@ def _remember(codec: Any, config: dict[str, Any], where: str) -> VideoCodec:
 
 
 def without_weights(config: dict[str, Any]) -> dict[str, Any]:
-    """A codec's config with every `weights` file None: once built, the codec's own state holds what was read from them."""
-    values = {name: without_weights(value) if isinstance(value, dict) else value for name, value in config.items()}
+    """A codec's config with every `weights` file None: once built, the codec's own state holds what
+    was read from them.
+    """
+    values = {
+        name: without_weights(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+    }
     return values | ({"weights": None} if "weights" in values else {})
 
 
@@ -67,7 +72,8 @@ def save_checkpoint(
     Args:
         path: file to write.
         codec: made by `build_codec`; its weights and config are stored.
-        training: what training needs to continue (tensors and plain values), or None for weights alone.
+        training: what training needs to continue (tensors and plain values), or None for weights
+            alone.
         weights: stored as the codec's in place of its own, for example their moving average.
 
     Raises:
@@ -75,7 +81,10 @@ def save_checkpoint(
         WriteError: the disk is full, or does not take the file for another reason.
     """
     if codec.frozen:
-        raise CodecError(f"{path}: the codec is frozen to {codec.frozen.precision}; save the one that it was made from")
+        raise CodecError(
+            f"{path}: the codec is frozen to {codec.frozen.precision}; save the one that it was "
+            "made from"
+        )
     values = codec.state_dict() if weights is None else weights
     stored = {codec.stored_names.get(name, name): value for name, value in values.items()}
     content = {
@@ -90,7 +99,9 @@ def save_checkpoint(
 
 
 def save_codec_file(path: Path, content: dict[str, Any]) -> None:
-    """Write what `read_checkpoint` gave as a file of the codec alone, without what only training needs."""
+    """Write what `read_checkpoint` gave as a file of the codec alone, without what only training
+    needs.
+    """
     _write(path, content | {"training": None})
 
 
@@ -115,7 +126,8 @@ def _size(content: Any) -> int:
 
 
 def read_checkpoint(where: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on the CPU.
+    """The content of a checkpoint file, or of `best.ckpt` (else `last.ckpt`) of a run folder, on
+    the CPU.
 
     The only way in which checkpoints are opened. Whoever made the file, this runs nothing of it: it
     gives tensors and plain values, all of which lie in the file; `codec_of` builds what they say.
@@ -182,7 +194,9 @@ def _check_content(content: dict[str, Any], path: Path) -> None:
         elif isinstance(value, dict):
             for name, below in value.items():
                 if not str(name).isprintable():
-                    raise DamagedCheckpoint(f"checkpoint {path}: {str(name)[:100]!r} is no name; {fix}")
+                    raise DamagedCheckpoint(
+                        f"checkpoint {path}: {str(name)[:100]!r} is no name; {fix}"
+                    )
                 waiting.append((f"{where}.{name}".lstrip("."), below, depth + 1))
         elif isinstance(value, list | tuple):
             waiting += [(where, below, depth + 1) for below in value]
@@ -209,11 +223,15 @@ def checkpoint_file(where: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     names = " or ".join(str(c) for c in candidates)
-    raise CodecError(f"checkpoint: {names} does not exist; give a checkpoint file or the folder of a training run")
+    raise CodecError(
+        f"checkpoint: {names} does not exist; give a checkpoint file or the folder of a training "
+        "run"
+    )
 
 
 def load_codec(where: str | Path) -> VideoCodec:
-    """Rebuild the codec of a checkpoint file or run folder, in evaluation mode on the CPU, channels last.
+    """Rebuild the codec of a checkpoint file or run folder, in evaluation mode on the CPU, channels
+    last.
 
     Raises:
         CodecError: no checkpoint, weights that do not fit its own config, or non-finite weights.
@@ -251,7 +269,9 @@ def load_weights(codec: VideoCodec, weights: dict[str, Tensor], where: str) -> d
     Raises:
         CodecError: names or shapes are another codec's, or values are not finite.
     """
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
         came = type(weights).__name__
         what = f"{where}: a dictionary of tensors expected, {came} came"
         raise CodecError(f"{what}; give a state dict")

@@ -2,4 +2,6 @@
 
 
 class CodecError(Exception):
-    """Bad input to a codec, a stream, a metric or an anchor; the message names what, where and the remedy."""
+    """Bad input to a codec, a stream, a metric or an anchor; the message names what, where and the
+    remedy.
+    """

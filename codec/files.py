@@ -1,4 +1,6 @@
-"""Files that are either whole or not there: written beside their place, flushed to the disk, then renamed; and their hash."""
+"""Files that are either whole or not there: written beside their place, flushed to the disk, then
+renamed; and their hash.
+"""
 
 import errno
 import hashlib
@@ -17,7 +19,11 @@ _REMEDIES = dict.fromkeys(_FULL, "Free space")
 _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make its folder writable")
 _REMEDIES |= dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "Make its folder")
 _REMEDIES |= dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files (ulimit -n)")
-_TORCH_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream")  # what torch.save says when a disk fails
+_TORCH_WRITERS = (
+    "PytorchStreamWriter",
+    "inline_container",
+    "iostream",
+)  # what torch.save says when a disk fails
 
 
 class WriteError(CodecError):
@@ -26,7 +32,8 @@ class WriteError(CodecError):
 
 @contextmanager
 def new_version(path: Path, size: int = 0) -> Iterator[BinaryIO]:
-    """A file to write; at the end of the `with` it replaces `path`, on the disk too. On an error `path` stays as it was.
+    """A file to write; at the end of the `with` it replaces `path`, on the disk too. On an error
+    `path` stays as it was.
 
     Args:
         path: the file; its folder exists.
@@ -65,7 +72,9 @@ def sha256_of(path: str | Path) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a text file; errors are those of `new_version`, and may leave a part of the line."""
+    """Add a line to a text file; errors are those of `new_version`, and may leave a part of the
+    line.
+    """
     try:
         with path.open("a") as file:
             file.write(line + "\n")
@@ -100,18 +109,24 @@ def _message(path: Path, error: BaseException, size: int) -> str:
             free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f}"
         reason += f" ({size / 1e6:.1f} MB needed, {free} MB free)"
     remedy = _REMEDIES.get(number, "Look at the disk")
-    return f"{path}: not written, {reason}; what was kept earlier is still there. {remedy} and give the same command again"
+    return (
+        f"{path}: not written, {reason}; what was kept earlier is still there. {remedy} and give "
+        "the same command again"
+    )
 
 
 def _reason(error: BaseException) -> tuple[int | None, str]:
-    """The system's error number and why the disk did not take it; "" where something else went wrong.
+    """The system's error number and why the disk did not take it; "" where something else went
+    wrong.
 
     torch hides the system's error behind its own, and with it at times the number: None.
     """
     found, seen = "", error
     while seen is not None:
         if isinstance(seen, OSError):
-            return seen.errno, "the disk is full" if seen.errno in _FULL else str(seen.strerror or seen)
+            return seen.errno, "the disk is full" if seen.errno in _FULL else str(
+                seen.strerror or seen
+            )
         if isinstance(seen, RuntimeError) and any(name in str(seen) for name in _TORCH_WRITERS):
             found = "the disk did not take it, it may be full"
         seen = seen.__cause__ or seen.__context__

@@ -1,4 +1,6 @@
-"""A codec as it codes streams: exact networks rounded for good, the others in the precision of the stream."""
+"""A codec as it codes streams: exact networks rounded for good, the others in the precision of the
+stream.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -27,27 +29,36 @@ class _Kept:
 _COPIES: WeakKeyDictionary[VideoCodec, _Kept] = WeakKeyDictionary()
 
 
-def freeze(codec: VideoCodec, precision: str | None = None, compiler: str | None = None) -> VideoCodec:
+def freeze(
+    codec: VideoCodec, precision: str | None = None, compiler: str | None = None
+) -> VideoCodec:
     """A copy of `codec` that codes streams: fixed, in evaluation mode, channels last.
 
-    Whole-number weights are rounded and their sums checked; convolutions of the other networks are converted, those of the
-    intra coder excepted: its frames are few, and their errors stay. The copy is kept until the weights change.
+    Whole-number weights are rounded and their sums checked; convolutions of the other networks are
+    converted, those of the intra coder excepted: its frames are few, and their errors stay. The
+    copy is kept until the weights change.
 
     Args:
-        codec: on any device; a frozen one is returned as it is, where it was frozen to `precision` or that is `auto`.
-        precision: of `PRECISIONS`, or `auto`: what is fastest on the codec's device; None: the codec's own.
-        compiler: a backend of `torch.compile` that fuses the networks, `inductor` for example; exact networks are left alone.
-            It takes half a minute at the first frame of a size, and pictures differ as those of another device do. On two CPU
-            cores it gained nothing (docs/results.md).
+        codec: on any device; a frozen one is returned as it is, where it was frozen to `precision`
+            or that is `auto`.
+        precision: of `PRECISIONS`, or `auto`: what is fastest on the codec's device; None: the
+            codec's own.
+        compiler: a backend of `torch.compile` that fuses the networks, `inductor` for example;
+            exact networks are left alone. It takes half a minute at the first frame of a size, and
+            pictures differ as those of another device do. On two CPU cores it gained nothing
+            (docs/results.md).
 
     Raises:
-        CodecError: sums of an exact layer could outgrow exact arithmetic (the layer is named), an unknown precision, or a
-            codec frozen to another one.
+        CodecError: sums of an exact layer could outgrow exact arithmetic (the layer is named), an
+            unknown precision, or a codec frozen to another one.
     """
     precision = check_precision(precision or codec.precision)
     if codec.frozen:
         if precision not in (AUTO, codec.frozen.precision):
-            raise CodecError(f"codec: frozen to {codec.frozen.precision}, {precision} wanted; freeze the codec that it came from")
+            raise CodecError(
+                f"codec: frozen to {codec.frozen.precision}, {precision} wanted; freeze the codec "
+                "that it came from"
+            )
         return codec
     device = next(codec.parameters()).device
     wanted = FrozenAs(model_hash(codec), resolve_precision(precision, device))
@@ -58,8 +69,12 @@ def freeze(codec: VideoCodec, precision: str | None = None, compiler: str | None
     return kept.codec
 
 
-def _frozen_copy(codec: VideoCodec, wanted: FrozenAs, device: torch.device, compiler: str | None) -> VideoCodec:
-    frozen = copy.deepcopy(codec).eval().requires_grad_(False).cpu()  # the CPU rounds weights, whatever the device
+def _frozen_copy(
+    codec: VideoCodec, wanted: FrozenAs, device: torch.device, compiler: str | None
+) -> VideoCodec:
+    frozen = (
+        copy.deepcopy(codec).eval().requires_grad_(False).cpu()
+    )  # the CPU rounds weights, whatever the device
     freeze_exact(frozen)
     frozen.to(device, memory_format=torch.channels_last)
     for name, module in frozen.named_modules():

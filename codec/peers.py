@@ -17,42 +17,61 @@ from codec.video import VideoCodec
 
 
 def load_compressai_ssf(codec: VideoCodec, state_dict: dict[str, Tensor]) -> None:
-    """Give a `codec=ssf` the weights of CompressAI's `ssf2020`; at every quality it then codes as that one model does.
+    """Give a `codec=ssf` the weights of CompressAI's `ssf2020`; at every quality it then codes as
+    that one model does.
 
     Args:
         codec: changed in place, whole or not at all.
-        state_dict: of `compressai.zoo.ssf2020(...)`, or the entry `state_dict` of a checkpoint of it.
+        state_dict: of `compressai.zoo.ssf2020(...)`, or the entry `state_dict` of a checkpoint of
+            it.
 
     Raises:
-        CodecError: codec or state dict are another model's, or a weight has another shape or is not finite.
+        CodecError: codec or state dict are another model's, or a weight has another shape or is not
+            finite.
     """
     parts = dict(_modules(codec))
-    ours = {name: value for module, part in parts.items() for name, value in stored_weights(part, module).items()}
+    ours = {
+        name: value
+        for module, part in parts.items()
+        for name, value in stored_weights(part, module).items()
+    }
     came = peer_weights(state_dict, ours, "ssf2020")
     for module, part in parts.items():
-        part.load_state_dict({name.removeprefix(f"{module}."): came[name] for name in stored_weights(part, module)}, strict=False)
+        part.load_state_dict(
+            {name.removeprefix(f"{module}."): came[name] for name in stored_weights(part, module)},
+            strict=False,
+        )
     for network, entropy in _networks(codec).values():
         network.steps.neutralise()
         entropy.steps.neutralise()
 
 
 def to_compressai_ssf(codec: VideoCodec, quality: int) -> dict[str, Tensor]:
-    """The state dict of the CompressAI `ssf2020` that a `codec=ssf` is at one quality, its gains folded into the weights.
+    """The state dict of the CompressAI `ssf2020` that a `codec=ssf` is at one quality, its gains
+    folded into the weights.
 
-    CDF tables are in it: `compressai.models.video.ScaleSpaceFlow.from_state_dict` gives a model that is ready to compress.
+    CDF tables are in it: `compressai.models.video.ScaleSpaceFlow.from_state_dict` gives a model
+        that is ready to compress.
 
     Raises:
-        CodecError: quality is not in 0..63, the codec's networks are not those of `codec=ssf`, or not of ssf2020's widths.
+        CodecError: quality is not in 0..63, the codec's networks are not those of `codec=ssf`, or
+            not of ssf2020's widths.
     """
     check_quality(quality)
     model = ScaleSpaceFlow()
     theirs, ours = model.state_dict(), {}
     for module, part in _modules(codec):
-        ours |= {name: value.detach().cpu().clone() for name, value in stored_weights(part, module).items()}
+        ours |= {
+            name: value.detach().cpu().clone()
+            for name, value in stored_weights(part, module).items()
+        }
     for name, value in ours.items():
         if name not in theirs or theirs[name].shape != value.shape:
             wanted = tuple(theirs[name].shape) if name in theirs else "no such weight"
-            raise CodecError(f"to_compressai_ssf: {name} is {tuple(value.shape)}, ssf2020 has {wanted}; use codec=ssf as it is")
+            raise CodecError(
+                f"to_compressai_ssf: {name} is {tuple(value.shape)}, ssf2020 has {wanted}; use "
+                "codec=ssf as it is"
+            )
     for part, (network, entropy) in _networks(codec).items():
         _fold(ours, network.steps, quality, f"{part}_encoder.6", [f"{part}_decoder.0"])
         hyper = f"{part}_hyperprior"
@@ -63,8 +82,12 @@ def to_compressai_ssf(codec: VideoCodec, quality: int) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def _fold(weights: dict[str, Tensor], steps: nn.Module, quality: int, encoder: str, decoders: list[str]) -> None:
-    """Multiply the gains of one quality into the last convolution before a latent and the first ones after it."""
+def _fold(
+    weights: dict[str, Tensor], steps: nn.Module, quality: int, encoder: str, decoders: list[str]
+) -> None:
+    """Multiply the gains of one quality into the last convolution before a latent and the first
+    ones after it.
+    """
     index = torch.tensor([quality], device=next(steps.buffers(), torch.empty(0)).device)
     before, after = (factor.detach().cpu().flatten() for factor in steps.factors(index))
     weights[f"{encoder}.weight"] *= before[:, None, None, None]
@@ -86,9 +109,14 @@ def _networks(codec: VideoCodec) -> dict[str, tuple[nn.Module, nn.Module]]:
         wanted = ScaleSpaceMotion if part == "motion" else PixelResidual
         if not isinstance(network, wanted) or not isinstance(entropy, MeanScaleHyperprior):
             came = f"{type(network).__name__} and {type(entropy).__name__}"
-            raise CodecError(f"codec: {wanted.__name__} and MeanScaleHyperprior expected, {came} came; use codec=ssf as it is")
+            raise CodecError(
+                f"codec: {wanted.__name__} and MeanScaleHyperprior expected, {came} came; use "
+                "codec=ssf as it is"
+            )
     if (codec.motion.levels, codec.motion.sigma) != (5, 1.5):
-        raise CodecError(f"motion.levels, sigma: {codec.motion.levels}, {codec.motion.sigma}; ssf2020 has 5, 1.5")
+        raise CodecError(
+            f"motion.levels, sigma: {codec.motion.levels}, {codec.motion.sigma}; ssf2020 has 5, 1.5"
+        )
     return networks
 
 

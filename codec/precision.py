@@ -1,4 +1,6 @@
-"""The arithmetic that networks compute in: names, what is fastest on a machine, and a measurement of it."""
+"""The arithmetic that networks compute in: names, what is fastest on a machine, and a measurement
+of it.
+"""
 
 import functools
 import time
@@ -30,7 +32,8 @@ def check_precision(name: str, field: str = "codec.precision") -> str:
 
 
 def fastest_precision(device: torch.device) -> str:
-    """Of `PRECISIONS`, what networks are fastest in on `device`, by what it can: nothing is measured.
+    """Of `PRECISIONS`, what networks are fastest in on `device`, by what it can: nothing is
+        measured.
 
     Where it multiplies bfloat16, `bf16`. Else `fp16` on a GPU and `fp32` on a CPU, which would
     emulate bfloat16 and take ten to twenty times as long.
@@ -56,7 +59,8 @@ def resolve_precision(name: str, device: torch.device, field: str = "codec.preci
 
 
 def measure_precisions(device: torch.device, *names: str) -> dict[str, float]:
-    """Seconds of a gated block, channels last, in each of the precisions `names`: the least of some runs.
+    """Seconds of a gated block, channels last, in each of the precisions `names`: the least of some
+        runs.
 
     It takes a tenth of a second for each, draws nothing from torch's global generators, and keeps
     no memory.
@@ -67,7 +71,9 @@ def measure_precisions(device: torch.device, *names: str) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _seconds(block: GatedBlock, values: torch.Tensor, precision: torch.dtype, device: torch.device) -> float:
+def _seconds(
+    block: GatedBlock, values: torch.Tensor, precision: torch.dtype, device: torch.device
+) -> float:
     block = block.to(device, precision, memory_format=torch.channels_last)
     values = values.to(device, precision, memory_format=torch.channels_last)
     began, taken = time.perf_counter(), []
@@ -79,7 +85,8 @@ def _seconds(block: GatedBlock, values: torch.Tensor, precision: torch.dtype, de
 
 @functools.cache
 def slower_here(precision: str, device: torch.device) -> str:
-    """What computing in `precision` costs on `device`, in words; "" where nothing else is faster by `SLOWER`.
+    """What computing in `precision` costs on `device`, in words; "" where nothing else is faster by
+    `SLOWER`.
 
     It is measured once: what a machine can says what is fastest, a measurement may contradict.
     """
@@ -88,4 +95,7 @@ def slower_here(precision: str, device: torch.device) -> str:
     seconds = measure_precisions(device, precision, other)
     if seconds[precision] < SLOWER * seconds[other]:
         return ""
-    return f"a layer takes {seconds[precision] / seconds[other]:.1f} times as long in {precision} as in {other} here"
+    return (
+        f"a layer takes {seconds[precision] / seconds[other]:.1f} times as long in {precision} as "
+        f"in {other} here"
+    )

@@ -1,4 +1,6 @@
-"""The one rate knob: a quality index 0..63 a sample; the quality of each frame, and lambda, follow from it."""
+"""The one rate knob: a quality index 0..63 a sample; the quality of each frame, and lambda, follow
+from it.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,14 +23,20 @@ def check_quality(quality: int) -> int:
         CodecError: it is not.
     """
     if isinstance(quality, bool) or not isinstance(quality, int) or not 0 <= quality < QUALITIES:
-        raise CodecError(f"quality: {quality!r} given; expected an integer from 0 (smallest file) to {QUALITIES - 1}")
+        raise CodecError(
+            f"quality: {quality!r} given; expected an integer from 0 (smallest file) to "
+            f"{QUALITIES - 1}"
+        )
     return quality
 
 
 def check_qualities(quality: Tensor) -> None:
     """Raise CodecError where a batch's qualities `(B,)` are not all integers in 0..63."""
     if quality.is_floating_point() or quality.min() < 0 or quality.max() >= QUALITIES:
-        raise CodecError(f"quality: {quality.tolist()} given; expected integers from 0 (smallest file) to {QUALITIES - 1}")
+        raise CodecError(
+            f"quality: {quality.tolist()} given; expected integers from 0 (smallest file) to "
+            f"{QUALITIES - 1}"
+        )
 
 
 def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
@@ -47,7 +55,8 @@ def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LambdaRange:
-    """What distortion weighs against bits: `bpp + lambda · MSE`, the MSE over RGB in units of 8-bit levels squared.
+    """What distortion weighs against bits: `bpp + lambda · MSE`, the MSE over RGB in units of 8-bit
+        levels squared.
 
     Attributes:
         low, high: at quality 0 and 63; between them it is interpolated evenly in the logarithm.
@@ -61,7 +70,9 @@ class LambdaRange:
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high:
-            raise CodecError(f"codec.lambda_low, lambda_high: {self.low}, {self.high}; expected 0 < low <= high")
+            raise CodecError(
+                f"codec.lambda_low, lambda_high: {self.low}, {self.high}; expected 0 < low <= high"
+            )
 
     def at(self, quality: Tensor) -> Tensor:
         """Lambda of the same shape as `quality`, any shape, float32."""
@@ -77,12 +88,13 @@ class LambdaRange:
 class QualityPattern:
     """How the quality of frames differs from that of their clip, by position.
 
-    Later frames are predicted from earlier ones: what is spent on some of them pays in all (in HM's low delay one frame in four
-    is coded better).
+    Later frames are predicted from earlier ones: what is spent on some of them pays in all (in HM's
+    low delay one frame in four is coded better).
 
     Attributes:
         intra: what is added to the clip's quality for intra frames.
-        predicted: the same for predicted frames, one after another from the intra frame on, repeated.
+        predicted: the same for predicted frames, one after another from the intra frame on,
+            repeated.
 
     Raises:
         CodecError: no offset for predicted frames, more than 64, or one that is not an integer in
@@ -133,7 +145,9 @@ class QualityPattern:
         return not self.intra and not any(self.predicted)
 
     def offset(self, position: int) -> int:
-        """Of a frame that lies so many frames after the last intra frame; 0 is the intra frame itself."""
+        """Of a frame that lies so many frames after the last intra frame; 0 is the intra frame
+        itself.
+        """
         return self.predicted[(position - 1) % len(self.predicted)] if position else self.intra
 
     def at(self, quality: Tensor, position: int) -> Tensor:

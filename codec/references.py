@@ -25,8 +25,8 @@ class Reference:
         quality: `(B,)` the index 0..63 that the frame was coded at, or None where nobody said.
         time: display time in frames; distances between frames follow from it.
         intra: it was coded without a reference.
-        made: what networks made of the frame without gradients and may use again (its phase planes), by name. A copy that is
-            changed starts with nothing.
+        made: what networks made of the frame without gradients and may use again (its phase
+            planes), by name. A copy that is changed starts with nothing.
     """
 
     frame: Tensor
@@ -41,18 +41,22 @@ class Reference:
     def detach(self) -> Reference:
         """The same values without a history."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+        tensors = {
+            name: value.detach() for name, value in values.items() if isinstance(value, Tensor)
+        }
         return replace(self, **tensors)
 
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """The decoded frames that one frame may be predicted from, in order of preference; at least one.
+    """The decoded frames that one frame may be predicted from, in order of preference; at least
+    one.
 
     Immutable: `push` and `detach` give new buffers.
 
     Attributes:
-        frames: of any display times, before or after `time`; the first is the one that networks with one reference use.
+        frames: of any display times, before or after `time`; the first is the one that networks
+            with one reference use.
         time: display time of the frame to be predicted.
     """
 
@@ -79,11 +83,15 @@ class References:
 
     @property
     def distances(self) -> tuple[int, ...]:
-        """Frames from each reference to the frame to be predicted; negative where the reference lies in the future."""
+        """Frames from each reference to the frame to be predicted; negative where the reference
+        lies in the future.
+        """
         return tuple(self.time - reference.time for reference in self.frames)
 
     def push(self, reference: Reference, limit: int) -> References:
-        """With `reference` in front, `limit` frames at the most; what is predicted next is the frame after it."""
+        """With `reference` in front, `limit` frames at the most; what is predicted next is the
+        frame after it.
+        """
         return References(frames=(reference, *self.frames)[:limit], time=reference.time + 1)
 
     def detach(self) -> References:
@@ -117,11 +125,13 @@ class Context:
         features: `(B, F, H / 8, W / 8)`.
         motion: what was coded, for the next frame's motion, or None.
         warped: `(B, 3, H, W)` references moved and otherwise untouched, or None.
-        motion_mask: `(B, 1, h, w)` 1 where what was warped comes from elsewhere, 0 where it stood still; or None.
-        warped_uncoded: `(B, 3, H, W)` the reference moved as motion was estimated, before the estimate was coded; of networks
-            that learn to estimate, where no stream is made.
-        blocks: `(B, 1, H / 8, W / 8)` int64, the size of the motion block that holds each cell of 8×8
-            pixels, 0..3 from 64 to 8 pixels, the same on both sides; of networks that code blocks.
+        motion_mask: `(B, 1, h, w)` 1 where what was warped comes from elsewhere, 0 where it stood
+            still; or None.
+        warped_uncoded: `(B, 3, H, W)` the reference moved as motion was estimated, before the
+            estimate was coded; of networks that learn to estimate, where no stream is made.
+        blocks: `(B, 1, H / 8, W / 8)` int64, the size of the motion block that holds each cell of
+            8×8 pixels, 0..3 from 64 to 8 pixels, the same on both sides; of networks that code
+            blocks.
     """
 
     prediction: Tensor

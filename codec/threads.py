@@ -1,4 +1,6 @@
-"""How torch's threads on the CPU wait and how many there are; to be settled before torch is imported."""
+"""How torch's threads on the CPU wait and how many there are; to be settled before torch is
+imported.
+"""
 
 import os
 

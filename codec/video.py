@@ -1,4 +1,6 @@
-"""The video codec: an intra coder, and a motion, a residual and an entropy network for predicted frames."""
+"""The video codec: an intra coder, and a motion, a residual and an entropy network for predicted
+frames.
+"""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -37,9 +39,10 @@ class CodedClip:
         quality: `(B, T)` integer index 0..63 that each frame was coded at.
         lambdas: what lambda is at which quality.
         first: index of the first of the frames in its clip.
-        references: what the frames after the last one may be predicted from; None where nothing can follow.
-        warped_uncoded: as `predictions`, by the motion as it was estimated, not as it was coded; None where no network
-            estimates.
+        references: what the frames after the last one may be predicted from; None where nothing can
+            follow.
+        warped_uncoded: as `predictions`, by the motion as it was estimated, not as it was coded;
+            None where no network estimates.
     """
 
     frames: Tensor
@@ -54,8 +57,8 @@ class CodedClip:
 
     @cached_property
     def predictions(self) -> Tensor:
-        """`(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in their
-        place. Made when it is first asked for.
+        """`(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in
+        their place. Made when it is first asked for.
         """
         return self.predict()
 
@@ -72,34 +75,42 @@ class CodedClip:
 
 @dataclass(frozen=True)
 class FrozenAs:
-    """What a codec was frozen from and to: `model_hash` of its source, and the precision of its networks."""
+    """What a codec was frozen from and to: `model_hash` of its source, and the precision of its
+    networks.
+    """
 
     model: str
     precision: str
 
 
 class VideoCodec(nn.Module):
-    """Composes the four networks. There is one path; the channel says whether it trains, writes or reads.
+    """Composes the four networks. There is one path; the channel says whether it trains, writes or
+    reads.
 
     Args:
         intra: codes the first frame.
         motion, residual, entropy: code the others.
-        colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None: what they are made for
-            (their attribute `made_for`), `rgb` where none says.
-        precision: what the networks of predicted frames compute streams in: of `codec.precision.PRECISIONS`, or `auto`, what is
-            fastest on the machine that encodes. Training has its own.
-        references: decoded frames that a frame may be predicted from, 1 to 4; networks made for one use the newest.
-        lambda_low, lambda_high: lambda at quality 0 and 63, for training and for decisions at the encoder (`LambdaRange`).
-        quality_offsets: fields of `QualityPattern`, for example `{intra: 4, predicted: [-4, -4, -4, 3]}`; None: all frames have
-            the quality of their clip.
+        colours: `ycc` (luma and colour differences, BT.709) or `rgb`: what the networks see. None:
+            what they are made for (their attribute `made_for`), `rgb` where none says.
+        precision: what the networks of predicted frames compute streams in: of
+            `codec.precision.PRECISIONS`, or `auto`, what is fastest on the machine that encodes.
+            Training has its own.
+        references: decoded frames that a frame may be predicted from, 1 to 4; networks made for one
+            use the newest.
+        lambda_low, lambda_high: lambda at quality 0 and 63, for training and for decisions at the
+            encoder (`LambdaRange`).
+        quality_offsets: fields of `QualityPattern`, for example `{intra: 4, predicted: [-4, -4, -4,
+            3]}`; None: all frames have the quality of their clip.
 
     Attributes:
-        config: nested plain dictionary that the codec was built from (`codec.checkpoint.build_codec`), or None.
+        config: nested plain dictionary that the codec was built from
+            (`codec.checkpoint.build_codec`), or None.
         frozen: what it was frozen from and to (`codec.freeze`), or None: it can be trained.
         stored_names: of parameters that had another name in the file they came from.
 
     Raises:
-        CodecError: networks do not fit each other: in channels of latents or features, or in colours.
+        CodecError: networks do not fit each other: in channels of latents or features, or in
+            colours.
     """
 
     def __init__(
@@ -117,7 +128,9 @@ class VideoCodec(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= references <= MOST_REFERENCES:
-            raise CodecError(f"codec.references: {references} given; expected 1 to {MOST_REFERENCES}")
+            raise CodecError(
+                f"codec.references: {references} given; expected 1 to {MOST_REFERENCES}"
+            )
         self.references, self.lambdas = references, LambdaRange(lambda_low, lambda_high)
         self.quality_pattern = QualityPattern.of(quality_offsets)
         self.config: dict[str, Any] | None = None
@@ -129,14 +142,11 @@ class VideoCodec(nn.Module):
             if not isinstance(network, nn.Module):
                 what = f"codec.{part}: a {type(network).__name__} given"
                 raise CodecError(f"{what}; a network expected")
-        residual.check_entropy(entropy)
+        residual.prepare_entropy(entropy)
         self.intra, self.motion, self.residual, self.entropy = intra, motion, residual, entropy
         check_features({"intra": intra, "motion": motion, "residual": residual})
         self.colours = COLOURS[choose_colours(self, colours)]
         self.block = max(residual.latent_stride, intra.latent_stride)
-        magnitude = residual.typical_magnitude(predicted=True)
-        if magnitude is not None:
-            entropy.start_from(magnitude)
 
     @property
     def exact(self) -> bool:
@@ -153,26 +163,36 @@ class VideoCodec(nn.Module):
         noise: ClipNoise | None = None,
         checkpointing: bool = False,
     ) -> CodedClip:
-        """Code a clip, or the next frames of one, through an estimating channel, as training and quick validation do.
+        """Code a clip, or the next frames of one, through an estimating channel, as training and
+        quick validation do.
 
         Args:
             frames: `(B, T, 3, H, W)` RGB in 0..1.
             quality: `(B,)` integer indices 0..63.
             hard: round symbols and table choices as a stream would.
             intra_period: frames from one intra frame to the next; -1: only the first is intra.
-            before: what coding the frames before gave; `frames` follow them. Gradients flow into its references.
+            before: what coding the frames before gave; `frames` follow them. Gradients flow into
+                its references.
             noise: of the training proxy; None: from torch's global generator.
-            checkpointing: compute each frame's activations again in the backward pass instead of keeping them.
+            checkpointing: compute each frame's activations again in the backward pass instead of
+                keeping them.
 
         Returns:
             Reconstructions and bits.
 
         Raises:
-            CodecError: shapes do not fit, there is no frame, frames are smaller than 16×16, or a quality is not in 0..63.
+            CodecError: shapes do not fit, there is no frame, frames are smaller than 16×16, or a
+                quality is not in 0..63.
         """
-        if frames.dim() != 5 or frames.shape[2] != 3 or not frames.shape[1] or quality.shape != frames.shape[:1]:
+        if (
+            frames.dim() != 5
+            or frames.shape[2] != 3
+            or not frames.shape[1]
+            or quality.shape != frames.shape[:1]
+        ):
             raise CodecError(
-                f"frames (B, T, 3, H, W), T at least 1, and quality (B,) expected: {tuple(frames.shape)} and "
+                "frames (B, T, 3, H, W), T at least 1, and quality (B,) expected: "
+                f"{tuple(frames.shape)} and "
                 f"{tuple(quality.shape)} came"
             )
         check_qualities(quality)
@@ -185,7 +205,11 @@ class VideoCodec(nn.Module):
             for t, (position, own) in enumerate(zip(positions, qualities, strict=True)):
                 known = references if position else None
                 given = frames[:, t], known, size, own, hard, noise, first + t
-                frame, bits = checkpoint(self._estimate, *given, use_reentrant=False) if checkpointing else self._estimate(*given)
+                frame, bits = (
+                    checkpoint(self._estimate, *given, use_reentrant=False)
+                    if checkpointing
+                    else self._estimate(*given)
+                )
                 references = frame.references
                 coded.append(frame)
                 spent.append(bits)
@@ -206,7 +230,11 @@ class VideoCodec(nn.Module):
         return self.code_frame(frame, references, size, quality, channel, time), channel.take_bits()
 
     def _coded_clip(
-        self, coded: list[CodedFrame], spent: list[dict[str, Tensor]], size: tuple[int, int], first: int
+        self,
+        coded: list[CodedFrame],
+        spent: list[dict[str, Tensor]],
+        size: tuple[int, int],
+        first: int,
     ) -> CodedClip:
         """Frames one after another, and the bits of each by component, as one clip."""
         decoded = [frame.reference.frame for frame in coded]
@@ -217,7 +245,9 @@ class VideoCodec(nn.Module):
             if any(value is None and not alone for value, alone in zip(values, intra, strict=True)):
                 return None
             chosen = zip(values, intra, decoded, strict=True)
-            return self.picture(torch.stack([own if alone else value for value, alone, own in chosen], 1), size)
+            return self.picture(
+                torch.stack([own if alone else value for value, alone, own in chosen], 1), size
+            )
 
         zero = torch.zeros(len(decoded[0]), device=decoded[0].device)
         names = dict.fromkeys(name for bits in spent for name in bits)
@@ -250,7 +280,8 @@ class VideoCodec(nn.Module):
             size: `(H, W)` of the original.
             quality: `(B,)` indices 0..63 of this frame.
             channel: sends or receives.
-            time: display time of the frame, in frames; None: the frame after the newest reference, 0 for an intra frame.
+            time: display time of the frame, in frames; None: the frame after the newest reference,
+                0 for an intra frame.
 
         Returns:
             The frame, and the references of the frame after it; `output` makes the picture of it.
@@ -263,14 +294,20 @@ class VideoCodec(nn.Module):
             frame = pad_frames(self.colours.from_rgb(frame.float()), self.block)
         context = None
         if references is None:
-            reference = self.intra(frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel)
+            reference = self.intra(
+                frame, (padded(size[0], self.block), padded(size[1], self.block)), quality, channel
+            )
             time = time or 0
         else:
             references = references if time is None else replace(references, time=time)
             time = references.time
             context, reference = self.code_predicted(frame, references, quality, channel)
         reference = replace(
-            reference, frame=self.colours.limit(reference.frame), quality=quality, time=time, intra=context is None
+            reference,
+            frame=self.colours.limit(reference.frame),
+            quality=quality,
+            time=time,
+            intra=context is None,
         )
         buffer = References(frames=(reference,), time=time + 1)
         return CodedFrame(
@@ -287,19 +324,27 @@ class VideoCodec(nn.Module):
         context = self.motion(frame, references, quality, channel)
         given = frame, context, references.newest, quality, channel, self.entropy
         latent, reconstruction, features = self.residual.code(*given)
-        return context, Reference(frame=reconstruction, features=features, latent=latent, motion=context.motion)
+        return context, Reference(
+            frame=reconstruction, features=features, latent=latent, motion=context.motion
+        )
 
     def output(self, reference: Reference, size: tuple[int, int]) -> Tensor:
-        """The picture of a decoded frame: RGB `(B, 3, H, W)` float32, cropped to the original size."""
+        """The picture of a decoded frame: RGB `(B, 3, H, W)` float32, cropped to the
+        original size.
+        """
         return self.picture(reference.frame, size)
 
     def picture(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
-        """RGB `(…, 3, H, W)` float32 of padded frames in the codec's colours, cropped to the original size."""
+        """RGB `(…, 3, H, W)` float32 of padded frames in the codec's colours, cropped to the
+        original size.
+        """
         return self.colours.to_rgb(frame[..., : size[0], : size[1]])
 
 
 def since_intra(t: int, intra_period: int) -> int:
-    """Frames from the last intra frame to `t`: with a period above 0 every so many frames are intra, else the first."""
+    """Frames from the last intra frame to `t`: with a period above 0 every so many frames are
+    intra, else the first.
+    """
     return t % intra_period if intra_period > 0 else t
 
 
@@ -309,8 +354,12 @@ def is_intra(t: int, intra_period: int) -> bool:
 
 
 def check_features(networks: dict[str, nn.Module]) -> None:
-    """Raise CodecError where networks that exchange features, and say how many, are made for different numbers of them."""
-    widths = {name: network.features for name, network in networks.items() if hasattr(network, "features")}
+    """Raise CodecError where networks that exchange features, and say how many, are made for
+    different numbers of them.
+    """
+    widths = {
+        name: network.features for name, network in networks.items() if hasattr(network, "features")
+    }
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{name}.features: {width}" for name, width in widths.items())
         raise CodecError(f"{said}; make them equal (width=… sets all)")
@@ -328,6 +377,7 @@ def choose_colours(codec: nn.Module, wanted: str | None) -> str:
         raise CodecError(f"codec.colours: {chosen!r} given; choose from {', '.join(COLOURS)}")
     if made_for - {chosen}:
         raise CodecError(
-            f"codec.colours: {chosen}, but networks are made for {', '.join(sorted(made_for))}; choose other networks"
+            f"codec.colours: {chosen}, but networks are made for {', '.join(sorted(made_for))}; "
+            "choose other networks"
         )
     return chosen

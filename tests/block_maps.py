@@ -6,7 +6,9 @@ from torch import Tensor
 from codec.entropy.quadtree import CELLS, prediction_modes
 
 
-def block_maps(batch: int, references: int, size: tuple[int, int], seed: int = 0, farthest: int = 40) -> Tensor:
+def block_maps(
+    batch: int, references: int, size: tuple[int, int], seed: int = 0, farthest: int = 40
+) -> Tensor:
     """Maps `(B, 2 + 2·R, h, w)` as `QuadtreeEntropy` codes them.
 
     A quadtree, modes, and vectors up to `farthest` quarter pixels.
@@ -18,10 +20,14 @@ def block_maps(batch: int, references: int, size: tuple[int, int], seed: int = 0
     for level, cells in enumerate(CELLS):
         rows, columns = -(-height // cells), -(-width // cells)
         exists, shape = exists[..., :rows, :columns], (batch, 1, rows, columns)
-        fits = ((torch.arange(rows) + 1) * cells <= height)[:, None] & ((torch.arange(columns) + 1) * cells <= width)
+        fits = ((torch.arange(rows) + 1) * cells <= height)[:, None] & (
+            (torch.arange(columns) + 1) * cells <= width
+        )
         split = exists & ((torch.rand(shape, generator=generator) < 0.6) | ~fits) & (cells > 1)
         mode = torch.randint(0, len(prediction_modes(references)), shape, generator=generator)
-        vectors = torch.randint(-farthest, farthest + 1, (batch, 2 * references, rows, columns), generator=generator)
+        vectors = torch.randint(
+            -farthest, farthest + 1, (batch, 2 * references, rows, columns), generator=generator
+        )
         values = torch.cat([torch.full(shape, level), mode, vectors], 1).float()
         maps = torch.where(_fine(exists & ~split, cells, size), _fine(values, cells, size), maps)
         exists = split.repeat_interleave(2, 2).repeat_interleave(2, 3)

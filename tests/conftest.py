@@ -14,7 +14,9 @@ WHOLE_RUNS = ("test_train_and_eval.py", "test_outside.py")  # minutes each
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files: where processes share the files, the last one should not be such."""
+    """Start with the longest files: where processes share the files, the last one should not be
+    such.
+    """
     items.sort(key=lambda item: item.path.name not in WHOLE_RUNS)
 
 

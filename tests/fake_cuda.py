@@ -1,4 +1,6 @@
-"""A GPU that is not there: tensors without values that know their device, so that mistakes show where there is none."""
+"""A GPU that is not there: tensors without values that know their device, so that mistakes show
+where there is none.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ from codec.entropy import decisions, laplace, pick, places, quadtree_state, symb
 
 @contextmanager
 def fake_cuda() -> Iterator[None]:
-    """New tensors are fake and on `cuda`; what modules keep for a device is forgotten before and after."""
+    """New tensors are fake and on `cuda`; what modules keep for a device is forgotten before and
+    after.
+    """
     _forget()
     try:
         with FakeTensorMode(), torch.device("cuda"):

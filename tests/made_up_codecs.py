@@ -13,7 +13,8 @@ from data.io.source_clip import SourceClip
 
 @dataclass(frozen=True)
 class Zipped:
-    """Pixels quantised in steps and deflated, every byte spent eight times: a codec that x265 beats.
+    """Pixels quantised in steps and deflated, every byte spent eight times: a codec that x265
+        beats.
 
     Attributes:
         crop: pixels it loses at the left.

@@ -1,4 +1,6 @@
-"""A made-up result with everything that a report shows, and frames whose colours say which they are."""
+"""A made-up result with everything that a report shows, and frames whose colours say which they
+are.
+"""
 
 import colorsys
 
@@ -11,33 +13,65 @@ SIZE = (48, 64)
 FRAMES = 6
 CLIPS = ("clip <0> & co", "one_1")
 CODECS = (("ours", None, 1.5), ("x265", "psnr", 1.0), ("x265", "default", 1.1))
-COMPLEXITY = {"parameters": 2_900_000, "encode_kmac": 60.0, "decode_kmac": 28.0, "encode_fps": 4.2, "decode_fps": 8.1}
+COMPLEXITY = {
+    "parameters": 2_900_000,
+    "encode_kmac": 60.0,
+    "decode_kmac": 28.0,
+    "encode_fps": 4.2,
+    "decode_fps": 8.1,
+}
 
 
 def result(clips: int = 2) -> RDResult:
-    """Two codecs, one of them with two tunings, on clips with awkward names; one point without LPIPS."""
+    """Two codecs, one of them with two tunings, on clips with awkward names; one point without
+    LPIPS.
+    """
     points = []
     for clip in CLIPS[:clips]:
         for codec, tune, dearer in CODECS:
             for quality, psnr in enumerate((30, 33, 36, 39)):
-                metrics = {"psnr_rgb": float(psnr), "lpips_alex": 10 ** (-psnr / 25) if quality or tune else None}
+                metrics = {
+                    "psnr_rgb": float(psnr),
+                    "lpips_alex": 10 ** (-psnr / 25) if quality or tune else None,
+                }
                 size = {"frames": FRAMES, "width": SIZE[1], "height": SIZE[0], "fps": 25.0}
-                cost = {"bytes": int(dearer * 300 * 2**quality), "encode_seconds": 1.0, "decode_seconds": 0.5}
+                cost = {
+                    "bytes": int(dearer * 300 * 2**quality),
+                    "encode_seconds": 1.0,
+                    "decode_seconds": 0.5,
+                }
                 frames = {
                     "frame_bytes": [cost["bytes"] // FRAMES] * FRAMES,
-                    "per_frame": {"psnr_rgb": [psnr + 0.1 * t for t in range(FRAMES)], "lpips_alex": [0.1, 0.2, None]},
+                    "per_frame": {
+                        "psnr_rgb": [psnr + 0.1 * t for t in range(FRAMES)],
+                        "lpips_alex": [0.1, 0.2, None],
+                    },
                 }
                 kinds = {"intra": {"bpp": 0.5, "psnr_rgb": 41.256}}
-                extra = {"tune": tune, "per_frame_every": {"lpips_alex": 2}} | ({} if tune else {"by_kind": kinds})
+                extra = {"tune": tune, "per_frame_every": {"lpips_alex": 2}} | (
+                    {} if tune else {"by_kind": kinds}
+                )
                 points.append(
-                    Point(codec, clip, quality, **size, **cost, **frames, metrics=metrics, file=f"{codec}_{tune}", extra=extra)
+                    Point(
+                        codec,
+                        clip,
+                        quality,
+                        **size,
+                        **cost,
+                        **frames,
+                        metrics=metrics,
+                        file=f"{codec}_{tune}",
+                        extra=extra,
+                    )
                 )
     conditions = {
         "versions": {"torch": "2"},
         "metrics": {"psnr_rgb": "dB"},
         "note": "<b>",
         "codecs": {"ours": {"complexity": COMPLEXITY}, "x265": {"complexity": None}},
-        "clips": {clip: {"frames": FRAMES, "size": f"{SIZE[1]}x{SIZE[0]}"} for clip in CLIPS[:clips]},
+        "clips": {
+            clip: {"frames": FRAMES, "size": f"{SIZE[1]}x{SIZE[0]}"} for clip in CLIPS[:clips]
+        },
     }
     return RDResult(conditions, points)
 

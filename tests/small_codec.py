@@ -28,7 +28,9 @@ def small_config(*overrides: str) -> dict:
 
 
 def build(*overrides: str) -> VideoCodec:
-    """A small codec, weights drawn from seed 0, its zero-started layers shaken so that every path matters."""
+    """A small codec, weights drawn from seed 0, its zero-started layers shaken so that every path
+    matters.
+    """
     torch.manual_seed(0)
     codec = build_codec(small_config(*overrides))
     with torch.no_grad():
@@ -43,6 +45,12 @@ def moving_clip(frames: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     y = torch.arange(height)[:, None] / 9
     x = torch.arange(width + 8 * frames)[None] / 7
-    wide = torch.stack([torch.sin(x + 0.5 * y), torch.cos(0.7 * x - y), torch.sin(0.3 * x) * torch.cos(y)]) * 90 + 128
+    wide = (
+        torch.stack(
+            [torch.sin(x + 0.5 * y), torch.cos(0.7 * x - y), torch.sin(0.3 * x) * torch.cos(y)]
+        )
+        * 90
+        + 128
+    )
     shots = torch.stack([wide[..., 3 * t : 3 * t + width] for t in range(frames)])
     return (shots + 3 * torch.randn(shots.shape, generator=generator)).clamp(0, 255).to(torch.uint8)

@@ -57,7 +57,9 @@ def prediction(benchmarks: None) -> ModuleType:
     return prediction
 
 
-def test_without_a_gpu_the_status_is_3(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_without_a_gpu_the_status_is_3(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     """Catches a machine without a device that fails, or that reports speeds of its CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu_coding.py"])
@@ -87,7 +89,9 @@ def test_a_control_without_mismatches_proves_nothing(symbols: ModuleType):
 
 def test_settings_are_spread(symbols: ModuleType):
     """Catches two choices that always go together: which of them matters would not be seen."""
-    columns = list(zip(*(vars(setting).values() for setting in symbols.spread_settings()), strict=True))[:6]
+    columns = list(
+        zip(*(vars(setting).values() for setting in symbols.spread_settings()), strict=True)
+    )[:6]
     assert all(len(set(zip(*pair, strict=True))) == 4 for pair in combinations(columns, 2))
 
 
@@ -107,21 +111,29 @@ def test_the_control_rounds_nowhere(symbols: ModuleType, codec: VideoCodec):
     control = freeze(symbols.floating(codec), "fp32")
     assert not any(part.rounds for part in control.modules() if isinstance(part, Exact))
     assert all(part.rounds for part in codec.eval().modules() if isinstance(part, Exact))
-    assert all(torch.equal(value, codec.state_dict()[name]) for name, value in control.state_dict().items())
+    assert all(
+        torch.equal(value, codec.state_dict()[name]) for name, value in control.state_dict().items()
+    )
 
 
 def test_variants_start_alike_and_keep_their_dead_zones(symbols: ModuleType):
-    """Catches float context that is there before it is trained, and bits that are saved by coding less."""
+    """Catches float context that is there before it is trained, and bits that are saved by coding
+    less.
+    """
     from parts import exact_rates
 
     torch.manual_seed(0)
     entropy = TwoStep(6).eval()
     known = torch.randn(8, 6, 4, 4).mul(40).round() / 16
     parts = torch.randn(8, 6, 4, 4) * 5, known, torch.arange(8), torch.randn(8, 5, 8, 8)
-    samples = [exact_rates.Sample(*each) for each in zip(*(part.split(1) for part in parts), strict=True)]
+    samples = [
+        exact_rates.Sample(*each) for each in zip(*(part.split(1) for part in parts), strict=True)
+    ]
     variants = {kind: exact_rates.Variant(entropy, kind, 5) for kind in exact_rates.KINDS}
     with torch.no_grad():
-        before = {kind: variant.eval()(samples[0], hard=True)[0] for kind, variant in variants.items()}
+        before = {
+            kind: variant.eval()(samples[0], hard=True)[0] for kind, variant in variants.items()
+        }
     assert torch.equal(before["floats"], before["float context"])
     exact_rates.fit(variants, samples, 2)
     assert variants["float context"].context.weight.any()
@@ -131,12 +143,18 @@ def test_variants_start_alike_and_keep_their_dead_zones(symbols: ModuleType):
 
 
 def test_the_synthetic_index_is_an_index(benchmarks: None, tmp_path: Path):
-    """Catches a benchmark of two million sequences that training would refuse, and draws that fail."""
+    """Catches a benchmark of two million sequences that training would refuse, and
+    draws that fail.
+    """
     import index_scale
 
     index_scale.write_index(tmp_path / "index.parquet", 100)
     sequences = IndexedSequences(tmp_path / "index.parquet")
-    assert len(sequences) == 100 and sequences[4].first == 100 and sequences[3].path == sequences[5].path
+    assert (
+        len(sequences) == 100
+        and sequences[4].first == 100
+        and sequences[3].path == sequences[5].path
+    )
     clips = ClipDataset(sequences, frames=7, crop=256)
     clips.frame_cache.open = index_scale.BlackReader
     assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.quarantine.count == 0
@@ -156,13 +174,19 @@ def test_ways_of_the_loader_benchmark_read(benchmarks: None, tmp_path: Path):
 
 
 def test_drift_is_seen_and_where(benchmarks: None, codec: VideoCodec):
-    """Catches two decodes in one precision, windows that miss the end, and a loss with the wrong sign."""
+    """Catches two decodes in one precision, windows that miss the end, and a loss with the wrong
+    sign.
+    """
     import drift
 
     frames = moving_clip(8, 48, 64)
     source = SimpleNamespace(name="a", rgb=frames, fps=Fraction(25))
     figures = drift.drift(codec, [source], [40])
-    assert {"q40_bf16_as_fp32_between_2", "q40_bf16_as_fp32_between_8", "q40_fp32_as_bf16_lost_8"} <= set(figures)
+    assert {
+        "q40_bf16_as_fp32_between_2",
+        "q40_bf16_as_fp32_between_8",
+        "q40_fp32_as_bf16_lost_8",
+    } <= set(figures)
     assert 40 < figures["least_between"] < drift.IDENTICAL
     assert drift.psnr_by_frame(frames, frames) == [drift.IDENTICAL] * 8
     assert drift.windows([1.0] * 20 + [3.0] * 20) == {10: 1.0, 20: 1.0, 30: 3.0, 40: 3.0}
@@ -197,7 +221,9 @@ def test_a_codec_with_variable_blocks_is_measured(prediction: ModuleType, codec:
 
 @pytest.mark.parametrize("wanted", [50.3, 36.4, 21.0, 61.0, 12.0])
 def test_bits_are_read_off_at_the_psnr_that_is_wanted(prediction: ModuleType, wanted: float):
-    """Catches a line through the wrong points, and a search without an end outside of x265's range."""
+    """Catches a line through the wrong points, and a search without an end outside of
+    x265's range.
+    """
     made = []
 
     def encode(qp: int) -> object:
@@ -216,7 +242,9 @@ def test_predicted_frames_that_only_repeat_have_their_bits(benchmarks: None):
     """Catches a division by nothing where x265 codes nothing any more at its two coarsest steps."""
     import prediction
 
-    bits, _ = prediction.bits_at(20.0, lambda qp: prediction.Coded(40.0, max(30.0, 60.0 - qp), 12.0), 25)
+    bits, _ = prediction.bits_at(
+        20.0, lambda qp: prediction.Coded(40.0, max(30.0, 60.0 - qp), 12.0), 25
+    )
     assert bits == pytest.approx(12.0)
 
 
@@ -241,7 +269,9 @@ def test_parallel_intra_frames_are_read_as_written(
     assert one.psnr > 25 and one.bpp == 8 * written.bytes / (2 * height * width)
     if min(height, width) == 64:
         coded = codec.train()(clip[None, :1].float() / 255, torch.tensor([30]))
-        (coded.bpp.sum() + coded.frames.square().sum() + coded.references.newest.features.sum()).backward()
+        (
+            coded.bpp.sum() + coded.frames.square().sum() + coded.references.newest.features.sum()
+        ).backward()
         parts = codec.intra.named_parameters()
         assert not [name for name, parameter in parts if parameter.grad is None]
 
@@ -260,16 +290,22 @@ def test_parallel_intra_is_compared_with_directional(benchmarks: None):
 
 
 def test_auto_is_set_against_the_better_of_both(benchmarks: None):
-    """Catches a ratio to the slower one, an environment that a figure does not name, and a rate with the first steps in it."""
+    """Catches a ratio to the slower one, an environment that a figure does not name, and a rate
+    with the first steps in it.
+    """
     import machine
 
     seconds = {"auto": [2.0, 4.0, 2.2], "bf16": [10.0, 10.0, 10.0], "fp32": [2.0, 2.0, 2.0]}
     figures = machine.ratios({"decode": seconds}, "_avx2")
     assert figures["decode_ratio_avx2"] == 1.1 and figures["decode_bf16_seconds_avx2"] == 10.0
-    assert machine.most_of("decode_ratio_avx2") == 1.1 and not machine.most_of("decode_bf16_seconds_avx2")
+    assert machine.most_of("decode_ratio_avx2") == 1.1 and not machine.most_of(
+        "decode_bf16_seconds_avx2"
+    )
     order: list[str] = []
     works = {name: lambda name=name: order.append(name) for name in ("a", "b")}
-    assert [len(taken) for taken in machine.in_turns(works, 2).values()] == [2, 2] and "".join(order) == "abbaab"
+    assert [len(taken) for taken in machine.in_turns(works, 2).values()] == [2, 2] and "".join(
+        order
+    ) == "abbaab"
     rows = [{"speed/frames_per_s": rate} for rate in (1, 1, 8, 9, 10)]
     assert machine.rate_of([json.dumps(row) for row in [{"val/loss": 1}, *rows]]) == 9
 
@@ -280,6 +316,10 @@ def test_the_imitated_machine_is_slow_in_bf16(benchmarks: None):
 
     said = "from codec.precision import *; print(fastest_precision(torch.device('cpu')))"
     done = subprocess.run(
-        [sys.executable, "-c", said], env=os.environ | machine.AVX2, cwd=BENCHMARKS.parent, capture_output=True, text=True
+        [sys.executable, "-c", said],
+        env=os.environ | machine.AVX2,
+        cwd=BENCHMARKS.parent,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == "fp32\n", done.stderr

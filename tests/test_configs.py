@@ -15,8 +15,22 @@ from codec.training.schedule import Schedule
 from codec.video import VideoCodec
 
 NEED_VIDEOS = ("data=folder", "experiment=ablate_prediction", "experiment=ablate_intra")
-GO_WITH = {"residual=block_transform": "entropy=levels", "entropy=levels": "residual=block_transform"}
-GROUPS = ["codec", "intra", "motion", "residual", "entropy", "loss", "schedule", "data", "trainer", "experiment"]
+GO_WITH = {
+    "residual=block_transform": "entropy=levels",
+    "entropy=levels": "residual=block_transform",
+}
+GROUPS = [
+    "codec",
+    "intra",
+    "motion",
+    "residual",
+    "entropy",
+    "loss",
+    "schedule",
+    "data",
+    "trainer",
+    "experiment",
+]
 
 
 def choices(group: str) -> list[str]:
@@ -24,35 +38,53 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("choice", [f"{group}={name}" for group in GROUPS for name in choices(group)])
+@pytest.mark.parametrize(
+    "choice", [f"{group}={name}" for group in GROUPS for name in choices(group)]
+)
 def test_every_choice_composes_and_builds(choice: str, tmp_path: Path):
     """Catches a config that names a class, field or file that is not there."""
     beside = [GO_WITH[choice]] if choice in GO_WITH else []
-    config = composed(choice, *beside, f"data.root={tmp_path}" if choice in NEED_VIDEOS else "wandb=disabled")
+    config = composed(
+        choice, *beside, f"data.root={tmp_path}" if choice in NEED_VIDEOS else "wandb=disabled"
+    )
     assert isinstance(build_codec(config["codec"]), VideoCodec)
     assert isinstance(build_named("loss", config["loss"], "loss"), RateDistortionLoss)
     assert Schedule(config["schedule"]["stages"], config["schedule"]["scale"]).steps > 0
     build_named("data", config["data"], "data")
 
 
-@pytest.mark.parametrize("schedule, networks", [("cascade", ()), ("dvc", SMALL_CODECS["dvc"]), ("ssf", SMALL_CODECS["ssf"])])
+@pytest.mark.parametrize(
+    "schedule, networks",
+    [("cascade", ()), ("dvc", SMALL_CODECS["dvc"]), ("ssf", SMALL_CODECS["ssf"])],
+)
 def test_every_stage_of_a_recipe_takes_a_step(schedule: str, networks: tuple[str, ...]):
-    """Catches a late stage that freezes what is not there, weighs what the codec does not give, or does not run at all."""
-    stages = [stage | {"crop": 64, "batch": 1} for stage in composed(f"schedule={schedule}")["schedule"]["stages"]]
+    """Catches a late stage that freezes what is not there, weighs what the codec does not give, or
+    does not run at all.
+    """
+    stages = [
+        stage | {"crop": 64, "batch": 1}
+        for stage in composed(f"schedule={schedule}")["schedule"]["stages"]
+    ]
     frames = {"cascade_16": 9, "cascade_24": 9, "cascade_32": 9}
-    made = without_trainer(CodecTraining(build(*networks).train(), RateDistortionLoss(), Schedule(stages)))
+    made = without_trainer(
+        CodecTraining(build(*networks).train(), RateDistortionLoss(), Schedule(stages))
+    )
     for index, stage in enumerate(made.schedule.stages):
         made.codec_steps = made.schedule.start_of(index)
         made.begin_stage(index)
         before = [p.clone() for p in made._trained]
         made.training_step(clip(1, frames.get(stage.name, stage.frames)), 0)
         assert made.skipped == 0
-        assert any(not torch.equal(a, b) for a, b in zip(before, made._trained, strict=True)), stage.name
+        assert any(not torch.equal(a, b) for a, b in zip(before, made._trained, strict=True)), (
+            stage.name
+        )
 
 
 def test_ranges_of_bits_can_be_given_on_the_command_line():
     """Catches a documented setting that Hydra refuses."""
-    assert composed("training.bits_range={motion: [0, 0.3]}")["training"]["bits_range"] == {"motion": [0, 0.3]}
+    assert composed("training.bits_range={motion: [0, 0.3]}")["training"]["bits_range"] == {
+        "motion": [0, 0.3]
+    }
 
 
 def test_the_cascade_grows_as_its_source_says():
@@ -81,7 +113,11 @@ def test_experiments_start_with_their_command_and_result():
     """Catches an experiment that nobody can repeat or compare with."""
     for name in choices("experiment"):
         text = (CONF / "experiment" / f"{name}.yaml").read_text()
-        assert "python train.py experiment=" in text and "# Result: " in text and "not measured" not in text, name
+        assert (
+            "python train.py experiment=" in text
+            and "# Result: " in text
+            and "not measured" not in text
+        ), name
 
 
 def test_eval_config_is_valid_yaml():

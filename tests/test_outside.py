@@ -33,7 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     for k in range(2):
-        write_video(moving_clip(12, 64, 80 + 16 * k), FPS, folder / "lab" / "clips" / f"clip{k}.mp4")
+        write_video(
+            moving_clip(12, 64, 80 + 16 * k), FPS, folder / "lab" / "clips" / f"clip{k}.mp4"
+        )
     return folder
 
 
@@ -43,20 +45,28 @@ def test_the_page_is_whole():
 
 
 def test_the_pages_commands_train_and_evaluate_the_labs_network(home: Path):
-    """Catches anything that only works from inside: configs, imports, checkpoints, the process that decodes."""
+    """Catches anything that only works from inside: configs, imports, checkpoints, the process that
+    decodes.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = os.environ | {"HOME": str(home), "PATH": path}
-    done = subprocess.run(["bash", "-euc", COMMANDS[0]], cwd=ROOT, env=own, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-euc", COMMANDS[0]], cwd=ROOT, env=own, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "trained 4 steps" in done.stdout
     run = home / "lab" / "runs" / "check"
     assert "type: charbonnier" in (run / "config.yaml").read_text()
     content = read_checkpoint(run)
-    built = {part: content["codec_config"][part]["type"] for part in ("motion", "residual", "entropy")}
+    built = {
+        part: content["codec_config"][part]["type"] for part in ("motion", "residual", "entropy")
+    }
     assert list(built.values()) == ["global_shift", "linear_residual", "scale_by_quality"]
     assert '"val/charbonnier"' in (run / "metrics.jsonl").read_text()
     assert content["plugins"] == ["mylab"]
-    with pytest.raises(CodecError, match="comes with mylab, and a file imports nothing.*plugins=.mylab"):
+    with pytest.raises(
+        CodecError, match="comes with mylab, and a file imports nothing.*plugins=.mylab"
+    ):
         load_codec(run)  # this process was not told to import it
     points = json.loads((run / "evaluation" / "rd.json").read_text())["points"]
     assert {(point["codec"], point["clip"]) for point in points} == {
@@ -67,7 +77,9 @@ def test_the_pages_commands_train_and_evaluate_the_labs_network(home: Path):
 
 def test_the_pages_network_finds_a_shift(home: Path):
     """Catches an example that moves the wrong way."""
-    spec = importlib.util.spec_from_file_location("page_motion", home / "lab" / "mylab" / "motion.py")
+    spec = importlib.util.spec_from_file_location(
+        "page_motion", home / "lab" / "mylab" / "motion.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = module.GlobalShift.__new__(module.GlobalShift)
@@ -79,11 +91,15 @@ def test_the_pages_network_finds_a_shift(home: Path):
 def test_a_package_that_is_not_found_is_one_line(monkeypatch: pytest.MonkeyPatch):
     """Catches pages of traceback where PYTHONPATH or the plugin was forgotten."""
     monkeypatch.delenv(PLUGINS, raising=False)
-    with pytest.raises(CodecError, match="plugins: no_such_lab cannot be imported.*PYTHONPATH") as error:
+    with pytest.raises(
+        CodecError, match="plugins: no_such_lab cannot be imported.*PYTHONPATH"
+    ) as error:
         use_plugins(["no_such_lab"])
     assert "\n" not in str(error.value) and PLUGINS not in os.environ
     for key in ("_target_", "type"):
-        with pytest.raises(CodecError, match=f"codec.{key}: .*GlobalShift' is not a registered network.*plugins="):
+        with pytest.raises(
+            CodecError, match=f"codec.{key}: .*GlobalShift' is not a registered network.*plugins="
+        ):
             build_codec({key: "no_such_lab.motion.GlobalShift"})
     with pytest.raises(CodecError, match="plugins: 'a b' given; the name of a Python package"):
         use_plugins(["a b"])

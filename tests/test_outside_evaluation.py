@@ -33,7 +33,10 @@ def follow(page: str, files: int, home: Path) -> Path:
     """
     text = (ROOT / "docs" / page).read_text()
     found, commands = FILE.findall(text), COMMANDS.findall(text)
-    assert len(found) == text.count("```python") + text.count("```yaml") == files and len(commands) == 1
+    assert (
+        len(found) == text.count("```python") + text.count("```yaml") == files
+        and len(commands) == 1
+    )
     for name, content in found:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(content)
@@ -44,7 +47,9 @@ def follow(page: str, files: int, home: Path) -> Path:
     own = os.environ | {"HOME": str(home), "PATH": path}
     own.pop(registry.PLUGINS, None)
     command = commands[0].replace("corvid ", "python -m codec.cli ")  # of this checkout
-    done = subprocess.run(["bash", "-euc", command], cwd=ROOT, env=own, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=ROOT, env=own, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return home / "lab"
 
@@ -55,7 +60,9 @@ def test_the_pages_metric_is_scored_compared_and_shown(tmp_path: Path):
     """
     lab = follow("adding_a_metric.md", files=2, home=tmp_path)
     result = json.loads((lab / "evaluation" / "rd.json").read_text())
-    values = [point["metrics"]["mae"] for point in result["points"] if point["codec"] == "x265_medium"]
+    values = [
+        point["metrics"]["mae"] for point in result["points"] if point["codec"] == "x265_medium"
+    ]
     assert len(values) == 8 and all(0 < value < 20 for value in values)
     assert re.search(r"by mylab [0-9a-f]{16}.*-10 log10", result["conditions"]["metrics"]["mae"])
     rows = json.loads((lab / "evaluation" / "bd_rate.json").read_text())
@@ -72,7 +79,9 @@ def test_the_pages_anchors_stand_in_one_table(tmp_path: Path):
     assert {point["codec"] for point in result["points"]} == {"x265_medium", "deflate", "stored"}
     own = [point for point in result["points"] if point["codec"] == "deflate"]
     assert len(own) == 8
-    assert all(point["bytes"] == (lab / "evaluation" / point["file"]).stat().st_size for point in own)
+    assert all(
+        point["bytes"] == (lab / "evaluation" / point["file"]).stat().st_size for point in own
+    )
     settings = result["conditions"]["codecs"]["deflate"]
     assert settings["encode"] == "python deflate.py encode {input} {output} {quality}"
     assert set(settings["files_sha256"]) >= {"deflate.py"} and settings["version"] == "1.0"
@@ -95,13 +104,18 @@ def test_mistakes_of_a_metric_are_one_line(monkeypatch: pytest.MonkeyPatch):
     assert spec().score("count", frames, frames) == [0.0, 1.0]
     wrong = {
         "2 finite values expected, one a frame; .1,. came": lambda a, b: torch.ones(1),
-        "2 finite values expected, one a frame; .2,. came": lambda a, b: torch.full((2,), torch.nan),
+        "2 finite values expected, one a frame; .2,. came": lambda a, b: torch.full(
+            (2,), torch.nan
+        ),
         r"Count failed .ZeroDivisionError: .*; correct its function": lambda a, b: 1 / 0,
     }
     for message, function in wrong.items():
         with pytest.raises(CodecError, match=f"metric count: {message}"):
             MetricSpec("Count", function).score("count", frames, frames)
-    for other, message in (({"tuning": "ssim"}, "tuning 'ssim' given"), ({"best": 2}, "best 2 given")):
+    for other, message in (
+        ({"tuning": "ssim"}, "tuning 'ssim' given"),
+        ({"best": 2}, "best 2 given"),
+    ):
         with pytest.raises(CodecError, match=message):
             spec(**other)
     monkeypatch.setitem(registry._OWN, "metric", {})
@@ -134,12 +148,21 @@ def test_an_external_codec_that_changes_nothing_has_no_error(
         assert torch.equal(coded.decoded, source.rgb) and coded.bytes == source.rgb.numel()
     else:
         assert coded.planes is not None and coded.bytes == 2 * 48 * 64 * 3 // 2
-    asking = replace(copy, decoding='python -c \'import shutil; {quality} - 7 or shutil.copy("{input}", "{output}")\'')
+    asking = replace(
+        copy,
+        decoding='python -c \'import shutil; {quality} - 7 or shutil.copy("{input}", "{output}")\'',
+    )
     kept = asking.code(source, 7, None, tmp_path).file
-    assert torch.equal(asking.decode(kept.rename(tmp_path / f"stream{kept.suffix}"), source).rgb, coded.decoded)
+    assert torch.equal(
+        asking.decode(kept.rename(tmp_path / f"stream{kept.suffix}"), source).rgb, coded.decoded
+    )
     assert copy.complexity(source)["encode_fps"] > 0
-    changed = External("copy", "cp {input} {output}", "cp {input} {output}", (1,), pixels=pixels, version="2")
-    assert stream_key("a", copy, copy.settings(), 1, None, 1) != stream_key("a", changed, changed.settings(), 1, None, 1)
+    changed = External(
+        "copy", "cp {input} {output}", "cp {input} {output}", (1,), pixels=pixels, version="2"
+    )
+    assert stream_key("a", copy, copy.settings(), 1, None, 1) != stream_key(
+        "a", changed, changed.settings(), 1, None, 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +179,12 @@ def test_an_external_codec_that_changes_nothing_has_no_error(
 )
 def test_mistakes_of_an_external_codec_are_one_line(fields: dict, message: str):
     """Catches commands that only fail after hours, at the first point of a codec."""
-    plain = {"name": "copy", "encode": "cp {input} {output}", "decode": "cp {input} {output}", "qualities": [1]}
+    plain = {
+        "name": "copy",
+        "encode": "cp {input} {output}",
+        "decode": "cp {input} {output}",
+        "qualities": [1],
+    }
     registry.build("anchor", {"family": "external"} | plain, "anchors: copy")
     with pytest.raises(CodecError, match=message) as error:
         registry.build("anchor", {"family": "external"} | plain | fields, "anchors: copy")
@@ -170,8 +198,12 @@ def test_commands_that_fail_are_said(clip: Path, tmp_path: Path):
     cases = {
         "encode wrote no .output.": External("a", nothing, copy, (1,)),
         "decode wrote no .output.": External("a", copy, nothing, (1,)),
-        "frames of 64x48, 2 were encoded": External("a", copy, "dd bs=4608 count=1 if={input} of={output}", (1,)),
-        "no_such_program: cannot be run": External("a", "no_such_program {input} {output}", copy, (1,)),
+        "frames of 64x48, 2 were encoded": External(
+            "a", copy, "dd bs=4608 count=1 if={input} of={output}", (1,)
+        ),
+        "no_such_program: cannot be run": External(
+            "a", "no_such_program {input} {output}", copy, (1,)
+        ),
     }
     for number, (message, coder) in enumerate(cases.items()):
         (tmp_path / str(number)).mkdir()

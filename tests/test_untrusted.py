@@ -94,7 +94,9 @@ def network(**fields: Any) -> Callable[[Config, Path], None]:
 
 
 def argument(part: str, name: str, value: Any) -> Callable[[Config, Path], None]:
-    """A config with one argument more, or another one; `part` is a path such as `intra.transform`."""
+    """A config with one argument more, or another one; `part` is a path such as
+    `intra.transform`.
+    """
 
     def change(config: Config, folder: Path) -> None:
         for step in filter(None, part.split(".")):
@@ -239,7 +241,9 @@ CONFIGS: dict[str, tuple[Callable[[Config, Path], None], str]] = {
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_checkpoints_config_runs_nothing(kind: str, checkpoint: Path, tmp_path: Path):
-    """Catches a config that is built by import paths, believed in its sizes, or followed to files."""
+    """Catches a config that is built by import paths, believed in its sizes, or
+    followed to files.
+    """
     change, message = CONFIGS[kind]
     content = read_checkpoint(checkpoint)
     change(content["codec_config"], tmp_path)
@@ -337,7 +341,9 @@ FILES: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_checkpoints_file_runs_nothing(kind: str, checkpoint: Path, tmp_path: Path):
-    """Catches pickles that are followed, and content that is believed: by load_codec and init_from."""
+    """Catches pickles that are followed, and content that is believed: by load_codec
+    and init_from.
+    """
     write, message = FILES[kind]
     path = tmp_path / "crafted.ckpt"
     write(read_checkpoint(checkpoint), path)
@@ -379,7 +385,10 @@ UNREADABLE: dict[str, tuple[Callable[[Config], str], str]] = {
     ),
     "deep nesting": (deep_yaml, "cannot be read|beyond reason"),
     "aliases of aliases": (alias_bomb, "beyond reason.*do not use this config"),
-    "very long": (lambda config: "a: " + "b" * (17 << 20), r"larger than \d+ bytes; not the config"),
+    "very long": (
+        lambda config: "a: " + "b" * (17 << 20),
+        r"larger than \d+ bytes; not the config",
+    ),
     "a list": (lambda config: "[1, 2]", "no dictionary; give the folder of a run"),
     "bytes": (lambda config: "\x00\x01", "cannot be read .*give the folder of a run"),
 }
@@ -387,7 +396,9 @@ UNREADABLE: dict[str, tuple[Callable[[Config], str], str]] = {
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_a_runs_config_is_plain(kind: str, plain: Config, tmp_path: Path):
-    """Catches YAML that makes objects, is interpolated or grows; in resume, reproduce and doctor."""
+    """Catches YAML that makes objects, is interpolated or grows; in resume, reproduce
+    and doctor.
+    """
     write, message = UNREADABLE[kind]
     path = tmp_path / "config.yaml"
     path.write_text(write(plain))
@@ -456,7 +467,9 @@ def test_a_stored_config_names_no_files_of_its_own(plain: Config):
     where = Path("run") / "config.yaml"
     check_stored(plain, where)
     weights = changed(plain, "codec", intra={"type": "compressai_image", "weights": "/etc/passwd"})
-    with pytest.raises(CodecError, match="run/config.yaml: codec.intra.weights is '/etc/passwd'.*give"):
+    with pytest.raises(
+        CodecError, match="run/config.yaml: codec.intra.weights is '/etc/passwd'.*give"
+    ):
         check_stored(weights, where)
     check_stored(weights, where, begun=True)
     backbone = changed(plain, "loss", lpips_backbone="/etc/passwd")

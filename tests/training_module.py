@@ -16,7 +16,11 @@ STAGE = {"name": "a", "steps": 10, "frames": 2, "crop": 64, "batch": 2, "lr": 1e
 def module(*overrides: str, settings: dict[str, Any] | None = None, **stage: Any) -> CodecTraining:
     """A module of a small codec with one stage; `settings` are arguments of `CodecTraining`."""
     settings = {"most_skipped": 3} | (settings or {})
-    return without_trainer(CodecTraining(build(*overrides).train(), RateDistortionLoss(), Schedule([STAGE | stage]), **settings))
+    return without_trainer(
+        CodecTraining(
+            build(*overrides).train(), RateDistortionLoss(), Schedule([STAGE | stage]), **settings
+        )
+    )
 
 
 def without_trainer(made: CodecTraining) -> CodecTraining:

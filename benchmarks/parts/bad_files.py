@@ -20,13 +20,30 @@ DAMAGED = (
     "over_reported.mp4",
     "one_frame.mp4",
 )  # no clip of several frames can come from these, or no right one: somebody must say so
-UNUSUAL = ("8k.mp4", "variable_rate.mp4", "rotated.mp4", "odd.webm")  # these may be read, if they are read rightly
+UNUSUAL = (
+    "8k.mp4",
+    "variable_rate.mp4",
+    "rotated.mp4",
+    "odd.webm",
+)  # these may be read, if they are read rightly
 FLIPPED, LOST = 300, 8  # bytes, frames
 PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=192x128:rate=25:duration=2"]
 X264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "24"]
-X265 = ["-c:v", "libx265", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=24:open-gop=0"]
+X265 = [
+    "-c:v",
+    "libx265",
+    "-pix_fmt",
+    "yuv420p",
+    "-preset",
+    "ultrafast",
+    "-x265-params",
+    "log-level=error:keyint=24:open-gop=0",
+]
 FRONT = ["-movflags", "+faststart"]
-FILLER, LENGTH_BYTES = 12, 4  # H.264's NAL unit type that decoders leave out; bytes of a NAL unit's length in mp4
+FILLER, LENGTH_BYTES = (
+    12,
+    4,
+)  # H.264's NAL unit type that decoders leave out; bytes of a NAL unit's length in mp4
 
 
 def make_bad_files(folder: Path, seed: int = 0, large: int = 4) -> dict[str, Path]:
@@ -44,7 +61,9 @@ def make_bad_files(folder: Path, seed: int = 0, large: int = 4) -> dict[str, Pat
     _cut(folder)
     _change(folder, seed)
     run_ffmpeg("-f", "lavfi", "-i", "sine=duration=1", folder / "audio_only.mp4")
-    run_ffmpeg("-i", folder / "good.mp4", "-c", "copy", "-frames:v", "0", folder / "zero_frames.mp4")
+    run_ffmpeg(
+        "-i", folder / "good.mp4", "-c", "copy", "-frames:v", "0", folder / "zero_frames.mp4"
+    )
     run_ffmpeg(*PICTURES, *X264, "-frames:v", "1", folder / "one_frame.mp4")
     _unusual(folder, large)
     return {name: folder / name for name in (*DAMAGED, *UNUSUAL)}
@@ -70,18 +89,28 @@ def _cut(folder: Path) -> None:
 
 def _change(folder: Path, seed: int) -> None:
     """Files that keep their size and their index, while their pictures are changed."""
-    noisy = ["-vf", "noise=alls=12:allf=t:all_seed=1"]  # a large file, so that its pictures are damaged and yet decoded
+    noisy = [
+        "-vf",
+        "noise=alls=12:allf=t:all_seed=1",
+    ]  # a large file, so that its pictures are damaged and yet decoded
     run_ffmpeg(*PICTURES, *noisy, *X264, "-crf", "4", *FRONT, folder / "flipped.mp4")
     run_ffmpeg(*PICTURES, *noisy, *X265, "-crf", "4", *FRONT, folder / "flipped_hevc.mp4")
     for path in (folder / "flipped.mp4", folder / "flipped_hevc.mp4"):
         whole, packets = _bytes(path), _packets(path)
         begin, end = min(at for at, _ in packets), max(at + size for at, size in packets)
-        whole[np.random.default_rng(seed).choice(np.arange(begin, end), FLIPPED, replace=False)] ^= 0xFF
+        whole[
+            np.random.default_rng(seed).choice(np.arange(begin, end), FLIPPED, replace=False)
+        ] ^= 0xFF
         path.write_bytes(whole.tobytes())
     whole = _bytes(folder / "good.mp4")
     for at, size in _packets(folder / "good.mp4")[-LOST:]:
         filled = size - LENGTH_BYTES
-        nal = filled.to_bytes(LENGTH_BYTES, "big") + bytes([FILLER]) + b"\xff" * (filled - 2) + b"\x80"
+        nal = (
+            filled.to_bytes(LENGTH_BYTES, "big")
+            + bytes([FILLER])
+            + b"\xff" * (filled - 2)
+            + b"\x80"
+        )
         whole[at : at + size] = np.frombuffer(nal, np.uint8)
     (folder / "over_reported.mp4").write_bytes(whole.tobytes())
 
@@ -98,10 +127,34 @@ def _packets(path: Path) -> list[tuple[int, int]]:
 
 def _unusual(folder: Path, large: int) -> None:
     """Whole files of kinds that readers trip over."""
-    source = ["-f", "lavfi", "-i", "testsrc2=size=7680x4320:rate=25", "-pix_fmt", "yuv420p", "-frames:v", str(large)]
+    source = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=7680x4320:rate=25",
+        "-pix_fmt",
+        "yuv420p",
+        "-frames:v",
+        str(large),
+    ]
     run_ffmpeg(*source, "-c:v", "libx264", "-preset", "ultrafast", folder / "8k.mp4")
     uneven = ["-vf", "select='not(mod(n\\,3))+not(mod(n\\,7))'", "-fps_mode", "vfr"]
     run_ffmpeg(*PICTURES, *uneven, *X264, folder / "variable_rate.mp4")
-    run_ffmpeg("-display_rotation", "90", "-i", folder / "good.mp4", "-c", "copy", folder / "rotated.mp4")
-    odd = ["-vf", "scale=45:33", "-pix_fmt", "yuv420p", "-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "4", "-b:v", "0"]
+    run_ffmpeg(
+        "-display_rotation", "90", "-i", folder / "good.mp4", "-c", "copy", folder / "rotated.mp4"
+    )
+    odd = [
+        "-vf",
+        "scale=45:33",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libvpx-vp9",
+        "-cpu-used",
+        "8",
+        "-crf",
+        "4",
+        "-b:v",
+        "0",
+    ]
     run_ffmpeg(*PICTURES, *odd, folder / "odd.webm")

@@ -1,8 +1,10 @@
-"""A process that makes training steps of corvid_s with the code it finds at a path, one for each line it reads.
+"""A process that makes training steps of corvid_s with the code it finds at a path, one for each
+line it reads.
 
     python benchmarks/parts/codec_step.py TREE BATCH FRAMES SIZE PRECISION [OVERRIDE ...]
 
-It uses only what both trees that `train_step` compares have. It says `seconds processor-seconds` of each step.
+It uses only what both trees that `train_step` compares have. It says `seconds processor-seconds` of
+each step.
 """
 
 import sys
@@ -27,7 +29,8 @@ def main() -> None:
 
 
 def make_step(tree: Path, lower, overrides: list[str]):
-    """Forward, loss, backward, clipping and optimizer as `CodecTraining` has them, exact networks rounding.
+    """Forward, loss, backward, clipping and optimizer as `CodecTraining` has them, exact networks
+    rounding.
 
     `lower` is the type that autocast computes in, or None; `overrides` are of conf/.
     """
@@ -63,7 +66,9 @@ def make_step(tree: Path, lower, overrides: list[str]):
 
 
 def moving_clip(batch: int, frames: int, size: int):
-    """`(B, T, 3, H, W)` in 0..1: smooth random pictures that move by a few pixels a frame, with a little noise."""
+    """`(B, T, 3, H, W)` in 0..1: smooth random pictures that move by a few pixels a frame, with a
+    little noise.
+    """
     import torch
     from torch.nn import functional as F
 

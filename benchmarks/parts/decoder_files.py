@@ -7,9 +7,21 @@ import imageio_ffmpeg
 
 from data.sources.sample_clips import sample_clip
 
-PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=128x64:rate=25:duration=4"]  # 100 frames, each different
+PICTURES = [
+    "-f",
+    "lavfi",
+    "-i",
+    "testsrc2=size=128x64:rate=25:duration=4",
+]  # 100 frames, each different
 X264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-bf", "3"]
-X265 = ["-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params", "log-level=error:keyint=12:bframes=3:open-gop="]
+X265 = [
+    "-c:v",
+    "libx265",
+    "-pix_fmt",
+    "yuv420p",
+    "-x265-params",
+    "log-level=error:keyint=12:bframes=3:open-gop=",
+]
 CLOSED = {
     "h264.mp4": X264,
     "h264.mkv": X264,
@@ -30,13 +42,22 @@ AWKWARD = {
 }
 LARGE = {
     "h264": ["-c:v", "libx264", "-crf", "20", "-sc_threshold", "0", "-g", "250"],
-    "hevc": ["-c:v", "libx265", "-preset", "fast", "-x265-params", "log-level=error:keyint=250:scenecut=0:open-gop=0"],
+    "hevc": [
+        "-c:v",
+        "libx265",
+        "-preset",
+        "fast",
+        "-x265-params",
+        "log-level=error:keyint=250:scenecut=0:open-gop=0",
+    ],
     "vp9": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "6", "-g", "250"],
 }
 
 
 def make_cases(folder: Path) -> dict[str, Path]:
-    """`CLOSED` files, which decord finds frames in by number, and `AWKWARD` ones, where it may not."""
+    """`CLOSED` files, which decord finds frames in by number, and `AWKWARD` ones, where
+    it may not.
+    """
     for name, options in (CLOSED | AWKWARD).items():
         source = PICTURES if options is not None else ["-ss", "0.7", "-i", str(folder / "h264.mp4")]
         ffmpeg(*source, *(options or ["-c", "copy"]), folder / name)
@@ -44,9 +65,15 @@ def make_cases(folder: Path) -> dict[str, Path]:
 
 
 def make_cut(folder: Path) -> dict[str, Path]:
-    """The first 60 % of the bytes of an mp4 with its index in front, of an mkv and of a transport stream; 100 frames promised."""
+    """The first 60 % of the bytes of an mp4 with its index in front, of an mkv and of a transport
+    stream; 100 frames promised.
+    """
     files = {}
-    for name, options in {"cut.mp4": ["-movflags", "+faststart"], "cut.mkv": [], "cut.ts": []}.items():
+    for name, options in {
+        "cut.mp4": ["-movflags", "+faststart"],
+        "cut.mkv": [],
+        "cut.ts": [],
+    }.items():
         files[name] = folder / name
         ffmpeg(*PICTURES, *X264, *options, files[name])
         whole = files[name].read_bytes()
@@ -66,7 +93,17 @@ def make_720p(folder: Path) -> Path:
     """240 frames of real pictures, 1280x720, a keyframe every 48."""
     path = folder / "720p.mp4"
     coding = ["-c:v", "libx264", "-preset", "fast", "-crf", "20", "-g", "48"]
-    ffmpeg("-stream_loop", "-1", "-i", sample_clip("bigbuckbunny"), "-an", "-frames:v", "240", *coding, path)
+    ffmpeg(
+        "-stream_loop",
+        "-1",
+        "-i",
+        sample_clip("bigbuckbunny"),
+        "-an",
+        "-frames:v",
+        "240",
+        *coding,
+        path,
+    )
     return path
 
 

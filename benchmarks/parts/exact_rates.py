@@ -1,4 +1,6 @@
-"""What whole numbers cost in bits: one entropy network trained in integers, in floats, and in floats that see more."""
+"""What whole numbers cost in bits: one entropy network trained in integers, in floats, and in
+floats that see more.
+"""
 
 import copy
 import math
@@ -29,7 +31,9 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """What residuals are transmitted with: latents `(B, C, h, w)`, quality `(B,)`, features `(B, F, 2·h, 2·w)`."""
+    """What residuals are transmitted with: latents `(B, C, h, w)`, quality `(B,)`, features `(B, F,
+    2·h, 2·w)`.
+    """
 
     latent: Tensor
     previous: Tensor
@@ -38,7 +42,8 @@ class Sample:
 
 
 class Recorder(nn.Module):
-    """Takes the place of a codec's residual entropy network and remembers what that is given, a `Sample` each.
+    """Takes the place of a codec's residual entropy network and remembers what that is given, a
+    `Sample` each.
 
     The first predicted frame after an intra frame, which has no last one, is left out.
     """
@@ -72,12 +77,13 @@ class Recorder(nn.Module):
 class Variant(nn.Module):
     """A copy of an entropy network that can be trained, and that codes every symbol.
 
-    Its dead zone stays as it is: that and skipped symbols trade bits for quality, where only bits are to be compared.
+    Its dead zone stays as it is: that and skipped symbols trade bits for quality, where only bits
+        are to be compared.
 
     Args:
         entropy: what is copied, weights and all.
-        kind: of `KINDS`. With float context, a convolution of `features` channels at twice the latent's size adds to what the
-            first step sums, before its blocks; it starts at zero.
+        kind: of `KINDS`. With float context, a convolution of `features` channels at twice the
+            latent's size adds to what the first step sums, before its blocks; it starts at zero.
         features: as the codec's motion network gives them.
     """
 
@@ -89,21 +95,29 @@ class Variant(nn.Module):
         self.entropy.skip_below = 0
         self.context = None
         if kind == "float context":
-            self.context = nn.Conv2d(features, self.entropy.first.previous.out_channels, 2, stride=2)
+            self.context = nn.Conv2d(
+                features, self.entropy.first.previous.out_channels, 2, stride=2
+            )
             for parameter in self.context.parameters():
                 nn.init.zeros_(parameter)
-            self.entropy.first.blocks.register_forward_pre_hook(lambda blocks, sums: sums[0] + self.seen)
+            self.entropy.first.blocks.register_forward_pre_hook(
+                lambda blocks, sums: sums[0] + self.seen
+            )
 
     def forward(self, sample: Sample, hard: bool) -> tuple[Tensor, Tensor]:
         """Bits `(B,)`, estimated or `hard`, and the latent that the receiver has."""
         if self.context is not None:
             self.seen = self.context(sample.features * SIXTEENTHS)
         channel, size = EstimateChannel(hard), tuple(sample.latent.shape[-2:])
-        sent = self.entropy.transmit("residual", sample.latent, size, sample.quality, channel, sample.previous)
+        sent = self.entropy.transmit(
+            "residual", sample.latent, size, sample.quality, channel, sample.previous
+        )
         return sum(channel.take_bits().values()), sent
 
 
-def compare_rates(codec: VideoCodec, train: list[str], test: list[str], clips: int, frames: int, steps: int) -> dict[str, float]:
+def compare_rates(
+    codec: VideoCodec, train: list[str], test: list[str], clips: int, frames: int, steps: int
+) -> dict[str, float]:
     """Train the variants, print their bits and errors, and say how they compare in percent.
 
     Args:
@@ -118,12 +132,17 @@ def compare_rates(codec: VideoCodec, train: list[str], test: list[str], clips: i
     """
     if not isinstance(codec.entropy, TwoStep):
         kind = type(codec.entropy).__name__
-        raise CodecError(f"exact_symbols: the checkpoint's entropy network is {kind}; give one trained with entropy=two_step")
+        raise CodecError(
+            f"exact_symbols: the checkpoint's entropy network is {kind}; give one trained with "
+            "entropy=two_step"
+        )
     torch.manual_seed(0)
     samples = record(codec, random_clips(train, clips))
     features = samples[0].features.shape[1]
     variants = {kind: Variant(codec.entropy, kind, features) for kind in KINDS}
-    print(f"rates: {steps} steps of {BATCH} of {len(samples)} predicted frames of {', '.join(train)}")
+    print(
+        f"rates: {steps} steps of {BATCH} of {len(samples)} predicted frames of {', '.join(train)}"
+    )
     fit(variants, samples, steps)
     logs = {kind: [] for kind in KINDS}
     for path in find_videos(test):
@@ -150,7 +169,9 @@ def random_clips(names: list[str], count: int) -> Iterable[tuple[Tensor, Tensor]
 
 @torch.no_grad()
 def record(codec: VideoCodec, clips: Iterable[tuple[Tensor, Tensor]]) -> list[Sample]:
-    """What the residuals of the predicted frames of `clips` are transmitted with, but for the first of each."""
+    """What the residuals of the predicted frames of `clips` are transmitted with, but for the first
+    of each.
+    """
     watched = copy.deepcopy(codec).eval()
     recorder = Recorder(watched)
     for frames, quality in clips:
@@ -160,12 +181,19 @@ def record(codec: VideoCodec, clips: Iterable[tuple[Tensor, Tensor]]) -> list[Sa
 
 def joined(samples: list[Sample]) -> Sample:
     """One batch of samples of one size."""
-    return Sample(*(torch.cat([vars(sample)[name] for sample in samples]) for name in vars(samples[0])))
+    return Sample(
+        *(torch.cat([vars(sample)[name] for sample in samples]) for name in vars(samples[0]))
+    )
 
 
 def fit(variants: dict[str, Variant], samples: list[Sample], steps: int) -> None:
-    """Train all on the same batches and noise, for the mean logarithm of bits: what is cheap counts as much as what is not."""
-    optimizers = {kind: torch.optim.AdamW(variant.parameters(), lr=RATE, weight_decay=0.0) for kind, variant in variants.items()}
+    """Train all on the same batches and noise, for the mean logarithm of bits: what is cheap counts
+    as much as what is not.
+    """
+    optimizers = {
+        kind: torch.optim.AdamW(variant.parameters(), lr=RATE, weight_decay=0.0)
+        for kind, variant in variants.items()
+    }
     shown, start = dict.fromkeys(variants, 0.0), time.perf_counter()
     for step in range(1, steps + 1):
         generator = torch.Generator().manual_seed(step)
@@ -181,20 +209,33 @@ def fit(variants: dict[str, Variant], samples: list[Sample], steps: int) -> None
             optimizers[kind].step()
             shown[kind] += bits.item()
         if step % 50 == 0 or step == steps:
-            means = ", ".join(f"{kind} {total / (step % 50 or 50):.4f}" for kind, total in shown.items())
-            print(f"  step {step}, mean log of bits: {means}; {time.perf_counter() - start:.0f} s", flush=True)
+            means = ", ".join(
+                f"{kind} {total / (step % 50 or 50):.4f}" for kind, total in shown.items()
+            )
+            print(
+                f"  step {step}, mean log of bits: {means}; {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
             shown = dict.fromkeys(variants, 0.0)
 
 
 @torch.no_grad()
 def measure(variants: dict[str, Variant], samples: list[Sample], title: str) -> dict[str, float]:
-    """Hard bits of all `samples`; printed with the mean squared error of what was sent, in quantisation steps."""
+    """Hard bits of all `samples`; printed with the mean squared error of what was sent, in
+    quantisation steps.
+    """
     bits, errors = {}, {}
     for kind, variant in variants.items():
         coded = [variant.eval()(sample, hard=True) for sample in samples]
         bits[kind] = sum(float(each.sum()) for each, _ in coded)
-        wrong = [float((sent - sample.latent).square().mean()) for (_, sent), sample in zip(coded, samples, strict=True)]
+        wrong = [
+            float((sent - sample.latent).square().mean())
+            for (_, sent), sample in zip(coded, samples, strict=True)
+        ]
         errors[kind] = sum(wrong) / len(wrong)
-    said = "; ".join(f"{kind} {bits[kind] / len(samples) / 1000:.2f} kbit, error {errors[kind]:.5f}" for kind in variants)
+    said = "; ".join(
+        f"{kind} {bits[kind] / len(samples) / 1000:.2f} kbit, error {errors[kind]:.5f}"
+        for kind in variants
+    )
     print(f"  {title}, a predicted frame: {said}", flush=True)
     return bits

@@ -9,7 +9,9 @@ from codec.entropy.exact import Exact
 
 
 def floating(module: nn.Module) -> nn.Module:
-    """A copy whose exact networks never round, evaluated and frozen neither: weights, tables and values stay as they are."""
+    """A copy whose exact networks never round, evaluated and frozen neither: weights, tables and
+    values stay as they are.
+    """
     other = copy.deepcopy(module)
     for part in other.modules():
         if isinstance(part, Exact):
@@ -19,4 +21,6 @@ def floating(module: nn.Module) -> nn.Module:
 
 @cache
 def _floating_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Floating{kind.__name__}", (kind,), {"rounds": False, "freeze": lambda self, name: None})
+    return type(
+        f"Floating{kind.__name__}", (kind,), {"rounds": False, "freeze": lambda self, name: None}
+    )

@@ -81,7 +81,9 @@ def _group(chosen: Tensor, offsets: Sequence, apart: int, tall: int, wide: int) 
     place = torch.stack([own // wide, own % wide], 1)[:, None]
     around = place + apart * torch.tensor(offsets, dtype=torch.int64).view(1, -1, 2)
     there = ((around >= 0) & (around < torch.tensor([tall, wide]))).all(-1)
-    return Group(own, torch.where(there, around[..., 0] * wide + around[..., 1], tall * wide), there)
+    return Group(
+        own, torch.where(there, around[..., 0] * wide + around[..., 1], tall * wide), there
+    )
 
 
 class BlockPredictor(nn.Module):
@@ -100,7 +102,9 @@ class BlockPredictor(nn.Module):
         self.chroma = chroma
         outputs = VALUES - LUMA if chroma else LUMA
         inputs = 4 * VALUES + (LUMA if chroma else 0)
-        self.register_buffer("start", interpolation(offsets, apart, chroma, inputs), persistent=False)
+        self.register_buffer(
+            "start", interpolation(offsets, apart, chroma, inputs), persistent=False
+        )
         self.moved = nn.Parameter(torch.zeros(outputs, inputs))
         self.first = nn.Linear(inputs + 4, width)
         self.quality = QualityTable(width, torch.zeros(width))
@@ -109,7 +113,9 @@ class BlockPredictor(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, around: Tensor, there: Tensor, quality: Tensor, luma: Tensor | None) -> Tensor:
+    def forward(
+        self, around: Tensor, there: Tensor, quality: Tensor, luma: Tensor | None
+    ) -> Tensor:
         """Blocks `(B, N, 4, VALUES)`, which of them `there` are `(N, 4)`, quality `(B,)`, and for
         chroma the luma `(B, N, 64)` -> `(B, N, 64)`, or chroma's `(B, N, 32)`.
         """
@@ -253,7 +259,9 @@ class ParallelIntra(IntraNetwork):
         self.correction_gain = QualityGain(1, ladder.log())
         matrices = [dct_matrix(side) for side in (CELL, CHROMA)]
         luma, chroma = (torch.kron(matrix, matrix) for matrix in matrices)
-        self.register_buffer("dct", torch.block_diag(luma, chroma, chroma).float(), persistent=False)
+        self.register_buffer(
+            "dct", torch.block_diag(luma, chroma, chroma).float(), persistent=False
+        )
         scale = torch.cat([torch.ones(LUMA), torch.full((VALUES - LUMA,), chroma_step)])
         self.register_buffer("relative_steps", scale, persistent=False)
         positions = torch.arange(LADDER_LEVELS).float()
@@ -383,7 +391,9 @@ class _Coded:
     were rounded, `(B, N, VALUES)` each, and `blocks` as they are rebuilt.
     """
 
-    def __init__(self, source: Tensor, network: ParallelIntra, steps: Tensor, positions: Tensor) -> None:
+    def __init__(
+        self, source: Tensor, network: ParallelIntra, steps: Tensor, positions: Tensor
+    ) -> None:
         self.source, self.network, self.steps, self.positions = source, network, steps, positions
         self.bit = 1 / network.step**2  # squared steps that a bit may cost
         self.levels, self.coefficients = torch.zeros_like(source), torch.zeros_like(source)

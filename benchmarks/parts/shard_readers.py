@@ -1,4 +1,6 @@
-"""The ways in which shards are read, for shard_formats.py: members of tar files and of litdata's chunks."""
+"""The ways in which shards are read, for shard_formats.py: members of tar files and of litdata's
+chunks.
+"""
 
 import io
 import os
@@ -26,7 +28,8 @@ class Ways:
         length: members.
         sequential: by name, all members' bytes once, front to back.
         member: the bytes of one, by number.
-        resumes: for 0, 1 and 4 workers, 1 where batches after a resume are those of the uninterrupted run, else 0.
+        resumes: for 0, 1 and 4 workers, 1 where batches after a resume are those of the
+            uninterrupted run, else 0.
     """
 
     length: int
@@ -46,17 +49,23 @@ def tar_ways(folder: Path) -> Ways:
     from data.loading.stream import ShardStream
 
     shards = sorted(folder.glob("*.tar"))
-    sequences = [Sequence(shard, 0, 1, byte_range=part) for shard in shards for part in _parts(shard)]
+    sequences = [
+        Sequence(shard, 0, 1, byte_range=part) for shard in shards for part in _parts(shard)
+    ]
 
     def by_webdataset() -> Iterator[bytes]:
-        for sample in webdataset.WebDataset(list(map(str, shards)), shardshuffle=False, empty_check=False):
+        for sample in webdataset.WebDataset(
+            list(map(str, shards)), shardshuffle=False, empty_check=False
+        ):
             yield sample["mp4"]
 
     def keep(sequence: Sequence, data: bytes, rng: np.random.Generator) -> Clip:
         return Clip(torch.empty(1, 0), [sequence.label], [0.0], [data])
 
     def stream(workers: int, batch: int) -> ShardStream:
-        return ShardStream(sequences, keep, batch, workers=workers, open_bytes=lambda sequence, data: data)
+        return ShardStream(
+            sequences, keep, batch, workers=workers, open_bytes=lambda sequence, data: data
+        )
 
     def by_stream() -> Iterator[bytes]:
         return (clip.matrices[0] for clip in islice(stream(0, 1), len(sequences)))
@@ -68,14 +77,21 @@ def tar_ways(folder: Path) -> Ways:
     def resumes() -> dict[str, int]:
         exact = {}
         for workers in (0, 1, 4):
-            whole, begun, rest = names(stream(workers, 2), WHOLE), stream(workers, 2), stream(workers, 2)
+            whole, begun, rest = (
+                names(stream(workers, 2), WHOLE),
+                stream(workers, 2),
+                stream(workers, 2),
+            )
             first = names(begun, DONE)
             rest.load_state_dict(begun.state_dict(DONE))
             exact[f"{workers}_workers"] = int(first + names(rest, WHOLE - DONE) == whole)
         return exact
 
     return Ways(
-        len(sequences), {"stream": by_stream, "webdataset": by_webdataset}, lambda number: _read(sequences[number]), resumes
+        len(sequences),
+        {"stream": by_stream, "webdataset": by_webdataset},
+        lambda number: _read(sequences[number]),
+        resumes,
     )
 
 
@@ -94,7 +110,9 @@ def _read(sequence: Sequence) -> bytes:
 
 
 def litdata_ways(folder: Path) -> Ways:
-    """litdata's StreamingDataset, from the folder and from a store that it copies to its cache, and its StreamingDataLoader."""
+    """litdata's StreamingDataset, from the folder and from a store that it copies to its cache, and
+    its StreamingDataLoader.
+    """
     from litdata import StreamingDataLoader, StreamingDataset
 
     chunks = StreamingDataset(str(folder))
@@ -106,7 +124,9 @@ def litdata_ways(folder: Path) -> Ways:
         return (sample["mp4"] for sample in StreamingDataset(f"local:{folder}"))
 
     def loader(workers: int) -> StreamingDataLoader:
-        return StreamingDataLoader(StreamingDataset(str(folder), shuffle=True, seed=1), batch_size=2, num_workers=workers)
+        return StreamingDataLoader(
+            StreamingDataset(str(folder), shuffle=True, seed=1), batch_size=2, num_workers=workers
+        )
 
     def names(batches: StreamingDataLoader, count: int) -> list[list[int]]:
         return [[hash(data) for data in batch["mp4"]] for batch in islice(batches, count)]
@@ -122,5 +142,8 @@ def litdata_ways(folder: Path) -> Ways:
         return exact
 
     return Ways(
-        len(chunks), {"sequential": front_to_back, "from_store": from_store}, lambda number: chunks[number]["mp4"], resumes
+        len(chunks),
+        {"sequential": front_to_back, "from_store": from_store},
+        lambda number: chunks[number]["mp4"],
+        resumes,
     )

@@ -1,4 +1,6 @@
-"""HEVC and the other standard codecs, as real bitstreams made by ffmpeg or by the reference encoders."""
+"""HEVC and the other standard codecs, as real bitstreams made by ffmpeg or by the reference
+encoders.
+"""
 
 from codec.anchors.coder import CodedResult, Coder, Decoded
 from codec.anchors.external import External

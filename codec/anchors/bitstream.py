@@ -1,4 +1,6 @@
-"""A file of a standard codec read as ffprobe would: its pictures, what each of them took, and of which type it is."""
+"""A file of a standard codec read as ffprobe would: its pictures, what each of them took, and of
+which type it is.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,8 @@ class DecodedFile:
 
     Attributes:
         planes: 8 bits: of a stream of 10 bits rounded, as reference decoders do it.
-        frame_bytes: of each picture in the order of showing, headers before it included; their sum is the file's size.
+        frame_bytes: of each picture in the order of showing, headers before it included; their sum
+            is the file's size.
         frame_types: a letter a picture, in the order of showing: I, P or B.
     """
 
@@ -47,15 +50,23 @@ def read_file(file: Path, frames: int, width: int, height: int) -> DecodedFile:
     shown = {(picture.width, picture.height) for picture in pictures}
     if len(pictures) != frames or shown != {(width + width % 2, height + height % 2)}:
         size = " and ".join(f"{wide}x{tall}" for wide, tall in sorted(shown))
-        raise CodecError(f"{file}: decoded {len(pictures)} frames of {size}, {frames} were encoded of {width}x{height}")
+        raise CodecError(
+            f"{file}: decoded {len(pictures)} frames of {size}, {frames} were encoded of "
+            f"{width}x{height}"
+        )
     if sorted(order) != list(range(frames)):
-        raise CodecError(f"{file}: {len(sizes)} coded pictures for {frames} frames, or some shown twice; it cannot be scored")
+        raise CodecError(
+            f"{file}: {len(sizes)} coded pictures for {frames} frames, or some shown twice; it "
+            "cannot be scored"
+        )
     types = "".join(TYPES.get(int(picture.pict_type), "?") for picture in pictures)
     return DecodedFile(_planes(pictures, width, height), [sizes[number] for number in order], types)
 
 
 def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
-    """The pictures as they are shown, for each the number of its packet, and the bytes of every packet."""
+    """The pictures as they are shown, for each the number of its packet, and the bytes of every
+    packet.
+    """
     pictures: list[av.VideoFrame] = []
     sizes: list[int] = []
     with decoder_errors() as errors, av.open(str(file), format=FORMATS[file.suffix]) as container:
@@ -64,7 +75,9 @@ def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
         context.thread_count, context.options = 1, STRICT
         for packet in container.demux(stream):
             if packet.size:
-                packet.pts = packet.dts = len(sizes)  # a raw stream has no times: pictures carry the number of their packet
+                packet.pts = packet.dts = len(
+                    sizes
+                )  # a raw stream has no times: pictures carry the number of their packet
                 sizes.append(packet.size)
             pictures += context.decode(packet if packet.size else None)
         if errors:
@@ -76,7 +89,9 @@ def _planes(pictures: list[av.VideoFrame], width: int, height: int) -> Planes:
     """Cropped and rounded to 8 bits."""
     planes = frames_to_planes(pictures)
     if planes is None:
-        raise CodecError(f"decoded pictures are {pictures[0].format.name}; 4:2:0 of 8 or 10 bits expected")
+        raise CodecError(
+            f"decoded pictures are {pictures[0].format.name}; 4:2:0 of 8 or 10 bits expected"
+        )
     half = (slice(None), slice((height + 1) // 2), slice((width + 1) // 2))
     y, u, v = planes
     return y[:, :height, :width].contiguous(), u[half].contiguous(), v[half].contiguous()

@@ -1,4 +1,6 @@
-"""What evaluation asks of a codec, learned or standard: code a clip to a file, and decode that file."""
+"""What evaluation asks of a codec, learned or standard: code a clip to a file, and decode that
+file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,7 +41,9 @@ class CodedResult:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file decodes to: uint8 RGB `(T, 3, H, W)`, and the 4:2:0 planes where the codec gives planes."""
+    """What a file decodes to: uint8 RGB `(T, 3, H, W)`, and the 4:2:0 planes where the codec gives
+    planes.
+    """
 
     rgb: Tensor
     planes: Planes | None = None
@@ -48,14 +52,17 @@ class Decoded:
 def check_intra_period(name: str, period: int) -> None:
     """Raise CodecError where an intra period is neither -1 nor positive."""
     if period != -1 and period < 1:
-        raise CodecError(f"{name}: intra_period: {period}; give -1 (only the first frame) or 1 and more")
+        raise CodecError(
+            f"{name}: intra_period: {period}; give -1 (only the first frame) or 1 and more"
+        )
 
 
 class Coder(Protocol):
     """A codec with its settings; `name` is what tables call it.
 
-    `qualities` are in the codec's own scale (QP, quality index). `tunes` are the curves it offers: a standard codec is
-    tuned for the metric it is scored in, a learned one offers `(None,)`. A coder is pickled: other processes code with it.
+    `qualities` are in the codec's own scale (QP, quality index). `tunes` are the curves it offers:
+    a standard codec is tuned for the metric it is scored in, a learned one offers `(None,)`. A
+    coder is pickled: other processes code with it.
     """
 
     name: str
@@ -63,9 +70,11 @@ class Coder(Protocol):
     tunes: Sequence[str | None]
 
     def settings(self) -> dict[str, Any]:
-        """What a reader needs to repeat the numbers, as JSON values, without any path of this machine.
+        """What a reader needs to repeat the numbers, as JSON values, without any path of this
+        machine.
 
-        Files are kept under these settings: whatever changes them must be in here, versions of libraries too.
+        Files are kept under these settings: whatever changes them must be in here, versions of
+            libraries too.
         """
         ...
 
@@ -80,7 +89,9 @@ class Coder(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A coder that can also decode a file it wrote earlier; the file of one that cannot is coded again to be scored anew."""
+    """A coder that can also decode a file it wrote earlier; the file of one that cannot is coded
+    again to be scored anew.
+    """
 
     def decode(self, file: Path, source: SourceClip) -> Decoded:
         """The frames of a file that this coder made of `source`.
@@ -99,9 +110,10 @@ class Measurable(Protocol):
         """What coding `source` costs; nothing else runs meanwhile.
 
         Returns:
-            `parameters`, `encode_kmac` and `decode_kmac` (thousand multiply-accumulates a pixel of a predicted frame; None
-            for codecs without networks), `encode_fps`, `decode_fps`, `encode_memory_mb`, `decode_memory_mb` (MiB resident
-            at the most), `threads`, `size`, `frames`, `quality`.
+            `parameters`, `encode_kmac` and `decode_kmac` (thousand multiply-accumulates a pixel of
+            a predicted frame; None for codecs without networks), `encode_fps`, `decode_fps`,
+            `encode_memory_mb`, `decode_memory_mb` (MiB resident at the most), `threads`, `size`,
+            `frames`, `quality`.
 
         Raises:
             CodecError: the codec failed.

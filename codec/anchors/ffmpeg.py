@@ -1,4 +1,6 @@
-"""The ffmpeg executable that `imageio-ffmpeg` brings: where it is, which it is, and one way to run it."""
+"""The ffmpeg executable that `imageio-ffmpeg` brings: where it is, which it is, and one way to run
+it.
+"""
 
 import functools
 import re
@@ -20,7 +22,9 @@ def executable() -> str:
     try:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise CodecError(f"ffmpeg: {error}; reinstall imageio-ffmpeg or name one in IMAGEIO_FFMPEG_EXE") from error
+        raise CodecError(
+            f"ffmpeg: {error}; reinstall imageio-ffmpeg or name one in IMAGEIO_FFMPEG_EXE"
+        ) from error
 
 
 def command(arguments: Sequence[str]) -> list[str]:
@@ -28,18 +32,22 @@ def command(arguments: Sequence[str]) -> list[str]:
     return [executable(), "-hide_banner", "-nostats", *arguments]
 
 
-def run(arguments: Sequence[str], stdin: bytes | memoryview | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    arguments: Sequence[str], stdin: bytes | memoryview | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run ffmpeg to its end.
 
     Args:
         arguments: what follows `ffmpeg`.
-        stdin: what it reads from its standard input; without it the input is closed, so ffmpeg never waits for a key.
+        stdin: what it reads from its standard input; without it the input is closed, so ffmpeg
+            never waits for a key.
 
     Returns:
         The finished process with `stdout` and `stderr`.
 
     Raises:
-        CodecError: ffmpeg ended with an error; the message holds the command and the end of its stderr.
+        CodecError: ffmpeg ended with an error; the message holds the command and the end of its
+            stderr.
     """
     return process.run(command(arguments), stdin)
 
@@ -53,7 +61,8 @@ def version() -> str:
 
 @functools.cache
 def library_version(encoder: str, pattern: str) -> str:
-    """The version of an encoder inside ffmpeg, such as `4.3+49-020d7054`, as it says when it encodes.
+    """The version of an encoder inside ffmpeg, such as `4.3+49-020d7054`, as it says when it
+    encodes.
 
     Args:
         encoder: ffmpeg's name, such as `libx265`.

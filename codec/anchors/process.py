@@ -11,14 +11,17 @@ from codec.errors import CodecError
 SAID_LINES = 20
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 
-# A small process between us and the program: getrusage would count what a large parent held when it was forked.
+# A small process between us and the program: getrusage would count what a large parent held when it
+# was forked.
 _MEASURE = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
-done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+null = subprocess.DEVNULL
+done = subprocess.run(sys.argv[1:], stdin=null, stdout=null, stderr=subprocess.PIPE)
 seconds = time.perf_counter() - start
 sys.stderr.buffer.write(done.stderr)
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 print(seconds, peak)
 sys.exit(done.returncode)
 """
@@ -39,21 +42,25 @@ def run(
 
     Args:
         command: the executable and its arguments.
-        stdin: what it reads from its standard input; without it the input is closed, so it never waits for a key.
+        stdin: what it reads from its standard input; without it the input is closed, so it never
+            waits for a key.
         folder: where it runs.
 
     Returns:
         The finished process with `stdout` and `stderr`.
 
     Raises:
-        CodecError: it cannot be started or ended with an error; the message holds the command and the end of what it said.
+        CodecError: it cannot be started or ended with an error; the message holds the command and
+            the end of what it said.
     """
     source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
     pipes = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
         process = subprocess.Popen(command, cwd=folder, **pipes)
     except OSError as error:
-        raise CodecError(f"{command[0]}: cannot be run ({error.strerror}); give the path of an executable") from error
+        raise CodecError(
+            f"{command[0]}: cannot be run ({error.strerror}); give the path of an executable"
+        ) from error
     _RUNNING.add(process)
     try:
         with process:

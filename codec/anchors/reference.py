@@ -16,7 +16,8 @@ from codec.files import sha256_of
 
 @dataclass(frozen=True)
 class Reference(StandardCodec):
-    """A reference encoder that the user has built, at the conditions that DCVC suggests for 4:2:0 sources.
+    """A reference encoder that the user has built, at the conditions that DCVC suggests for 4:2:0
+    sources.
 
     8 bits are fed, 10 are coded; decoded pictures are rounded to 8.
 
@@ -42,8 +43,13 @@ class Reference(StandardCodec):
         for field, value in (("encoder", self.encoder), ("config", self.config)):
             if not value or not Path(value).is_file():
                 what = f"{value}: no such file" if value else "not given"
-                example = f"'anchors=[{{{self.name}: {{encoder: FILE, config: {self.usual_config}}}}}]'"
-                raise CodecError(f"{self.name}: {field}: {what}; give paths of your build of {self.title}: {example}")
+                example = (
+                    f"'anchors=[{{{self.name}: {{encoder: FILE, config: {self.usual_config}}}}}]'"
+                )
+                raise CodecError(
+                    f"{self.name}: {field}: {what}; give paths of your build of {self.title}: "
+                    f"{example}"
+                )
 
     def versions(self) -> dict[str, str]:
         """Of the encoder as it says it, and hashes of the executable and the configuration."""
@@ -55,16 +61,34 @@ class Reference(StandardCodec):
         }
 
     def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
-        """DCVC's line; sizes that are no multiple of the smallest block are padded and cropped by the encoder."""
+        """DCVC's line; sizes that are no multiple of the smallest block are padded and cropped by
+        the encoder.
+        """
         width, height = shot.size.split("x")
         rate = str(round(Fraction(shot.fps))) if shot.fps[0].isdigit() else shot.fps
         quoting = not Path(output).is_absolute()
         return [
             *(Path(self.encoder).name if quoting else str(Path(self.encoder).absolute()), "-c"),
-            *(Path(self.config).name if quoting else str(Path(self.config).absolute()), "-f", shot.frames, "-q", quality),
+            *(
+                Path(self.config).name if quoting else str(Path(self.config).absolute()),
+                "-f",
+                shot.frames,
+                "-q",
+                quality,
+            ),
             *(f"--IntraPeriod={self.intra_period}", f"--InputFile={shot.file}"),
-            *(f"--SourceWidth={width}", f"--SourceHeight={height}", f"--FrameRate={rate}", "--Level=6.2"),
-            *("--InputBitDepth=8", "--OutputBitDepth=8", "--OutputBitDepthC=8", "--InputChromaFormat=420"),
+            *(
+                f"--SourceWidth={width}",
+                f"--SourceHeight={height}",
+                f"--FrameRate={rate}",
+                "--Level=6.2",
+            ),
+            *(
+                "--InputBitDepth=8",
+                "--OutputBitDepth=8",
+                "--OutputBitDepthC=8",
+                "--InputChromaFormat=420",
+            ),
             *("--DecodingRefreshType=2", "--ConformanceWindowMode=1", "--SEIDecodedPictureHash=0"),
             *(*self.options, "-b", output, "-o", "/dev/null"),
         ]
@@ -98,8 +122,12 @@ class VTM(Reference):
 def said_version(encoder: str) -> str:
     """What the encoder prints about itself before it complains that it was given nothing."""
     try:
-        done = subprocess.run([Path(encoder).absolute()], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        done = subprocess.run(
+            [Path(encoder).absolute()], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CodecError(f"{encoder}: cannot be run ({error}); give the path of an executable") from error
+        raise CodecError(
+            f"{encoder}: cannot be run ({error}); give the path of an executable"
+        ) from error
     found = re.search(rb"Version \[?([\w.\-]+)", done.stdout + done.stderr)
     return found.group(1).decode() if found else "unknown"

@@ -40,10 +40,13 @@ class StandardCodec(ABC):
 
     Args:
         name: what tables call it.
-        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all
+            are.
         qualities: QPs in the encoder's scale.
-        tunes: a curve each: "psnr", scored in PSNR and MS-SSIM, or "default", the encoder's own psycho-visual tuning.
-        legacy: where old lines are measured, why nobody should take them for today's anchor; empty otherwise.
+        tunes: a curve each: "psnr", scored in PSNR and MS-SSIM, or "default", the encoder's own
+            psycho-visual tuning.
+        legacy: where old lines are measured, why nobody should take them for today's anchor; empty
+            otherwise.
     """
 
     name: str
@@ -60,9 +63,13 @@ class StandardCodec(ABC):
 
     def __post_init__(self) -> None:
         within = range(self.finest, self.coarsest + 1)
-        if not self.qualities or not all(type(quality) is int and quality in within for quality in self.qualities):
+        if not self.qualities or not all(
+            type(quality) is int and quality in within for quality in self.qualities
+        ):
             between = f"between {self.finest} and {self.coarsest}"
-            raise CodecError(f"{self.name}: qualities {list(self.qualities)}; give QPs, whole numbers {between}")
+            raise CodecError(
+                f"{self.name}: qualities {list(self.qualities)}; give QPs, whole numbers {between}"
+            )
         object.__setattr__(self, "qualities", tuple(dict.fromkeys(self.qualities)))
         check_intra_period(self.name, self.intra_period)
 
@@ -87,9 +94,11 @@ class StandardCodec(ABC):
         }
 
     def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
-        """Encode to a raw stream of planes padded to even sides, decode it, crop, and convert to RGB.
+        """Encode to a raw stream of planes padded to even sides, decode it, crop, and convert to
+        RGB.
 
-        The conversion to RGB is the one that made `source.rgb`, so a codec that changed nothing would have no error.
+        The conversion to RGB is the one that made `source.rgb`, so a codec that changed nothing
+        would have no error.
 
         Raises:
             CodecError: the encoder failed (with its stderr), or the file holds other frames.
@@ -98,7 +107,9 @@ class StandardCodec(ABC):
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             shot = raw_file(source, Path(scratch), self.bits)
             started = time.perf_counter()
-            process.run(self.command(shot, str(quality), tune, str(file.absolute())), folder=Path(scratch))
+            process.run(
+                self.command(shot, str(quality), tune, str(file.absolute())), folder=Path(scratch)
+            )
             encoded = time.perf_counter()
         quoted = Shot("CLIP.yuv", shot.size, shot.fps, shot.frames)
         reading = time.perf_counter()
@@ -131,7 +142,8 @@ class StandardCodec(ABC):
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """Speed and memory of the encoder and of ffmpeg's decoder, alone, one thread each.
 
-        Frames a second are of all frames but the first: its time, and that of starting, is taken off.
+        Frames a second are of all frames but the first: its time, and that of starting, is taken
+            off.
         """
         quality, tune = sorted(self.qualities)[len(self.qualities) // 2], self.tunes[0]
         frames = min(source.frames, self.measured_frames)
@@ -141,14 +153,34 @@ class StandardCodec(ABC):
             for count in sorted({1, frames}):
                 shot = raw_file(source, Path(scratch), self.bits, count)
                 file = str(Path(scratch) / f"out{self.suffix}")
-                encoded[count] = repeated(self.command(shot, str(quality), tune, file), Path(scratch))
-                reading = ["-threads", "1", "-f", FORMATS[self.suffix], "-i", file, "-f", "null", "-"]
+                encoded[count] = repeated(
+                    self.command(shot, str(quality), tune, file), Path(scratch)
+                )
+                reading = [
+                    "-threads",
+                    "1",
+                    "-f",
+                    FORMATS[self.suffix],
+                    "-i",
+                    file,
+                    "-f",
+                    "null",
+                    "-",
+                ]
                 decoded[count] = repeated(ffmpeg.command(reading), Path(scratch))
         return {
             **dict.fromkeys(("parameters", "encode_kmac", "decode_kmac")),
             **{"encode_fps": speed_of(encoded), "decode_fps": speed_of(decoded)},
-            **{"encode_memory_mb": round(encoded[frames].memory_mb, 1), "decode_memory_mb": round(decoded[frames].memory_mb, 1)},
-            **{"threads": 1, "size": f"{source.width}x{source.height}", "frames": frames, "quality": quality},
+            **{
+                "encode_memory_mb": round(encoded[frames].memory_mb, 1),
+                "decode_memory_mb": round(decoded[frames].memory_mb, 1),
+            },
+            **{
+                "threads": 1,
+                "size": f"{source.width}x{source.height}",
+                "frames": frames,
+                "quality": quality,
+            },
         }
 
 
@@ -159,7 +191,9 @@ def raw_file(source: SourceClip, folder: Path, bits: int, frames: int | None = N
     padded = pad_to_even((planes[0][:count], planes[1][:count], planes[2][:count]))
     file = folder.absolute() / "planes.yuv"
     file.write_bytes(to_bytes(padded, bits))
-    return Shot(str(file), f"{padded[0].shape[2]}x{padded[0].shape[1]}", str(source.fps), str(count))
+    return Shot(
+        str(file), f"{padded[0].shape[2]}x{padded[0].shape[1]}", str(source.fps), str(count)
+    )
 
 
 def repeated(command: Sequence[str], folder: Path) -> process.Taken:
@@ -178,14 +212,18 @@ def speed_of(taken: dict[int, process.Taken]) -> float:
 
 
 def shown(command: Sequence[str]) -> str:
-    """The command as a paper would quote it: executable and files by their names, without what keeps ffmpeg quiet."""
+    """The command as a paper would quote it: executable and files by their names, without what
+    keeps ffmpeg quiet.
+    """
     name = Path(command[0]).name
     words = [word for word in command[1:] if word not in QUIET]
     return " ".join(["ffmpeg" if name.startswith("ffmpeg") else name, *words])
 
 
 class FfmpegCodec(StandardCodec):
-    """An encoder inside ffmpeg; `library` is ffmpeg's name of it, `said_version` where it says its version."""
+    """An encoder inside ffmpeg; `library` is ffmpeg's name of it, `said_version` where it says its
+    version.
+    """
 
     library: ClassVar[str]
     said_version: ClassVar[str]
@@ -202,6 +240,19 @@ class FfmpegCodec(StandardCodec):
     def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
         """From raw planes to a raw stream."""
         pixels = "yuv420p" if self.bits == 8 else f"yuv420p{self.bits}le"
-        reading = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", shot.size, "-r", shot.fps, "-i", shot.file]
+        reading = [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            pixels,
+            "-s",
+            shot.size,
+            "-r",
+            shot.fps,
+            "-i",
+            shot.file,
+        ]
         coding = ["-c:v", self.library, *self.arguments(quality, tune)]
-        return ffmpeg.command(["-loglevel", "warning", *reading, *coding, "-f", FORMATS[self.suffix], "-y", output])
+        return ffmpeg.command(
+            ["-loglevel", "warning", *reading, *coding, "-f", FORMATS[self.suffix], "-y", output]
+        )

@@ -7,7 +7,8 @@ from typing import ClassVar
 from codec.anchors.standard import DEFAULT, FfmpegCodec
 
 LOW_DELAY = "pred-struct=1:scd=0:enable-tf=0:lookahead=0:lp=1"
-# Left alone, `qp` moves with the content. These offsets by layer are fixed; they cost a percent or two against that.
+# Left alone, `qp` moves with the content. These offsets by layer are fixed; they cost a percent or
+# two against that.
 OFFSETS = "use-fixed-qindex-offsets=1:key-frame-qindex-offset=-64:qindex-offsets=[-48,-16,-8,0,0,0]"
 TUNES = {"psnr": 1, DEFAULT: 0}  # of SVT-AV1: 1 is PSNR, 0 visual quality
 
@@ -16,11 +17,13 @@ TUNES = {"psnr": 1, DEFAULT: 0}  # of SVT-AV1: 1 is PSNR, 0 visual quality
 class SvtAv1(FfmpegCodec):
     """SVT-AV1 through ffmpeg, low-delay unless `parameters` say otherwise.
 
-    QPs are AV1's, 0..63; frames lie below them by offsets that depend on their place in the structure alone.
+    QPs are AV1's, 0..63; frames lie below them by offsets that depend on their place in the
+    structure alone.
 
     Args:
         preset: of SVT-AV1, 0 the slowest.
-        parameters: of SVT-AV1, what comes before rate control, keyint and tune. One thread, as all anchors.
+        parameters: of SVT-AV1, what comes before rate control, keyint and tune. One thread, as all
+            anchors.
         offsets: of the layers' quantiser indices, in SVT-AV1's words.
     """
 

@@ -13,11 +13,13 @@ SEI = 6  # type of the NAL unit that holds x264's settings as text
 class X264(FfmpegCodec):
     """x264 through ffmpeg, low-delay unless `parameters` say otherwise.
 
-    QPs are of predicted frames: x264 codes intra frames 3 finer. At fixed QP it adapts nothing to the content.
+    QPs are of predicted frames: x264 codes intra frames 3 finer. At fixed QP it adapts nothing to
+        the content.
 
     Args:
         preset: of x264.
-        parameters: of x264, what comes before keyint, min-keyint and qp. One thread makes the bytes the same on every machine.
+        parameters: of x264, what comes before keyint, min-keyint and qp. One thread makes the bytes
+            the same on every machine.
     """
 
     name: str = "x264_medium"
@@ -35,4 +37,12 @@ class X264(FfmpegCodec):
         keyint = "infinite" if self.intra_period == -1 else self.intra_period
         tuning = [] if tune in (None, DEFAULT) else ["-tune", tune]
         parameters = f"{self.parameters}:keyint={keyint}:min-keyint={keyint}:qp={quality}"
-        return ["-preset", self.preset, *tuning, "-x264-params", parameters, "-bsf:v", f"filter_units=remove_types={SEI}"]
+        return [
+            "-preset",
+            self.preset,
+            *tuning,
+            "-x264-params",
+            parameters,
+            "-bsf:v",
+            f"filter_units=remove_types={SEI}",
+        ]

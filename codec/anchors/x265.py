@@ -12,13 +12,14 @@ LOW_DELAY = "bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1"
 class X265(FfmpegCodec):
     """x265 through ffmpeg, low-delay unless `parameters` say otherwise.
 
-    QPs are of predicted frames: x265 codes intra frames 3 finer and B frames 2 coarser. At fixed QP it adapts nothing to the
-    content (no adaptive quantisation, no tree of macroblocks).
+    QPs are of predicted frames: x265 codes intra frames 3 finer and B frames 2 coarser. At fixed QP
+    it adapts nothing to the content (no adaptive quantisation, no tree of macroblocks).
 
     Args:
         preset: of x265.
-        parameters: of x265, what comes before keyint, min-keyint, qp and info. One frame thread makes the bytes the
-            same on every machine; without wavefronts (`wpp=0`) small pictures lose nothing.
+        parameters: of x265, what comes before keyint, min-keyint, qp and info. One frame thread
+            makes the bytes the same on every machine; without wavefronts (`wpp=0`) small pictures
+            lose nothing.
         tuning: of all curves, in place of each one's own; for legacy lines.
     """
 
@@ -37,4 +38,10 @@ class X265(FfmpegCodec):
         period = f"keyint={self.intra_period}:min-keyint={self.intra_period}"
         chosen = self.tuning or tune
         tuning = [] if chosen in (None, DEFAULT) else ["-tune", chosen]
-        return ["-preset", self.preset, *tuning, "-x265-params", f"{self.parameters}:{period}:qp={quality}:info=0"]
+        return [
+            "-preset",
+            self.preset,
+            *tuning,
+            "-x265-params",
+            f"{self.parameters}:{period}:qp={quality}:info=0",
+        ]

@@ -181,7 +181,10 @@ def rebuild_by_kernel(blocks: IntraBlocks, steps: Tensor) -> tuple[Tensor, Tenso
     progress = torch.zeros(1 + batch * tall, dtype=torch.int64)
     arrays = (
         kernel_array(levels),
-        *(kernel_array(values[:, 0].to(torch.uint8)) for values in (blocks.split, blocks.modes, blocks.kinds)),
+        *(
+            kernel_array(values[:, 0].to(torch.uint8))
+            for values in (blocks.split, blocks.modes, blocks.kinds)
+        ),
         kernel_array(steps),
         (kernel_array(luma), kernel_array(chroma)),
         channel_places(),

@@ -47,7 +47,9 @@ class BlockPriceTables(LearnedTables):
         steps = steps.view(-1, 1) / share
         self.unit.copy_(_expected(UNIT, 28.0) / steps)
         self.cell.copy_(_expected(CELL, 22.0) / steps)
-        self.chroma.copy_((_expected(CHROMA, 7.0) / steps / chroma_step)[:, None].expand_as(self.chroma))
+        self.chroma.copy_(
+            (_expected(CHROMA, 7.0) / steps / chroma_step)[:, None].expand_as(self.chroma)
+        )
 
     def magnitudes(self) -> tuple[Tensor, Tensor]:
         """Mean magnitudes of the latent's channels, `(KNOTS, C)` each, where a unit is one block
@@ -64,7 +66,9 @@ class BlockPriceTables(LearnedTables):
 
     def search_prices(self, quality: Tensor) -> SearchPrices:
         """What `search_blocks` takes, at `quality` `(B,)`; on the CPU."""
-        tables = {name: values.cpu() for name, values in self.at(quality.to(self.unit.device)).items()}
+        tables = {
+            name: values.cpu() for name, values in self.at(quality.to(self.unit.device)).items()
+        }
         same = torch.tensor([_SAME_MODE, _SAME_TWICE]).expand(len(quality), 2, 2)
         return SearchPrices(
             unit=_level_prices(tables["unit"]),
@@ -75,7 +79,9 @@ class BlockPriceTables(LearnedTables):
             size=tables["size"],
         )
 
-    def note_levels(self, levels: Tensor, split: Tensor, quality: Tensor, present: Tensor | None = None) -> None:
+    def note_levels(
+        self, levels: Tensor, split: Tensor, quality: Tensor, present: Tensor | None = None
+    ) -> None:
         """Count the magnitudes of levels towards the next `update`; on the CPU.
 
         Args:
@@ -90,9 +96,15 @@ class BlockPriceTables(LearnedTables):
         device = self.unit.device
 
         def note(kind: str, places: Tensor, present: Tensor, start: int = 0) -> None:
-            entry = (torch.arange(len(places)) + start).view(1, -1, 1, 1).expand(len(sizes), -1, *sizes.shape[2:])
+            entry = (
+                (torch.arange(len(places)) + start)
+                .view(1, -1, 1, 1)
+                .expand(len(sizes), -1, *sizes.shape[2:])
+            )
             values = sizes[:, places], present.expand_as(entry)
-            self.note(kind, entry.to(device), *(value.to(device) for value in values), quality.to(device))
+            self.note(
+                kind, entry.to(device), *(value.to(device) for value in values), quality.to(device)
+            )
 
         note("unit", whole, counted & ~split)
         for part in cells:

@@ -124,8 +124,8 @@ def _rebuild_chroma(
 ) -> None:
     """Fill chroma `(B, 2, H·W / 4 + 1)` of n units whose luma is rebuilt.
 
-    `derived` `(B, n)` are modes of luma, `kinds` `(B, n)` classes, `residual` is `(B, 2, n, 64)`, `where`
-    as for luma.
+    `derived` `(B, n)` are modes of luma, `kinds` `(B, n)` classes, `residual` is `(B, 2, n, 64)`,
+    `where` as for luma.
     """
     table = torch.tensor([0, 0, *CHROMA_MODES], device=luma.device)
     mode = torch.where(kinds == DERIVED, derived, table[kinds])
@@ -188,7 +188,9 @@ def _soft_edges(mean: Tensor, left: Tensor, above: Tensor) -> Tensor:
     return made
 
 
-def _drawn_edges(made: Tensor, found: Tensor, left: Tensor, above: Tensor, side: int, mode: Tensor) -> Tensor:
+def _drawn_edges(
+    made: Tensor, found: Tensor, left: Tensor, above: Tensor, side: int, mode: Tensor
+) -> Tensor:
     """The border of vertical and horizontal predictions."""
     made, corner = made.unflatten(-1, (side, side)), found[..., 2 * side, None]
     column = (above[..., :1] + ((left - corner) >> 1)).clamp(0, LARGEST)
@@ -273,17 +275,28 @@ class _Places:
         self.unit, self.chroma = _block(y, x, UNIT, size), _block(y // 2, x // 2, CHROMA, half)
         self.cells = [_block(y + i, x + j, CELL, size) for i, j in _PARTS]
         nowhere = torch.zeros_like(y, dtype=torch.bool)
-        self.unit_neighbours = _neighbours(y, x, UNIT, size, (y > 0) & (x + UNIT < size[1]), nowhere)
+        self.unit_neighbours = _neighbours(
+            y, x, UNIT, size, (y > 0) & (x + UNIT < size[1]), nowhere
+        )
         right = [y > 0, (y > 0) & (x + UNIT < size[1]), ~nowhere, nowhere]
         below = [x > 0, nowhere, nowhere, nowhere]
         corners = zip(_PARTS, right, below, strict=True)
-        self.cell_neighbours = [_neighbours(y + i, x + j, CELL, size, *there) for (i, j), *there in corners]
+        self.cell_neighbours = [
+            _neighbours(y + i, x + j, CELL, size, *there) for (i, j), *there in corners
+        ]
         v, u = y // 2, x // 2
-        self.chroma_neighbours = _neighbours(v, u, CHROMA, half, (v > 0) & (u + CHROMA < half[1]), nowhere)
+        self.chroma_neighbours = _neighbours(
+            v, u, CHROMA, half, (v > 0) & (u + CHROMA < half[1]), nowhere
+        )
         k = torch.arange(CHROMA)
         above, beside = (v[:, None] - 1, u[:, None] + k), (v[:, None] + k, u[:, None] - 1)
-        down, across = (torch.cat([a.expand(-1, CHROMA), b.expand(-1, CHROMA)], 1) for a, b in zip(above, beside, strict=True))
-        self.line_there = torch.cat([(v > 0)[:, None].expand(-1, CHROMA), (u > 0)[:, None].expand(-1, CHROMA)], 1)
+        down, across = (
+            torch.cat([a.expand(-1, CHROMA), b.expand(-1, CHROMA)], 1)
+            for a, b in zip(above, beside, strict=True)
+        )
+        self.line_there = torch.cat(
+            [(v > 0)[:, None].expand(-1, CHROMA), (u > 0)[:, None].expand(-1, CHROMA)], 1
+        )
         down, across = down.clamp(min=0), across.clamp(min=0)
         self.line_chroma, self.line_luma = down * half[1] + across, _under(down, across, size[1])
         down, across = self.chroma // half[1], self.chroma % half[1]
@@ -306,11 +319,15 @@ def _waves(tall: int, wide: int, device: torch.device) -> list[tuple[Tensor, Ten
     waves = []
     with torch.device("cpu"):
         for wave in range(wide + 2 * (tall - 1)):
-            rows = torch.tensor([r for r in range(tall) if 0 <= wave - 2 * r < wide], dtype=torch.int64)
+            rows = torch.tensor(
+                [r for r in range(tall) if 0 <= wave - 2 * r < wide], dtype=torch.int64
+            )
             columns = wave - 2 * rows
             if len(rows):  # a single column has none in every second step
                 waves.append((rows, columns, _Places(rows, columns, tall, wide)))
-    return [(rows.to(device), columns.to(device), places.to(device)) for rows, columns, places in waves]
+    return [
+        (rows.to(device), columns.to(device), places.to(device)) for rows, columns, places in waves
+    ]
 
 
 def _block(y: Tensor, x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
@@ -319,7 +336,9 @@ def _block(y: Tensor, x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     return ((y.view(-1, 1, 1) + k[:, None]) * size[1] + x.view(-1, 1, 1) + k).flatten(1)
 
 
-def _neighbours(y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_right: Tensor, below_left: Tensor) -> Tensor:
+def _neighbours(
+    y: Tensor, x: Tensor, side: int, size: tuple[int, int], above_right: Tensor, below_left: Tensor
+) -> Tensor:
     """Places `(n, 4·side + 1)` of the neighbours of blocks, as `rebuild_kernels.gather_neighbours`
     has them.
     """

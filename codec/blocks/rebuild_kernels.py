@@ -320,5 +320,7 @@ def rebuild_rows(levels, split, modes, kinds, steps, planes, places, constants, 
         for c in range(wide):
             if r > 0:
                 wait_for(counter + 8 * row, min(c + 2, wide))
-            rebuild_unit(b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work)
+            rebuild_unit(
+                b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work
+            )
             set_progress(counter + 8 * (row + 1), c + 1)

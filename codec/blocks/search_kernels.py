@@ -42,7 +42,9 @@ class Frames(NamedTuple):
     kinds: np.ndarray
     luma: np.ndarray
     chroma: np.ndarray
-    spent: np.ndarray  # (B, h, w, 4) float32, bits: luma's levels, modes and sizes, chroma's, classes
+    spent: (
+        np.ndarray
+    )  # (B, h, w, 4) float32, bits: luma's levels, modes and sizes, chroma's, classes
 
 
 class Choices(NamedTuple):
@@ -335,7 +337,9 @@ def best_unit(frames, choices, prices, tables, work, b, r, c):
     for _ in range(choices.unit):
         mode = cheapest(work.costs, MODES)
         predict_block(work.found, UNIT, mode, True, tables.of_unit, work.made)
-        transform_residual(source, y, x, UNIT, work.made, tables.dct_16, work.half, work.coefficients)
+        transform_residual(
+            source, y, x, UNIT, work.made, tables.dct_16, work.half, work.coefficients
+        )
         count = UNIT * UNIT
         cost, bits = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)
         side = bits_of_mode(mode, modes, 2 * r, 2 * c, prices.mode[b, 0])
@@ -363,7 +367,9 @@ def best_cell(frames, choices, prices, tables, work, b, r, c, part):
     for _ in range(choices.cell):
         mode = cheapest(work.costs, MODES)
         predict_block(work.found, CELL, mode, True, tables.of_cell, work.made)
-        transform_residual(source, y, x, CELL, work.made, tables.dct_8, work.half, work.coefficients)
+        transform_residual(
+            source, y, x, CELL, work.made, tables.dct_8, work.half, work.coefficients
+        )
         count = CELL * CELL
         cost, bits = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)
         side = bits_of_mode(mode, modes, i, j, prices.mode[b, 1])
@@ -434,7 +440,9 @@ def search_chroma(frames, choices, prices, tables, work, b, r, c):
                 made,
             )
             source = frames.source_chroma[b, k]
-            transform_residual(source, y, x, CHROMA, made, tables.dct_8, work.half, work.coefficients)
+            transform_residual(
+                source, y, x, CHROMA, made, tables.dct_8, work.half, work.coefficients
+            )
             usual = prices.chroma[b, k]
             own = level_prices(prices, usual, b, r, c, four, channels, work.cell_prices)
             one, some = quantise(work.coefficients, count, step, bit, own, work.own, work.tried)

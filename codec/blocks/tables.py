@@ -90,7 +90,9 @@ def directions(side: int, smoothed: bool) -> tuple[np.ndarray, np.ndarray, np.nd
     corner = 2 * side
     for mode in range(2, MODES):
         angle, vertical = ANGLES[mode], mode >= 18
-        along = 1 if vertical else -1  # from the corner, the way of the neighbours that are predicted from
+        along = (
+            1 if vertical else -1
+        )  # from the corner, the way of the neighbours that are predicted from
 
         def place(k: int, mode: int = mode, along: int = along) -> int:
             """The number of the reference sample k, of which sample 0 is the corner."""
@@ -129,7 +131,11 @@ def channel_places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     number = {kept: channel for channel, kept in enumerate(kept_coefficients(UNIT, UNIT, CHROMA))}
     whole = [number[0, v, u] for v in range(UNIT) for u in range(UNIT)]
-    cells = [[number[0, 2 * v + i, 2 * u + j] for v in range(CELL) for u in range(CELL)] for i in (0, 1) for j in (0, 1)]
+    cells = [
+        [number[0, 2 * v + i, 2 * u + j] for v in range(CELL) for u in range(CELL)]
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
     chroma = [[number[c, v, u] for v in range(CHROMA) for u in range(CHROMA)] for c in (1, 2)]
     return np.array(whole), np.array(cells), np.array(chroma)
 

@@ -23,8 +23,8 @@ from codec.layers.wavefront import next_row, set_progress, wait_for
 UNCODED, INTER_16, INTER_8, INTRA_16, INTRA_8 = range(5)
 TYPES = 5
 NO_MODE = 255  # of units that are not intra, while deciding
-# Intra modes are tried where inter coding costs as much as so many bits, and where prediction leaves
-# more of luma's energy than such a share of what is about its mean.
+# Intra modes are tried where inter coding costs as much as so many bits, and where prediction
+# leaves more of luma's energy than such a share of what is about its mean.
 _COST_WORTH_TRYING, _SHARE_WORTH_TRYING = np.float32(24), np.float32(0.4)
 _FAST = {"contract", "reassoc", "nsz"}
 
@@ -131,8 +131,8 @@ def write_levels(given, kind, tables, work):
 def rebuild_inter(b, r, c, given, kind, predicted, steps, planes, places, matrices, work):
     """Rebuild an inter unit: what is predicted, and what its levels `(C,)` stand for.
 
-    All else is as for `rebuild_unit` of `codec.blocks.rebuild_kernels`, `matrices` are the first two
-    of its constants.
+    All else is as for `rebuild_unit` of `codec.blocks.rebuild_kernels`, `matrices` are the first
+    two of its constants.
     """
     _, made, sums, own = work
     whole, cells, colours = places
@@ -180,7 +180,9 @@ def search_unit(frames, predicted, choices, inter, intra, of_types, tables, work
     bit, ratio = choices.bits[b, 0], choices.bits[b, 0] / choices.bits[b, 1]
     given, price, spent = frames.levels[b, r, c], of_types[b], frames.spent[b, r, c]
     luma = inter_luma(frames, predicted[0], choices, inter, tables, work, b, r, c)
-    coded = INTER_8 if luma[2] + bit * price[INTER_8] < luma[1] + bit * price[INTER_16] else INTER_16
+    coded = (
+        INTER_8 if luma[2] + bit * price[INTER_8] < luma[1] + bit * price[INTER_16] else INTER_16
+    )
     four = np.int64(coded == INTER_8)
     chroma = inter_chroma(frames, predicted[1], choices, inter, tables, work, b, r, c, four)
     kind, best = UNCODED, luma[0] + ratio * chroma[0] + bit * price[UNCODED]
@@ -227,7 +229,9 @@ def search_predicted_rows(frames, predicted, choices, inter, intra, of_types, ta
         for c in range(wide):
             if r > 0:
                 wait_for(counter + 8 * row, min(c + 2, wide))
-            kind = search_unit(frames, predicted, choices, inter, intra, of_types, tables, scratch, b, r, c)
+            kind = search_unit(
+                frames, predicted, choices, inter, intra, of_types, tables, scratch, b, r, c
+            )
             frames.split[b, r, c] = kind
             if kind < INTRA_16:
                 rebuild_inter(
@@ -247,7 +251,9 @@ def search_predicted_rows(frames, predicted, choices, inter, intra, of_types, ta
 
 
 @njit(cache=True, nogil=True)
-def rebuild_predicted_rows(levels, types, modes, kinds, predicted, steps, planes, places, constants, progress):
+def rebuild_predicted_rows(
+    levels, types, modes, kinds, predicted, steps, planes, places, constants, progress
+):
     """Rebuild rows of units as long as there are some that no other thread has begun.
 
     `types` `(B, h, w)` uint8; `predicted` are the planes of the prediction; all else is as for
@@ -269,7 +275,11 @@ def rebuild_predicted_rows(levels, types, modes, kinds, predicted, steps, planes
             kind = types[b, r, c]
             if kind < INTRA_16:
                 given = levels[b, r, c]
-                rebuild_inter(b, r, c, given, kind, predicted, steps, planes, places, matrices, work)
+                rebuild_inter(
+                    b, r, c, given, kind, predicted, steps, planes, places, matrices, work
+                )
             else:
-                rebuild_unit(b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work)
+                rebuild_unit(
+                    b, r, c, levels, split, modes, kinds, steps, planes, places, constants, work
+                )
             set_progress(counter + 8 * (row + 1), c + 1)

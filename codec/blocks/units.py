@@ -110,7 +110,9 @@ def search_predicted(
 
 
 @torch.no_grad()
-def rebuild_predicted(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+def rebuild_predicted(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
     """Luma `(B, H, W)` and chroma `(B, 2, H / 2, W / 2)`, int32 0..1023, of predicted frames.
 
     The same on every device where `predicted`, planes of the same shape, and all else are.
@@ -121,10 +123,12 @@ def rebuild_predicted(units: PredictedUnits, predicted: tuple[Tensor, Tensor], s
     """
     if on_cpu(units.levels, steps):
         return _by_kernel(units, predicted, steps)
-    return _by_tensors(units, predicted, steps)
+    return rebuild_predicted_by_tensors(units, predicted, steps)
 
 
-def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
+def _by_kernel(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
     levels = units.levels.permute(0, 2, 3, 1).clamp(-FAR, FAR).to(torch.int32)
     batch, tall, wide = levels.shape[:3]
     types, modes, kinds = units.maps.to(torch.uint8).split([1, 4, 1], 1)
@@ -144,8 +148,10 @@ def _by_kernel(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: T
     return planes
 
 
-def _by_tensors(units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Inter units at once, then intra units in a wavefront over them."""
+def rebuild_predicted_by_tensors(
+    units: PredictedUnits, predicted: tuple[Tensor, Tensor], steps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`rebuild_predicted`: inter units at once, then intra units in a wavefront over them."""
     levels = units.levels.clamp(-FAR, FAR).to(torch.int32)
     (one, four), both = level_residuals(levels, steps.to(torch.int32))
     four = four.unflatten(-2, (2, 2)).unflatten(-1, (8, 8))  # (B, h, w, i, j, v, u)

@@ -18,8 +18,8 @@ class Channel(ABC):
 
     Attributes:
         sends: it has the latents.
-        ordered: symbols are read in the order in which they are written. Where they are not, a network may give at once what
-            is known at once.
+        ordered: symbols are read in the order in which they are written. Where they are not, a
+            network may give at once what is known at once.
     """
 
     sends: bool = True
@@ -39,8 +39,8 @@ class Channel(ABC):
         """
 
     def random(self, like: Tensor) -> Tensor | None:
-        """Random numbers in 0..1 of the shape of `like` `(B, ...)` for an encoder that tries what it would not choose, in
-        training; None elsewhere: it does its best.
+        """Random numbers in 0..1 of the shape of `like` `(B, ...)` for an encoder that tries what
+        it would not choose, in training; None elsewhere: it does its best.
         """
         return None
 
@@ -49,13 +49,14 @@ class EstimateChannel(Channel):
     """Adds up `-log2 p` by component, `(B,)` each in `bits`; takes and gives batches.
 
     Args:
-        hard: round as a `WriteChannel` would and count what the coder would spend; else a training proxy: bits of the
-            latent with uniform noise, values rounded with a straight-through gradient. Where the stream has no symbol the
-            value is the mean here too, but the proxy counts its bits: that tells networks to expect what they leave out.
+        hard: round as a `WriteChannel` would and count what the coder would spend; else a training
+            proxy: bits of the latent with uniform noise, values rounded with a straight-through
+            gradient. Where the stream has no symbol the value is the mean here too, but the proxy
+            counts its bits: that tells networks to expect what they leave out.
         noise: where the proxy's noise comes from; None: torch's global generator.
 
-    Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise for rate, rounding for
-    reconstruction).
+    Source: Minnen and Singh, *Channel-wise autoregressive entropy models*, 2020, sec. 3.3 (noise
+    for rate, rounding for reconstruction).
     """
 
     ordered = False
@@ -81,7 +82,11 @@ class EstimateChannel(Channel):
         symbols = symbols.detach()
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
-        bits = model.tables.bits_of(symbols, model.rows.clamp(min=0)) if self.hard else model.bits(symbols)
+        bits = (
+            model.tables.bits_of(symbols, model.rows.clamp(min=0))
+            if self.hard
+            else model.bits(symbols)
+        )
         self._spend(component, bits if model.coded is None else torch.where(model.coded, bits, 0))
         return symbols + model.means
 
@@ -123,7 +128,9 @@ class WriteChannel(Channel):
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
-        self._writer.write(symbols.long(), model.rows, model.tables)  # what int32 does not hold is refused, not wrapped
+        self._writer.write(
+            symbols.long(), model.rows, model.tables
+        )  # what int32 does not hold is refused, not wrapped
         return symbols + model.means
 
     def finish_frame(self) -> bytes:

@@ -9,14 +9,20 @@ from codec.entropy.symbols import CdfTables
 from codec.errors import CodecError
 
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
-_TOO_LARGE = "entropy coder: a symbol outside int32; the codec's values exploded, give an earlier checkpoint"
-_DAMAGED = "payload: damaged, or written by another codec; give the file and the checkpoint that belong together"
+_TOO_LARGE = (
+    "entropy coder: a symbol outside int32; the codec's values exploded, give an earlier checkpoint"
+)
+_DAMAGED = (
+    "payload: damaged, or written by another codec; give the file and the checkpoint that belong "
+    "together"
+)
 
 
 class PayloadWriter:
     """Collects the symbols of all components of one frame into one payload.
 
-    It keeps tensors where they are and codes them when the frame is finished, so a device is waited for once a frame.
+    It keeps tensors where they are and codes them when the frame is finished, so a device is waited
+    for once a frame.
     """
 
     def __init__(self) -> None:
@@ -27,14 +33,18 @@ class PayloadWriter:
 
         Args:
             symbols: `(B, C, h, w)` integers; not to be changed before the frame is finished.
-            rows: the same shape, signed integers: each symbol's row of `tables`; below 0, it is not coded.
+            rows: the same shape, signed integers: each symbol's row of `tables`; below 0, it is not
+                coded.
             tables: of the rows.
 
         Raises:
             CodecError: shapes differ, or something is not of integers.
         """
         if symbols.shape != rows.shape:
-            raise CodecError(f"entropy coder: symbols {tuple(symbols.shape)} and rows {tuple(rows.shape)}; give one shape")
+            raise CodecError(
+                f"entropy coder: symbols {tuple(symbols.shape)} and rows {tuple(rows.shape)}; give "
+                "one shape"
+            )
         self._written.append((_by_position(symbols, "symbols"), _by_position(rows, "rows"), tables))
 
     def finish(self) -> bytes:
@@ -61,7 +71,8 @@ class PayloadWriter:
 
 
 class PayloadReader:
-    """Reads back what a `PayloadWriter` wrote, in the same order. Any bytes give symbols or a CodecError.
+    """Reads back what a `PayloadWriter` wrote, in the same order. Any bytes give symbols or a
+    CodecError.
 
     Raises:
         CodecError: bytes that no writer gives.
@@ -69,7 +80,9 @@ class PayloadReader:
 
     def __init__(self, payload: bytes) -> None:
         if len(payload) % 2:
-            raise CodecError(f"payload: {len(payload)} bytes, an even number expected; the file is damaged")
+            raise CodecError(
+                f"payload: {len(payload)} bytes, an even number expected; the file is damaged"
+            )
         self._words = np.frombuffer(payload, "<u2").astype(np.uint16, copy=False)
         self._position, self._state = rans.fill(self._words, 0, 0) if payload else (0, rans.START)
         if payload and (self._words[0] == 0 or self._state <= rans.START):
@@ -103,8 +116,8 @@ class PayloadReader:
         """To be called when all was read.
 
         Raises:
-            CodecError: there is more in the payload, or less; damage shows here, unless it only changed by how much a symbol
-                lies beyond its table, which is written as it is.
+            CodecError: there is more in the payload, or less; damage shows here, unless it only
+                changed by how much a symbol lies beyond its table, which is written as it is.
         """
         if self._position != len(self._words) or self._state != rans.START:
             raise CodecError(_DAMAGED)
@@ -113,22 +126,34 @@ class PayloadReader:
 def _by_position(values: Tensor, name: str) -> Tensor:
     """`(B, C, h, w)` integers flat, channels innermost; a view where memory has that order."""
     if values.dim() != 4 or values.dtype not in _INTEGERS:
-        raise CodecError(f"entropy coder: {name} {values.dtype} {tuple(values.shape)}; give signed integers (B, C, h, w)")
+        raise CodecError(
+            f"entropy coder: {name} {values.dtype} {tuple(values.shape)}; give signed integers (B, "
+            "C, h, w)"
+        )
     flat = values.detach().permute(0, 2, 3, 1).flatten().contiguous()
-    return flat.as_strided(flat.shape, (1,))  # a single value may have any stride and still count as contiguous
+    return flat.as_strided(
+        flat.shape, (1,)
+    )  # a single value may have any stride and still count as contiguous
 
 
 def _to_arrays(parts: list[Tensor]) -> list[np.ndarray]:
     """Flat tensors of one device as arrays, by one transfer."""
-    widest_first = sorted(range(len(parts)), key=lambda i: -parts[i].element_size())  # so that each is aligned
+    widest_first = sorted(
+        range(len(parts)), key=lambda i: -parts[i].element_size()
+    )  # so that each is aligned
     joined = torch.cat([parts[i].view(torch.uint8) for i in widest_first]).cpu()
     pieces = joined.split([parts[i].nbytes for i in widest_first])
-    arrays = {i: piece.view(parts[i].dtype).numpy() for i, piece in zip(widest_first, pieces, strict=True)}
+    arrays = {
+        i: piece.view(parts[i].dtype).numpy() for i, piece in zip(widest_first, pieces, strict=True)
+    }
     return [arrays[i] for i in range(len(parts))]
 
 
 def _refuse(fault: int, tables: CdfTables, symbols: str) -> None:
     """Raise for a row out of range, or with the message about `symbols`."""
     if fault == rans.BAD_ROW:
-        raise CodecError(f"entropy coder: a row beyond the {len(tables.offsets)} of its tables; give the rows' own tables")
+        raise CodecError(
+            f"entropy coder: a row beyond the {len(tables.offsets)} of its tables; give the rows' "
+            "own tables"
+        )
     raise CodecError(symbols)

@@ -15,7 +15,8 @@ class CountChannel(Channel):
         inner: the channel that does the work.
 
     Attributes:
-        coded: by component, symbols that the entropy coder codes: those that a row of the tables is chosen for.
+        coded: by component, symbols that the entropy coder codes: those that a row of the tables is
+            chosen for.
         skipped: by component, values that both sides have without a symbol.
     """
 

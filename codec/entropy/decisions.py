@@ -25,9 +25,10 @@ class BinaryModel(SymbolModel):
     """Symbols 0 and 1.
 
     Attributes:
-        log_odds: `(B, C, h, w)` float32, natural logarithm of p(1) / p(0); clamped to -8..8 and, where bits are real, rounded to
-            quarters. Differentiable.
-        present: `(B, C, h, w)` bool: where a decision is made, as both sides know; elsewhere it is 0. None: everywhere.
+        log_odds: `(B, C, h, w)` float32, natural logarithm of p(1) / p(0); clamped to -8..8 and,
+            where bits are real, rounded to quarters. Differentiable.
+        present: `(B, C, h, w)` bool: where a decision is made, as both sides know; elsewhere it is
+            0. None: everywhere.
     """
 
     log_odds: Tensor
@@ -65,7 +66,9 @@ def class_bits(classes: Tensor, log_odds: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def binary_tables() -> CdfTables:
-    """A row for each log-odds of the ladder; the same integers on every machine, as they follow from constants alone."""
+    """A row for each log-odds of the ladder; the same integers on every machine, as they follow
+    from constants alone.
+    """
     rows = []
     with localcontext(Context(prec=40)):
         for level in range(LEVELS):
@@ -74,8 +77,11 @@ def binary_tables() -> CdfTables:
     return CdfTables.from_rows(rows, [0] * LEVELS)
 
 
-def code_classes(component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel) -> Tensor:
-    """Code one of K classes at every place, as K - 1 decisions: is it class 0? if not, is it class 1? ...
+def code_classes(
+    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, channel: Channel
+) -> Tensor:
+    """Code one of K classes at every place, as K - 1 decisions: is it class 0? if not, is it class
+    1? ...
 
     Args:
         component: whose bits these are.
@@ -134,7 +140,9 @@ class ClassTree:
 
         grow(classes, [])
         depth = max(map(len, ways.values()))
-        padded = torch.tensor([ways[k] + [(-1, 0)] * (depth - len(ways[k])) for k in range(len(ways))])
+        padded = torch.tensor(
+            [ways[k] + [(-1, 0)] * (depth - len(ways[k])) for k in range(len(ways))]
+        )
         return cls(padded[..., 0], padded[..., 1], torch.tensor(children))
 
     @property
@@ -143,7 +151,9 @@ class ClassTree:
         return self.nodes.shape[1]
 
     def log_odds_of(self, shares: Tensor) -> Tensor:
-        """What each decision's log odds are where classes have these probabilities: `(…, K)` -> `(…, K - 1)`."""
+        """What each decision's log odds are where classes have these probabilities: `(…, K)` ->
+        `(…, K - 1)`.
+        """
         found = []
         for node in range(len(self.children)):
             at = self.nodes == node
@@ -153,7 +163,12 @@ class ClassTree:
 
 
 def code_tree(
-    component: str, classes: Tensor | None, log_odds: Tensor, present: Tensor, tree: ClassTree, channel: Channel
+    component: str,
+    classes: Tensor | None,
+    log_odds: Tensor,
+    present: Tensor,
+    tree: ClassTree,
+    channel: Channel,
 ) -> tuple[Tensor, Tensor]:
     """Code one of K classes at every place, by the decisions on the way to it in a tree.
 
@@ -170,14 +185,21 @@ def code_tree(
     """
     if classes is not None and not channel.ordered:
         classes = torch.where(present, classes.long(), 0)
-        nodes, turns = (table[classes].movedim(-1, 2) for table in (tree.nodes, tree.turns))  # (B, C, D, h, w)
+        nodes, turns = (
+            table[classes].movedim(-1, 2) for table in (tree.nodes, tree.turns)
+        )  # (B, C, D, h, w)
         odds = log_odds.gather(2, nodes.clamp(min=0)).flatten(1, 2)
         model = BinaryModel(odds, (present[:, :, None] & (nodes >= 0)).flatten(1, 2))
         wanted = turns.flatten(1, 2).float()
         channel.symbols(component, wanted, model)
-        bits = torch.where(model.present, model.bits(wanted), 0).unflatten(1, nodes.shape[1:3]).sum(2)
+        bits = (
+            torch.where(model.present, model.bits(wanted), 0).unflatten(1, nodes.shape[1:3]).sum(2)
+        )
         return classes, bits
-    node, bits = torch.zeros(present.shape, dtype=torch.int64, device=present.device), torch.zeros_like(log_odds[:, :, 0])
+    node, bits = (
+        torch.zeros(present.shape, dtype=torch.int64, device=present.device),
+        torch.zeros_like(log_odds[:, :, 0]),
+    )
     for depth in range(tree.depth):
         open_ = present & (node >= 0)
         odds = log_odds.gather(2, node.clamp(min=0)[:, :, None])[:, :, 0]

@@ -17,13 +17,15 @@ _KEPT = 64
 class FactorizedDensity(EntropyBottleneck):
     """compressai's `EntropyBottleneck` without its traps.
 
-    Quantiles are a buffer: no optimizer and no auxiliary loss knows them, `solve_bounds` finds them. CDF tables are made
-    when they are needed, of the weights as they then are; they are in no state dict, and nothing can make them stale.
+    Quantiles are a buffer: no optimizer and no auxiliary loss knows them, `solve_bounds` finds
+    them. CDF tables are made when they are needed, of the weights as they then are; they are in no
+    state dict, and nothing can make them stale.
 
     Args:
         channels: C, a density each.
 
-    Source: Ballé et al., *Variational image compression with a scale hyperprior*, ICLR 2018, app. 6.1.
+    Source: Ballé et al., *Variational image compression with a scale hyperprior*, ICLR 2018, app.
+    6.1.
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,28 +38,36 @@ class FactorizedDensity(EntropyBottleneck):
 
     @torch.no_grad()
     def solve_bounds(self) -> None:
-        """Find each density's median, and where its tails begin: symbols are counted from the one, tables end at the others.
+        """Find each density's median, and where its tails begin: symbols are counted from the one,
+        tables end at the others.
 
-        To be called every so often in training: streams are right without it, but cost more. Training calls it at fixed
-        steps, never where a run happens to be validated or saved, so that a resumed run goes on as it would have.
+        To be called every so often in training: streams are right without it, but cost more.
+        Training calls it at fixed steps, never where a run happens to be validated or saved, so
+        that a resumed run goes on as it would have.
 
         Raises:
             CodecError: weights are not finite.
         """
         for name, value in self.named_parameters():
             if not torch.isfinite(value).all():
-                raise CodecError(f"entropy density: {name} holds non-finite values; go back to an earlier checkpoint")
+                raise CodecError(
+                    f"entropy density: {name} holds non-finite values; go back to an earlier "
+                    "checkpoint"
+                )
         self._update_quantiles()
 
     def bits(self, values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Bits, differentiable, of the unit bin about `values` `(B, C, h, w)` where `(values - shift) / scale` has the density.
+        """Bits, differentiable, of the unit bin about `values` `(B, C, h, w)` where `(values -
+        shift) / scale` has the density.
 
         Args:
             values: float32.
             scale, shift: `(B, C, 1, 1)`.
         """
         with torch.autocast(values.device.type, enabled=False):
-            below, above = (self._cumulative((values + edge - shift) / scale) for edge in (-0.5, 0.5))
+            below, above = (
+                self._cumulative((values + edge - shift) / scale) for edge in (-0.5, 0.5)
+            )
             return -torch.log2(self.likelihood_lower_bound(above - below))
 
     def _cumulative(self, values: Tensor) -> Tensor:
@@ -68,11 +78,14 @@ class FactorizedDensity(EntropyBottleneck):
 
     @torch.no_grad()
     def tables(self, scale: Tensor, shift: Tensor) -> CdfTables:
-        """The entropy coder's tables, `scale` and `shift` `(S, C)`: S·C rows, those of the first setting first.
+        """The entropy coder's tables, `scale` and `shift` `(S, C)`: S·C rows, those of the first
+        setting first.
 
         Always of float32 arithmetic on the CPU, whatever device the codec is on.
         """
-        weights = torch.cat([p.detach().flatten() for p in (*self.parameters(), self.quantiles, scale, shift)])
+        weights = torch.cat(
+            [p.detach().flatten() for p in (*self.parameters(), self.quantiles, scale, shift)]
+        )
         key = hashlib.blake2b(weights.cpu().numpy().tobytes()).digest()
         if key not in self._tables:
             if len(self._tables) >= _KEPT:
@@ -82,26 +95,40 @@ class FactorizedDensity(EntropyBottleneck):
 
     def _make_tables(self, scale: Tensor, shift: Tensor) -> CdfTables:
         density = EntropyBottleneck(self.channels)
-        density.load_state_dict({name: value.cpu() for name, value in self.state_dict().items()}, strict=False)
+        density.load_state_dict(
+            {name: value.cpu() for name, value in self.state_dict().items()}, strict=False
+        )
         rows, offsets = [], []
         for s, b in zip(scale, shift, strict=True):
-            low, median, high = (density.quantiles.detach()[:, 0] * s[:, None] + b[:, None]).unbind(1)
+            low, median, high = (density.quantiles.detach()[:, 0] * s[:, None] + b[:, None]).unbind(
+                1
+            )
             below = (median - low).ceil().clamp(0, _FARTHEST).int()
             length = below + (high - median).ceil().clamp(0, _FARTHEST).int() + 1
             symbols = torch.arange(int(length.max())) + (median - below)[:, None]
             pmf, tails = _bins(density, symbols, length, s, b)
             for channel, count in enumerate(length.tolist()):
-                rows.append(pmf_to_quantized_cdf([*pmf[channel, :count].tolist(), float(tails[channel])], PRECISION))
+                rows.append(
+                    pmf_to_quantized_cdf(
+                        [*pmf[channel, :count].tolist(), float(tails[channel])], PRECISION
+                    )
+                )
             offsets += (-below).tolist()
         return CdfTables.from_rows(rows, offsets)
 
 
-def _bins(density: EntropyBottleneck, symbols: Tensor, length: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities of the unit bins about `symbols` `(C, n)`, and `(C,)` of what lies outside the first `length`."""
+def _bins(
+    density: EntropyBottleneck, symbols: Tensor, length: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Probabilities of the unit bins about `symbols` `(C, n)`, and `(C,)` of what lies outside the
+    first `length`.
+    """
     edges = [((symbols + edge - shift[:, None]) / scale[:, None])[:, None] for edge in (-0.5, 0.5)]
     lower, upper = (density._logits_cumulative(edge, stop_gradient=True)[:, 0] for edge in edges)
     last = upper.gather(1, length[:, None].long() - 1)[:, 0]
-    return torch.sigmoid(upper) - torch.sigmoid(lower), torch.sigmoid(lower[:, 0]) + torch.sigmoid(-last)
+    return torch.sigmoid(upper) - torch.sigmoid(lower), torch.sigmoid(lower[:, 0]) + torch.sigmoid(
+        -last
+    )
 
 
 class FactorizedModel(SymbolModel):
@@ -130,8 +157,15 @@ class FactorizedModel(SymbolModel):
         return self.density.bits(centred + self.means, self.scale, self.shift)
 
     def _settings(self) -> tuple[Tensor, Tensor]:
-        """The different `(scale, shift)` of a batch, `(S, 2C)`, and which of them each sample has."""
-        return torch.cat([self.scale, self.shift], 1).detach().flatten(1).unique(dim=0, return_inverse=True)
+        """The different `(scale, shift)` of a batch, `(S, 2C)`, and which of them each
+        sample has.
+        """
+        return (
+            torch.cat([self.scale, self.shift], 1)
+            .detach()
+            .flatten(1)
+            .unique(dim=0, return_inverse=True)
+        )
 
     @property
     def rows(self) -> Tensor:

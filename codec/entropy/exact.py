@@ -1,11 +1,13 @@
-"""Exact networks: whole numbers in and out, the same on every device, with any number of threads and any kernel.
+"""Exact networks: whole numbers in and out, the same on every device, with any number of threads
+and any kernel.
 
-A value is a whole number of sixteenths, -127..127 where a layer multiplies it. A weight is a whole number, seven bits and a
-sign, of some power of two. Sums are bounded, so that float32 holds every partial sum exactly in whatever order a kernel adds,
-and such operands survive kernels that shorten them (TF32, bfloat16 with float32 sums).
+A value is a whole number of sixteenths, -127..127 where a layer multiplies it. A weight is a whole
+number, seven bits and a sign, of some power of two. Sums are bounded, so that float32 holds every
+partial sum exactly in whatever order a kernel adds, and such operands survive kernels that shorten
+them (TF32, bfloat16 with float32 sums).
 
-Source: Ballé, Johnston and Minnen, *Integer networks for data compression with latent-variable models*, ICLR 2019; their
-divisions are powers of two here.
+Source: Ballé, Johnston and Minnen, *Integer networks for data compression with latent-variable
+models*, ICLR 2019; their divisions are powers of two here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +43,9 @@ _UNITS = 2**23  # so many units of 1 / 512 may a sum have: float32 counts to 2 *
 
 
 class Exact:
-    """A module that can compute in whole numbers: always when it is evaluated, in training where `rounding` is set."""
+    """A module that can compute in whole numbers: always when it is evaluated, in training where
+    `rounding` is set.
+    """
 
     rounding: bool = False
 
@@ -56,8 +60,8 @@ class Exact:
     def companded(self, values: Tensor) -> Tensor:
         """The root of transmitted values' magnitudes, in sixteenths 0..127, reached at 63.
 
-        Four times the root of a whole number is never within 0.0009 of the middle between two whole numbers below 127:
-        rounded, it is the same whatever the last bits of a device's root.
+        Four times the root of a whole number is never within 0.0009 of the middle between two whole
+        numbers below 127: rounded, it is the same whatever the last bits of a device's root.
         """
         if self.rounds and by_kernel(values):
             return mapped(compand, values, torch.float32, SIXTEENTHS, LARGEST)
@@ -72,7 +76,9 @@ def bounded(values: Tensor, low: float = -LARGEST) -> Tensor:
 
 
 def exactly(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compute a module's `forward` in plain float32 where the module rounds (`exact_arithmetic`)."""
+    """Compute a module's `forward` in plain float32 where the module rounds
+    (`exact_arithmetic`).
+    """
 
     @wraps(forward)
     def computed(self: Exact, first: Tensor, *others: Tensor) -> Tensor:
@@ -96,8 +102,17 @@ class ExactConv(Exact, nn.Conv2d):
 
     keeps_precision = True
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, zero: bool = False, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2, groups=1 if kernel == 1 else inputs, bias=bias)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, zero: bool = False, bias: bool = True
+    ) -> None:
+        super().__init__(
+            inputs,
+            outputs,
+            kernel,
+            padding=kernel // 2,
+            groups=1 if kernel == 1 else inputs,
+            bias=bias,
+        )
         if zero:
             for parameter in self.parameters():
                 nn.init.zeros_(parameter)
@@ -125,7 +140,9 @@ class ExactConv(Exact, nn.Conv2d):
             used = self.used()
             return _Product.apply(rows, self.weight, self.bias, *used, low, self.rounds)
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
-        sums = nn.functional.linear(rows, weight.flatten(1), None if bias is None else bias * SIXTEENTHS)
+        sums = nn.functional.linear(
+            rows, weight.flatten(1), None if bias is None else bias * SIXTEENTHS
+        )
         return self.whole(sums) if low is None else bounded(self.whole(sums), low)
 
     def by_neighbours(self, rows: Tensor, neighbours: Tensor) -> Tensor:
@@ -133,7 +150,8 @@ class ExactConv(Exact, nn.Conv2d):
 
         Args:
             rows: `(n, C)`, places.
-            neighbours: `(m, 9)` int64, the numbers of the 3×3 places about each of m, -1 where none is.
+            neighbours: `(m, 9)` int64, the numbers of the 3×3 places about each of m, -1 where none
+                is.
 
         Returns:
             `(m, C)`.
@@ -157,7 +175,9 @@ class ExactConv(Exact, nn.Conv2d):
         if self.frozen:
             return self.weight, self.bias
         weight, bias = self._rounded()
-        return _Straight.apply(self.weight, weight), None if bias is None else _Straight.apply(self.bias, bias)
+        return _Straight.apply(self.weight, weight), None if bias is None else _Straight.apply(
+            self.bias, bias
+        )
 
     def _rounded(self) -> tuple[Tensor, Tensor | None]:
         kept = self._kept or self._round()
@@ -169,21 +189,28 @@ class ExactConv(Exact, nn.Conv2d):
     def _round(self) -> tuple[Tensor, Tensor | None]:
         grid = weight_grid(self.weight)
         unit = _FINEST * SIXTEENTHS
-        return (self.weight * grid).round() / grid, None if self.bias is None else (self.bias * unit).round() / unit
+        return (self.weight * grid).round() / grid, None if self.bias is None else (
+            self.bias * unit
+        ).round() / unit
 
     def freeze(self, name: str) -> None:
-        """Keep the rounded weights, once they are known to be safe; `name` is the layer's in errors.
+        """Keep the rounded weights, once they are known to be safe; `name` is the layer's in
+        errors.
 
         Raises:
             CodecError: sums could outgrow what float32 counts exactly.
         """
         with torch.no_grad():
             weight, bias = self.rounded()
-            sums = weight.abs().sum((1, 2, 3)) * LARGEST + (0 if bias is None else bias.abs() * SIXTEENTHS)
+            sums = weight.abs().sum((1, 2, 3)) * LARGEST + (
+                0 if bias is None else bias.abs() * SIXTEENTHS
+            )
             if not float(sums.max()) * _FINEST <= _UNITS:
                 raise CodecError(
-                    f"{name}: sums of up to {float(sums.max()):.0f}, exact arithmetic holds {_UNITS / _FINEST:.0f}; its weights "
-                    "have grown too large: train with a lower learning rate, with training.weight_decay, or with fewer channels"
+                    f"{name}: sums of up to {float(sums.max()):.0f}, exact arithmetic holds "
+                    f"{_UNITS / _FINEST:.0f}; its weights "
+                    "have grown too large: train with a lower learning rate, with "
+                    "training.weight_decay, or with fewer channels"
                 )
             self.weight.copy_(weight)
             if bias is not None:
@@ -192,7 +219,9 @@ class ExactConv(Exact, nn.Conv2d):
 
 
 class ExactFlags(ExactConv):
-    """A 1×1 layer whose inputs are mostly zero and otherwise `SET`, given as the numbers of those that are set."""
+    """A 1×1 layer whose inputs are mostly zero and otherwise `SET`, given as the numbers of those
+    that are set.
+    """
 
     SET = 32.0  # sixteenths
 
@@ -226,7 +255,9 @@ class ExactHead(ExactConv):
 
 @contextmanager
 def rounded_once(codec: nn.Module) -> Iterator[None]:
-    """Round the weights of exact layers once for all that is computed within, where weights must not change."""
+    """Round the weights of exact layers once for all that is computed within, where weights must
+    not change.
+    """
     layers = [module for module in codec.modules() if isinstance(module, ExactConv)]
     for layer in layers:
         layer._keeps, layer._kept = True, None
@@ -238,7 +269,9 @@ def rounded_once(codec: nn.Module) -> Iterator[None]:
 
 
 def weight_grid(weight: Tensor) -> Tensor:
-    """The power of two `(O, 1, 1, 1)`, at most 512, by which each output's weights are at most 127 and use seven bits."""
+    """The power of two `(O, 1, 1, 1)`, at most 512, by which each output's weights are at most 127
+    and use seven bits.
+    """
     top, exponent = torch.frexp(weight.abs().amax((1, 2, 3), keepdim=True))
     bits = 7 - exponent - (top * 128 > LARGEST).int()
     return torch.ldexp(torch.ones_like(top), bits).clamp(max=_FINEST)
@@ -293,7 +326,9 @@ class BoundedBlock(nn.Module):
 
 
 class ExactTable(Exact, QualityTable):
-    """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of whole numbers."""
+    """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of
+    whole numbers.
+    """
 
     def values_at(self, quality: Tensor) -> Tensor:
         """Sixteenths `(B, C, 1, 1)` at `quality` `(B,)`, 0..63."""
@@ -313,7 +348,9 @@ class ExactTable(Exact, QualityTable):
 
 
 def exact_product(factor: Tensor, values: Tensor, module: Exact) -> Tensor:
-    """Sixteenths of `factor`, a parameter by channel in 64ths, times transmitted `values` `(B, C, h, w)`."""
+    """Sixteenths of `factor`, a parameter by channel in 64ths, times transmitted `values` `(B, C,
+    h, w)`.
+    """
     factor = module.whole(factor.view(1, -1, 1, 1) * 64).clamp(-LARGEST, LARGEST)
     return module.whole((values * SIXTEENTHS).clamp(-_FARTHEST, _FARTHEST) * factor / 64)
 
@@ -337,8 +374,14 @@ def freeze_exact(codec: nn.Module) -> None:
 
 
 def _root(values: Tensor) -> Tensor:
-    """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is finite."""
-    return torch.where(values < 1, values, values.clamp(min=1).sqrt()) if values.requires_grad else values.sqrt()
+    """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is
+    finite.
+    """
+    return (
+        torch.where(values < 1, values, values.clamp(min=1).sqrt())
+        if values.requires_grad
+        else values.sqrt()
+    )
 
 
 class _Companded(torch.autograd.Function):
@@ -449,7 +492,10 @@ class _Block(torch.autograd.Function):
         gradient = where_inside(gradient, made, -LARGEST)
         of_filtered = (gradient @ project).view(hidden.shape)
         of_hidden = torch.empty_like(hidden)
-        of_spatial, sums = hidden.new_empty(batch, 9, channels), hidden.new_empty(batch, 2, channels)
+        of_spatial, sums = (
+            hidden.new_empty(batch, 9, channels),
+            hidden.new_empty(batch, 2, channels),
+        )
         given = [tensor.numpy() for tensor in (of_filtered, hidden, filtered, spatial.flip(0))]
         filled = [tensor.numpy() for tensor in (of_hidden, of_spatial, sums)]
         in_bands(partial(bounded_backward, *given, np.float32(LARGEST), *filled), batch)
@@ -492,7 +538,11 @@ class _Filter(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, neighbours, weight = ctx.saved_tensors
-        gradient, of_rows, of_weight = gradient.contiguous(), torch.zeros_like(rows), torch.zeros_like(weight)
+        gradient, of_rows, of_weight = (
+            gradient.contiguous(),
+            torch.zeros_like(rows),
+            torch.zeros_like(weight),
+        )
         tensors = gradient, rows, neighbours, weight, of_rows, of_weight
         filter_gradients(*(tensor.numpy() for tensor in tensors))
         return of_rows, None, of_weight.T, gradient.sum(0)

@@ -15,7 +15,8 @@ _ZERO = np.float32(0)
 
 @njit(cache=True, nogil=True)
 def bounded_rows(values, bias, low, high, rounds, first, end):
-    """Rows `first .. end - 1` of `values` `(n, C)` plus `bias` `(C,)`, rounded and clamped, in place.
+    """Rows `first .. end - 1` of `values` `(n, C)` plus `bias` `(C,)`, rounded and clamped, in
+    place.
 
     Args:
         low, high: float32, bounds.

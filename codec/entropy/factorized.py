@@ -9,7 +9,9 @@ from codec.entropy.network import EntropyNetwork
 from codec.layers.gain import QualityGain, QualityTable
 
 _MAGNITUDE = 14.7  # mean magnitude of what a density of compressai's `init_scale` 10 starts with
-_START = 0.2  # expected of latents before training: most symbols zero, or untrained motion would cost the most of all
+# Expected of latents before training: most symbols zero, or untrained motion would cost the most of
+# all.
+_START = 0.2
 
 
 class FactorizedEntropy(EntropyNetwork):
@@ -19,9 +21,11 @@ class FactorizedEntropy(EntropyNetwork):
 
     Args:
         channels: C of the latent.
-        scale: what the density, about 15 wide in compressai's initialisation, starts stretched by; 1 leaves it as it is.
+        scale: what the density, about 15 wide in compressai's initialisation, starts stretched by;
+            1 leaves it as it is.
 
-    Source: Ballé et al., *End-to-end optimized image compression*, ICLR 2017; DVC codes its motion so (Lu et al., CVPR 2019).
+    Source: Ballé et al., *End-to-end optimized image compression*, ICLR 2017; DVC codes its motion
+    so (Lu et al., CVPR 2019).
     """
 
     def __init__(self, channels: int, scale: float = _START / _MAGNITUDE) -> None:

@@ -8,14 +8,15 @@ from codec.entropy.rans import PRECISION
 def quantised(masses: list[int]) -> list[int]:
     """Frequencies of at least 1 that add up to 2^16, where they cost the fewest bits.
 
-    They start at their share, rounded down. What is left, or was taken too much by lifting shares below 1, goes one by one
-    where it saves the most bits, or saves the fewest.
+    They start at their share, rounded down. What is left, or was taken too much by lifting shares
+    below 1, goes one by one where it saves the most bits, or saves the fewest.
 
     Args:
         masses: probabilities of 1 to 2^16 entries times any one number, at least 0.
 
-    Source: the derivative of the cost `-m log2 f`, halfway to the next frequency: greedy as optimal allocation is, since the
-    cost is convex (Fox, *Discrete optimization via marginal analysis*, 1966).
+    Source: the derivative of the cost `-m log2 f`, halfway to the next frequency: greedy as optimal
+    allocation is, since the cost is convex (Fox, *Discrete optimization via marginal analysis*,
+    1966).
     """
     whole = sum(masses)
     frequencies = [max(1, (mass << PRECISION) // whole) for mass in masses]

@@ -1,4 +1,6 @@
-"""Symbols with a normal distribution about a mean, with a standard deviation from compressai's table."""
+"""Symbols with a normal distribution about a mean, with a standard deviation from compressai's
+table.
+"""
 
 import math
 from functools import lru_cache
@@ -19,7 +21,8 @@ class GaussianModel(SymbolModel):
         means: `(B, C, h, w)` float32.
         scales: the same shape, standard deviations; bits and tables take them as 0.11 at least.
 
-    Source: Minnen et al., *Joint autoregressive and hierarchical priors*, NeurIPS 2018; tables as in compressai.
+    Source: Minnen et al., *Joint autoregressive and hierarchical priors*, NeurIPS 2018; tables as
+    in compressai.
     """
 
     def __init__(self, means: Tensor, scales: Tensor) -> None:
@@ -30,7 +33,9 @@ class GaussianModel(SymbolModel):
 
     @property
     def rows(self) -> Tensor:
-        return torch.bucketize(self.scales.detach().contiguous(), scale_table().to(self.scales)[:-1], out_int32=True)
+        return torch.bucketize(
+            self.scales.detach().contiguous(), scale_table().to(self.scales)[:-1], out_int32=True
+        )
 
     @property
     def tables(self) -> CdfTables:
@@ -38,7 +43,8 @@ class GaussianModel(SymbolModel):
 
 
 def gaussian_bits(centred: Tensor, scales: Tensor) -> Tensor:
-    """Bits, differentiable, of the unit bin about `centred` values, likelihoods bounded as compressai bounds them.
+    """Bits, differentiable, of the unit bin about `centred` values, likelihoods bounded as
+    compressai bounds them.
 
     Args:
         centred: values minus their mean, any shape, float32.
@@ -47,7 +53,9 @@ def gaussian_bits(centred: Tensor, scales: Tensor) -> Tensor:
     scales = _at_least(float(scale_table()[0]), scales)
     distance = centred.abs() * math.sqrt(0.5)
     half = 0.5 * math.sqrt(0.5)
-    likelihood = 0.5 * (torch.erfc((distance - half) / scales) - torch.erfc((distance + half) / scales))
+    likelihood = 0.5 * (
+        torch.erfc((distance - half) / scales) - torch.erfc((distance + half) / scales)
+    )
     return -torch.log2(_at_least(SMALLEST_LIKELIHOOD, likelihood))
 
 
@@ -62,7 +70,10 @@ def gaussian_tables() -> CdfTables:
     """compressai's tables for all standard deviations; they follow from constants alone."""
     model = GaussianConditional(scale_table().tolist())
     model.update()
-    rows = [row[:length] for row, length in zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)]
+    rows = [
+        row[:length]
+        for row, length in zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)
+    ]
     return CdfTables.from_rows(rows, model.offset.tolist())
 
 

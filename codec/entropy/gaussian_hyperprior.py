@@ -1,4 +1,6 @@
-"""What the Gaussian hyperpriors of the literature share: a hyper-latent with a learned density, then the latent."""
+"""What the Gaussian hyperpriors of the literature share: a hyper-latent with a learned density,
+then the latent.
+"""
 
 from abc import abstractmethod
 
@@ -24,7 +26,9 @@ class GaussianHyperprior(EntropyNetwork):
     Source: Ballé et al., *Variational image compression with a scale hyperprior*, ICLR 2018.
     """
 
-    def __init__(self, channels: int, hyper: int, factor: int, coarsest: float, finest: float, gains: bool) -> None:
+    def __init__(
+        self, channels: int, hyper: int, factor: int, coarsest: float, finest: float, gains: bool
+    ) -> None:
         super().__init__()
         self.channels, self.hyper, self.factor = channels, hyper, factor
         self.density = FactorizedDensity(hyper)
@@ -32,7 +36,9 @@ class GaussianHyperprior(EntropyNetwork):
 
     @abstractmethod
     def analyse(self, latent: Tensor) -> Tensor:
-        """Latent `(B, C, h, w)`, sides multiples of `factor` -> hyper-latent `(B, hyper, h / factor, w / factor)`."""
+        """Latent `(B, C, h, w)`, sides multiples of `factor` -> hyper-latent `(B, hyper, h /
+        factor, w / factor)`.
+        """
 
     @abstractmethod
     def synthesise(self, hyper: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +57,11 @@ class GaussianHyperprior(EntropyNetwork):
         hyper = None
         if channel.sends:
             hyper = self.steps.divide(self.analyse(pad_frames(latent, self.factor)), quality)
-        shape = (len(quality), self.hyper, *(padded(side, self.factor) // self.factor for side in size))
+        shape = (
+            len(quality),
+            self.hyper,
+            *(padded(side, self.factor) // self.factor for side in size),
+        )
         hyper = channel.symbols(f"{component}.hyper", hyper, FactorizedModel(self.density, shape))
         return channel.symbols(component, latent, self.latent_model(hyper, size, quality))
 

@@ -1,4 +1,6 @@
-"""What entropy networks with a hyper-latent share: the hyper-latent itself, scales, and the dead zone of the latent."""
+"""What entropy networks with a hyper-latent share: the hyper-latent itself, scales, and the dead
+zone of the latent.
+"""
 
 from functools import partial
 
@@ -6,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exact_up, exactly
+from codec.entropy.exact import (
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactTable,
+    bounded,
+    exact_up,
+    exactly,
+)
 from codec.entropy.kernels import (
     as_maps,
     draw,
@@ -44,7 +55,9 @@ class HyperAnalysis(Network):
         if trains_on_cpu(latent):
             return self.layers(_SignedLogs.apply(latent))
         size = torch.log1p(latent.abs())
-        return self.layers(self.cast(pad_frames(torch.cat([size, torch.sign(latent) * size], 1), _FACTOR)))
+        return self.layers(
+            self.cast(pad_frames(torch.cat([size, torch.sign(latent) * size], 1), _FACTOR))
+        )
 
 
 class _SignedLogs(torch.autograd.Function):
@@ -71,7 +84,8 @@ class _SignedLogs(torch.autograd.Function):
 
 
 class HyperLatent(nn.Module):
-    """A small second latent at a quarter of the first one's size, Laplace distributed by channel and quality.
+    """A small second latent at a quarter of the first one's size, Laplace distributed by channel
+    and quality.
 
     Args:
         channels: C of the latent.
@@ -89,11 +103,22 @@ class HyperLatent(nn.Module):
         self.mean = ExactTable(hyper, torch.zeros(hyper))
         self.scale = ScaleTable(hyper, 0.7)
 
-    def transmit(self, component: str, latent: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Tensor:
-        """Send or receive the hyper-latent of `latent` `(B, C, *size)`, None on the receiving side: `(B, Z, h', w')`."""
+    def transmit(
+        self,
+        component: str,
+        latent: Tensor | None,
+        size: tuple[int, int],
+        quality: Tensor,
+        channel: Channel,
+    ) -> Tensor:
+        """Send or receive the hyper-latent of `latent` `(B, C, *size)`, None on the receiving side:
+        `(B, Z, h', w')`.
+        """
         hyper = self.analysis(latent) if channel.sends else None
         shape = (len(quality), self.channels, -(-size[0] // _FACTOR), -(-size[1] // _FACTOR))
-        model = ladder_model(self.mean(quality).expand(shape), self.scale(quality).expand(shape), self.skip_below)
+        model = ladder_model(
+            self.mean(quality).expand(shape), self.scale(quality).expand(shape), self.skip_below
+        )
         return channel.symbols(f"{component}.hyper", hyper, model)
 
 
@@ -113,7 +138,8 @@ class HyperSynthesis(Exact, nn.Module):
 
 
 class ScaleTable(ExactTable):
-    """The ladder position of each channel's scale by quality, where networks say how far to move from it.
+    """The ladder position of each channel's scale by quality, where networks say how far to move
+    from it.
 
     Args:
         channels: C of the latent.
@@ -125,23 +151,30 @@ class ScaleTable(ExactTable):
 
     @torch.no_grad()
     def start_from(self, magnitude: Tensor, lowest: int) -> None:
-        """Start at the scales of latents of mean `magnitude` `(knots, C)`, at ladder position `lowest` at the least."""
+        """Start at the scales of latents of mean `magnitude` `(knots, C)`, at ladder position
+        `lowest` at the least.
+        """
         self.start.copy_(scale_index_of(magnitude).clamp(min=lowest) / LEVELS_PER_UNIT)
 
 
 def ladder_model(moved: Tensor, index: Tensor, skip_below: int) -> LaplaceModel:
-    """The distribution that networks and tables speak of in sixteenths: means, and ladder positions in units of 5 levels."""
-    return LaplaceModel(moved / SIXTEENTHS, limit_index(index, LEVELS_PER_UNIT / SIXTEENTHS), skip_below)
+    """The distribution that networks and tables speak of in sixteenths: means, and ladder positions
+    in units of 5 levels.
+    """
+    return LaplaceModel(
+        moved / SIXTEENTHS, limit_index(index, LEVELS_PER_UNIT / SIXTEENTHS), skip_below
+    )
 
 
 class DeadZone(nn.Module):
-    """Draws a latent towards its means on the sending side: what is not worth its bits becomes zero.
+    """Draws a latent towards its means on the sending side: what is not worth its bits becomes
+        zero.
 
     Args:
         channels: C of the latent.
 
-    Source: the dead-zone quantiser of Sullivan, *Efficient scalar quantization of exponential and Laplacian random
-    variables*, 1996; here its width is learned.
+    Source: the dead-zone quantiser of Sullivan, *Efficient scalar quantization of exponential and
+    Laplacian random variables*, 1996; here its width is learned.
     """
 
     def __init__(self, channels: int) -> None:

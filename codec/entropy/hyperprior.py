@@ -11,7 +11,8 @@ from codec.entropy.network import EntropyNetwork, network_sizes
 
 
 class Expectation(Exact, nn.Module):
-    """Hyper-latent, the last frame's values and quality -> what means and ladder positions are moved by, in sixteenths.
+    """Hyper-latent, the last frame's values and quality -> what means and ladder positions are
+    moved by, in sixteenths.
 
     The answer is `(B, 2C, h, w)`, zero at the start.
     """
@@ -33,19 +34,22 @@ class Expectation(Exact, nn.Module):
 
 
 class Hyperprior(EntropyNetwork):
-    """Means and scales of a latent from a hyper-latent at a quarter of its size, by exact arithmetic.
+    """Means and scales of a latent from a hyper-latent at a quarter of its size, by exact
+    arithmetic.
 
-    Both latents are Laplace distributed on the fixed ladder of `laplace.py`. The magnitudes of the last predicted frame's
-    symbols, which both sides have, help.
+    Both latents are Laplace distributed on the fixed ladder of `laplace.py`. The magnitudes of the
+    last predicted frame's symbols, which both sides have, help.
 
     Args:
         channels: C of the latent.
         hyper: channels of the hyper-latent; half of it for up to 64 latent channels.
         width: of the networks; a third of it for up to 64 latent channels.
         depth: of the networks.
-        skip_below: ladder position of scales below which nothing is coded and a value is its mean; 0: everything is coded.
+        skip_below: ladder position of scales below which nothing is coded and a value is its mean;
+            0: everything is coded.
 
-    Source: Minnen et al., *Joint autoregressive and hierarchical priors*, NeurIPS 2018 (the hierarchical part).
+    Source: Minnen et al., *Joint autoregressive and hierarchical priors*, NeurIPS 2018 (the
+    hierarchical part).
 
     Raises:
         CodecError: a position that is not on the ladder.
@@ -53,7 +57,14 @@ class Hyperprior(EntropyNetwork):
 
     exact = True
 
-    def __init__(self, channels: int, hyper: int = 32, width: int = 96, depth: int = 1, skip_below: int = SKIP_BELOW) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hyper: int = 32,
+        width: int = 96,
+        depth: int = 1,
+        skip_below: int = SKIP_BELOW,
+    ) -> None:
         super().__init__()
         hyper, width = network_sizes(channels, hyper, width)
         self.channels, self.skip_below = channels, check_position(skip_below)
@@ -80,5 +91,9 @@ class Hyperprior(EntropyNetwork):
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         moved, index = self.expectation(hyper, previous, quality).float().chunk(2, 1)
         model = ladder_model(moved, index + self.base(quality), self.skip_below)
-        sent = self.dead_zone(latent, model.means, self.dead_zone.width(quality)) if channel.sends else None
+        sent = (
+            self.dead_zone(latent, model.means, self.dead_zone.width(quality))
+            if channel.sends
+            else None
+        )
         return channel.symbols(component, sent, model)

@@ -164,7 +164,9 @@ class IntraModeEntropy(EntropyNetwork):
         present = torch.ones_like(split, dtype=torch.bool)
         return torch.cat([split, *self._code_prediction(frame, split, present)], 1).float()
 
-    def _code_prediction(self, frame: CodedFrameMaps, split: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def _code_prediction(
+        self, frame: CodedFrameMaps, split: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Modes `(B, 4, h, w)` and chroma's classes `(B, 1, h, w)`, int64, of units that are
         `present` `(B, 1, h, w)`; of others 0.
         """

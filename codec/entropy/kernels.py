@@ -1,4 +1,6 @@
-"""Numba kernels of the entropy networks' element-wise work; what they compute is said beside them in tensors."""
+"""Numba kernels of the entropy networks' element-wise work; what they compute is said beside them
+in tensors.
+"""
 
 import math
 from collections.abc import Callable
@@ -24,7 +26,9 @@ _LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # of exp's argument
 
 
 def mapped(kernel: Callable, values: Tensor, kind: torch.dtype, *constants: float) -> Tensor:
-    """What `kernel(values, made, *constants, first, end)` makes of all `values` `(B, C, h, w)`: the same shape, channels last."""
+    """What `kernel(values, made, *constants, first, end)` makes of all `values` `(B, C, h, w)`: the
+    same shape, channels last.
+    """
     source = values.detach().float().permute(0, 2, 3, 1).contiguous()
     made = torch.empty_like(source, dtype=kind)
     arrays = (source.view(-1).numpy(), made.view(-1).numpy(), *constants)
@@ -164,7 +168,21 @@ def choose_rows(positions, made, skip_below, first, end):
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-def estimate_laplace(latent, means, index, noise, skip_below, step, low, values, bits, by_centred, by_index, first, end):
+def estimate_laplace(
+    latent,
+    means,
+    index,
+    noise,
+    skip_below,
+    step,
+    low,
+    values,
+    bits,
+    by_centred,
+    by_index,
+    first,
+    end,
+):
     """`LaplaceModel.estimate` and its slopes: samples `first .. end - 1`. All are `(B, N)` float32.
 
     Args:
@@ -204,7 +222,9 @@ def estimate_laplace(latent, means, index, noise, skip_below, step, low, values,
 
 
 @njit(cache=True, nogil=True)
-def laplace_gradients(of_values, of_bits, by_centred, by_index, of_latent, of_means, of_index, first, end):
+def laplace_gradients(
+    of_values, of_bits, by_centred, by_index, of_latent, of_means, of_index, first, end
+):
     """What `estimate_laplace` passes back: `of_bits` `(B,)`, the others `(B, N)`."""
     for b in range(first, end):
         for i in range(of_values.shape[1]):

@@ -1,4 +1,6 @@
-"""Symbols as they are modelled: Laplace distributed about a mean, with a scale from a fixed ladder."""
+"""Symbols as they are modelled: Laplace distributed about a mean, with a scale from a
+fixed ladder.
+"""
 
 import decimal
 import math
@@ -30,7 +32,8 @@ from codec.layers.kernels import by_kernel, trains_on_cpu
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0
 LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (LEVELS - 1)
-# Where networks skip unless told otherwise: below, less than one symbol in 200 is not zero, and would cost 9 bits.
+# Where networks skip unless told otherwise: below, less than one symbol in 200 is not zero, and
+# would cost 9 bits.
 SKIP_BELOW = 7
 _TAIL = 2.0**-14
 
@@ -41,9 +44,11 @@ class LaplaceModel(SymbolModel):
 
     Attributes:
         means: `(B, C, h, w)` float32.
-        scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are real.
+        scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are
+            real.
         skip_below: nothing is coded where the rounded position is lower: the value is its mean.
-        present: `(B, C, h, w)` bool, of a latent of integers: where there is a symbol, as both sides know. None: everywhere.
+        present: `(B, C, h, w)` bool, of a latent of integers: where there is a symbol, as both
+            sides know. None: everywhere.
     """
 
     means: Tensor
@@ -65,7 +70,13 @@ class LaplaceModel(SymbolModel):
     @property
     def coded(self) -> Tensor | None:
         coded = self.scale_index.round() >= self.skip_below if self.skip_below else None
-        return coded if self.present is None else self.present if coded is None else self.present & coded
+        return (
+            coded
+            if self.present is None
+            else self.present
+            if coded is None
+            else self.present & coded
+        )
 
     @property
     def rows(self) -> Tensor:
@@ -88,7 +99,9 @@ def check_position(skip_below: int) -> int:
         CodecError: it is not.
     """
     if not 0 <= skip_below < LEVELS:
-        raise CodecError(f"entropy.skip_below: {skip_below} given; expected 0 (code everything) to {LEVELS - 1}")
+        raise CodecError(
+            f"entropy.skip_below: {skip_below} given; expected 0 (code everything) to {LEVELS - 1}"
+        )
     return skip_below
 
 
@@ -98,14 +111,17 @@ def scale_index_of(scale: Tensor) -> Tensor:
 
 
 def limit_index(index: Tensor, factor: float = 1.0) -> Tensor:
-    """`factor` times `index` `(B, C, h, w)`, clamped to the ladder; beyond its ends a gradient passes only inwards."""
+    """`factor` times `index` `(B, C, h, w)`, clamped to the ladder; beyond its ends a gradient
+    passes only inwards.
+    """
     if index.dim() == 4 and trains_on_cpu(index):
         return _Limited.apply(index, factor)
     return _Inward.apply(index.float() * factor)
 
 
 def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
-    """Bits of the unit bin about `centred` values under a Laplace distribution; exact in the tails, differentiable.
+    """Bits of the unit bin about `centred` values under a Laplace distribution; exact in the tails,
+    differentiable.
 
     Args:
         centred: values minus their mean, any shape, float32.
@@ -114,7 +130,8 @@ def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
     Returns:
         Bits, the same shape, at least 0.
 
-    Source: the closed form of Ballé et al., *Variational image compression with a scale hyperprior*, 2018, eq. 9.
+    Source: the closed form of Ballé et al., *Variational image compression with a scale
+    hyperprior*, 2018, eq. 9.
     """
     return _Bits.apply(centred, scale_index)
 
@@ -165,7 +182,11 @@ class _Estimate(torch.autograd.Function):
         given = [flat(tensor.detach()) for tensor in (latent, means, index, noise)]
         made = [torch.empty_like(given[0]) for _ in range(4)]
         constants = [np.float32(each) for each in (skip_below, LOG_STEP, math.log(SMALLEST_SCALE))]
-        arrays = *(tensor.numpy() for tensor in given), *constants, *(tensor.numpy() for tensor in made)
+        arrays = (
+            *(tensor.numpy() for tensor in given),
+            *constants,
+            *(tensor.numpy() for tensor in made),
+        )
         in_bands(partial(estimate_laplace, *arrays), len(latent))
         values, bits, *slopes = made
         ctx.save_for_backward(*slopes)
@@ -177,7 +198,9 @@ class _Estimate(torch.autograd.Function):
         slopes, shape = ctx.saved_tensors, of_values.shape
         made = [torch.empty_like(slopes[0]) for _ in range(3)]
         tensors = flat(of_values), of_bits.contiguous(), *slopes, *made
-        in_bands(partial(laplace_gradients, *(tensor.numpy() for tensor in tensors)), len(of_values))
+        in_bands(
+            partial(laplace_gradients, *(tensor.numpy() for tensor in tensors)), len(of_values)
+        )
         return *(as_maps(gradient, shape) for gradient in made), None, None
 
 
@@ -185,7 +208,8 @@ class _Estimate(torch.autograd.Function):
 def laplace_tables() -> CdfTables:
     """The tables of all ladder levels, the same integers on every machine.
 
-    They follow from constants alone, in decimal arithmetic that rounds exponentials correctly, as no C library promises to.
+    They follow from constants alone, in decimal arithmetic that rounds exponentials correctly, as
+    no C library promises to.
     """
     with decimal.localcontext(decimal.Context(prec=40)):
         smallest, largest = Decimal(str(SMALLEST_SCALE)), Decimal(str(LARGEST_SCALE))
@@ -203,7 +227,9 @@ def _quantised_row(scale: Decimal) -> list[int]:
     for _ in range(reach):
         masses.append(outside * (1 - decay) / 2)
         outside *= decay
-    frequencies = quantised([int(mass * 2**64) for mass in (*masses[::-1], inside, *masses, outside)])
+    frequencies = quantised(
+        [int(mass * 2**64) for mass in (*masses[::-1], inside, *masses, outside)]
+    )
     return [0, *accumulate(frequencies)]
 
 

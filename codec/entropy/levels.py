@@ -33,7 +33,9 @@ class LevelContext(Exact, nn.Module):
     Features are whole numbers in -127..127.
     """
 
-    def __init__(self, known: int, hyper: int, width: int, depth: int, previous: int | None = None) -> None:
+    def __init__(
+        self, known: int, hyper: int, width: int, depth: int, previous: int | None = None
+    ) -> None:
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
         self.known = ExactFlags(known, width)
@@ -143,7 +145,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         places = sorted(range(channels), key=order.__getitem__)
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self.hyper = HyperLatent(channels, hyper, width, 1, SKIP_BELOW)
-        self.known = known
+        self.known, self.prior = known, prior
         self.first = LevelContext(known, hyper, width, depth, channels if prior else None)
         self.later = nn.ModuleList(NextContext(size, width, depth) for size in self.sizes[:-1])
         self.heads = nn.ModuleList(ExactHead(width, size) for size in self.sizes)
@@ -221,7 +223,9 @@ class LevelEntropy(Exact, EntropyNetwork):
     ) -> tuple[Tensor, Tensor]:
         """As `transmit`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
         batch, device = len(quality), quality.device
-        where = all_places(batch, *size, None, device) if present is None else present_places(present)
+        where = (
+            all_places(batch, *size, None, device) if present is None else present_places(present)
+        )
         hyper = self.hyper.transmit(component, latent, size, quality, channel)
         base = torch.where(where.at(split), self.divided(quality), self.undivided(quality))
         bases = base.index_select(1, self.order).split(self.sizes, 1)

@@ -1,4 +1,6 @@
-"""The Gaussian mean-scale hyperprior of the literature, with a learned density for the hyper-latent."""
+"""The Gaussian mean-scale hyperprior of the literature, with a learned density for the
+hyper-latent.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,9 @@ _NARROWEST = 32
 
 
 class BoundedReLU(nn.Module):
-    """Values limited to 0..255, with the gradient of Ballé et al., *Integer networks for data compression*, ICLR 2019."""
+    """Values limited to 0..255, with the gradient of Ballé et al., *Integer networks for data
+    compression*, ICLR 2019.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same."""
@@ -25,20 +29,34 @@ class MeanScaleHyperprior(GaussianHyperprior):
         width: channels of the networks and the hyper-latent; None: C, at least 32.
         gains: quantisation steps of the hyper-latent learned per quality; False is one rate.
 
-    Source: the hyperprior of Agustsson et al., *Scale-space flow*, CVPR 2020, as compressai's `ssf2020` has it.
+    Source: the hyperprior of Agustsson et al., *Scale-space flow*, CVPR 2020, as compressai's
+    `ssf2020` has it.
     """
 
     def __init__(self, channels: int, width: int | None = None, gains: bool = True) -> None:
         width = width or max(channels, _NARROWEST)
         super().__init__(channels, width, factor=8, coarsest=2.0, finest=0.5, gains=gains)
         self.analysis = nn.Sequential(
-            conv(channels, width), nn.ReLU(inplace=True), conv(width, width), nn.ReLU(inplace=True), conv(width, width)
+            conv(channels, width),
+            nn.ReLU(inplace=True),
+            conv(width, width),
+            nn.ReLU(inplace=True),
+            conv(width, width),
         )
         self.means = nn.Sequential(
-            deconv(width, width), nn.ReLU(inplace=True), deconv(width, width), nn.ReLU(inplace=True), deconv(width, channels)
+            deconv(width, width),
+            nn.ReLU(inplace=True),
+            deconv(width, width),
+            nn.ReLU(inplace=True),
+            deconv(width, channels),
         )
         self.scales = nn.Sequential(
-            deconv(width, width), BoundedReLU(), deconv(width, width), BoundedReLU(), deconv(width, channels), BoundedReLU()
+            deconv(width, width),
+            BoundedReLU(),
+            deconv(width, width),
+            BoundedReLU(),
+            deconv(width, channels),
+            BoundedReLU(),
         )
 
     def start_from(self, magnitude: Tensor) -> None:

@@ -16,8 +16,9 @@ class EntropyNetwork(nn.Module, ABC):
 
     Attributes:
         channels: of the latents that it is made for.
-        exact: what selects a symbol's table, and its mean, comes from whole numbers by exact arithmetic: the same on every
-            machine. False: from floating point, which rounds differently elsewhere.
+        exact: what selects a symbol's table, and its mean, comes from whole numbers by exact
+            arithmetic: the same on every machine. False: from floating point, which rounds
+            differently elsewhere.
     """
 
     channels: int
@@ -42,7 +43,8 @@ class EntropyNetwork(nn.Module, ABC):
             size: `(h, w)`, known to both.
             quality: `(B,)` indices 0..63.
             channel: where it goes to or comes from.
-            previous: what the last predicted frame's `transmit` returned, known to both sides, or None; for temporal priors.
+            previous: what the last predicted frame's `transmit` returned, known to both sides, or
+                None; for temporal priors.
             previous_quality: `(B,)` indices 0..63 that `previous` was coded at, or None: not said.
                 Networks may ignore it.
 
@@ -51,15 +53,26 @@ class EntropyNetwork(nn.Module, ABC):
         """
 
     def start_from(self, magnitude: Tensor) -> None:
-        """Set the initial scales from `(knots, C)` expected mean magnitudes of the latents, in quantisation steps."""
+        """Set the initial scales from `(knots, C)` expected mean magnitudes of the latents, in
+        quantisation steps.
+        """
 
 
 def check_channels(part: str, entropy: EntropyNetwork, channels: int) -> None:
-    """Raise CodecError where the entropy network of `part` is made for another number of latent channels."""
+    """Raise CodecError where the entropy network of `part` is made for another number of latent
+    channels.
+    """
     if entropy.channels != channels:
-        raise CodecError(f"{part}.channels: {entropy.channels} given, but the latent has {channels}; make them equal")
+        raise CodecError(
+            f"{part}.channels: {entropy.channels} given, but the latent has {channels}; make them "
+            "equal"
+        )
 
 
 def network_sizes(channels: int, hyper: int, width: int) -> tuple[int, int]:
-    """Channels of the hyper-latent and width of the networks: smaller ones for few latent channels, as motion has."""
-    return (hyper, width) if channels > FEW_CHANNELS else (max(hyper // 2, 1), max(width // 24 * 8, 8))
+    """Channels of the hyper-latent and width of the networks: smaller ones for few latent channels,
+    as motion has.
+    """
+    return (
+        (hyper, width) if channels > FEW_CHANNELS else (max(hyper // 2, 1), max(width // 24 * 8, 8))
+    )

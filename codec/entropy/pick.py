@@ -1,4 +1,6 @@
-"""The two halves of a latent: a checkerboard in space, opposite for the first and the last half of the channels."""
+"""The two halves of a latent: a checkerboard in space, opposite for the first and the last half of
+the channels.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,14 +27,18 @@ class Pick:
     halves: Tensor
 
     def half(self, values: Tensor) -> Tensor:
-        """The picked values: `(B, C, h, w)`, or `(B, C, 1, 1)` for everywhere -> `(B, C / 2, h, w)`."""
+        """The picked values: `(B, C, h, w)`, or `(B, C, 1, 1)` for everywhere -> `(B, C / 2, h,
+        w)`.
+        """
         if values.shape[2:] != self.even.shape[2:]:
             return torch.where(self.even, *values.chunk(2, 1))
         halves = _halves(values).index_select(1, self.halves)
         return halves.unflatten(1, values.shape[2:]).permute(0, 3, 1, 2)
 
     def whole(self, values: Tensor) -> Tensor:
-        """The inverse of `half`, with zeros for the channels that it left out: `(B, C / 2, h, w)` -> `(B, C, h, w)`."""
+        """The inverse of `half`, with zeros for the channels that it left out: `(B, C / 2, h, w)`
+        -> `(B, C, h, w)`.
+        """
         places = self.even.permute(0, 2, 3, 1)
         both = values.permute(0, 2, 3, 1).unsqueeze(3) * torch.stack([places, ~places], 3)
         return both.flatten(3).permute(0, 3, 1, 2)
@@ -46,7 +52,9 @@ def _halves(values: Tensor) -> Tensor:
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # training may use them after decoding did
 def picks(height: int, width: int, device: torch.device) -> tuple[Pick, Pick]:
-    """The half that has the first channels in the top left corner, and the other; made once a size, so no device waits."""
+    """The half that has the first channels in the top left corner, and the other; made once a size,
+    so no device waits.
+    """
     colours = [(row + column) % 2 for row in range(height) for column in range(width)]
     numbers = [[place for place, own in enumerate(colours) if own == colour] for colour in (0, 1)]
     first, last = (torch.tensor(places, dtype=torch.int64, device=device) for places in numbers)

@@ -93,7 +93,9 @@ class Places:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # training may use them after decoding did
-def all_places(batch: int, height: int, width: int, colour: int | None, device: torch.device) -> Places:
+def all_places(
+    batch: int, height: int, width: int, colour: int | None, device: torch.device
+) -> Places:
     """All are computed; asked are those of a colour, 0 or 1, of a checkerboard with 0 in the top
     left corner, or with None all.
     """
@@ -103,7 +105,9 @@ def all_places(batch: int, height: int, width: int, colour: int | None, device: 
     starts = torch.arange(batch).view(-1, 1, 1) * height * width
     around = torch.where(around < 0, -1, around + starts).flatten(0, 1)
     own = [
-        number for number in range(batch * height * width) if colour in (None, (number // width % height + number % width) % 2)
+        number
+        for number in range(batch * height * width)
+        if colour in (None, (number // width % height + number % width) % 2)
     ]
     asked = torch.tensor(own, dtype=torch.int64)
     mask = torch.zeros(batch * height * width, dtype=torch.bool).index_fill(0, asked, True)

@@ -1,4 +1,6 @@
-"""What side information costs, in bits: tables that an encoder decides by, learned from what an entropy network spends."""
+"""What side information costs, in bits: tables that an encoder decides by, learned from what an
+entropy network spends.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ _WEIGHT = 50.0  # symbols that a table's present value counts as, where new ones
 class LearnedTables(nn.Module):
     """Averages by quality that an encoder decides by, constant until `update`.
 
-    Tables are buffers: checkpoints hold them. They change what an encoder decides and nothing that a decoder does, so they are no
-    part of `codec.checkpoint.model_hash`, as long as a network keeps them as its `prices`.
+    Tables are buffers: checkpoints hold them. They change what an encoder decides and nothing that
+    a decoder does, so they are no part of `codec.checkpoint.model_hash`, as long as a network keeps
+    them as its `prices`.
 
     Args:
         start: tables to begin with, by name.
@@ -47,12 +50,15 @@ class LearnedTables(nn.Module):
         return {name: between(getattr(self, name)) for name in self.tables}
 
     @torch.no_grad()
-    def note(self, kind: str, entry: Tensor, values: Tensor, present: Tensor, quality: Tensor) -> None:
+    def note(
+        self, kind: str, entry: Tensor, values: Tensor, present: Tensor, quality: Tensor
+    ) -> None:
         """Count values, of symbols what they cost, towards the next `update`.
 
         Args:
             kind: of `tables`.
-            entry: `(B, …)` integers, which entry of the table (its last dimensions flat) a value belongs to.
+            entry: `(B, …)` integers, which entry of the table (its last dimensions flat) a value
+                belongs to.
             values: of the same shape.
             present: of the same shape, bool: where there is one.
             quality: `(B,)`.
@@ -60,7 +66,9 @@ class LearnedTables(nn.Module):
         spent, count = getattr(self, f"{kind}_spent"), getattr(self, f"{kind}_count")
         knot = (quality.float() * ((KNOTS - 1) / (QUALITIES - 1))).round().long()
         place = entry.long() + spent[0].numel() * knot.view(-1, *[1] * (entry.dim() - 1))
-        spent.view(-1).index_add_(0, place.flatten(), torch.where(present, values.float(), 0).flatten())
+        spent.view(-1).index_add_(
+            0, place.flatten(), torch.where(present, values.float(), 0).flatten()
+        )
         count.view(-1).index_add_(0, place.flatten(), present.float().flatten())
 
     @torch.no_grad()
@@ -85,7 +93,8 @@ class PriceTables(LearnedTables):
         split: `(KNOTS, 3, 2)` of "not split" and "split" at blocks of 64, 32 and 16.
         mode: `(KNOTS, 4, M)` of each mode at blocks of 64, 32, 16 and 8.
         same: `(KNOTS, 2)` of a vector that is not, and that is, just its mean.
-        vector: `(KNOTS, K)` of one component of another vector, that differs by 0, 1, .. K - 1 quarter pixels from its mean.
+        vector: `(KNOTS, K)` of one component of another vector, that differs by 0, 1, .. K - 1
+            quarter pixels from its mean.
     """
 
     def __init__(self, modes: int) -> None:

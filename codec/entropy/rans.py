@@ -1,13 +1,15 @@
 """The kernels of the entropy coder: asymmetric numeral systems over 16-bit frequencies, in numba.
 
-A payload is 16-bit words. The encoder goes through symbols backwards and fills the words from their end, the decoder goes
-forwards. Its state stays in `LOW..2^40`; only before the first word is written is it lower, `START` at the least, which is
-what the decoder arrives at when it has used every word. So a payload costs about two bytes more than its symbols.
+A payload is 16-bit words. The encoder goes through symbols backwards and fills the words from their
+end, the decoder goes forwards. Its state stays in `LOW..2^40`; only before the first word is
+written is it lower, `START` at the least, which is what the decoder arrives at when it has used
+every word. So a payload costs about two bytes more than its symbols.
 
-Beyond a row's reach stand the escape symbol and, in nibbles of even odds, how many nibbles come and these, lowest first.
+Beyond a row's reach stand the escape symbol and, in nibbles of even odds, how many nibbles come and
+these, lowest first.
 
-Source: Duda, *Asymmetric numeral systems*, 2013; the range variant and its renormalisation as in Giesen, *Interleaved
-entropy coders*, 2014.
+Source: Duda, *Asymmetric numeral systems*, 2013; the range variant and its renormalisation as in
+Giesen, *Interleaved entropy coders*, 2014.
 """
 
 import numpy as np
@@ -34,7 +36,14 @@ _MOST_NIBBLES = 8
 
 @njit(cache=True, nogil=True)
 def encode(
-    symbols: Array, rows: Array, first: Array, offsets: Array, cumulative: Array, words: Array, position: int, state: int
+    symbols: Array,
+    rows: Array,
+    first: Array,
+    offsets: Array,
+    cumulative: Array,
+    words: Array,
+    position: int,
+    state: int,
 ) -> tuple[int, int, int]:
     """Put `symbols` before what is in `words[position:]` already.
 
@@ -103,7 +112,9 @@ def flush(words: Array, position: int, state: int) -> int:
 
 @njit(cache=True, nogil=True)
 def fill(words: Array, position: int, state: int) -> tuple[int, int]:
-    """The state raised to `LOW` or more from `words[position:]`, or as far as there are any; with the new position."""
+    """The state raised to `LOW` or more from `words[position:]`, or as far as there are any; with
+    the new position.
+    """
     while state < LOW and position < words.size:
         state = (state << WORD_BITS) | words[position]
         position += 1
@@ -132,7 +143,8 @@ def decode(
         position, state: where the last call stopped.
 
     Returns:
-        position, state, and `DONE`, `BAD_ROW`, or `BAD_SYMBOL` where the payload says what no encoder does.
+        position, state, and `DONE`, `BAD_ROW`, or `BAD_SYMBOL` where the payload says what no
+        encoder does.
     """
     for i in range(rows.size):
         row = rows[i]
@@ -165,7 +177,9 @@ def decode(
 
 @njit(cache=True, nogil=True)
 def _decode_raw(words: Array, position: int, state: int) -> tuple[int, int, int]:
-    """What `_encode_raw` put there: position, state, and the value, -1 where it counts other nibbles."""
+    """What `_encode_raw` put there: position, state, and the value, -1 where it counts other
+    nibbles.
+    """
     raw, nibbles, place = 0, 0, -1
     while place < nibbles:
         value = state & 15

@@ -19,10 +19,11 @@ class CdfTables:
     """Cumulative 16-bit frequencies, a row a distribution; the last entry of each is the escape.
 
     Attributes:
-        cumulative: uint32, the rows one after another, each rising from 0 to 2^16: one value more than it has entries.
+        cumulative: uint32, the rows one after another, each rising from 0 to 2^16: one value more
+            than it has entries.
         first: `(R + 1,)` int64, where in `cumulative` each row begins, and the length of all.
-        offsets: `(R,)` int32, the symbol of each row's first entry; 0 lies in every row's reach or just beyond, or symbols at
-            the other end of int32 could not be coded.
+        offsets: `(R,)` int32, the symbol of each row's first entry; 0 lies in every row's reach or
+            just beyond, or symbols at the other end of int32 could not be coded.
 
     Raises:
         CodecError: a row that is no distribution; nothing could be coded by it.
@@ -44,12 +45,17 @@ class CdfTables:
         rising[ends[:-1]] = True
         begun = (self.cumulative[self.first[:-1]] == 0).all() and (np.diff(self.first) > 1).all()
         if not (begun and rising.all() and (self.cumulative[ends] == 1 << PRECISION).all()):
-            raise CodecError("cdf tables: a row does not rise from 0 to 2^16 in every entry; make it of finite probabilities")
+            raise CodecError(
+                "cdf tables: a row does not rise from 0 to 2^16 in every entry; make it of finite "
+                "probabilities"
+            )
 
     def bits_of(self, symbols: Tensor, rows: Tensor) -> Tensor:
-        """Bits that the entropy coder will spend on whole `symbols` coded by `rows`, escapes included; same shape.
+        """Bits that the entropy coder will spend on whole `symbols` coded by `rows`, escapes
+        included; same shape.
 
-        Beyond a row's reach the coder writes the escape symbol, one nibble that counts the nibbles to come, and these.
+        Beyond a row's reach the coder writes the escape symbol, one nibble that counts the nibbles
+        to come, and these.
         """
         start, offset, escape, bits = _on_device(self, symbols.device)
         rows = rows.long()
@@ -63,7 +69,9 @@ class CdfTables:
 
     @cached_property
     def lookup(self) -> np.ndarray:
-        """`(R, 2^LOOKUP_BITS)` uint16: the entry of each row that the lowest slot with these leading bits belongs to."""
+        """`(R, 2^LOOKUP_BITS)` uint16: the entry of each row that the lowest slot with these
+        leading bits belongs to.
+        """
         above = np.arange(len(self.offsets))[:, None] << (PRECISION + 1)
         row_of = np.repeat(above[:, 0], np.diff(self.first))
         slots = np.arange(1 << LOOKUP_BITS) << (PRECISION - LOOKUP_BITS)
@@ -72,11 +80,20 @@ class CdfTables:
 
     @cached_property
     def _costs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Where each row starts in the last, its smallest symbol, the place of its escape, and the bits of every entry."""
-        frequencies = np.diff(self.cumulative.astype(np.float64), append=0).clip(min=1)  # what is between two rows is not used
+        """Where each row starts in the last, its smallest symbol, the place of its escape, and the
+        bits of every entry.
+        """
+        frequencies = np.diff(self.cumulative.astype(np.float64), append=0).clip(
+            min=1
+        )  # what is between two rows is not used
         bits = torch.from_numpy(PRECISION - np.log2(frequencies)).float()
         escape = torch.from_numpy(np.diff(self.first) - 2).float()
-        return torch.from_numpy(self.first[:-1]), torch.from_numpy(self.offsets).float(), escape, bits
+        return (
+            torch.from_numpy(self.first[:-1]),
+            torch.from_numpy(self.offsets).float(),
+            escape,
+            bits,
+        )
 
 
 @lru_cache(maxsize=16)
@@ -90,9 +107,10 @@ class SymbolModel(ABC):
 
     Attributes:
         means: `(B, C, h, w)` float32.
-        integer: the latent is one of integers that were decided (as motion vectors are), and so are the means. In training they
-            are taken as they are: no noise stands for their rounding, and what is not `coded` costs nothing and passes no
-            gradient. Otherwise it is a network's answer, which is rounded.
+        integer: the latent is one of integers that were decided (as motion vectors are), and so are
+            the means. In training they are taken as they are: no noise stands for their rounding,
+            and what is not `coded` costs nothing and passes no gradient. Otherwise it is a
+            network's answer, which is rounded.
     """
 
     means: Tensor
@@ -100,7 +118,9 @@ class SymbolModel(ABC):
 
     @abstractmethod
     def bits(self, centred: Tensor) -> Tensor:
-        """Bits, differentiable, of the unit bin about `centred` latents (means taken away), of the same shape."""
+        """Bits, differentiable, of the unit bin about `centred` latents (means taken away), of the
+        same shape.
+        """
 
     def estimate(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """A proxy for coding a latent that is no decision, in training.
@@ -121,13 +141,17 @@ class SymbolModel(ABC):
 
     @property
     def coded(self) -> Tensor | None:
-        """`(B, C, h, w)` bool: where there is a symbol; elsewhere a value is its mean. None: everywhere."""
+        """`(B, C, h, w)` bool: where there is a symbol; elsewhere a value is its mean. None:
+        everywhere.
+        """
         return None
 
     @property
     @abstractmethod
     def rows(self) -> Tensor:
-        """`(B, C, h, w)` signed integers: the row of `tables` that codes each symbol; below 0, none does, and it is 0."""
+        """`(B, C, h, w)` signed integers: the row of `tables` that codes each symbol; below 0, none
+        does, and it is 0.
+        """
 
     @property
     @abstractmethod

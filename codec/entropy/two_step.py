@@ -4,7 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.channel import Channel
-from codec.entropy.exact import SIXTEENTHS, BoundedBlock, Exact, ExactConv, ExactTable, bounded, exact_product, exactly
+from codec.entropy.exact import (
+    SIXTEENTHS,
+    BoundedBlock,
+    Exact,
+    ExactConv,
+    ExactTable,
+    bounded,
+    exact_product,
+    exactly,
+)
 from codec.entropy.hyper import DeadZone, HyperLatent, HyperSynthesis, ScaleTable, ladder_model
 from codec.entropy.laplace import SKIP_BELOW, check_position
 from codec.entropy.network import FEW_CHANNELS, EntropyNetwork, network_sizes
@@ -38,7 +47,9 @@ class PriorQuality(Exact, nn.Module):
 
 
 class FirstStep(Exact, nn.Module):
-    """Hyper-latent, last values and quality -> features `(B, W, h, w)`, whole numbers in -127..127."""
+    """Hyper-latent, last values and quality -> features `(B, W, h, w)`, whole numbers
+    in -127..127.
+    """
 
     def __init__(self, channels: int, hyper: int, width: int, depth: int, signed: bool) -> None:
         super().__init__()
@@ -66,7 +77,9 @@ class FirstStep(Exact, nn.Module):
 
 
 class SecondStep(Exact, nn.Module):
-    """Features and what the first pass transmitted -> features that know it, of the same shape and range."""
+    """Features and what the first pass transmitted -> features that know it, of the same shape and
+    range.
+    """
 
     def __init__(self, channels: int, width: int, depth: int) -> None:
         super().__init__()
@@ -83,7 +96,9 @@ class SecondStep(Exact, nn.Module):
 
 
 class Head(Exact, nn.Module):
-    """Features -> what means and ladder positions of half of the latent are moved by, in sixteenths; zero at the start."""
+    """Features -> what means and ladder positions of half of the latent are moved by, in
+    sixteenths; zero at the start.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -92,7 +107,9 @@ class Head(Exact, nn.Module):
 
     @exactly
     def forward(self, features: Tensor, pick: Pick) -> Tensor:
-        """`(B, W, h, w)` -> `(B, C, h, w)` of the half that `pick` picks: C / 2 channels of means, then as many of positions."""
+        """`(B, W, h, w)` -> `(B, C, h, w)` of the half that `pick` picks: C / 2 channels of means,
+        then as many of positions.
+        """
         rows = features.permute(0, 2, 3, 1).flatten(1, 2)
         parts = (self.first, pick.first), (self.last, pick.last)
         said = [layer.by_row(rows.index_select(1, positions)) for layer, positions in parts]
@@ -101,9 +118,11 @@ class Head(Exact, nn.Module):
 
 
 class Neighbours(Exact, nn.Module):
-    """A linear path that predicts means from the neighbours' values as they are, by channel; zero at the start.
+    """A linear path that predicts means from the neighbours' values as they are, by channel; zero
+    at the start.
 
-    Where a last frame's residual is known it predicts nothing (measured, docs/results.md), so it is left out there.
+    Where a last frame's residual is known it predicts nothing (measured, docs/results.md), so it is
+    left out there.
     """
 
     def __init__(self, channels: int) -> None:
@@ -112,30 +131,35 @@ class Neighbours(Exact, nn.Module):
 
     @exactly
     def forward(self, first: Tensor) -> Tensor:
-        """`(B, C, h, w)` values of the first pass -> sixteenths; fractions of values and what is beyond ±127 are not seen."""
+        """`(B, C, h, w)` values of the first pass -> sixteenths; fractions of values and what is
+        beyond ±127 are not seen.
+        """
         return self.whole(self.layer.sums(self.whole(bounded(first))) * SIXTEENTHS)
 
 
 class TwoStep(Once, Exact, EntropyNetwork):
-    """A hyper-latent and a temporal prior say how half of the latent is distributed, that half how the other half is.
+    """A hyper-latent and a temporal prior say how half of the latent is distributed, that half how
+    the other half is.
 
-    The halves are a checkerboard in space, opposite for the first and the last half of the channels: every position transmits
-    half of its channels in each pass. Everything that the networks see was transmitted, in this or in the last frame, and their
-    arithmetic is exact.
+    The halves are a checkerboard in space, opposite for the first and the last half of the
+    channels: every position transmits half of its channels in each pass. Everything that the
+    networks see was transmitted, in this or in the last frame, and their arithmetic is exact.
 
     Args:
         channels: C of the latent, even; both halves of them should hold all frequencies.
         hyper: channels of the hyper-latent; half of it for up to 64 latent channels.
         width: of the networks; a third of it for up to 64 latent channels.
         depth: blocks in each pass.
-        signed: the temporal prior sees last symbols with their signs, not only their magnitudes; None: for up to 64
-            latent channels (motion goes on, residuals do not).
-        skip_below: ladder position of scales below which nothing is coded and a value is its mean; 0: everything is coded.
+        signed: the temporal prior sees last symbols with their signs, not only their magnitudes;
+            None: for up to 64 latent channels (motion goes on, residuals do not).
+        skip_below: ladder position of scales below which nothing is coded and a value is its mean;
+            0: everything is coded.
         prior_quality: the first pass sees at how much better a quality the last latent was coded;
             None: as False.
 
-    Source: He et al., *Checkerboard context model*, CVPR 2021; Li et al., *Hybrid spatial-temporal entropy modelling*,
-    ACM MM 2022, sec. 3.3 (two passes over space and channels, the last latent as a prior).
+    Source: He et al., *Checkerboard context model*, CVPR 2021; Li et al., *Hybrid spatial-temporal
+    entropy modelling*, ACM MM 2022, sec. 3.3 (two passes over space and channels, the last latent
+    as a prior).
 
     Raises:
         CodecError: an odd number of channels, or a position that is not on the ladder.
@@ -155,12 +179,17 @@ class TwoStep(Once, Exact, EntropyNetwork):
     ) -> None:
         super().__init__()
         if channels % 2:
-            raise CodecError(f"entropy.channels: {channels} given; two_step halves them, so give an even number")
+            raise CodecError(
+                f"entropy.channels: {channels} given; two_step halves them, so give an even number"
+            )
         hyper, width = network_sizes(channels, hyper, width)
         signed = channels <= FEW_CHANNELS if signed is None else signed
         self.channels, self.skip_below = channels, check_position(skip_below)
         self.hyper = HyperLatent(channels, hyper, width, 1, skip_below)
-        self.first, self.first_head = FirstStep(channels, hyper, width, depth, signed), Head(channels, width)
+        self.first, self.first_head = (
+            FirstStep(channels, hyper, width, depth, signed),
+            Head(channels, width),
+        )
         self.second, self.second_head = SecondStep(channels, width, depth), Head(channels, width)
         self.prior_quality = PriorQuality(width) if prior_quality else None
         self.neighbours = Neighbours(channels)
@@ -186,12 +215,16 @@ class TwoStep(Once, Exact, EntropyNetwork):
         if alone:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         one, other = picks(*size, quality.device)
-        lasting = None if self.persistence is None else exact_product(self.persistence, previous, self)
+        lasting = (
+            None if self.persistence is None else exact_product(self.persistence, previous, self)
+        )
         moved = None
         if self.prior_quality is not None:
             moved = self.prior_quality(quality, None if alone else previous_quality)
         features = self.first(hyper, previous, quality, moved)
-        first = self._pass(component, latent, self.first_head(features, one), lasting, quality, channel, one)
+        first = self._pass(
+            component, latent, self.first_head(features, one), lasting, quality, channel, one
+        )
         around = self.neighbours(first) if alone or lasting is not None else None
         expected = around if lasting is None else lasting + around
         said = self.second_head(self.second(features, first, one.even), other)

@@ -93,7 +93,10 @@ class UnitTypeEntropy(IntraModeEntropy):
             around = F.pad(found, (1, 1, 1, 1), value=-1)
             sides = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
             ends = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
-            near = [torch.where(side < 0, 0, side + 1 + TYPES * k) for k, side in enumerate((*sides, *ends))]
+            near = [
+                torch.where(side < 0, 0, side + 1 + TYPES * k)
+                for k, side in enumerate((*sides, *ends))
+            ]
             near = flat_rows(torch.cat([*near, last * colour], 1))
             here = all_places(batch, *size, colour, quality.device)
             known = torch.cat([near, torch.where(context > 0, context + 4 * TYPES, 0)], 1)

@@ -1,4 +1,6 @@
-"""How a metric is scored: its axis for BD-rate, and the tuning of a standard codec that is fair to it."""
+"""How a metric is scored: its axis for BD-rate, and the tuning of a standard codec that is fair to
+it.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +14,10 @@ from codec.evaluation.metric_specs import MetricSpec
 class Axis:
     """A metric's name in text, its unit, the tuning that goes with it, and where it is best.
 
-    `best` is the value of a perfect clip: 0 of a distance (less is better), 1 of a similarity; None where nothing is to
-    be transformed (dB, points of VMAF). How far a value is from the best is put on -10 log10, which makes it grow with
-    quality like dB; a similarity that were integrated as it is would weigh only its low end.
+    `best` is the value of a perfect clip: 0 of a distance (less is better), 1 of a similarity; None
+    where nothing is to be transformed (dB, points of VMAF). How far a value is from the best is put
+    on -10 log10, which makes it grow with quality like dB; a similarity that were integrated as it
+    is would weigh only its low end.
     """
 
     title: str
@@ -46,13 +49,19 @@ class Axis:
         """The axis in words, for conditions and captions."""
         if self.best is None:
             return f"{self.title} in {self.unit}"
-        return f"-10 log10({self.title})" if self.distance else f"-10 log10({self.best:g} - {self.title})"
+        return (
+            f"-10 log10({self.title})"
+            if self.distance
+            else f"-10 log10({self.best:g} - {self.title})"
+        )
 
 
-# `tune`: psycho-visual ("default") for what models people, psnr for what measures fidelity, MS-SSIM and frame differences
-# among it. Measured on five clips that are not for testing, x265 medium in low delay at fixed QP: the psycho-visual tuning
-# costs x265 +2.7 % of rate in PSNR 6:1:1, +2.1 % in MS-SSIM, +2.8 % in frame differences, +1.3 % in VMAF, +2.1 % in VMAF NEG,
-# and changes LPIPS AlexNet by -3.8 %, LPIPS VGG by -0.2 %, DISTS by +0.8 %. (At fixed QP `-tune ssim` is `-tune psnr`.)
+# `tune`: psycho-visual ("default") for what models people, psnr for what measures fidelity, MS-SSIM
+# and frame differences among it. Measured on five clips that are not for testing, x265 medium in
+# low delay at fixed QP: the psycho-visual tuning costs x265 +2.7 % of rate in PSNR 6:1:1, +2.1 % in
+# MS-SSIM, +2.8 % in frame differences, +1.3 % in VMAF, +2.1 % in VMAF NEG, and changes LPIPS
+# AlexNet by -3.8 %, LPIPS VGG by -0.2 %, DISTS by +0.8 %. (At fixed QP `-tune ssim` is `-tune
+# psnr`.)
 AXES = {
     "psnr_rgb": Axis("PSNR RGB", "dB", "psnr"),
     "psnr_y": Axis("PSNR Y", "dB", "psnr"),

@@ -1,4 +1,6 @@
-"""Bjontegaard deltas of codecs against anchors: clip by clip, then the means over classes and over all clips."""
+"""Bjontegaard deltas of codecs against anchors: clip by clip, then the means over classes and over
+all clips.
+"""
 
 import statistics
 from collections.abc import Sequence
@@ -17,28 +19,37 @@ LITTLE_OVERLAP = 0.5
 FEW_POINTS = 4
 AVERAGED = ("bd_rate_percent", "akima_percent", "bd_quality", "overlap", "rate_overlap")
 RULE = (
-    "bjontegaard package, PCHIP over log rate (Akima beside it), refused where curves share less than 25 % of their quality; "
-    "the mean of the BD-rates of the clips that have one, with the bootstrap 95 % interval over these clips"
+    "bjontegaard package, PCHIP over log rate (Akima beside it), refused where curves share less "
+    "than 25 % of their quality; "
+    "the mean of the BD-rates of the clips that have one, with the bootstrap 95 % interval over "
+    "these clips"
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `codec` needs in rate against `anchor` at equal quality, on one clip or as the mean over clips.
+    """What `codec` needs in rate against `anchor` at equal quality, on one clip or as the mean over
+    clips.
 
     Attributes:
         clip: the clip; `mean CLASS` and `mean` on the rows over a class and over all clips.
-        bd_rate_percent: negative when `codec` needs less, None when the curves share less than a quarter of their quality.
+        bd_rate_percent: negative when `codec` needs less, None when the curves share less than a
+            quarter of their quality.
         overlap: shared range of quality over the range that both span, 0..1.
         note: what a reader must know about the number, empty otherwise.
         akima_percent: BD-rate by Akima interpolation, in place of PCHIP.
-        bd_quality: how much higher `codec` lies on the metric's axis at equal rate; positive is better, None as BD-rate is.
-        low, high: ends of the bootstrap 95 % interval of a mean BD-rate over at least 3 clips, else None.
-        monotone: whether both curves rise everywhere; else the points that fall back are left out, as the note says.
-        group: the class of the clip or of the mean, empty where clips have none and for the mean over all.
+        bd_quality: how much higher `codec` lies on the metric's axis at equal rate; positive is
+            better, None as BD-rate is.
+        low, high: ends of the bootstrap 95 % interval of a mean BD-rate over at least 3 clips, else
+            None.
+        monotone: whether both curves rise everywhere; else the points that fall back are left out,
+            as the note says.
+        group: the class of the clip or of the mean, empty where clips have none and for the mean
+            over all.
         clips: how many clips the BD-rate is the mean of; 1 on a clip.
         rate_overlap: of the logarithm of rate, as `overlap`; below a quarter `bd_quality` is None.
-        of_clips: how many clips the pair was coded on; where `clips` is less, the mean is over a part of them.
+        of_clips: how many clips the pair was coded on; where `clips` is less, the mean is over a
+            part of them.
 
     Every figure of a mean is over the same clips, those with a BD-rate; without any it is None.
     """
@@ -67,7 +78,9 @@ class Comparison:
 
     @property
     def is_of_part(self) -> bool:
-        """Whether there is a mean that is not over all clips: it must not be shown without saying so."""
+        """Whether there is a mean that is not over all clips: it must not be shown without saying
+        so.
+        """
         return self.is_mean and 0 < self.clips < self.of_clips
 
     def to_json(self) -> dict[str, Any]:
@@ -76,10 +89,12 @@ class Comparison:
 
 
 def compare(result: RDResult, anchors: Sequence[str], codecs: Sequence[str]) -> list[Comparison]:
-    """Every codec against every anchor, in every metric: clip by clip, then their mean (never the mean of the curves).
+    """Every codec against every anchor, in every metric: clip by clip, then their mean (never the
+        mean of the curves).
 
-    Where clips have several classes, the mean over each comes before the mean over all clips, in which every clip counts the
-    same. Imported codecs are compared on the clips and in the metrics that they have.
+    Where clips have several classes, the mean over each comes before the mean over all clips, in
+    which every clip counts the same. Imported codecs are compared on the clips and in the metrics
+    that they have.
 
     Raises:
         CodecError: an unknown metric, or a codec without points on a clip.
@@ -95,8 +110,16 @@ def compare(result: RDResult, anchors: Sequence[str], codecs: Sequence[str]) -> 
             blank = Comparison(anchor, codec, metric, MEAN, None, None, of_clips=len(every))
             rows += own
             for group in groups if len(groups) > 1 else []:
-                of_group = replace(blank, of_clips=sum(result.class_of(clip) == group for clip in every))
-                rows.append(mean_over_clips([row for row in own if row.group == group], of_group, group=group or "no class"))
+                of_group = replace(
+                    blank, of_clips=sum(result.class_of(clip) == group for clip in every)
+                )
+                rows.append(
+                    mean_over_clips(
+                        [row for row in own if row.group == group],
+                        of_group,
+                        group=group or "no class",
+                    )
+                )
             rows.append(mean_over_clips(own, blank, note=said))
     return rows
 
@@ -116,8 +139,11 @@ def intra_note(result: RDResult, anchor: str, codec: str) -> str:
     return f"intra periods differ: {anchor} {periods[0]}, {codec} {periods[1]}"
 
 
-def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tuple[list[str], list[str], str]:
-    """The clips to compare on, all that either has, and in words those that an imported codec lacks.
+def shared_clips(
+    result: RDResult, anchor: str, codec: str, metric: str
+) -> tuple[list[str], list[str], str]:
+    """The clips to compare on, all that either has, and in words those that an imported codec
+    lacks.
 
     Raises:
         CodecError: a codec that was measured here has no points on a clip that the other one has.
@@ -130,11 +156,18 @@ def shared_clips(result: RDResult, anchor: str, codec: str, metric: str) -> tupl
         lacking = [clip for clip in clips if clip not in own]
         if not own or (lacking and not imported):
             where = f"on clip {lacking[0]!r}" if lacking else "on any clip"
-            raise CodecError(f"no points of codec {name!r} {where}; code it with eval.py or leave it out")
+            raise CodecError(
+                f"no points of codec {name!r} {where}; code it with eval.py or leave it out"
+            )
     if imported:
         scored = [{p.clip for p in own if p.metrics.get(metric) is not None} for own in pair]
         shared = [clip for clip in clips if clip in scored[0] & scored[1]]
-        return shared, clips, f"{len(clips) - len(shared)} of {len(clips)} clips lack {metric} of one of them" * (shared != clips)
+        return (
+            shared,
+            clips,
+            f"{len(clips) - len(shared)} of {len(clips)} clips lack {metric} of one of them"
+            * (shared != clips),
+        )
     return clips, clips, ""
 
 
@@ -143,16 +176,28 @@ def compare_clip(result: RDResult, anchor: str, codec: str, metric: str, clip: s
     curves = {name: curve(result.points, name, clip, metric) for name in (anchor, codec)}
     pairs = [own.pairs for own in curves.values()]
     notes = [line for name, own in curves.items() for line in notes_of(name, own)]
-    origins = {p.codec: p.imported for p in result.points if p.imported and p.clip == clip and p.codec in curves}
-    notes += [f"{name}: imported from {origin}, not measured here" for name, origin in origins.items()]
+    origins = {
+        p.codec: p.imported
+        for p in result.points
+        if p.imported and p.clip == clip and p.codec in curves
+    }
+    notes += [
+        f"{name}: imported from {origin}, not measured here" for name, origin in origins.items()
+    ]
     rate, share = bd_rate(*pairs)
     akima, _ = bd_rate(*pairs, method="akima")
     quality, rate_share = bd_quality(*pairs)
     if rate is None:
-        notes.insert(0, "no common quality" if all(len(own) > 1 for own in pairs) else "too few points")
+        notes.insert(
+            0, "no common quality" if all(len(own) > 1 for own in pairs) else "too few points"
+        )
     elif share < LEAST_OVERLAP:
         rate, akima = None, None
-        notes.insert(0, f"refused: the curves share {share:.0%} of their quality, {LEAST_OVERLAP:.0%} is needed")
+        notes.insert(
+            0,
+            f"refused: the curves share {share:.0%} of their quality, {LEAST_OVERLAP:.0%} is "
+            "needed",
+        )
     elif share < LITTLE_OVERLAP:
         notes.insert(0, "little overlap")
     if quality is not None and rate_share < LEAST_OVERLAP:
@@ -172,7 +217,9 @@ def notes_of(name: str, own: Curve) -> list[str]:
     return [f"{name}: {line}" for line in own.notes + few]
 
 
-def mean_over_clips(clips: list[Comparison], like: Comparison, group: str = "", note: str = "") -> Comparison:
+def mean_over_clips(
+    clips: list[Comparison], like: Comparison, group: str = "", note: str = ""
+) -> Comparison:
     """The mean of the clips that have a BD-rate, with its interval; the note counts those without.
 
     Args:
@@ -209,5 +256,7 @@ def mean_over_clips(clips: list[Comparison], like: Comparison, group: str = "", 
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean, None when there is nothing or something is missing: a mean of the others would be over other clips."""
+    """The mean, None when there is nothing or something is missing: a mean of the others would be
+    over other clips.
+    """
     return None if None in values or not values else statistics.fmean(values)

@@ -18,12 +18,15 @@ def mean_interval(values: Sequence[float], share: float = SHARE) -> tuple[float,
         share: how many of the redrawn means lie in the interval, 0..1.
 
     Returns:
-        Its ends; always the same for the same values. None below 3 clips, of which no interval can be told.
+        Its ends; always the same for the same values. None below 3 clips, of which no interval can
+        be told.
 
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, 13.3.
     """
     if len(values) < FEWEST:
         return None
-    drawn = np.random.default_rng(SEED).choice(np.asarray(values, dtype=float), size=(DRAWS, len(values)))
+    drawn = np.random.default_rng(SEED).choice(
+        np.asarray(values, dtype=float), size=(DRAWS, len(values))
+    )
     low, high = np.quantile(drawn.mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)

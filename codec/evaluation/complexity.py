@@ -1,4 +1,6 @@
-"""What coding a frame costs: parameters, multiplications and time, by part of the codec and direction."""
+"""What coding a frame costs: parameters, multiplications and time, by part of the codec and
+direction.
+"""
 
 import statistics
 import time
@@ -12,14 +14,30 @@ from torch.utils.flop_counter import FlopCounterMode
 from codec.entropy.channel import Channel, ReadChannel, WriteChannel
 from codec.entropy.count import CountChannel
 from codec.errors import CodecError
-from codec.evaluation.ledger import BLOCKS, CODER, OTHER, SEARCH, WARPING, booked, entropy_networks, networks_of
+from codec.evaluation.ledger import (
+    BLOCKS,
+    CODER,
+    OTHER,
+    SEARCH,
+    WARPING,
+    booked,
+    entropy_networks,
+    networks_of,
+)
 from codec.freeze import freeze
 from codec.quality import check_quality
 from codec.references import References
 from codec.video import VideoCodec
 
 FRAMES = 3  # an intra frame, a predicted one, and the predicted one that is measured
-_NETWORKS = ["intra networks", "intra entropy", SEARCH, "motion networks", WARPING, "motion entropy"]
+_NETWORKS = [
+    "intra networks",
+    "intra entropy",
+    SEARCH,
+    "motion networks",
+    WARPING,
+    "motion entropy",
+]
 _ORDER = [BLOCKS, *_NETWORKS, "residual networks", "residual entropy", CODER, OTHER]
 
 
@@ -36,7 +54,8 @@ class FrameComplexity:
     """One frame.
 
     Attributes:
-        encoding, decoding: cost by part of the codec. What encoding reconstructs with is part of encoding.
+        encoding, decoding: cost by part of the codec. What encoding reconstructs with is part of
+            encoding.
         coded, skipped: symbols by component, as `CountChannel` counts them.
     """
 
@@ -52,7 +71,8 @@ class Complexity:
 
     Attributes:
         width, height: original size in pixels.
-        quality, precision, threads, repeats: how it was run; `repeats` 0: not timed, all milliseconds 0.
+        quality, precision, threads, repeats: how it was run; `repeats` 0: not timed, all
+            milliseconds 0.
         parameters: by part of the codec; parts without any are left out.
         intra, predicted: the two kinds of frame.
     """
@@ -70,20 +90,29 @@ class Complexity:
 
 def total(costs: dict[str, Cost]) -> Cost:
     """The sum over parts."""
-    return Cost(sum(c.kmac_per_pixel for c in costs.values()), sum(c.milliseconds for c in costs.values()))
+    return Cost(
+        sum(c.kmac_per_pixel for c in costs.values()), sum(c.milliseconds for c in costs.values())
+    )
 
 
 def parts_of(frame: FrameComplexity) -> list[str]:
     """Parts that take part in a frame, in the order of a table."""
-    return sorted(frame.encoding | frame.decoding, key=lambda part: _ORDER.index(part) if part in _ORDER else len(_ORDER))
+    return sorted(
+        frame.encoding | frame.decoding,
+        key=lambda part: _ORDER.index(part) if part in _ORDER else len(_ORDER),
+    )
 
 
 def header_line(complexity: Complexity) -> str:
     """The line that a codec's config file carries; tests compare it with what is counted."""
     million = sum(complexity.parameters.values()) / 1e6
-    encoding, decoding = (total(c).kmac_per_pixel for c in (complexity.predicted.encoding, complexity.predicted.decoding))
+    encoding, decoding = (
+        total(c).kmac_per_pixel
+        for c in (complexity.predicted.encoding, complexity.predicted.decoding)
+    )
     return (
-        f"# Parameters: {million:.2f} M; encoding {encoding:.1f} kMAC/pixel, decoding {decoding:.1f} kMAC/pixel "
+        f"# Parameters: {million:.2f} M; encoding {encoding:.1f} kMAC/pixel, decoding "
+        f"{decoding:.1f} kMAC/pixel "
         f"(predicted frame, {complexity.width}x{complexity.height})"
     )
 
@@ -100,15 +129,21 @@ def count_parameters(codec: VideoCodec) -> dict[str, int]:
 
 @torch.inference_mode()
 def measure_complexity(
-    codec: VideoCodec, frames: Tensor, quality: int = 32, repeats: int = 3, precision: str | None = None
+    codec: VideoCodec,
+    frames: Tensor,
+    quality: int = 32,
+    repeats: int = 3,
+    precision: str | None = None,
 ) -> Complexity:
-    """Code an intra and a predicted frame as a stream is coded, with torch's present number of threads.
+    """Code an intra and a predicted frame as a stream is coded, with torch's present number of
+    threads.
 
-    Multiply-accumulates are counted while the codec really writes and reads: convolutions, transposed ones, and matrix
-    products (those that torch's `FlopCounterMode` knows, at two operations each). Warping, block search, activations and
-    other element-wise work and the entropy coder have none; they show in the milliseconds, which are medians. Nor has the 3×3
-    layer of `QuadtreeEntropy` where a kernel computes it: a tenth of what that network needs. It is computed only where there
-    are blocks, so its count depends on the content.
+    Multiply-accumulates are counted while the codec really writes and reads: convolutions,
+    transposed ones, and matrix products (those that torch's `FlopCounterMode` knows, at two
+    operations each). Warping, block search, activations and other element-wise work and the entropy
+    coder have none; they show in the milliseconds, which are medians. Nor has the 3×3 layer of
+    `QuadtreeEntropy` where a kernel computes it: a tenth of what that network needs. It is computed
+    only where there are blocks, so its count depends on the content.
 
     Args:
         codec: it is frozen.
@@ -122,7 +157,10 @@ def measure_complexity(
     """
     check_quality(quality)
     if frames.dtype != torch.uint8 or frames.shape[:2] != (FRAMES, 3) or frames.dim() != 4:
-        raise CodecError(f"complexity: frames uint8 ({FRAMES}, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
+        raise CodecError(
+            f"complexity: frames uint8 ({FRAMES}, 3, H, W) expected; {frames.dtype} "
+            f"{tuple(frames.shape)} came"
+        )
     if repeats < 0:
         raise CodecError(f"repeats: {repeats} given; expected at least 0")
     parameters, codec = count_parameters(codec), freeze(codec, precision)
@@ -139,7 +177,9 @@ def measure_complexity(
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame to code again and again: `pixels` `(1, 3, H, W)` in 0..1, and what it is predicted from."""
+    """One frame to code again and again: `pixels` `(1, 3, H, W)` in 0..1, and what it is predicted
+    from.
+    """
 
     codec: VideoCodec
     pixels: Tensor
@@ -160,7 +200,9 @@ class _Frame:
         both = (self.costs(encoding, encoded), self.costs(decoding, decoded))
         return FrameComplexity(*both, dict(counting.coded), dict(counting.skipped))
 
-    def encode(self, writer: WriteChannel, channel: Channel, read: Callable[[], float]) -> tuple[dict[str, float], bytes]:
+    def encode(
+        self, writer: WriteChannel, channel: Channel, read: Callable[[], float]
+    ) -> tuple[dict[str, float], bytes]:
         """What each part used up, and the payload; `channel` is `writer` or leads to it."""
         with booked(self.codec, writer, read) as ledger:
             self.codec.code_frame(self.pixels, self.references, self.size, self.quality, channel)
@@ -175,7 +217,9 @@ class _Frame:
             self.codec.output(coded.reference, self.size)
         return ledger.spent
 
-    def costs(self, operations: dict[str, float], seconds: list[dict[str, float]]) -> dict[str, Cost]:
+    def costs(
+        self, operations: dict[str, float], seconds: list[dict[str, float]]
+    ) -> dict[str, Cost]:
         pixels = self.size[0] * self.size[1]
         found = {}
         for part, count in operations.items():

@@ -49,13 +49,18 @@ class ComplexityJob:
     @property
     def title(self) -> str:
         """What is measured, in the words that it was asked for."""
-        return f"checkpoint={self.checkpoint}" if self.checkpoint else " ".join(self.overrides) or "the codec of conf/train.yaml"
+        return (
+            f"checkpoint={self.checkpoint}"
+            if self.checkpoint
+            else " ".join(self.overrides) or "the codec of conf/train.yaml"
+        )
 
     def run(self) -> Complexity:
         """Measure.
 
         Raises:
-            CodecError, DataError: the codec cannot be built, or the clip is missing, too short or too small.
+            CodecError, DataError: the codec cannot be built, or the clip is missing, too short or
+                too small.
         """
         frames = self.frames()
         codec = self.codec()
@@ -79,7 +84,8 @@ class ComplexityJob:
         wide, tall = self.size or (width, height)
         if len(rgb) < FRAMES or wide > width or tall > height:
             raise CodecError(
-                f"clip={self.clip}: {len(rgb)} frames of {width}×{height}; at least {FRAMES} of {wide}×{tall} expected: give "
+                f"clip={self.clip}: {len(rgb)} frames of {width}×{height}; at least {FRAMES} of "
+                f"{wide}×{tall} expected: give "
                 f"another clip or a smaller size"
             )
         return rgb[..., :tall, :wide]
@@ -95,17 +101,32 @@ def job_of(words: Sequence[str]) -> ComplexityJob:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
-            raise CodecError(f"{word}: not understood; give words like codec=demo, size=1280x720 or checkpoint=RUN")
+            raise CodecError(
+                f"{word}: not understood; give words like codec=demo, size=1280x720 or "
+                "checkpoint=RUN"
+            )
         known = name in _READERS
-        job = replace(job, **({name: _READERS[name](name, value)} if known else {"overrides": (*job.overrides, word)}))
+        job = replace(
+            job,
+            **(
+                {name: _READERS[name](name, value)}
+                if known
+                else {"overrides": (*job.overrides, word)}
+            ),
+        )
     if job.checkpoint and job.overrides:
-        raise CodecError(f"checkpoint={job.checkpoint}: brings its own networks; leave out {' '.join(job.overrides)}")
+        raise CodecError(
+            f"checkpoint={job.checkpoint}: brings its own networks; leave out "
+            f"{' '.join(job.overrides)}"
+        )
     return job
 
 
 def _size(name: str, value: str) -> tuple[int, int]:
     sides = value.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) <= _LARGEST_SIDE for side in sides):
+    if len(sides) != 2 or not all(
+        side.isdecimal() and int(side) <= _LARGEST_SIDE for side in sides
+    ):
         raise CodecError(f"{name}={value}: WIDTHxHEIGHT expected, for example size=1280x720")
     width, height = (int(side) for side in sides)
     check_size(height, width)
@@ -114,7 +135,9 @@ def _size(name: str, value: str) -> tuple[int, int]:
 
 def _number(name: str, value: str) -> int:
     if not value.isdecimal() or (name == "threads" and int(value) < 1):
-        raise CodecError(f"{name}={value}: a whole number expected, at least {int(name == 'threads')}")
+        raise CodecError(
+            f"{name}={value}: a whole number expected, at least {int(name == 'threads')}"
+        )
     return int(value)
 
 

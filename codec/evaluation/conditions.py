@@ -1,4 +1,6 @@
-"""Results may be put together when they were made under the same conditions; what differs is named."""
+"""Results may be put together when they were made under the same conditions; what
+differs is named.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,25 +25,32 @@ ALL_INTRA = 1
 def merge(results: Sequence[RDResult], names: Sequence[str] = ()) -> RDResult:
     """One result of several that were made under the same conditions.
 
-    Codecs with equal settings and points that are the same are taken once. Versions, commit and machine may differ; what does
-    stands in `conditions.results` under the result's name.
+    Codecs with equal settings and points that are the same are taken once. Versions, commit and
+    machine may differ; what does stands in `conditions.results` under the result's name.
 
     Args:
         results: at least one.
         names: what messages call them, for example their files.
 
     Raises:
-        CodecError: they mix conditions (another clip behind a name, other frames, colour path, intra period, metric rule,
-            settings of a codec, or other clips); the message names what differs, and the remedy.
+        CodecError: they mix conditions (another clip behind a name, other frames, colour path,
+            intra period, metric rule, settings of a codec, or other clips); the message names what
+            differs, and the remedy.
     """
     names = list(names) or [f"result {number}" for number in range(1, len(results) + 1)]
-    differences = [line for pair in _pairs(results, names) for line in list(differing(*pair)) or _points(*pair)]
+    differences = [
+        line for pair in _pairs(results, names) for line in list(differing(*pair)) or _points(*pair)
+    ]
     if differences:
-        said = "; ".join(differences[:NAMED]) + f"; and {len(differences) - NAMED} more" * (len(differences) > NAMED)
+        said = "; ".join(differences[:NAMED]) + f"; and {len(differences) - NAMED} more" * (
+            len(differences) > NAMED
+        )
         raise CodecError(f"results mix conditions: {said}; evaluate them under the same conditions")
     points: dict[Any, Point] = {}
     for point in (point for result in results for point in result.points):
-        points[point.place] = _united(points[point.place], point) if point.place in points else point
+        points[point.place] = (
+            _united(points[point.place], point) if point.place in points else point
+        )
     merged = RDResult(_merged_conditions(results, names), list(points.values()))
     check_together(merged.points, merged.conditions, " and ".join(names))
     return merged
@@ -62,7 +71,9 @@ def merge_files(paths: Sequence[str | Path], output: Path, metrics: Sequence[str
     if metrics:
         there = list(dict.fromkeys(name for result in results for name in result.metrics()))
         if unknown := [name for name in metrics if name not in there]:
-            raise CodecError(f"metrics: {', '.join(unknown)} not in the results; choose from {', '.join(there)}")
+            raise CodecError(
+                f"metrics: {', '.join(unknown)} not in the results; choose from {', '.join(there)}"
+            )
         results = [only(result, metrics) for result in results]
     return merge(results, [str(path) for path in paths])
 
@@ -86,14 +97,23 @@ def only(result: RDResult, metrics: Sequence[str]) -> RDResult:
     def kept(values: dict[str, Any]) -> dict[str, Any]:
         return {metric: value for metric, value in values.items() if metric in metrics}
 
-    points = [replace(p, metrics=kept(p.metrics), per_frame=kept(p.per_frame)) for p in result.points]
-    return RDResult(result.conditions | {"metrics": kept(result.conditions.get("metrics") or {})}, points)
+    points = [
+        replace(p, metrics=kept(p.metrics), per_frame=kept(p.per_frame)) for p in result.points
+    ]
+    return RDResult(
+        result.conditions | {"metrics": kept(result.conditions.get("metrics") or {})}, points
+    )
 
 
 def moved(result: RDResult, folder: Path, output: Path) -> RDResult:
     """The result of `folder` with its files named relative to `output`."""
     root = Path(os.path.relpath(folder.resolve(), output.resolve()))
-    return replace(result, points=[replace(p, file=(root / p.file).as_posix()) if p.file else p for p in result.points])
+    return replace(
+        result,
+        points=[
+            replace(p, file=(root / p.file).as_posix()) if p.file else p for p in result.points
+        ],
+    )
 
 
 def differing(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
@@ -110,7 +130,9 @@ def differing(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iter
     yield from _clips(first, second, names)
 
 
-def _pairs(results: Sequence[RDResult], names: Sequence[str]) -> Iterator[tuple[RDResult, RDResult, tuple[str, str]]]:
+def _pairs(
+    results: Sequence[RDResult], names: Sequence[str]
+) -> Iterator[tuple[RDResult, RDResult, tuple[str, str]]]:
     for later in range(1, len(results)):
         for earlier in range(later):
             yield results[earlier], results[later], (names[earlier], names[later])
@@ -129,8 +151,15 @@ def _unequal(field: str, ours: Any, theirs: Any, names: tuple[str, str]) -> Iter
 def _clip_facts(a: dict[str, Any], b: dict[str, Any], names: tuple[str, str]) -> Iterator[str]:
     """A line a fact in which clips differ: of the first such clip, and how many more there are."""
     for fact in OF_A_CLIP:
-        pairs = ((clip, a["clips"][clip].get(fact), b["clips"][clip].get(fact)) for clip in _shared(a, b, "clips"))
-        lines = [line for clip, *values in pairs for line in _unequal(f"clips.{clip}.{fact}", *values, names)]
+        pairs = (
+            (clip, a["clips"][clip].get(fact), b["clips"][clip].get(fact))
+            for clip in _shared(a, b, "clips")
+        )
+        lines = [
+            line
+            for clip, *values in pairs
+            for line in _unequal(f"clips.{clip}.{fact}", *values, names)
+        ]
         yield from (line + _more(len(lines) - 1, "clip") for line in lines[:1])
 
 
@@ -138,7 +167,9 @@ def _more(count: int, what: str) -> str:
     return f" (and {count} more {what}{'s' * (count > 1)})" if count else ""
 
 
-def _other_settings(codec: str, ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, str]) -> Iterator[str]:
+def _other_settings(
+    codec: str, ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, str]
+) -> Iterator[str]:
     """A line when a name stands for two codecs."""
     fields = dict.fromkeys(name for name in (*ours, *theirs) if name not in MEASURED)
     other = [name for name in fields if ours.get(name) != theirs.get(name)]
@@ -149,9 +180,15 @@ def _other_settings(codec: str, ours: dict[str, Any], theirs: dict[str, Any], na
 
 
 def _intra_periods(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
-    """A line when no codec of one result codes intra frames as often as one of the other; all-intra codecs aside."""
+    """A line when no codec of one result codes intra frames as often as one of the other; all-intra
+    codecs aside.
+    """
     found = [
-        {own["intra_period"] for own in (result.conditions.get("codecs") or {}).values() if own.get("intra_period") is not None}
+        {
+            own["intra_period"]
+            for own in (result.conditions.get("codecs") or {}).values()
+            if own.get("intra_period") is not None
+        }
         - {ALL_INTRA}
         for result in (first, second)
     ]
@@ -161,41 +198,65 @@ def _intra_periods(first: RDResult, second: RDResult, names: tuple[str, str]) ->
 
 
 def _clips(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
-    """A line a result that alone has clips: means would be over other clips. Imported results may have others."""
-    found = [dict.fromkeys(point.clip for point in result.points if not point.imported) for result in (first, second)]
+    """A line a result that alone has clips: means would be over other clips. Imported results may
+    have others.
+    """
+    found = [
+        dict.fromkeys(point.clip for point in result.points if not point.imported)
+        for result in (first, second)
+    ]
     if all(found):
         for here, there, name in ((*found, names[0]), (*found[::-1], names[1])):
             alone = [clip for clip in here if clip not in there]
-            yield from (f"clip {clip!r} is in {name} only" + _more(len(alone) - 1, "clip") for clip in alone[:1])
+            yield from (
+                f"clip {clip!r} is in {name} only" + _more(len(alone) - 1, "clip")
+                for clip in alone[:1]
+            )
 
 
 def _points(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterator[str]:
-    """A line on the points that both results have and that are not the same, where no condition explains it."""
+    """A line on the points that both results have and that are not the same, where no condition
+    explains it.
+    """
     theirs = {point.place: point for point in second.points}
     lines = []
     for point in (point for point in first.points if point.place in theirs):
         where = f"{point.codec} at {point.quality} on {point.clip}"
-        values = ((name, getattr(point, name) or None, getattr(theirs[point.place], name) or None) for name in OF_A_POINT)
-        lines += [line for name, *both in values for line in _unequal(f"{where}: {name}", *both, names)][:1]
+        values = (
+            (name, getattr(point, name) or None, getattr(theirs[point.place], name) or None)
+            for name in OF_A_POINT
+        )
+        lines += [
+            line for name, *both in values for line in _unequal(f"{where}: {name}", *both, names)
+        ][:1]
     yield from (line + _more(len(lines) - 1, "point") for line in lines[:1])
 
 
 def _united(first: Point, second: Point) -> Point:
-    """One point of two at the same place: the first, with the metrics that only the second was scored in."""
+    """One point of two at the same place: the first, with the metrics that only the second was
+    scored in.
+    """
     metrics, frames = second.metrics | first.metrics, second.per_frame | first.per_frame
     return replace(first, metrics=metrics, per_frame=frames)
 
 
 def _merged_conditions(results: Sequence[RDResult], names: Sequence[str]) -> dict[str, Any]:
-    """The conditions of all: parts by name are united, what is of a machine stands by result where it differs."""
+    """The conditions of all: parts by name are united, what is of a machine stands by result where
+    it differs.
+    """
     merged: dict[str, Any] = {}
     for field, value in (item for result in results for item in result.conditions.items()):
         if field in BY_NAME:
             parts = merged.setdefault(field, {})
-            parts |= {name: _filled(parts.get(name), inner) for name, inner in (value or {}).items()}
+            parts |= {
+                name: _filled(parts.get(name), inner) for name, inner in (value or {}).items()
+            }
         else:
             merged.setdefault(field, value)
-    machines = [{name: value for name, value in result.conditions.items() if name in OF_A_MACHINE} for result in results]
+    machines = [
+        {name: value for name, value in result.conditions.items() if name in OF_A_MACHINE}
+        for result in results
+    ]
     if any(machine != machines[0] for machine in machines):
         merged = {field: value for field, value in merged.items() if field not in OF_A_MACHINE}
         titles = [f"{number} {Path(name).name}" for number, name in enumerate(names, 1)]

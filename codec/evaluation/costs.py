@@ -1,4 +1,6 @@
-"""What coding costs, in every result: measured apart, one codec after the other, while nothing else of ours runs."""
+"""What coding costs, in every result: measured apart, one codec after the other, while nothing else
+of ours runs.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -28,7 +30,8 @@ def with_complexity(
 ) -> None:
     """Put what each coder costs on `clip` beside its settings; None for a coder that cannot tell.
 
-    Figures of this machine that are kept are taken; codecs that differ in qualities alone share them.
+    Figures of this machine that are kept are taken; codecs that differ in qualities alone share
+    them.
 
     Args:
         codecs: settings by name, each with a `complexity`, which is replaced.
@@ -45,7 +48,9 @@ def with_complexity(
         cost = store.read("complexity", key)
         if cost is None:
             print(f"measuring what {coder.name} costs", file=sys.stderr, flush=True)
-            alone = FileLock(store.root / "complexity.lock")  # another evaluation's pass would slow both
+            alone = FileLock(
+                store.root / "complexity.lock"
+            )  # another evaluation's pass would slow both
             with alone, Progress(f"measuring {coder.name}", 1, "codec") as progress:
                 cost = measured(coder, clip, frames, store, running)
                 progress.update()
@@ -53,17 +58,23 @@ def with_complexity(
         codecs[coder.name]["complexity"] = cost
 
 
-def measured(coder: Coder, clip: VideoSequence, frames: int | None, store: Store, running: Running) -> dict[str, Any]:
+def measured(
+    coder: Coder, clip: VideoSequence, frames: int | None, store: Store, running: Running
+) -> dict[str, Any]:
     """What `coder` costs, on the machine that points are made on."""
     arguments = (coder, clip, frames, running.threads)
     if running.launcher == "local":
         return cost_of(*arguments)
-    options = {name: value for name, value in running.slurm.items() if name not in ("parts", "at_once")}
+    options = {
+        name: value for name, value in running.slurm.items() if name not in ("parts", "at_once")
+    }
     options = {"cpus_per_task": running.threads, "exclusive": True, **options}
     return run_parts(cost_of, [arguments], running.launcher, store.logs, **options)[0]
 
 
-def cost_of(coder: Measurable, clip: VideoSequence, frames: int | None, threads: int) -> dict[str, Any]:
+def cost_of(
+    coder: Measurable, clip: VideoSequence, frames: int | None, threads: int
+) -> dict[str, Any]:
     """What `coder` costs here, and where here is."""
     with torch_threads(threads):
         here = machine(threads, device_of(coder))

@@ -21,9 +21,10 @@ Table = dict[str, list[Any]]
 def export_compressai(result: RDResult, folder: Path) -> list[Path]:
     """Write a file a codec, tuning and clip as CompressAI's `results/video` has them.
 
-    They go to `CLIP/CODEC.json`. Where there are several clips and every quality is on each, the mean over clips at equal
-    quality goes to `mean/CODEC.json`, which is how CompressAI publishes (BD-rates are never taken from it, but per clip).
-    A standard codec's tuning comes with the metrics that it is fair to; a metric that a point lacks is left out, and named.
+    They go to `CLIP/CODEC.json`. Where there are several clips and every quality is on each, the
+    mean over clips at equal quality goes to `mean/CODEC.json`, which is how CompressAI publishes
+    (BD-rates are never taken from it, but per clip). A standard codec's tuning comes with the
+    metrics that it is fair to; a metric that a point lacks is left out, and named.
 
     Args:
         folder: made when it is not there.
@@ -37,12 +38,18 @@ def export_compressai(result: RDResult, folder: Path) -> list[Path]:
     written: dict[Path, dict[str, Any]] = {}
     for codec, tune in dict.fromkeys((point.codec, point.tune) for point in result.points):
         own = [point for point in result.points if (point.codec, point.tune) == (codec, tune)]
-        by_clip = {clip: [point for point in own if point.clip == clip] for clip in dict.fromkeys(point.clip for point in own)}
+        by_clip = {
+            clip: [point for point in own if point.clip == clip]
+            for clip in dict.fromkeys(point.clip for point in own)
+        }
         name = f"{codec} ({tune})" if tune else codec
         for place, content in contents(name, by_clip).items():
             path = folder / safe(place) / f"{safe(name)}.json"
             if path in written:
-                raise CodecError(f"{path}: two of the codecs or clips would be this file; rename one of {name!r}, {place!r}")
+                raise CodecError(
+                    f"{path}: two of the codecs or clips would be this file; rename one of "
+                    f"{name!r}, {place!r}"
+                )
             written[path] = content
     for path, content in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,20 +62,42 @@ def contents(name: str, by_clip: dict[str, list[Point]]) -> dict[str, dict[str, 
     found, tables = {}, {}
     for clip, points in by_clip.items():
         one, (table, left_out) = points[0], table_of(points)
-        facts = {"source": clip, "width": one.width, "height": one.height, "fps": one.fps, "frames": one.frames}
+        facts = {
+            "source": clip,
+            "width": one.width,
+            "height": one.height,
+            "fps": one.fps,
+            "frames": one.frames,
+        }
         said = f"{one.extra.get('command', 'measured by corvid')}; {NOTE}"
         tables[clip] = table
-        found[clip] = {"name": name, "description": said, **facts, "left_out": left_out, "results": table}
+        found[clip] = {
+            "name": name,
+            "description": said,
+            **facts,
+            "left_out": left_out,
+            "results": table,
+        }
     if len(tables) > 1 and len({tuple(sorted(table["q"])) for table in tables.values()}) == 1:
         said = f"mean over {len(tables)} clips at equal q; {NOTE}"
-        found["mean"] = {"name": name, "description": said, "results": mean_table(list(tables.values()))}
+        found["mean"] = {
+            "name": name,
+            "description": said,
+            "results": mean_table(list(tables.values())),
+        }
     return found
 
 
 def table_of(points: Sequence[Point]) -> tuple[Table, list[str]]:
-    """Lists by CompressAI's names, by rising rate; and the metrics that are not in it because a point lacks them."""
+    """Lists by CompressAI's names, by rising rate; and the metrics that are not in it because a
+    point lacks them.
+    """
     points = sorted(points, key=lambda point: point.bytes)
-    table: Table = {"q": [p.quality for p in points], "bpp": [p.bpp for p in points], "bitrate": [p.kbps for p in points]}
+    table: Table = {
+        "q": [p.quality for p in points],
+        "bpp": [p.bpp for p in points],
+        "bitrate": [p.kbps for p in points],
+    }
     left_out = []
     for metric in dict.fromkeys(name for point in points for name in point.metrics):
         if points[0].tune not in (None, axis_of(metric).tune):
@@ -82,7 +111,9 @@ def table_of(points: Sequence[Point]) -> tuple[Table, list[str]]:
         table["psnr-yuv-611"] = table.pop("psnr-yuv")
     if all(plane in table for plane in PLANES):
         rows = zip(*(table[plane] for plane in PLANES), strict=True)
-        weighted = [sum(w * v for w, v in zip(WEIGHTS, row, strict=True)) / sum(WEIGHTS) for row in rows]
+        weighted = [
+            sum(w * v for w, v in zip(WEIGHTS, row, strict=True)) / sum(WEIGHTS) for row in rows
+        ]
         table["psnr-yuv"] = weighted
     return table, left_out
 
@@ -93,7 +124,10 @@ def mean_table(tables: Sequence[Table]) -> Table:
     keys = [key for key in tables[0] if key != "q" and all(key in table for table in tables)]
     mean: Table = {"q": list(first)}
     for key in keys:
-        columns = [[table[key][rows[q]] for q in first] for table, rows in zip(tables, (first, *others), strict=True)]
+        columns = [
+            [table[key][rows[q]] for q in first]
+            for table, rows in zip(tables, (first, *others), strict=True)
+        ]
         mean[key] = [statistics.fmean(values) for values in zip(*columns, strict=True)]
     order = sorted(range(len(mean["q"])), key=lambda row: mean["bpp"][row])
     return {key: [values[row] for row in order] for key, values in mean.items()}

@@ -1,4 +1,6 @@
-"""How long the points of an evaluation will take: a guess first, then from the points that were made."""
+"""How long the points of an evaluation will take: a guess first, then from the points that were
+made.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -74,12 +76,19 @@ def _guess(task: Task) -> float:
 
 def _name(task: Task) -> str:
     """Of a codec, as a file may be called; tunings take as long as each other."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task.coder.name)
+    return "".join(
+        letter if letter.isalnum() or letter in "-_" else "_" for letter in task.coder.name
+    )
 
 
 def plan_line(tasks: Sequence[Task], missing: Sequence[Task]) -> str:
-    """What will be done: `evaluate: 24 points of 2 codecs on 2 clips, 4 of them kept from before, 20 to make`."""
+    """What will be done: `evaluate: 24 points of 2 codecs on 2 clips, 4 of them kept from before,
+    20 to make`.
+    """
     codecs = amount(len({task.coder.name for task in tasks}), "codec")
     clips = amount(len({id(task.clip) for task in tasks}), "clip")
     kept = f"{len(tasks) - len(missing)} of them kept from before"
-    return f"evaluate: {amount(len(tasks), 'point')} of {codecs} on {clips}, {kept}, {len(missing)} to make"
+    return (
+        f"evaluate: {amount(len(tasks), 'point')} of {codecs} on {clips}, {kept}, {len(missing)} "
+        "to make"
+    )

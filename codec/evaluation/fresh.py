@@ -1,4 +1,6 @@
-"""Decode in another process: what it cannot know from the file and the checkpoint, it does not know."""
+"""Decode in another process: what it cannot know from the file and the checkpoint, it does not
+know.
+"""
 
 import functools
 import multiprocessing
@@ -23,7 +25,9 @@ from codec.video import VideoCodec
 
 @dataclass(frozen=True)
 class FreshlyDecoded:
-    """Frames `(T, 3, H, W)` uint8 from another process, its seconds of decoding, and whether they are the encoder's."""
+    """Frames `(T, 3, H, W)` uint8 from another process, its seconds of decoding, and whether they
+    are the encoder's.
+    """
 
     frames: Tensor
     seconds: float
@@ -41,11 +45,15 @@ def decode_fresh(file: Path, checkpoint: str, device: str = "cpu") -> FreshlyDec
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "frames.npy"
         try:
-            job = process().submit(decode_to, answer, file, checkpoint, device, torch.get_num_threads())
+            job = process().submit(
+                decode_to, answer, file, checkpoint, device, torch.get_num_threads()
+            )
             seconds, identical = job.result()
         except BrokenProcessPool as error:
             process.cache_clear()
-            raise CodecError(f"{file}: the decoding process died ({error}); is there memory enough?") from error
+            raise CodecError(
+                f"{file}: the decoding process died ({error}); is there memory enough?"
+            ) from error
         return FreshlyDecoded(torch.from_numpy(np.load(answer)), seconds, identical)
 
 
@@ -55,8 +63,12 @@ def process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
 
 
-def decode_to(answer: Path, file: Path, checkpoint: str, device: str, threads: int) -> tuple[float, bool]:
-    """In the other process: decode `file`, leave the frames in `answer`; the seconds, and whether they are the encoder's."""
+def decode_to(
+    answer: Path, file: Path, checkpoint: str, device: str, threads: int
+) -> tuple[float, bool]:
+    """In the other process: decode `file`, leave the frames in `answer`; the seconds, and whether
+    they are the encoder's.
+    """
     keep_freed_memory()
     torch.set_num_threads(threads)
     clip = decompress(file, codec_on(checkpoint, device))
@@ -81,6 +93,12 @@ def _loaded(file: str, device: str, stamped: tuple[int, int, int]) -> VideoCodec
     """Used once: kernels are compiled at first use, which nobody wants to time."""
     codec = load_codec(file).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        compress(codec, torch.zeros(3, 3, 64, 64, dtype=torch.uint8), Fraction(25), 32, Path(folder) / "a.cvd")
+        compress(
+            codec,
+            torch.zeros(3, 3, 64, 64, dtype=torch.uint8),
+            Fraction(25),
+            32,
+            Path(folder) / "a.cvd",
+        )
         decompress(Path(folder) / "a.cvd", codec)
     return codec

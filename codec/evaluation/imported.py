@@ -1,4 +1,6 @@
-"""Results that others published, as codecs that say in their name and in every point that they were not measured here."""
+"""Results that others published, as codecs that say in their name and in every point that they were
+not measured here.
+"""
 
 import hashlib
 import json
@@ -38,7 +40,9 @@ class Given:
     def facts(self, row: Row) -> dict[str, Any]:
         """Width, height, fps and frames of a row, as far as anybody says them."""
         size = dict(zip(("width", "height"), self.size, strict=True)) if self.size else {}
-        own = size | {name: value for name in ("fps", "frames") if (value := getattr(self, name)) is not None}
+        own = size | {
+            name: value for name in ("fps", "frames") if (value := getattr(self, name)) is not None
+        }
         return row.facts | own
 
 
@@ -46,14 +50,17 @@ NOTHING = Given()
 
 
 def import_results(paths: Sequence[Path], given: Given = NOTHING) -> RDResult:
-    """Read published results: CompressAI's (`results/video`, or its evaluation of one sequence) or DCVC's.
+    """Read published results: CompressAI's (`results/video`, or its evaluation of one sequence) or
+        DCVC's.
 
-    Every codec's name ends in ` (imported)`, its points have `imported`, `file` and `sha256` are empty, and seconds are 0 where
-    they are not published. Bytes are the published rate times pixels and frames, rounded. The clips are known by name, size and
-    frames only, not by a hash. Metrics of the files that no point holds stand in the codec's `left_out`.
+    Every codec's name ends in ` (imported)`, its points have `imported`, `file` and `sha256` are
+    empty, and seconds are 0 where they are not published. Bytes are the published rate times pixels
+    and frames, rounded. The clips are known by name, size and frames only, not by a hash. Metrics
+    of the files that no point holds stand in the codec's `left_out`.
 
     Raises:
-        CodecError: a file cannot be read, is in neither format, or does not say size, frame rate or frames.
+        CodecError: a file cannot be read, is in neither format, or does not say size, frame rate or
+            frames.
     """
     points: list[Point] = []
     codecs: dict[str, Any] = {}
@@ -64,7 +71,9 @@ def import_results(paths: Sequence[Path], given: Given = NOTHING) -> RDResult:
         for row in rows:
             point = point_of(row, given, origin, path)
             points.append(point)
-            settings = codecs.setdefault(point.codec, {"imported": origin, "rate": RATE, "sources": {}})
+            settings = codecs.setdefault(
+                point.codec, {"imported": origin, "rate": RATE, "sources": {}}
+            )
             settings["sources"][path.name] = digest
             if isinstance(content.get("description"), str):
                 settings["description"] = content["description"]
@@ -81,16 +90,28 @@ def read_json(path: Path) -> tuple[Any, str]:
         raw = Path(path).read_bytes()
         return json.loads(raw), hashlib.sha256(raw).hexdigest()
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CodecError(f"{path}: not readable JSON ({error}); give a file of CompressAI's or DCVC's results") from error
+        raise CodecError(
+            f"{path}: not readable JSON ({error}); give a file of CompressAI's or DCVC's results"
+        ) from error
 
 
 def point_of(row: Row, given: Given, origin: str, path: Path) -> Point:
     """A row as a point of ours."""
     facts = given.facts(row)
-    for name, option in (("width", "--size WxH"), ("height", "--size WxH"), ("fps", "--fps N"), ("frames", "--frames N")):
+    for name, option in (
+        ("width", "--size WxH"),
+        ("height", "--size WxH"),
+        ("fps", "--fps N"),
+        ("frames", "--frames N"),
+    ):
         if name not in facts:
             raise CodecError(f"{path}: does not say the {name} of {row.clip}; give {option}")
-    width, height, frames, fps = facts["width"], facts["height"], facts["frames"], exact_fps(facts["fps"])
+    width, height, frames, fps = (
+        facts["width"],
+        facts["height"],
+        facts["frames"],
+        exact_fps(facts["fps"]),
+    )
     bits = row.bpp * width * height if row.bpp is not None else row.kbps * 1000 / float(fps)
     sizes = row.frame_bpp and [round(bpp * width * height / 8) for bpp in row.frame_bpp]
     return Point(
@@ -111,7 +132,10 @@ def point_of(row: Row, given: Given, origin: str, path: Path) -> Point:
 
 def exact_fps(fps: float) -> Fraction:
     """The frame rate that a rounded one such as 29.97 stands for."""
-    return next((Fraction(1000 * n, 1001) for n in NTSC if abs(fps - n / 1.001) < 0.006), Fraction(fps).limit_denominator(1001))
+    return next(
+        (Fraction(1000 * n, 1001) for n in NTSC if abs(fps - n / 1.001) < 0.006),
+        Fraction(fps).limit_denominator(1001),
+    )
 
 
 def clip_conditions(point: Point, row: Row) -> dict[str, Any]:

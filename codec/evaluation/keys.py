@@ -22,12 +22,34 @@ from data.sequences import Sequence as VideoSequence
 LENGTH = 32
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _READERS = ("av", "numpy", "numba", "pillow")
-_NETWORKS = ("torch", "torchvision", "numpy", "compressai", "lpips", "pytorch-msssim", "DISTS-pytorch")
+_NETWORKS = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "compressai",
+    "lpips",
+    "pytorch-msssim",
+    "DISTS-pytorch",
+)
 _ANCHORS = ("codec/anchors", "data")
-_SCORES = ("codec/metrics", "codec/evaluation/measure.py", "codec/evaluation/vmaf.py", "codec/anchors/planes.py", "data")
+_SCORES = (
+    "codec/metrics",
+    "codec/evaluation/measure.py",
+    "codec/evaluation/vmaf.py",
+    "codec/anchors/planes.py",
+    "data",
+)
 _CODERS = ("learned", "fresh", "kinds", "zoo", "zoo_models", "zoo_stream")
 _LEARNED = ("codec", "data", *(f"codec/evaluation/{name}.py" for name in _CODERS))
-_CODE_NO_CLIP = ("anchors", "cli", "doctor", "evaluation", "losses", "report", "training")  # but for the coders above
+_CODE_NO_CLIP = (
+    "anchors",
+    "cli",
+    "doctor",
+    "evaluation",
+    "losses",
+    "report",
+    "training",
+)  # but for the coders above
 _APART = tuple(f"codec/{name}" for name in _CODE_NO_CLIP)
 
 
@@ -40,19 +62,44 @@ def clip_hash(path: Path) -> str:
 
 
 def clip_key(sha256: str, clip: VideoSequence, frames: int | None) -> str:
-    """Of the frames that are read of a clip of this hash. The name of a headerless file says its size, of others the reader."""
+    """Of the frames that are read of a clip of this hash. The name of a headerless file says its
+    size, of others the reader.
+    """
     headerless = clip.path.suffix.lower() == ".yuv"
-    how = [clip.first, clip.frames, str(clip.fps), repr(clip.raw), frames, clip.path.name if headerless else clip.path.suffix]
+    how = [
+        clip.first,
+        clip.frames,
+        str(clip.fps),
+        repr(clip.raw),
+        frames,
+        clip.path.name if headerless else clip.path.suffix,
+    ]
     return _hash([sha256, how, sources("data")])
 
 
-def stream_key(clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None, threads: int) -> str:
-    """Of the file that `coder` makes of the clip of key `clip`, if it is a network's with so many threads of torch."""
+def stream_key(
+    clip: str, coder: Coder, settings: dict[str, Any], quality: int, tune: str | None, threads: int
+) -> str:
+    """Of the file that `coder` makes of the clip of key `clip`, if it is a network's with so many
+    threads of torch.
+    """
     standard = isinstance(coder, StandardCodec | External)
     code = sources(*(_ANCHORS if standard else _LEARNED))
     with_ = libraries(*_READERS, *(() if standard else _NETWORKS))
     how = None if standard else threads
-    return _hash([clip, type(coder).__qualname__, settings, quality, tune, code, own_source(coder), with_, how])
+    return _hash(
+        [
+            clip,
+            type(coder).__qualname__,
+            settings,
+            quality,
+            tune,
+            code,
+            own_source(coder),
+            with_,
+            how,
+        ]
+    )
 
 
 def score_key(stream: str, rule: str, device: str, threads: int) -> str:
@@ -60,7 +107,9 @@ def score_key(stream: str, rule: str, device: str, threads: int) -> str:
     return _hash([stream, rule, device, threads, libraries(*_NETWORKS), sources(*_SCORES)])
 
 
-def complexity_key(coder: Coder, settings: dict[str, Any], clip: str, threads: int, machine: Any) -> str:
+def complexity_key(
+    coder: Coder, settings: dict[str, Any], clip: str, threads: int, machine: Any
+) -> str:
     """Of what `coder` takes on this machine."""
     return _hash([stream_key(clip, coder, settings, 0, None, threads), threads, machine])
 

@@ -1,4 +1,6 @@
-"""A checkpoint of ours as a codec to evaluate: real files, decoded in a fresh process, compared bit by bit."""
+"""A checkpoint of ours as a codec to evaluate: real files, decoded in a fresh process, compared bit
+by bit.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -32,13 +34,15 @@ class LearnedCodec:
     Args:
         checkpoint: file or run folder.
         name: what tables call it.
-        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all are.
+        intra_period: frames from one intra frame to the next; -1: only the first is intra, 1: all
+            are.
         qualities: indices 0..63.
         device: where networks run, in both processes.
         precision: that networks compute in, as `codec.freeze` takes it; None: the checkpoint's own.
-        model: hash of the weights, known from `settings` on: weights that change while points are made are an error.
-        computed_in: one of `codec.precision.PRECISIONS`, known from `settings` on: what `precision` means on the machine that
-            began; the processes and nodes that make points follow.
+        model: hash of the weights, known from `settings` on: weights that change while points are
+            made are an error.
+        computed_in: one of `codec.precision.PRECISIONS`, known from `settings` on: what `precision`
+            means on the machine that began; the processes and nodes that make points follow.
     """
 
     checkpoint: str
@@ -53,11 +57,16 @@ class LearnedCodec:
 
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint, dict):
-            raise CodecError(f"{self.name}: one checkpoint expected, several given ({', '.join(self.checkpoint)}); evaluate one")
+            raise CodecError(
+                f"{self.name}: one checkpoint expected, several given "
+                f"({', '.join(self.checkpoint)}); evaluate one"
+            )
         if not self.checkpoint:
             raise CodecError(f"{self.name}: no checkpoint; name one with checkpoint=FILE_OR_RUN")
         try:
-            object.__setattr__(self, "qualities", tuple(dict.fromkeys(map(check_quality, self.qualities))))
+            object.__setattr__(
+                self, "qualities", tuple(dict.fromkeys(map(check_quality, self.qualities)))
+            )
         except CodecError as error:
             raise CodecError(f"{self.name}: qualities: {error}") from error
         check_intra_period(self.name, self.intra_period)
@@ -83,24 +92,31 @@ class LearnedCodec:
         }
 
     def resolved(self, codec: VideoCodec) -> str:
-        """What the codec computes in on this machine; a warning where it is much faster in something else."""
+        """What the codec computes in on this machine; a warning where it is much faster in
+        something else.
+        """
         device, asked = torch.device(self.device), self.precision or codec.precision
         precision = resolve_precision(asked, device)
         if slower := slower_here(precision, device):
-            log.warning("%s: %s (precision=%s); evaluation takes longer for it", self.name, slower, asked)
+            log.warning(
+                "%s: %s (precision=%s); evaluation takes longer for it", self.name, slower, asked
+            )
         return precision
 
     def code(self, source: SourceClip, quality: int, tune: str | None, folder: Path) -> CodedResult:
         """Compress in this process, decompress in a fresh one.
 
         Raises:
-            CodecError: the codec failed, or the decoder's frames are not the encoder's reconstruction.
+            CodecError: the codec failed, or the decoder's frames are not the encoder's
+                reconstruction.
         """
         file = folder / f"{source.name}_q{quality}.cvd"
         codec = codec_on(self.checkpoint, self.device)
         if self.model and model_hash(codec) != self.model:
             what = "holds other weights than when the evaluation began"
-            raise CodecError(f"{self.checkpoint}: {what}; start again, with a copy if it is still trained")
+            raise CodecError(
+                f"{self.checkpoint}: {what}; start again, with a copy if it is still trained"
+            )
         how = {"intra_period": self.intra_period, "precision": self.computed_in or self.precision}
         written = compress(codec, source.rgb, source.fps, quality, file, **how)
         decoded = decode_fresh(file, self.checkpoint, self.device)
@@ -137,6 +153,7 @@ class LearnedCodec:
     def drift(self, file: Path) -> str:
         """Why a decoder that is not bit-exact is an error."""
         return (
-            f"{file}: a fresh process decodes other frames than the encoder reconstructed; decode on the same "
+            f"{file}: a fresh process decodes other frames than the encoder reconstructed; decode "
+            "on the same "
             f"device and with the same number of threads, or report it with the file"
         )

@@ -1,4 +1,6 @@
-"""What a learned codec costs: counted operations, and speed and memory of fresh processes that only encode or only decode."""
+"""What a learned codec costs: counted operations, and speed and memory of fresh processes that only
+encode or only decode.
+"""
 
 import statistics
 import tempfile
@@ -62,20 +64,28 @@ def cost_of_learned(
     Args:
         frames: uint8 `(T, 3, H, W)`; the first 9 are coded.
         quality: 0..63.
-        intra_period: of the codec; where all frames are intra, operations are those of an intra frame.
+        intra_period: of the codec; where all frames are intra, operations are those of an intra
+            frame.
         precision: as `freeze` takes it.
     """
     height, width = frames.shape[-2:]
     with tempfile.TemporaryDirectory() as folder:
         how = (quality, intra_period, torch.get_num_threads(), Path(folder), precision)
         costing = Costing(checkpoint, device, frames[:MEASURED_FRAMES], fps, *how)
-        (encoding, encode_memory), (decoding, decode_memory) = (fresh(step, costing) for step in (encode, decode))
+        (encoding, encode_memory), (decoding, decode_memory) = (
+            fresh(step, costing) for step in (encode, decode)
+        )
         counted = fresh(count, costing)
     return {
         **counted,
         **{"encode_fps": encoding, "decode_fps": decoding},
         **{"encode_memory_mb": encode_memory, "decode_memory_mb": decode_memory},
-        **{"threads": costing.threads, "size": f"{width}x{height}", "frames": len(costing.frames), "quality": quality},
+        **{
+            "threads": costing.threads,
+            "size": f"{width}x{height}",
+            "frames": len(costing.frames),
+            "quality": quality,
+        },
     }
 
 
@@ -95,10 +105,15 @@ def fresh(step: Callable[[Costing], T], costing: Costing) -> T:
 
 def encode(costing: Costing) -> tuple[float, float]:
     """Frames a second and MiB of encoding."""
-    codec, how = _ready(costing), {"intra_period": costing.intra_period, "precision": costing.precision}
+    codec, how = (
+        _ready(costing),
+        {"intra_period": costing.intra_period, "precision": costing.precision},
+    )
 
     def seconds(file: Path, count: int) -> float:
-        return compress(codec, costing.frames[:count], costing.fps, costing.quality, file, **how).seconds
+        return compress(
+            codec, costing.frames[:count], costing.fps, costing.quality, file, **how
+        ).seconds
 
     return _figures(costing, seconds)
 
@@ -110,13 +125,16 @@ def decode(costing: Costing) -> tuple[float, float]:
 
 
 def count(costing: Costing) -> dict[str, Any]:
-    """Parameters, and thousand multiply-accumulates a pixel of a predicted frame, or of an intra frame where all are.
+    """Parameters, and thousand multiply-accumulates a pixel of a predicted frame, or of an intra
+    frame where all are.
 
     A clip that is too short is replaced by a synthetic one.
     """
     frames, (height, width) = costing.frames[:FRAMES], costing.frames.shape[-2:]
     frames = frames if len(frames) == FRAMES else panning_clip(FRAMES, width, height)
-    found = measure_complexity(_ready(costing), frames, costing.quality, repeats=0, precision=costing.precision)
+    found = measure_complexity(
+        _ready(costing), frames, costing.quality, repeats=0, precision=costing.precision
+    )
     frame = found.intra if costing.intra_period == ALL_INTRA else found.predicted
     costs = {"encode_kmac": frame.encoding, "decode_kmac": frame.decoding}
     rounded = {name: round(total(parts).kmac_per_pixel, 2) for name, parts in costs.items()}
@@ -130,8 +148,12 @@ def _ready(costing: Costing) -> Any:
 
 
 def _figures(costing: Costing, seconds: Callable[[Path, int], float]) -> tuple[float, float]:
-    """The median of several runs; the first frame, which is intra, is taken off where there are more."""
+    """The median of several runs; the first frame, which is intra, is taken off where there are
+    more.
+    """
     runs = [[seconds(file, count) for file, count in costing.files] for _ in range(REPEATS)]
     spent = statistics.median(run[-1] - (run[0] if len(run) > 1 else 0) for run in runs)
     counted = max(1, len(costing.frames) - 1)
-    return float(f"{counted / max(spent, 1e-6):.3g}"), round(memory_peak(torch.device(costing.device)) / 2**20, 1)
+    return float(f"{counted / max(spent, 1e-6):.3g}"), round(
+        memory_peak(torch.device(costing.device)) / 2**20, 1
+    )

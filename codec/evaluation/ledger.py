@@ -1,4 +1,6 @@
-"""Who spends it: what a codec uses up while it runs, shared among its parts. The networks know nothing of it."""
+"""Who spends it: what a codec uses up while it runs, shared among its parts. The networks know
+nothing of it.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +16,8 @@ SEARCH, WARPING, BLOCKS = "motion search", "motion warping", "block decisions"
 
 
 class Ledger:
-    """Reads a meter whenever work passes from part to part; each stretch goes to the innermost part at work.
+    """Reads a meter whenever work passes from part to part; each stretch goes to the innermost part
+    at work.
 
     Args:
         read: the meter, for example a clock. It only rises.
@@ -47,11 +50,13 @@ class Ledger:
 
 @contextmanager
 def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> Iterator[Ledger]:
-    """Share what `codec` and the writing or reading `channel` use up within among the codec's parts.
+    """Share what `codec` and the writing or reading `channel` use up within among the codec's
+    parts.
 
-    For that while the methods at which work passes from one part to another are wrapped. Methods `estimate_motion` and
-    `warp` of a motion network are parts of their own: finding motion at the encoder, and warping by it. So is `search` of an
-    intra or a residual network: its decisions on blocks.
+    For that while the methods at which work passes from one part to another are wrapped. Methods
+    `estimate_motion` and `warp` of a motion network are parts of their own: finding motion at the
+    encoder, and warping by it. So is `search` of an intra or a residual network: its decisions on
+    blocks.
     """
     ledger = Ledger(read)
     with ExitStack() as wrapped:
@@ -62,7 +67,9 @@ def booked(codec: VideoCodec, channel: Channel, read: Callable[[], float]) -> It
 
 
 def networks_of(path: str, entropy: bool) -> str:
-    """The part that a module or parameter at `path` in the codec belongs to, for example `motion entropy`."""
+    """The part that a module or parameter at `path` in the codec belongs to, for example `motion
+    entropy`.
+    """
     owner = path.split(".")[0]
     owner = "residual" if owner == "entropy" else owner
     return f"{owner} entropy" if entropy else f"{owner} networks"
@@ -70,7 +77,9 @@ def networks_of(path: str, entropy: bool) -> str:
 
 def entropy_networks(codec: VideoCodec) -> dict[str, EntropyNetwork]:
     """All entropy networks of a codec by their path in it."""
-    return {path: module for path, module in codec.named_modules() if isinstance(module, EntropyNetwork)}
+    return {
+        path: module for path, module in codec.named_modules() if isinstance(module, EntropyNetwork)
+    }
 
 
 def _doors(codec: VideoCodec, channel: Channel) -> Iterator[tuple[Any, str, str]]:

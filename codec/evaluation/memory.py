@@ -8,19 +8,29 @@ import torch
 from data.cores import own_groups
 
 PROCESS = 700 << 20  # bytes of a process that has loaded torch, metrics and a codec
-SAMPLE = 26  # bytes a pixel of every frame: source and decoded as planes and RGB, raw planes on their way, a metric's floats
+# Bytes a pixel of every frame: source and decoded as planes and RGB, raw planes on their way, a
+# metric's floats.
+SAMPLE = 26
 FRAME = 2000  # bytes a pixel of one frame: networks' features
 MEMINFO = Path("/proc/meminfo")
 
 
 def need(width: int, height: int, frames: int, processes: int = 1) -> int:
-    """Bytes that a job takes for a clip, roughly; `processes` is 2 for codecs that decode in another one."""
+    """Bytes that a job takes for a clip, roughly; `processes` is 2 for codecs that decode in
+    another one.
+    """
     return processes * (PROCESS + width * height * (SAMPLE * frames + FRAME))
 
 
 def left() -> int | None:
-    """Bytes that are free on this machine, or in the group of processes that this one is held in; None where nobody says."""
-    found = [room for folder, limit, used in _groups() if (room := _room(folder, limit, used)) is not None]
+    """Bytes that are free on this machine, or in the group of processes that this one is held in;
+    None where nobody says.
+    """
+    found = [
+        room
+        for folder, limit, used in _groups()
+        if (room := _room(folder, limit, used)) is not None
+    ]
     if MEMINFO.is_file():
         rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         found.append(int(rows["MemAvailable"].split()[0]) << 10)
@@ -28,7 +38,9 @@ def left() -> int | None:
 
 
 def _groups() -> Iterator[tuple[Path, str, str]]:
-    """This process's group and all that hold it: the folder, its file of the limit and that of what is used."""
+    """This process's group and all that hold it: the folder, its file of the limit and that of what
+    is used.
+    """
     for folder, version in own_groups("memory"):
         if version == 2:
             yield folder, "memory.max", "memory.current"
@@ -37,12 +49,20 @@ def _groups() -> Iterator[tuple[Path, str, str]]:
 
 
 def _room(group: Path, limit: str, used: str) -> int | None:
-    """Bytes that a group may still take, None where it has no limit; what is cached of files gives way, so it is no use."""
+    """Bytes that a group may still take, None where it has no limit; what is cached of files gives
+    way, so it is no use.
+    """
     most, now, stat = group / limit, group / used, group / "memory.stat"
-    if not most.is_file() or not now.is_file() or not (said := most.read_text().strip()).isdecimal():
+    if (
+        not most.is_file()
+        or not now.is_file()
+        or not (said := most.read_text().strip()).isdecimal()
+    ):
         return None
     rows = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
-    cached = int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))  # version 1: "total" is with groups inside
+    cached = int(
+        rows.get("total_inactive_file", rows.get("inactive_file", 0))
+    )  # version 1: "total" is with groups inside
     return int(said) - max(0, int(now.read_text()) - cached)
 
 

@@ -14,20 +14,26 @@ PRELOADED = ["codec.evaluation.learned", "hydra"]
 
 
 def forked() -> BaseContext:
-    """Processes forked from one that has only imported, once for all of them: soon there, and without state of ours."""
+    """Processes forked from one that has only imported, once for all of them: soon there, and
+    without state of ours.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
 
 
 def end_with_parent() -> None:
-    """In a new process: leave Ctrl-C to the parent; end on SIGTERM, or when the parent has ended in whatever way."""
+    """In a new process: leave Ctrl-C to the parent; end on SIGTERM, or when the parent has ended in
+    whatever way.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), _end()), daemon=True).start()
-    Finalize(None, _end_children, exitpriority=1)  # a child of `multiprocessing` waits for its own children, which wait for work
+    Finalize(
+        None, _end_children, exitpriority=1
+    )  # a child of `multiprocessing` waits for its own children, which wait for work
 
 
 def _end_children() -> None:

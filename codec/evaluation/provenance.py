@@ -1,4 +1,6 @@
-"""What a number was made with: versions, commit, machine. No dates, so equal conditions are equal text."""
+"""What a number was made with: versions, commit, machine. No dates, so equal conditions are equal
+text.
+"""
 
 import importlib.metadata
 import platform
@@ -7,17 +9,26 @@ from typing import Any
 
 import torch
 
-from codec.device import device_name
+from codec.device import accelerators, device_name
 
 PACKAGES = ("bjontegaard", "torchvision", "av")
 
 
 def provenance(threads: int | None = None) -> dict[str, Any]:
-    """Versions of what takes part, the git commit of the code, the machine's kind and threads (by default torch's)."""
-    from codec.training.record import git_commit, versions  # with Lightning, whose seconds processes that only code need not wait
+    """Versions of what takes part, the git commit of the code, the machine's kind and threads (by
+    default torch's).
+    """
+    from codec.training.record import (
+        git_commit,
+        versions,
+    )  # with Lightning, whose seconds processes that only code need not wait
 
     own = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"versions": versions() | own, "git_commit": git_commit(), "machine": machine(threads or torch.get_num_threads())}
+    return {
+        "versions": versions() | own,
+        "git_commit": git_commit(),
+        "machine": machine(threads or torch.get_num_threads()),
+    }
 
 
 def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
@@ -26,8 +37,7 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     found = {"system": system, "cpu": processor(), "threads": threads}
     if device == "cpu":
         return found
-    there = torch.device(device).type != "cuda" or torch.cuda.is_available()
-    return found | {"gpu": device_name(torch.device(device)) if there else device}
+    return found | {"gpu": device_name(torch.device(device)) if accelerators() else device}
 
 
 def processor() -> str:

@@ -20,18 +20,40 @@ COMPRESSAI_NAMES = {
 }
 EXPORTED = {  # what corvid results export writes beside CompressAI's own
     name.replace("_", "-"): name
-    for name in ("lpips_alex", "lpips_vgg", "dists", "vmaf", "vmaf_neg", "temporal_difference", "temporal_lpips")
+    for name in (
+        "lpips_alex",
+        "lpips_vgg",
+        "dists",
+        "vmaf",
+        "vmaf_neg",
+        "temporal_difference",
+        "temporal_lpips",
+    )
 } | {"psnr-yuv-611": "psnr_yuv"}
-NO_METRICS = ("q", "qp", "bpp", "bitrate", "psnr-yuv", "encoding_time", "decoding_time")  # psnr-yuv: made of the planes'
-DATASETS = {"UVG-1080p": {"width": 1920, "height": 1080, "fps": 120, "frames": 600}}  # what CompressAI's folders stand for
+NO_METRICS = (
+    "q",
+    "qp",
+    "bpp",
+    "bitrate",
+    "psnr-yuv",
+    "encoding_time",
+    "decoding_time",
+)  # psnr-yuv: made of the planes'
+DATASETS = {
+    "UVG-1080p": {"width": 1920, "height": 1080, "fps": 120, "frames": 600}
+}  # what CompressAI's folders stand for
 PIXELS = {2073600: (1920, 1080), 921600: (1280, 720), 399360: (832, 480), 99840: (416, 240)}
-IN_A_NAME = re.compile(r"_(?P<width>\d+)x(?P<height>\d+)(?:_(?P<fps>\d+(?:\.\d+)?)(?:fps)?)?(?=[_.]|$)")
+IN_A_NAME = re.compile(
+    r"_(?P<width>\d+)x(?P<height>\d+)(?:_(?P<fps>\d+(?:\.\d+)?)(?:fps)?)?(?=[_.]|$)"
+)
 QUALITY_IN_A_NAME = re.compile(r"-(\d+)(?=-|$)")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One clip at one quality as somebody published it; `facts` are width, height, fps and frames as far as they are said."""
+    """One clip at one quality as somebody published it; `facts` are width, height, fps and frames
+    as far as they are said.
+    """
 
     codec: str
     clip: str
@@ -53,18 +75,27 @@ def rows_of(content: Any, path: Path) -> tuple[str, list[Row]]:
         CodecError: it is in neither format, or lacks a field that its format has.
     """
     if not isinstance(content, dict) or not content:
-        raise CodecError(f"{path}: {type(content).__name__}, an object as CompressAI or DCVC writes it expected")
+        raise CodecError(
+            f"{path}: {type(content).__name__}, an object as CompressAI or DCVC writes it expected"
+        )
     try:
         if isinstance(content.get("results"), dict):
             return COMPRESSAI, list(compressai_rows(content, path))
         return DCVC, list(dcvc_rows(content, path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"not as CompressAI or DCVC writes it ({error})"
-        raise CodecError(f"{path}: {what}; give a file of CompressAI's results/, or of DCVC's test_video.py") from error
+        what = (
+            f"lacks {error}"
+            if isinstance(error, KeyError)
+            else f"not as CompressAI or DCVC writes it ({error})"
+        )
+        raise CodecError(
+            f"{path}: {what}; give a file of CompressAI's results/, or of DCVC's test_video.py"
+        ) from error
 
 
 def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
-    """A curve of lists (a set's mean, as in `results/video`), or the figures of one sequence at one quality.
+    """A curve of lists (a set's mean, as in `results/video`), or the figures of one sequence at one
+    quality.
 
     PSNR-YUV is made 6:1:1 out of the planes' (CompressAI weighs 4:1:1).
     """
@@ -75,7 +106,11 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
     said = {name: content[name] for name in ("width", "height", "fps", "frames") if name in content}
     count = len(next(iter(table.values())))
     labels = table.get("q") or table.get("qp") or ([path.stem] if single else range(count))
-    metrics = {ours: table[theirs] for theirs, ours in (COMPRESSAI_NAMES | EXPORTED).items() if theirs in table}
+    metrics = {
+        ours: table[theirs]
+        for theirs, ours in (COMPRESSAI_NAMES | EXPORTED).items()
+        if theirs in table
+    }
     if all(f"psnr_{plane}" in metrics for plane in "yuv"):
         planes = zip(metrics["psnr_y"], metrics["psnr_u"], metrics["psnr_v"], strict=True)
         metrics["psnr_yuv"] = [(6 * y + u + v) / 8 for y, u, v in planes]
@@ -92,9 +127,13 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
 
 
 def left_out(content: dict[str, Any]) -> list[str]:
-    """What CompressAI's or our own exported file scores and no row holds: metrics that we do not have or a point lacked."""
+    """What CompressAI's or our own exported file scores and no row holds: metrics that we do not
+    have or a point lacked.
+    """
     found = content["results"]
-    known = {*COMPRESSAI_NAMES, *EXPORTED, *NO_METRICS} - ({"psnr-yuv"} if "psnr-y" not in found else set())
+    known = {*COMPRESSAI_NAMES, *EXPORTED, *NO_METRICS} - (
+        {"psnr-yuv"} if "psnr-y" not in found else set()
+    )
     return [name for name in found if name not in known] + list(content.get("left_out", []))
 
 
@@ -107,9 +146,11 @@ def quality_of(label: Any, index: int) -> int:
 
 
 def dcvc_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
-    """Sets of sequences of rates, as `test_video.py` of DCVC, DCVC-DC, DCVC-FM and DCVC-RT writes them.
+    """Sets of sequences of rates, as `test_video.py` of DCVC, DCVC-DC, DCVC-FM and DCVC-RT writes
+    them.
 
-    Where planes were scored, their `psnr` is 6:1:1; their MS-SSIM of planes is another metric than ours and left out.
+    Where planes were scored, their `psnr` is 6:1:1; their MS-SSIM of planes is another metric than
+    ours and left out.
     """
     for group, sequences in content.items():
         for sequence, rates in sequences.items():
@@ -121,7 +162,11 @@ def dcvc_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
 def dcvc_row(codec: str, group: str, sequence: str, found: dict[str, Any], quality: int) -> Row:
     """One sequence at one rate."""
     planes = "ave_all_frame_psnr_y" in found
-    names = {"psnr_yuv": "psnr", "psnr_y": "psnr_y", "psnr_u": "psnr_u", "psnr_v": "psnr_v"} if planes else {"psnr_rgb": "psnr"}
+    names = (
+        {"psnr_yuv": "psnr", "psnr_y": "psnr_y", "psnr_u": "psnr_u", "psnr_v": "psnr_v"}
+        if planes
+        else {"psnr_rgb": "psnr"}
+    )
     if not planes and found.get("ave_all_frame_msssim"):  # 0 where it was not asked for
         names["ms_ssim"] = "msssim"
     frames, pixels = found["i_frame_num"] + found["p_frame_num"], found["frame_pixel_num"]
@@ -129,7 +174,10 @@ def dcvc_row(codec: str, group: str, sequence: str, found: dict[str, Any], quali
     if not said and pixels in PIXELS:
         said = dict(zip(("width", "height"), PIXELS[pixels], strict=True))
     if said and said["width"] * said["height"] != pixels:
-        raise ValueError(f"{sequence}: frame_pixel_num is {pixels}, its name says {said['width']}x{said['height']}")
+        raise ValueError(
+            f"{sequence}: frame_pixel_num is {pixels}, its name says "
+            f"{said['width']}x{said['height']}"
+        )
     return Row(
         codec=codec,
         clip=sequence.removesuffix(".yuv"),
@@ -139,13 +187,22 @@ def dcvc_row(codec: str, group: str, sequence: str, found: dict[str, Any], quali
         bpp=float(found["ave_all_frame_bpp"]),
         group=group,
         frame_bpp=found.get("frame_bpp"),
-        per_frame={ours: found[f"frame_{theirs}"] for ours, theirs in names.items() if f"frame_{theirs}" in found},
-        seconds=(frames * (found.get("avg_frame_encoding_time") or 0.0), frames * (found.get("avg_frame_decoding_time") or 0.0)),
+        per_frame={
+            ours: found[f"frame_{theirs}"]
+            for ours, theirs in names.items()
+            if f"frame_{theirs}" in found
+        },
+        seconds=(
+            frames * (found.get("avg_frame_encoding_time") or 0.0),
+            frames * (found.get("avg_frame_decoding_time") or 0.0),
+        ),
     )
 
 
 def in_name(name: str) -> dict[str, Any]:
-    """Size and frame rate out of names such as `BQMall_832x480_60` and `Beauty_1920x1080_120fps_420_8bit_YUV`."""
+    """Size and frame rate out of names such as `BQMall_832x480_60` and
+    `Beauty_1920x1080_120fps_420_8bit_YUV`.
+    """
     found = IN_A_NAME.search(name)
     if not found:
         return {}

@@ -12,10 +12,11 @@ SCHEMA = 2
 class Point:
     """One clip coded once.
 
-    `quality` is in the codec's own scale, `bytes` the size of `file` on disk (relative to the folder of `rd.json`) and
-    `sha256` its hash, `metrics` a value by metric, None where it could not be computed (`extra["notes"]` says why).
-    `frame_bytes` are the bytes of each frame in the order of showing, `per_frame` the values of the frames that were
-    scored by metric. `extra` holds further fields, such as `tune` and `command`; they stand beside the others in the file.
+    `quality` is in the codec's own scale, `bytes` the size of `file` on disk (relative to the
+    folder of `rd.json`) and `sha256` its hash, `metrics` a value by metric, None where it could not
+    be computed (`extra["notes"]` says why). `frame_bytes` are the bytes of each frame in the order
+    of showing, `per_frame` the values of the frames that were scored by metric. `extra` holds
+    further fields, such as `tune` and `command`; they stand beside the others in the file.
     """
 
     codec: str
@@ -52,7 +53,9 @@ class Point:
 
     @property
     def imported(self) -> str | None:
-        """Where the numbers come from when they were not measured here (`compressai`, `dcvc`), else None."""
+        """Where the numbers come from when they were not measured here (`compressai`, `dcvc`), else
+        None.
+        """
         return self.extra.get("imported")
 
     @property
@@ -66,14 +69,28 @@ class Point:
         return own | self.extra
 
 
-ORDER = ("codec", "clip", "quality", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "metrics")
+ORDER = (
+    "codec",
+    "clip",
+    "quality",
+    "frames",
+    "width",
+    "height",
+    "fps",
+    "bytes",
+    "bpp",
+    "kbps",
+    "metrics",
+)
 ORDER += ("encode_seconds", "decode_seconds", "file")
 SINCE_2 = ("sha256", "frame_bytes", "per_frame")
 
 
 @dataclass(frozen=True)
 class RDResult:
-    """All points of an evaluation and the conditions they were made under (docs/rd.md says what they hold)."""
+    """All points of an evaluation and the conditions they were made under (docs/rd.md says what
+    they hold).
+    """
 
     conditions: dict[str, Any]
     points: list[Point]
@@ -102,11 +119,19 @@ def save(result: RDResult, path: Path) -> None:
 
 def document(result: RDResult) -> dict[str, Any]:
     """A result as `rd.json` holds it."""
-    return {"schema": SCHEMA, "conditions": result.conditions, "points": [point.to_json() for point in result.points]}
+    return {
+        "schema": SCHEMA,
+        "conditions": result.conditions,
+        "points": [point.to_json() for point in result.points],
+    }
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write JSON through a `.part` file beside it; NaN and infinity, which JSON does not have, are a ValueError."""
+    """Write JSON through a `.part` file beside it; NaN and infinity, which JSON does not have, are
+    a ValueError.
+    """
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_text(
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     part.replace(path)

@@ -32,10 +32,13 @@ class Running:
     """How an evaluation is run; its result does not depend on it, times apart.
 
     Attributes:
-        jobs: points that are made at once, each in a process; None: a core each, on an accelerator one.
-        threads: of torch in every process. Always the same, as the last digits of a float may depend on it.
+        jobs: points that are made at once, each in a process; None: a core each, on an accelerator
+            one.
+        threads: of torch in every process. Always the same, as the last digits of a float may
+            depend on it.
         launcher: "local", or "slurm" for jobs of a cluster.
-        slurm: `parts`, the jobs that the points are divided among; `at_once`, how many of them run; and options of submitit.
+        slurm: `parts`, the jobs that the points are divided among; `at_once`, how many of them run;
+            and options of submitit.
         cache: folder of the store; None: `default_folder()`; False: nothing is kept.
         complexity: measure what coding costs, too, one codec after the other.
     """
@@ -53,7 +56,9 @@ class Running:
             if value is not None and value < 1:
                 raise CodecError(f"{name}: {value}; give 1 or more")
         if self.launcher not in LAUNCHERS:
-            raise CodecError(f"launcher: {self.launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
+            raise CodecError(
+                f"launcher: {self.launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}"
+            )
 
     def jobs_on(self, device: str) -> int:
         """Points made at once, before memory is looked at."""
@@ -62,7 +67,9 @@ class Running:
         return available_cores() if device == "cpu" else 1
 
 
-def run_here(tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int) -> None:
+def run_here(
+    tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int
+) -> None:
     """Make points on this machine; those that are finished stay when one fails.
 
     Raises:
@@ -85,14 +92,18 @@ def timed(task: Task, measure: Measure, store: Store) -> float:
     return time.monotonic() - start
 
 
-def run_on_cluster(tasks: Sequence[Task], measure: Measure, store: Store, running: Running, needed: int) -> None:
-    """Divide the points among jobs of a cluster, whose nodes see the store, and wait for all of them.
+def run_on_cluster(
+    tasks: Sequence[Task], measure: Measure, store: Store, running: Running, needed: int
+) -> None:
+    """Divide the points among jobs of a cluster, whose nodes see the store, and wait for all of
+    them.
 
     Args:
         needed: bytes a point may take; it limits how many a job makes at once.
 
     Raises:
-        DataError: the cluster refuses, or jobs failed, each with its log; the points of the others are kept.
+        DataError: the cluster refuses, or jobs failed, each with its log; the points of the others
+            are kept.
     """
     options = {"parts": 8, "at_once": 8, "cpus_per_task": running.jobs or 1, **running.slurm}
     parts, at_once = min(options.pop("parts"), len(tasks)), options.pop("at_once")
@@ -100,7 +111,14 @@ def run_on_cluster(tasks: Sequence[Task], measure: Measure, store: Store, runnin
     with store.workplace() as folder:
         content = folder / "evaluation.pickle"
         write_pickle(content, (tasks, measure, store, jobs, running.threads, needed))
-        run_parts(run_part, [(content, part, parts) for part in range(parts)], running.launcher, store.logs, at_once, **options)
+        run_parts(
+            run_part,
+            [(content, part, parts) for part in range(parts)],
+            running.launcher,
+            store.logs,
+            at_once,
+            **options,
+        )
 
 
 def run_part(content: Path, part: int, parts: int) -> None:
@@ -122,12 +140,26 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def shown_progress(tasks: Sequence[Task], store: Store, jobs: int) -> Iterator[Callable[[Task, float], None]]:
-    """Say about how long the points will take, and how far they are; what it gives is told of each and its seconds."""
+def shown_progress(
+    tasks: Sequence[Task], store: Store, jobs: int
+) -> Iterator[Callable[[Task, float], None]]:
+    """Say about how long the points will take, and how far they are; what it gives is told of each
+    and its seconds.
+    """
     forecast, last = Forecast(tasks, store, jobs), ""
-    sure = "a guess until each codec has made a point" if forecast.is_a_guess() else "as these codecs took before"
-    print(f"about {duration(forecast.seconds())} with {jobs} at once, {sure}", file=sys.stderr, flush=True)
-    with Progress("evaluate", len(tasks), "point", left=forecast.seconds_once_measured, note=lambda: last) as progress:
+    sure = (
+        "a guess until each codec has made a point"
+        if forecast.is_a_guess()
+        else "as these codecs took before"
+    )
+    print(
+        f"about {duration(forecast.seconds())} with {jobs} at once, {sure}",
+        file=sys.stderr,
+        flush=True,
+    )
+    with Progress(
+        "evaluate", len(tasks), "point", left=forecast.seconds_once_measured, note=lambda: last
+    ) as progress:
 
         def done(task: Task, seconds: float) -> None:
             nonlocal last
@@ -139,7 +171,12 @@ def shown_progress(tasks: Sequence[Task], store: Store, jobs: int) -> Iterator[C
 
 
 def _run_in_processes(
-    tasks: Sequence[Task], measure: Measure, store: Store, jobs: int, threads: int, done: Callable[[Task, float], None]
+    tasks: Sequence[Task],
+    measure: Measure,
+    store: Store,
+    jobs: int,
+    threads: int,
+    done: Callable[[Task, float], None],
 ) -> None:
     before = set(multiprocessing.active_children())
     with store.workplace() as folder:
@@ -163,7 +200,9 @@ def _answer(future: Future[float]) -> float:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise CodecError(f"evaluation: a process died ({error}); is there memory enough? Give fewer jobs=") from error
+        raise CodecError(
+            f"evaluation: a process died ({error}); is there memory enough? Give fewer jobs="
+        ) from error
 
 
 def _begin(content: Path, threads: int) -> None:

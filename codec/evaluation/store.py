@@ -1,4 +1,6 @@
-"""What evaluation has made, kept: facts of clips, coded files, scores, costs, each under the hash of what it depends on."""
+"""What evaluation has made, kept: facts of clips, coded files, scores, costs, each under the hash
+of what it depends on.
+"""
 
 import json
 import logging
@@ -53,7 +55,8 @@ class Store:
         write_text(path, json.dumps(content, allow_nan=False))
 
     def find(self, key: str) -> Stored | None:
-        """The coded file of a key; None when there is none, or when it is not what was kept (it is removed then).
+        """The coded file of a key; None when there is none, or when it is not what was kept (it is
+        removed then).
 
         Raises:
             OSError: the disk does not answer; what is kept may be whole.
@@ -74,7 +77,9 @@ class Store:
         return _read(self._entry(key) / f"scores_{score}.json")
 
     def keep(self, key: str, folder: Path, file: Path, facts: dict[str, Any]) -> Stored:
-        """Keep `file`, which lies in a `workplace`, with what is known of it; the first of two at once wins."""
+        """Keep `file`, which lies in a `workplace`, with what is known of it; the first of two at
+        once wins.
+        """
         kept = folder / "entry"
         kept.mkdir()
         name = f"{STREAM}{file.suffix}"
@@ -87,7 +92,9 @@ class Store:
         except OSError as error:
             if (other := self.find(key)) is not None:
                 return other
-            raise CodecError(f"{self._entry(key)}: cannot be kept ({error.strerror}); give cache=ANOTHER_FOLDER") from error
+            raise CodecError(
+                f"{self._entry(key)}: cannot be kept ({error.strerror}); give cache=ANOTHER_FOLDER"
+            ) from error
         return Stored(self._entry(key) / name, facts)
 
     def keep_scores(self, key: str, score: str, content: dict[str, Any]) -> None:
@@ -96,14 +103,20 @@ class Store:
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
-        """An empty folder on the same disk, removed at the end; those of processes that died here are removed, too."""
+        """An empty folder on the same disk, removed at the end; those of processes that died here
+        are removed, too.
+        """
         work = self.root / "work"
         try:
             work.mkdir(parents=True, exist_ok=True)
             self._sweep(work)
-            place = tempfile.TemporaryDirectory(dir=work, prefix=f"{socket.gethostname()}@{os.getpid()}@")
+            place = tempfile.TemporaryDirectory(
+                dir=work, prefix=f"{socket.gethostname()}@{os.getpid()}@"
+            )
         except OSError as error:
-            raise CodecError(f"{self.root}: cannot be written ({error.strerror}); give cache=ANOTHER_FOLDER") from error
+            raise CodecError(
+                f"{self.root}: cannot be written ({error.strerror}); give cache=ANOTHER_FOLDER"
+            ) from error
         with place as folder:
             yield Path(folder)
 
@@ -114,7 +127,9 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self, key: str) -> None:
-        """Forget the file of a key and its scores; at once for others: first it gets another name."""
+        """Forget the file of a key and its scores; at once for others: first it gets
+        another name.
+        """
         with self.workplace() as folder:
             try:
                 os.rename(self._entry(key), folder / "damaged")

@@ -17,7 +17,9 @@ MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
 SMALLEST_SIDE = 32
 
 
-def vmaf(reference: Planes, decoded: Planes, names: Sequence[str] = ("vmaf",)) -> dict[str, list[float]]:
+def vmaf(
+    reference: Planes, decoded: Planes, names: Sequence[str] = ("vmaf",)
+) -> dict[str, list[float]]:
     """Every frame's VMAF at the clip's own size, 0..100.
 
     Args:
@@ -28,15 +30,18 @@ def vmaf(reference: Planes, decoded: Planes, names: Sequence[str] = ("vmaf",)) -
         `T` values by name.
 
     Raises:
-        CodecError: the planes differ in shape, a side is below 32 (libvmaf refuses 16, and its four dyadic scales need
-            two samples), or ffmpeg failed.
+        CodecError: the planes differ in shape, a side is below 32 (libvmaf refuses 16, and its four
+            dyadic scales need two samples), or ffmpeg failed.
 
-    Source: Li et al., *Toward a Practical Perceptual Video Quality Metric*, Netflix, 2016; NEG: Netflix, 2020.
+    Source: Li et al., *Toward a Practical Perceptual Video Quality Metric*, Netflix, 2016; NEG:
+    Netflix, 2020.
     """
     shapes = [tuple(plane.shape) for plane in (*reference, *decoded)]
     frames, height, width = shapes[0]
     if shapes[:3] != shapes[3:] or min(height, width) < SMALLEST_SIDE:
-        raise CodecError(f"vmaf: planes are {shapes}; give equal shapes of {SMALLEST_SIDE} pixels a side or more")
+        raise CodecError(
+            f"vmaf: planes are {shapes}; give equal shapes of {SMALLEST_SIDE} pixels a side or more"
+        )
     models = "|".join(rf"version={MODELS[name]}\:name={name}" for name in names)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("decoded.yuv", "reference.yuv")]
@@ -51,14 +56,24 @@ def vmaf(reference: Planes, decoded: Planes, names: Sequence[str] = ("vmaf",)) -
 
 def run(files: Sequence[Path], size: str, models: str) -> dict[str, Any]:
     """The log of libvmaf: the first file is scored against the second."""
-    inputs = [word for file in files for word in ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-i", str(file))]
-    options = f"model='{models}':n_threads={torch.get_num_threads()}:log_fmt=json:log_path=/dev/stdout"
-    done = ffmpeg.run(["-loglevel", "error", *inputs, "-lavfi", f"[0:v][1:v]libvmaf={options}", "-f", "null", "-"])
+    inputs = [
+        word
+        for file in files
+        for word in ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-i", str(file))
+    ]
+    options = (
+        f"model='{models}':n_threads={torch.get_num_threads()}:log_fmt=json:log_path=/dev/stdout"
+    )
+    done = ffmpeg.run(
+        ["-loglevel", "error", *inputs, "-lavfi", f"[0:v][1:v]libvmaf={options}", "-f", "null", "-"]
+    )
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError as error:
         said = done.stderr.decode(errors="replace").strip()
-        raise CodecError(f"vmaf: libvmaf left no log ({error}): {said}; use the ffmpeg of imageio-ffmpeg") from error
+        raise CodecError(
+            f"vmaf: libvmaf left no log ({error}): {said}; use the ffmpeg of imageio-ffmpeg"
+        ) from error
 
 
 @functools.cache

@@ -1,4 +1,6 @@
-"""Points as work: what is to be coded and scored, and doing one of them. Nothing here knows who does it, or how many at once."""
+"""Points as work: what is to be coded and scored, and doing one of them. Nothing here knows who
+does it, or how many at once.
+"""
 
 import functools
 import logging
@@ -24,7 +26,9 @@ FACTS = ("bytes", "encode_seconds", "decode_seconds", "frame_bytes", "extra")
 
 @dataclass(frozen=True)
 class Task:
-    """One point: who codes which clip how, and under which keys file and scores, by metric, are kept; pixels of all frames."""
+    """One point: who codes which clip how, and under which keys file and scores, by metric, are
+    kept; pixels of all frames.
+    """
 
     coder: Coder
     clip: VideoSequence
@@ -38,7 +42,10 @@ class Task:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{clip_name(self.clip.path)}: {self.coder.name} {self.quality}{f' ({self.tune})' if self.tune else ''}"
+        return (
+            f"{clip_name(self.clip.path)}: {self.coder.name} "
+            f"{self.quality}{f' ({self.tune})' if self.tune else ''}"
+        )
 
 
 def is_done(task: Task, store: Store) -> bool:
@@ -48,7 +55,9 @@ def is_done(task: Task, store: Store) -> bool:
 
 def unscored(task: Task, store: Store) -> list[str]:
     """The metrics whose scores are not kept."""
-    return [name for name, key in task.score_keys.items() if store.scores(task.stream_key, key) is None]
+    return [
+        name for name, key in task.score_keys.items() if store.scores(task.stream_key, key) is None
+    ]
 
 
 @torch.inference_mode()
@@ -75,8 +84,12 @@ def perform(task: Task, measure: Measure, store: Store) -> None:
         store.keep_scores(task.stream_key, task.score_keys[name], scored.of(name))
 
 
-def decoded_again(task: Task, stored: Stored, source: SourceClip, store: Store) -> CodedResult | None:
-    """What a kept file holds; None when its coder cannot tell, or not here any more: then it is forgotten."""
+def decoded_again(
+    task: Task, stored: Stored, source: SourceClip, store: Store
+) -> CodedResult | None:
+    """What a kept file holds; None when its coder cannot tell, or not here any more: then it is
+    forgotten.
+    """
     if not isinstance(task.coder, Decoder):
         return None
     try:
@@ -85,14 +98,23 @@ def decoded_again(task: Task, stored: Stored, source: SourceClip, store: Store) 
         log.warning("%s, it is coded again", error)
         store.remove(task.stream_key)
         return None
-    return CodedResult(stored.file, decoded=found.rgb, planes=found.planes, **{name: stored.facts[name] for name in FACTS})
+    return CodedResult(
+        stored.file,
+        decoded=found.rgb,
+        planes=found.planes,
+        **{name: stored.facts[name] for name in FACTS},
+    )
 
 
 def check_shape(task: Task, coded: CodedResult, source: SourceClip) -> None:
-    """Frames of another shape are an error: missing pixels would count as perfect, or shift every other."""
+    """Frames of another shape are an error: missing pixels would count as perfect, or shift every
+    other.
+    """
     if coded.decoded.shape != source.rgb.shape:
         shapes = f"{tuple(coded.decoded.shape)}, the clip is {tuple(source.rgb.shape)}"
-        raise CodecError(f"{task.coder.name}: {source.name} at quality {task.quality} was decoded to {shapes}")
+        raise CodecError(
+            f"{task.coder.name}: {source.name} at quality {task.quality} was decoded to {shapes}"
+        )
 
 
 def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Point:
@@ -107,10 +129,18 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
     stored = store.find(task.stream_key)
     scores = {name: store.scores(task.stream_key, key) for name, key in task.score_keys.items()}
     if stored is None or None in scores.values():
-        raise CodecError(f"{store.root}: {task.title} is gone; do not delete there while evaluations run, and start again")
+        raise CodecError(
+            f"{store.root}: {task.title} is gone; do not delete there while evaluations run, and "
+            "start again"
+        )
     facts = stored.facts
     tune = f"_{task.tune}" if task.tune else ""
-    file = output / "streams" / task.coder.name / f"{clip['name']}{tune}_q{task.quality}{facts['suffix']}"
+    file = (
+        output
+        / "streams"
+        / task.coder.name
+        / f"{clip['name']}{tune}_q{task.quality}{facts['suffix']}"
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(stored.file, file)
     extra = {"tune": task.tune, **facts["extra"]}
@@ -132,7 +162,11 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
         file=file.relative_to(output).as_posix(),
         sha256=facts["sha256"],
         frame_bytes=facts["frame_bytes"],
-        per_frame={name: score["per_frame"] for name, score in scores.items() if score["per_frame"] is not None},
+        per_frame={
+            name: score["per_frame"]
+            for name, score in scores.items()
+            if score["per_frame"] is not None
+        },
         extra=extra,
     )
 
@@ -143,12 +177,20 @@ def clip_name(path: Path) -> str:
 
 
 def clip_names(clips: Sequence[VideoSequence]) -> list[str]:
-    """A name a clip; where several have one, with the folder's name before and the first frame's number behind, as needed."""
+    """A name a clip; where several have one, with the folder's name before and the first frame's
+    number behind, as needed.
+    """
     names = [clip_name(clip.path) for clip in clips]
-    fuller = [f"{clip.path.resolve().parent.name}_{name}" for clip, name in zip(clips, names, strict=True)]
-    names = [full if names.count(name) > 1 else name for name, full in zip(names, fuller, strict=True)]
+    fuller = [
+        f"{clip.path.resolve().parent.name}_{name}" for clip, name in zip(clips, names, strict=True)
+    ]
+    names = [
+        full if names.count(name) > 1 else name for name, full in zip(names, fuller, strict=True)
+    ]
     parts = [f"{name}_{clip.first}" for clip, name in zip(clips, names, strict=True)]
-    return [part if names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)]
+    return [
+        part if names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,6 @@
-"""Models of CompressAI's zoo with weights from a local file, a folder or the torch hub's cache; nothing is fetched."""
+"""Models of CompressAI's zoo with weights from a local file, a folder or the torch hub's cache;
+nothing is fetched.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +15,11 @@ from torch import nn
 from codec.errors import CodecError
 
 VIDEO = "ssf2020"
-INSIDE = ("state_dict", "network", "model_state_dict")  # of checkpoints, as CompressAI's evaluation reads them
+INSIDE = (
+    "state_dict",
+    "network",
+    "model_state_dict",
+)  # of checkpoints, as CompressAI's evaluation reads them
 
 
 def qualities_of(model: str, metric: str) -> tuple[int, ...]:
@@ -25,15 +31,20 @@ def qualities_of(model: str, metric: str) -> tuple[int, ...]:
     urls = zoo_video.model_urls | zoo_image.model_urls
     if metric not in urls.get(model, {}):
         known = ", ".join(f"{name} ({' or '.join(metrics)})" for name, metrics in urls.items())
-        raise CodecError(f"model {model!r} for {metric!r}: not in CompressAI's zoo; choose from {known}")
+        raise CodecError(
+            f"model {model!r} for {metric!r}: not in CompressAI's zoo; choose from {known}"
+        )
     return tuple(urls[model][metric])
 
 
-def weights_file(model: str, metric: str, quality: int, weights: str | Path | Mapping[Any, str] | None) -> Path:
+def weights_file(
+    model: str, metric: str, quality: int, weights: str | Path | Mapping[Any, str] | None
+) -> Path:
     """Where the weights of a model are.
 
     Args:
-        weights: a file by quality, or a folder that holds the zoo's files; without it the torch hub's cache is that folder.
+        weights: a file by quality, or a folder that holds the zoo's files; without it the torch
+            hub's cache is that folder.
 
     Raises:
         CodecError: there are none; the message says how to get them.
@@ -42,14 +53,20 @@ def weights_file(model: str, metric: str, quality: int, weights: str | Path | Ma
     if isinstance(weights, Mapping):
         named = weights.get(quality, weights.get(str(quality)))
         if named is None:
-            raise CodecError(f"{model}: no weights for quality {quality}; give weights.{quality}=FILE or leave the quality out")
+            raise CodecError(
+                f"{model}: no weights for quality {quality}; give weights.{quality}=FILE or leave "
+                "the quality out"
+            )
         file = Path(named)
     else:
         folder = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints"
         file = folder / url.rsplit("/", 1)[1]
     if not file.is_file():
         where = file if weights else f"{file.name} is not in the torch hub's cache"
-        raise CodecError(f"{model}: no weights of quality {quality} ({where}); fetch {url} and give weights=FOLDER that holds it")
+        raise CodecError(
+            f"{model}: no weights of quality {quality} ({where}); fetch {url} and give "
+            "weights=FOLDER that holds it"
+        )
     return file
 
 
@@ -66,6 +83,9 @@ def load_model(model: str, file: Path, device: str = "cpu") -> nn.Module:
         built = kind.from_state_dict(load_state_dict(inner))
     except Exception as error:  # torch and compressai raise whatever they like on foreign files
         said = str(error).splitlines()[0]
-        raise CodecError(f"{file}: no weights of CompressAI's {model} ({said}); give the zoo's file of this model") from error
+        raise CodecError(
+            f"{file}: no weights of CompressAI's {model} ({said}); give the zoo's file of this "
+            "model"
+        ) from error
     built.update()
     return built.eval().to(device)

@@ -43,7 +43,9 @@ def encode_file(
         for time, frame in enumerate(frames):
             padded = F.pad(frame[None].to(device) / 255, padding)
             intra = is_intra(time, intra_period)
-            before, bodies = encode_intra(model, padded) if intra else encode_predicted(model, padded, before)
+            before, bodies = (
+                encode_intra(model, padded) if intra else encode_predicted(model, padded, before)
+            )
             before = before.clamp(0, 1)
             sizes.append(sum(write_body(out, *body) for body in bodies))
             reconstructed.append(to_pixels(F.pad(before, crop)))
@@ -85,7 +87,9 @@ def encode_intra(model: nn.Module, frame: Tensor) -> tuple[Tensor, list[Body]]:
         decoded, coded = model.encode_keyframe(frame)
         return decoded, [(coded["strings"], coded["shape"])]
     coded = model.compress(frame)
-    return model.decompress(coded["strings"], coded["shape"])["x_hat"], [(coded["strings"], coded["shape"])]
+    return model.decompress(coded["strings"], coded["shape"])["x_hat"], [
+        (coded["strings"], coded["shape"])
+    ]
 
 
 def encode_predicted(model: nn.Module, frame: Tensor, before: Tensor) -> tuple[Tensor, list[Body]]:
@@ -110,7 +114,8 @@ def decode_intra(model: nn.Module, body: Body) -> Tensor:
 
 @torch.inference_mode()
 def operations(model: nn.Module, frames: Tensor, device: str) -> tuple[float, float]:
-    """Multiply-accumulates of encoding and of decoding the last of one or two frames, padding included.
+    """Multiply-accumulates of encoding and of decoding the last of one or two frames, padding
+    included.
 
     Args:
         frames: `(1 or 2, 3, H, W)` uint8; of two, the last is predicted from the first.
@@ -119,7 +124,11 @@ def operations(model: nn.Module, frames: Tensor, device: str) -> tuple[float, fl
     padded = [F.pad(frame[None].to(device) / 255, padding) for frame in frames]
     before = encode_intra(model, padded[0])[0].clamp(0, 1) if len(padded) > 1 else None
     with FlopCounterMode(display=False) as encoding:
-        _, bodies = encode_intra(model, padded[0]) if before is None else encode_predicted(model, padded[1], before)
+        _, bodies = (
+            encode_intra(model, padded[0])
+            if before is None
+            else encode_predicted(model, padded[1], before)
+        )
     with FlopCounterMode(display=False) as decoding:
         if before is None:
             decode_intra(model, bodies[0])
@@ -143,12 +152,18 @@ def write_body(out: BinaryIO, strings: Sequence[Sequence[bytes]], shape: Sequenc
 def read_body(source: BinaryIO) -> Body:
     """What `write_body` wrote."""
     high, wide, count = struct.unpack(">III", take(source, 12))
-    return [[take(source, struct.unpack(">I", take(source, 4))[0])] for _ in range(count)], (high, wide)
+    return [[take(source, struct.unpack(">I", take(source, 4))[0])] for _ in range(count)], (
+        high,
+        wide,
+    )
 
 
 def take(source: BinaryIO, count: int) -> bytes:
     """Exactly so many bytes."""
     found = source.read(count)
     if len(found) != count:
-        raise CodecError(f"{source.name}: ends after {source.tell()} bytes, {count - len(found)} more expected; encode it again")
+        raise CodecError(
+            f"{source.name}: ends after {source.tell()} bytes, {count - len(found)} more expected; "
+            "encode it again"
+        )
     return found

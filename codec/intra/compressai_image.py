@@ -12,7 +12,12 @@ from codec.entropy.image_hyperprior import ImageHyperprior
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.blocks import downward
-from codec.layers.compressai import FactorizedPrior, FactorizedPriorReLU, MeanScaleHyperprior, ScaleHyperprior
+from codec.layers.compressai import (
+    FactorizedPrior,
+    FactorizedPriorReLU,
+    MeanScaleHyperprior,
+    ScaleHyperprior,
+)
 from codec.layers.frames import COLOURS, padded
 from codec.layers.peer_weights import peer_weights, stored_weights
 from codec.layers.steps import QualitySteps
@@ -35,15 +40,18 @@ class CompressaiImage(IntraNetwork):
     Args:
         model: CompressAI's name for it.
         features: F of the reference state: a projection of the pixels.
-        hidden, latent_channels: CompressAI's N and M; its qualities pick them, for example 128 and 192 for the lower ones.
-        weights: file with a state dict of the model, or None for random weights. A checkpoint of the codec holds the
-            weights and no longer needs the file.
+        hidden, latent_channels: CompressAI's N and M; its qualities pick them, for example 128 and
+            192 for the lower ones.
+        weights: file with a state dict of the model, or None for random weights. A checkpoint of
+            the codec holds the weights and no longer needs the file.
         frozen: keep the image model as it is; gains and features still learn.
-        gains: quantisation steps learned per quality around the model's one rate; False is one rate.
+        gains: quantisation steps learned per quality around the model's one rate; False is one
+            rate.
         colours: the codec's, `ycc` or `rgb`; the model itself sees RGB.
 
     Raises:
-        CodecError: a model that is not supported or unknown, or a file that is missing or does not fit.
+        CodecError: a model that is not supported or unknown, or a file that is missing or does not
+            fit.
     """
 
     latent_stride = 16
@@ -65,7 +73,9 @@ class CompressaiImage(IntraNetwork):
         self.g_a, self.g_s = peer.g_a, peer.g_s
         if hasattr(peer, "h_a"):
             means = model == "mbt2018-mean"
-            self.entropy = ImageHyperprior(latent_channels, hidden, peer.h_a, peer.h_s, means, gains)
+            self.entropy = ImageHyperprior(
+                latent_channels, hidden, peer.h_a, peer.h_s, means, gains
+            )
         else:
             self.entropy = FactorizedEntropy(latent_channels, scale=1.0)
         self.steps = QualitySteps(latent_channels, coarsest=1.0, finest=1.0, gains=gains)
@@ -76,8 +86,14 @@ class CompressaiImage(IntraNetwork):
             for part in self._parts().values():
                 part.requires_grad_(False)
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
-        latent = self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality) if channel.sends else None
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> Reference:
+        latent = (
+            self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality)
+            if channel.sends
+            else None
+        )
         stride = self.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
         latent = self.entropy.transmit("intra", latent, latent_size, quality, channel)
@@ -95,29 +111,48 @@ class CompressaiImage(IntraNetwork):
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = str(error).splitlines()[0][:200]
-            raise CodecError(f"intra.weights {path}: cannot be read ({reason}); give a state dict of {self.model}") from error
+            raise CodecError(
+                f"intra.weights {path}: cannot be read ({reason}); give a state dict of "
+                f"{self.model}"
+            ) from error
         if not isinstance(content, dict):
-            raise CodecError(f"intra.weights {path}: a dictionary of tensors expected, {type(content).__name__} came")
+            raise CodecError(
+                f"intra.weights {path}: a dictionary of tensors expected, {type(content).__name__} "
+                "came"
+            )
         parts = self._parts()
-        ours = {name: value for prefix, part in parts.items() for name, value in stored_weights(part, prefix).items()}
+        ours = {
+            name: value
+            for prefix, part in parts.items()
+            for name, value in stored_weights(part, prefix).items()
+        }
         came = peer_weights(content.get("state_dict", content), ours, self.model)
         for prefix, part in parts.items():
             part.load_state_dict(
-                {name.removeprefix(f"{prefix}."): came[name] for name in stored_weights(part, prefix)}, strict=False
+                {
+                    name.removeprefix(f"{prefix}."): came[name]
+                    for name in stored_weights(part, prefix)
+                },
+                strict=False,
             )
 
     def _parts(self) -> dict[str, nn.Module]:
         """The image model's modules by CompressAI's names."""
         density: FactorizedDensity = self.entropy.density
         parts = {"g_a": self.g_a, "g_s": self.g_s, "entropy_bottleneck": density}
-        return parts | {name: getattr(self.entropy, name) for name in ("h_a", "h_s") if hasattr(self.entropy, name)}
+        return parts | {
+            name: getattr(self.entropy, name)
+            for name in ("h_a", "h_s")
+            if hasattr(self.entropy, name)
+        }
 
 
 def _class_of(model: str) -> type[nn.Module]:
     """CompressAI's class by its name."""
     if model in _AUTOREGRESSIVE:
         raise CodecError(
-            f"intra.model: {model!r} decodes one latent after the other (autoregressive context), which our streams do not do; "
+            f"intra.model: {model!r} decodes one latent after the other (autoregressive context), "
+            "which our streams do not do; "
             f"choose from {', '.join(MODELS)}"
         )
     if model not in MODELS:

@@ -158,7 +158,9 @@ class DirectionalIntra(IntraNetwork):
         self.correction_gain = QualityGain(1, step_ladder(coarsest, finest).log())
         entropy.start_from(*self.prices.magnitudes())
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> Reference:
         blocks = planes = None
         if channel.sends:
             blocks, planes = self.search(frame, quality)
@@ -174,12 +176,16 @@ class DirectionalIntra(IntraNetwork):
             planes = rebuild(IntraBlocks.of(levels, maps), self.steps[quality])
         return self.filtered(levels, split, to_frame(*planes), quality)
 
-    def filtered(self, levels: Tensor, split: Tensor, rebuilt: Tensor, quality: Tensor) -> Reference:
+    def filtered(
+        self, levels: Tensor, split: Tensor, rebuilt: Tensor, quality: Tensor
+    ) -> Reference:
         """The frame after the filter."""
         learned, features = self.filter(torch.cat([levels, split.float()], 1), rebuilt, quality)
         if not self.loop_filter:
             return Reference(frame=rebuilt, features=features)
-        return Reference(frame=add_patches(rebuilt, learned, self.correction_gain(quality)), features=features)
+        return Reference(
+            frame=add_patches(rebuilt, learned, self.correction_gain(quality)), features=features
+        )
 
     @torch.no_grad()
     def search(self, frame: Tensor, quality: Tensor) -> tuple[IntraBlocks, tuple[Tensor, Tensor]]:
@@ -226,5 +232,7 @@ class DirectionalIntra(IntraNetwork):
         scales = self.entropy.scales(blocks.levels.float(), quality, known, blocks.split > 0)
         return scales.permute(0, 1, 3, 4, 2)
 
-    def _note(self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor) -> None:
+    def _note(
+        self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor
+    ) -> None:
         self.prices.note(kind, entry, bits, present, quality)

@@ -1,4 +1,6 @@
-"""What every intra coder offers, and the plain one: a residual network with nothing to predict from."""
+"""What every intra coder offers, and the plain one: a residual network with nothing to predict
+from.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -24,7 +26,9 @@ class IntraNetwork(nn.Module, ABC):
     made_for: str | None = None
 
     @abstractmethod
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> Reference:
         """Code one frame.
 
         Args:
@@ -51,16 +55,29 @@ class IntraCoder(IntraNetwork):
         CodecError: the entropy network is made for another number of channels than the latent has.
     """
 
-    def __init__(self, transform: ResidualNetwork, entropy: EntropyNetwork, features: int, component: str = "intra") -> None:
+    def __init__(
+        self,
+        transform: ResidualNetwork,
+        entropy: EntropyNetwork,
+        features: int,
+        component: str = "intra",
+    ) -> None:
         super().__init__()
         check_channels("intra_entropy", entropy, transform.latent_channels)
-        self.transform, self.entropy, self.features, self.component = transform, entropy, features, component
+        self.transform, self.entropy, self.features, self.component = (
+            transform,
+            entropy,
+            features,
+            component,
+        )
         self.latent_stride = transform.latent_stride
         magnitude = transform.typical_magnitude(predicted=False)
         if magnitude is not None:
             entropy.start_from(magnitude)
 
-    def forward(self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel) -> Reference:
+    def forward(
+        self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, channel: Channel
+    ) -> Reference:
         context = self.empty_context(len(quality), size, quality.device)
         latent = self.transform.analyse(frame, context, quality) if channel.sends else None
         stride = self.transform.latent_stride

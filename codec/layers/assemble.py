@@ -1,4 +1,6 @@
-"""Full-size frames put together from patches: what a network says in channels at a fraction of the size."""
+"""Full-size frames put together from patches: what a network says in channels at a fraction of the
+size.
+"""
 
 import math
 from functools import partial
@@ -14,11 +16,13 @@ from codec.layers.kernels import by_kernel, trains_on_cpu
 
 
 def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> Tensor:
-    """`frame + gain · planar(patches)`; on the CPU and without a gradient in one pass, with the same result.
+    """`frame + gain · planar(patches)`; on the CPU and without a gradient in one pass, with the
+    same result.
 
     Args:
         frame: `(B, 3, H, W)`.
-        patches: `(B, 3·s², H / s, W / s)` in the order of `planar`, any float type; fastest channels last.
+        patches: `(B, 3·s², H / s, W / s)` in the order of `planar`, any float type; fastest
+            channels last.
         gain: `(B, 1, 1, 1)`; None: 1.
 
     Returns:
@@ -28,7 +32,9 @@ def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> T
         CodecError: the patches do not fit the frame, or there is not one gain a sample.
     """
     side = _side(frame, patches, gain)
-    if frame.dtype == torch.float32 and by_kernel(frame, patches, *([] if gain is None else [gain])):
+    if frame.dtype == torch.float32 and by_kernel(
+        frame, patches, *([] if gain is None else [gain])
+    ):
         return _assemble(frame, patches, side, gain)
     if trains_on_cpu(frame, patches, *([] if gain is None else [gain])):
         return _Assembled.apply(frame, patches, side, gain, None, None)
@@ -36,7 +42,9 @@ def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> T
     return frame + (correction if gain is None else correction * gain)
 
 
-def add_gated_patches(frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor, gate: Tensor) -> Tensor:
+def add_gated_patches(
+    frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor, gate: Tensor
+) -> Tensor:
     """`add_patches` where the gate is 1, `kept` where it is 0, and between the two in between.
 
     Args:
@@ -50,7 +58,12 @@ def add_gated_patches(frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor
     side, cell = _side(frame, patches, gain), frame.shape[-1] // gate.shape[-1]
     whole = cell % side == 0 and frame.shape[-2:] == (gate.shape[-2] * cell, gate.shape[-1] * cell)
     single = {frame.dtype, kept.dtype, gate.dtype} == {torch.float32}
-    if whole and single and kept.shape == frame.shape and by_kernel(frame, patches, gain, kept, gate):
+    if (
+        whole
+        and single
+        and kept.shape == frame.shape
+        and by_kernel(frame, patches, gain, kept, gate)
+    ):
         return _assemble(frame, patches, side, gain, kept, gate)
     if whole and kept.shape == frame.shape and trains_on_cpu(frame, patches, gain, kept, gate):
         return _Assembled.apply(frame, patches, side, gain, kept, gate)
@@ -59,7 +72,9 @@ def add_gated_patches(frame: Tensor, patches: Tensor, gain: Tensor, kept: Tensor
 
 
 def planar(patches: Tensor, side: int) -> Tensor:
-    """`(B, 3·side², h, w)` -> `(B, 3, h·side, w·side)`, contiguous: as `F.pixel_shuffle`, which is slower channels last."""
+    """`(B, 3·side², h, w)` -> `(B, 3, h·side, w·side)`, contiguous: as `F.pixel_shuffle`, which is
+    slower channels last.
+    """
     batch, _, height, width = patches.shape
     cells = patches.unflatten(1, (3, side, side)).permute(0, 1, 4, 2, 5, 3)
     return cells.reshape(batch, 3, height * side, width * side)
@@ -67,26 +82,43 @@ def planar(patches: Tensor, side: int) -> Tensor:
 
 def _side(frame: Tensor, patches: Tensor, gain: Tensor | None) -> int:
     side = math.isqrt(patches.shape[1] // 3)
-    if frame.shape != (len(patches), 3, patches.shape[2] * side, patches.shape[3] * side) or 3 * side**2 != patches.shape[1]:
+    if (
+        frame.shape != (len(patches), 3, patches.shape[2] * side, patches.shape[3] * side)
+        or 3 * side**2 != patches.shape[1]
+    ):
         shapes = f"patches {tuple(patches.shape)} do not fit frame {tuple(frame.shape)}"
         raise CodecError(f"add_patches: {shapes}; give (B, 3·s², H / s, W / s)")
     if gain is not None and gain.shape != (len(frame), 1, 1, 1):
-        raise CodecError(f"add_patches: gain {tuple(gain.shape)} given; expected {(len(frame), 1, 1, 1)}")
+        raise CodecError(
+            f"add_patches: gain {tuple(gain.shape)} given; expected {(len(frame), 1, 1, 1)}"
+        )
     return side
 
 
 def _assemble(
-    frame: Tensor, patches: Tensor, side: int, gain: Tensor | None, kept: Tensor | None = None, gate: Tensor | None = None
+    frame: Tensor,
+    patches: Tensor,
+    side: int,
+    gain: Tensor | None,
+    kept: Tensor | None = None,
+    gate: Tensor | None = None,
 ) -> Tensor:
     return _fill(_by_patch(frame, patches, side, gain, kept, gate), frame.shape, gate is not None)
 
 
 def _by_patch(
-    frame: Tensor, patches: Tensor, side: int, gain: Tensor | None, kept: Tensor | None, gate: Tensor | None
+    frame: Tensor,
+    patches: Tensor,
+    side: int,
+    gain: Tensor | None,
+    kept: Tensor | None,
+    gate: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Frame, patches, gain, kept and gate as the kernels take them, but for bfloat16."""
     batch, _, tall, wide = patches.shape
-    patches = patches.detach().permute(0, 2, 3, 1).contiguous().view(batch, tall, wide, 3, side, side)
+    patches = (
+        patches.detach().permute(0, 2, 3, 1).contiguous().view(batch, tall, wide, 3, side, side)
+    )
     frame = frame.detach().contiguous().view(batch, 3, tall, side, wide, side)
     gain = frame.new_ones(batch) if gain is None else gain.detach().float().flatten().contiguous()
     kept = frame if kept is None else kept.detach().contiguous().view(frame.shape)

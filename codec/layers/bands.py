@@ -9,16 +9,20 @@ import torch
 
 
 def in_bands(work: Callable[[int, int], None], rows: int) -> None:
-    """Call `work(first, end)` on bands that together cover rows `0 .. rows - 1`, one a torch thread, at the same time.
+    """Call `work(first, end)` on bands that together cover rows `0 .. rows - 1`, one a torch
+    thread, at the same time.
 
-    The caller's thread takes one band. What `work` raises in any band is raised here, after all bands have ended.
+    The caller's thread takes one band. What `work` raises in any band is raised here, after all
+    bands have ended.
     """
     bands = min(torch.get_num_threads(), rows)
     if bands <= 1:
         work(0, rows)
         return
     edges = [rows * band // bands for band in range(bands + 1)]
-    others = [_pool(bands - 1).submit(work, *edge) for edge in zip(edges[1:-1], edges[2:], strict=True)]
+    others = [
+        _pool(bands - 1).submit(work, *edge) for edge in zip(edges[1:-1], edges[2:], strict=True)
+    ]
     try:
         work(edges[0], edges[1])
     finally:

@@ -13,8 +13,9 @@ _ONE = np.float32(1)
 def planes_kernel(block: int) -> Callable:
     """The kernel for planes, made for one `block` so that its inner loops have a fixed length.
 
-    `kernel(source, field, moved, first, end)` fills rows of blocks `first .. end - 1`, counted over all planes; `source` and
-    `moved` are `(B, C, H, W)` float32, `field` `(B, 2, H / block, W / block)` float32.
+    `kernel(source, field, moved, first, end)` fills rows of blocks `first .. end - 1`, counted over
+    all planes; `source` and `moved` are `(B, C, H, W)` float32, `field` `(B, 2, H / block, W /
+    block)` float32.
     """
 
     @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -33,7 +34,17 @@ def planes_kernel(block: int) -> Callable:
                     _cut(source[b, c], x, y, patch)
                     _fill(patch, 0, 0, right, down, moved[b, c], row * block, column * block, block)
                 else:
-                    _fill(source[b, c], x, y, right, down, moved[b, c], row * block, column * block, block)
+                    _fill(
+                        source[b, c],
+                        x,
+                        y,
+                        right,
+                        down,
+                        moved[b, c],
+                        row * block,
+                        column * block,
+                        block,
+                    )
 
     return warp_planes
 
@@ -50,9 +61,16 @@ def warp_channels_last(source, field, moved, block, first, end):
             dy, down = _whole_and_part(field[b, 1, row, column], height, block)
             left, up = _ONE - right, _ONE - down
             for i in range(row * block, (row + 1) * block):
-                above, below = source[b, _clamp(i + dy, height)], source[b, _clamp(i + dy + 1, height)]
+                above, below = (
+                    source[b, _clamp(i + dy, height)],
+                    source[b, _clamp(i + dy + 1, height)],
+                )
                 for j in range(column * block, (column + 1) * block):
-                    x, beside, target = _clamp(j + dx, width), _clamp(j + dx + 1, width), moved[b, i, j]
+                    x, beside, target = (
+                        _clamp(j + dx, width),
+                        _clamp(j + dx + 1, width),
+                        moved[b, i, j],
+                    )
                     if right == 0 and down == 0:
                         for c in range(channels):
                             target[c] = above[x, c]
@@ -65,11 +83,18 @@ def warp_channels_last(source, field, moved, block, first, end):
 
 @njit(inline="always")
 def _fill(area, x, y, right, down, moved, top, left, block):
-    """Interpolate a block of `moved` at (top, left) from `area` at (x, y) and a part of a pixel further."""
+    """Interpolate a block of `moved` at (top, left) from `area` at (x, y) and a part of a pixel
+    further.
+    """
     w11 = right * down
     w01, w10 = right - w11, down - w11
     w00 = _ONE - right - w10
-    x, y, top, left = np.uintp(x), np.uintp(y), np.uintp(top), np.uintp(left)  # signed ones do not vectorise:
+    x, y, top, left = (
+        np.uintp(x),
+        np.uintp(y),
+        np.uintp(top),
+        np.uintp(left),
+    )  # signed ones do not vectorise:
     side, one = np.uintp(block), np.uintp(1)  # numba lets them count from the end
     if right == 0 and down == 0:
         for i in range(side):
@@ -85,7 +110,9 @@ def _fill(area, x, y, right, down, moved, top, left, block):
 
 @njit(inline="always")
 def _whole_and_part(shift, size, block):
-    """A displacement as whole pixels and the rest in 0..1; what is not a number or points outside, just outside."""
+    """A displacement as whole pixels and the rest in 0..1; what is not a number or points outside,
+    just outside.
+    """
     limit = np.float32(size + block)
     shift = min(shift, limit) if shift > -limit else -limit
     whole = np.floor(shift)

@@ -11,13 +11,16 @@ from codec.layers.warp import warp
 
 
 def block_warp(features: Tensor, field: Tensor, block: int) -> Tensor:
-    """Sample `features` where each block's vector points, bilinearly, borders repeated: `warp(features, dense(field, block))`.
+    """Sample `features` where each block's vector points, bilinearly, borders repeated:
+    `warp(features, dense(field, block))`.
 
-    On the CPU and without a gradient it is a kernel that runs on torch's number of threads. Vectors of whole pixels copy exactly.
+    On the CPU and without a gradient it is a kernel that runs on torch's number of threads. Vectors
+    of whole pixels copy exactly.
 
     Args:
         features: `(B, C, H, W)` float32, bfloat16 or float16, contiguous or channels last.
-        field: `(B, 2, H / block, W / block)` float32, displacement (x, y) in pixels of `features`; any value is safe.
+        field: `(B, 2, H / block, W / block)` float32, displacement (x, y) in pixels of `features`;
+            any value is safe.
         block: side of a block.
 
     Returns:
@@ -27,9 +30,16 @@ def block_warp(features: Tensor, field: Tensor, block: int) -> Tensor:
         CodecError: the field does not fit `features` and `block`, or is not float32.
     """
     batch, _, height, width = features.shape
-    if (batch, 2, height, width) != (field.shape[0], field.shape[1], field.shape[2] * block, field.shape[3] * block):
+    if (batch, 2, height, width) != (
+        field.shape[0],
+        field.shape[1],
+        field.shape[2] * block,
+        field.shape[3] * block,
+    ):
         shapes = f"field {tuple(field.shape)} does not fit features {tuple(features.shape)}"
-        raise CodecError(f"block_warp: {shapes} in blocks of {block}; give (B, 2, H / {block}, W / {block})")
+        raise CodecError(
+            f"block_warp: {shapes} in blocks of {block}; give (B, 2, H / {block}, W / {block})"
+        )
     if field.dtype != torch.float32:
         raise CodecError(f"block_warp: field is {field.dtype}; give float32")
     if by_kernel(features, field):
@@ -38,7 +48,9 @@ def block_warp(features: Tensor, field: Tensor, block: int) -> Tensor:
 
 
 def dense(field: Tensor, block: int) -> Tensor:
-    """A vector a block -> a vector a pixel, constant in the block: `(B, 2, h, w)` -> `(B, 2, h·block, w·block)`."""
+    """A vector a block -> a vector a pixel, constant in the block: `(B, 2, h, w)` -> `(B, 2,
+    h·block, w·block)`.
+    """
     return field.repeat_interleave(block, 2).repeat_interleave(block, 3)
 
 

@@ -14,9 +14,11 @@ _PATCH = 8  # strides from which a product over patches is faster than a convolu
 
 
 class Network(nn.Module):
-    """A network whose layers may compute in another precision, once its codec is frozen (`codec.freeze`).
+    """A network whose layers may compute in another precision, once its codec is frozen
+    (`codec.freeze`).
 
-    Layers are convolutions, transposed ones and linear ones, but for those with an attribute `keeps_precision` that is true.
+    Layers are convolutions, transposed ones and linear ones, but for those with an attribute
+    `keeps_precision` that is true.
 
     Attributes:
         precision: of the layers; None: as autocast and the weights say.
@@ -43,14 +45,15 @@ class Network(nn.Module):
 class GatedBlock(nn.Module):
     """Residual block: point-wise mixing, depth-wise 3×3, and a bounded gate.
 
-    The gate lies in 0..1: without a bound, products of activations explode on unseen content. It is the piecewise linear
-    sigmoid, a fifth of a sigmoid's time in bfloat16 on a CPU.
+    The gate lies in 0..1: without a bound, products of activations explode on unseen content. It is
+    the piecewise linear sigmoid, a fifth of a sigmoid's time in bfloat16 on a CPU.
 
     Args:
         channels: C; tensors are `(B, C, H, W)` in and out.
         expansion: width of the hidden part, as a multiple of C.
 
-    Source: after Li et al., *Neural Video Compression with Feature Modulation*, CVPR 2024 (depth-wise blocks).
+    Source: after Li et al., *Neural Video Compression with Feature Modulation*, CVPR 2024
+    (depth-wise blocks).
     """
 
     def __init__(self, channels: int, expansion: float = 1.5) -> None:
@@ -64,7 +67,9 @@ class GatedBlock(nn.Module):
         """`(B, C, H, W)` -> the same shape; kernels on the CPU, where gradients are wanted."""
         layers = self.expand, self.spatial, self.project
         if trains_on_cpu(x, *self.parameters()):
-            return _Gated.apply(x, *(tensor for layer in layers for tensor in (layer.weight, layer.bias)))
+            return _Gated.apply(
+                x, *(tensor for layer in layers for tensor in (layer.weight, layer.bias))
+            )
         value, gate = self.spatial(nn.functional.leaky_relu(self.expand(x), 0.1)).chunk(2, 1)
         return x + self.project(value * nn.functional.hardsigmoid(gate))
 
@@ -79,8 +84,18 @@ class _Gated(torch.autograd.Function):
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         hidden = (rows @ expand.flatten(1).T).view(batch, height, width, -1)
         weight = spatial.flatten(1).T.contiguous()
-        filtered, gated = torch.empty_like(hidden), hidden.new_empty(len(rows), hidden.shape[3] // 2)
-        tensors = hidden, expand_bias, weight, spatial_bias, filtered, gated.view(*hidden.shape[:3], -1)
+        filtered, gated = (
+            torch.empty_like(hidden),
+            hidden.new_empty(len(rows), hidden.shape[3] // 2),
+        )
+        tensors = (
+            hidden,
+            expand_bias,
+            weight,
+            spatial_bias,
+            filtered,
+            gated.view(*hidden.shape[:3], -1),
+        )
         in_bands(partial(gated_forward, *(tensor.numpy() for tensor in tensors)), batch)
         ctx.save_for_backward(rows, hidden, filtered, gated, expand, weight, project)
         made = torch.addmm(rows, gated, project.flatten(1).T).add_(project_bias)
@@ -112,15 +127,18 @@ class _Gated(torch.autograd.Function):
 
 
 def pointwise(inputs: int, outputs: int, zero: bool = False) -> nn.Conv2d:
-    """A 1×1 convolution; with `zero` its output starts at zero, so that what it is added to works untrained."""
+    """A 1×1 convolution; with `zero` its output starts at zero, so that what it is added to works
+    untrained.
+    """
     return _started(nn.Conv2d(inputs, outputs, 1), zero)
 
 
 class PatchConv(nn.Conv2d):
     """A convolution whose stride is its kernel, as one matrix product over patches.
 
-    Frames are few large planes: on a CPU the product takes a third of the time of a strided convolution and its gradients.
-    Of features, which are small and channels last, that is so in training alone.
+    Frames are few large planes: on a CPU the product takes a third of the time of a strided
+    convolution and its gradients. Of features, which are small and channels last, that is so in
+    training alone.
     """
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
@@ -143,14 +161,20 @@ class PatchConv(nn.Conv2d):
 
 
 def patches_of(planes: Tensor, side: int) -> Tensor:
-    """`(B, C, H, W)` -> `(B, H / side, W / side, C·side²)`: the pixels of each patch, plane by plane, row by row."""
+    """`(B, C, H, W)` -> `(B, H / side, W / side, C·side²)`: the pixels of each patch, plane by
+    plane, row by row.
+    """
     batch, channels, height, width = planes.shape
-    cells = planes.reshape(batch, channels, height // side, side, width // side, side).permute(0, 2, 4, 1, 3, 5)
+    cells = planes.reshape(batch, channels, height // side, side, width // side, side).permute(
+        0, 2, 4, 1, 3, 5
+    )
     return cells.reshape(batch, height // side, width // side, channels * side**2)
 
 
 def downward(inputs: int, outputs: int, factor: int = 2, zero: bool = False) -> nn.Conv2d:
-    """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)` without losing a pixel on the way."""
+    """`(B, inputs, H, W)` -> `(B, outputs, H / factor, W / factor)` without losing a pixel on the
+    way.
+    """
     return _started(PatchConv(inputs, outputs, factor, stride=factor), zero)
 
 

@@ -1,4 +1,6 @@
-"""What we use of compressai's layers, imported in one place and without the warnings of its own dependencies."""
+"""What we use of compressai's layers, imported in one place and without the warnings of its own
+dependencies.
+"""
 
 import warnings
 
@@ -7,7 +9,13 @@ with warnings.catch_warnings():
     from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck, GaussianConditional
     from compressai.layers import GDN, QReLU
-    from compressai.models import FactorizedPrior, FactorizedPriorReLU, MeanScaleHyperprior, ScaleHyperprior, get_scale_table
+    from compressai.models import (
+        FactorizedPrior,
+        FactorizedPriorReLU,
+        MeanScaleHyperprior,
+        ScaleHyperprior,
+        get_scale_table,
+    )
     from compressai.models.utils import conv, deconv, gaussian_kernel1d
     from compressai.models.video import ScaleSpaceFlow
     from compressai.ops import quantize_ste

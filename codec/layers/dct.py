@@ -21,20 +21,26 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def kept_coefficients(block: int, luma: int, chroma: int) -> list[tuple[int, int, int]]:
-    """`(component, row, column)` of the kept DCT coefficients: the `luma²` and twice `chroma²` lowest.
+    """`(component, row, column)` of the kept DCT coefficients: the `luma²` and twice `chroma²`
+    lowest.
 
-    Every other one by frequency, then the others: entropy networks that code half of the channels first get all frequencies.
+    Every other one by frequency, then the others: entropy networks that code half of the channels
+        first get all frequencies.
     """
     kept = [(0, v, u) for v in range(luma) for u in range(luma)]
     kept += [(c, v, u) for c in (1, 2) for v in range(chroma) for u in range(chroma)]
     if max(luma, chroma) > block:
-        raise ValueError(f"kept_coefficients: {luma} or {chroma} coefficients a side, the block has {block}")
+        raise ValueError(
+            f"kept_coefficients: {luma} or {chroma} coefficients a side, the block has {block}"
+        )
     kept.sort(key=lambda k: (k[1] + k[2], k))
     return kept[0::2] + kept[1::2]
 
 
 def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
-    """Basis images `(C, 3, block, block)` float32, orthonormal, of the coefficients that `kept_coefficients` lists."""
+    """Basis images `(C, 3, block, block)` float32, orthonormal, of the coefficients that
+    `kept_coefficients` lists.
+    """
     rows = dct_matrix(block)
     basis = torch.zeros(luma**2 + 2 * chroma**2, 3, block, block, dtype=torch.float64)
     for i, (component, v, u) in enumerate(kept_coefficients(block, luma, chroma)):
@@ -43,22 +49,29 @@ def block_dct_basis(block: int, luma: int, chroma: int) -> Tensor:
 
 
 class BlockTransform(Once, Network):
-    """Linear analysis and synthesis of blocks, trainable, initialised with a DCT pair (or at random, for comparison).
+    """Linear analysis and synthesis of blocks, trainable, initialised with a DCT pair (or at
+    random, for comparison).
 
-    It is computed in float32 unless its codec is frozen to something else (intra coders are not). What is learned is the
-    distance to the start in a small unit: at the networks' learning rate fifty steps would turn a DCT into noise.
+    It is computed in float32 unless its codec is frozen to something else (intra coders are not).
+    What is learned is the distance to the start in a small unit: at the networks' learning rate
+    fifty steps would turn a DCT into noise.
 
     Args:
         block: side of a block in pixels.
-        luma, chroma: coefficients kept a side; `luma² + 2·chroma²` channels. Half as many for chroma suits 4:2:0 sources.
+        luma, chroma: coefficients kept a side; `luma² + 2·chroma²` channels. Half as many for
+            chroma suits 4:2:0 sources.
         start: `dct` or `random`.
     """
 
-    def __init__(self, block: int = 16, luma: int = 16, chroma: int = 8, start: str = "dct") -> None:
+    def __init__(
+        self, block: int = 16, luma: int = 16, chroma: int = 8, start: str = "dct"
+    ) -> None:
         super().__init__()
         basis = block_dct_basis(block, luma, chroma)
         if start == "random":
-            basis = nn.init.orthogonal_(torch.empty(basis.shape[0], basis[0].numel())).view_as(basis)
+            basis = nn.init.orthogonal_(torch.empty(basis.shape[0], basis[0].numel())).view_as(
+                basis
+            )
         elif start != "dct":
             raise CodecError(f"transform.start: {start!r} given; expected 'dct' or 'random'")
         self.block, self.luma, self.chroma = block, luma, chroma
@@ -71,14 +84,18 @@ class BlockTransform(Once, Network):
         """Nothing: a transform is one product."""
 
     def analyse(self, pixels: Tensor) -> Tensor:
-        """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`, float32."""
+        """`(B, 3, H, W)` with H and W multiples of the block -> `(B, C, H / block, W / block)`,
+        float32.
+        """
         with torch.autocast(pixels.device.type, enabled=False):
             basis = self._basis(self.forward_moved)
             coefficients = patches_of(self.cast(pixels.float()), self.block) @ self.cast(basis).T
         return coefficients.permute(0, 3, 1, 2).float()
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """`(B, C, h, w)` -> patches `(B, 3·block², h, w)` for `codec.layers.assemble`, channels last."""
+        """`(B, C, h, w)` -> patches `(B, 3·block², h, w)` for `codec.layers.assemble`, channels
+        last.
+        """
         with torch.autocast(coefficients.device.type, enabled=False):
             basis = self._basis(self.inverse_moved)
             blocks = self.cast(coefficients.float()).permute(0, 2, 3, 1) @ self.cast(basis)
@@ -90,7 +107,8 @@ class BlockTransform(Once, Network):
 
 
 def typical_magnitude(block: int, luma: int, chroma: int, predicted: bool) -> Tensor:
-    """Mean absolute coefficient `(C,)` to expect in natural video, frames in -0.5..0.5: where an entropy network starts.
+    """Mean absolute coefficient `(C,)` to expect in natural video, frames in -0.5..0.5: where an
+    entropy network starts.
 
     The power laws were fitted by eye to 16×16 DCTs of 20 real clips; training moves on from there.
     """

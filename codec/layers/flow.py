@@ -17,7 +17,8 @@ class PyramidFlow(nn.Module):
     Args:
         levels: sizes, each half of the next.
 
-    Source: Ranjan and Black, *Optical flow estimation using a spatial pyramid network*, CVPR 2017, as DVC uses it.
+    Source: Ranjan and Black, *Optical flow estimation using a spatial pyramid network*, CVPR 2017,
+    as DVC uses it.
     """
 
     def __init__(self, levels: int = 4) -> None:
@@ -25,7 +26,9 @@ class PyramidFlow(nn.Module):
         self.levels = nn.ModuleList(_level() for _ in range(levels))
 
     def forward(self, frame: Tensor, reference: Tensor) -> Tensor:
-        """`frame`, `reference` `(B, 3, H, W)`, sides multiples of `2 ** (levels - 1)` -> `(B, 2, H, W)` float32 in pixels."""
+        """`frame`, `reference` `(B, 3, H, W)`, sides multiples of `2 ** (levels - 1)` -> `(B, 2, H,
+        W)` float32 in pixels.
+        """
         pyramid = [(frame, reference)]
         for _ in self.levels[1:]:
             pyramid.append(tuple(F.avg_pool2d(picture, 2) for picture in pyramid[-1]))

@@ -1,6 +1,8 @@
-"""Numba kernels that pass over full-size frames once; `assemble` and `frames` say what they compute.
+"""Numba kernels that pass over full-size frames once; `assemble` and `frames` say what they
+compute.
 
-They round as the tensor operations do: sums and products are not contracted, so that frames are equal bit by bit.
+They round as the tensor operations do: sums and products are not contracted, so that frames are
+equal bit by bit.
 """
 
 from collections.abc import Callable
@@ -16,10 +18,11 @@ _ZERO, _HALF, _ONE, _WHITE = np.float32(0), np.float32(0.5), np.float32(1), np.f
 def patches_kernel(side: int, bits: bool, gated: bool) -> Callable:
     """The kernel of `add_patches`, made for one `side` so that its inner loops have a fixed length.
 
-    `kernel(frame, patches, gain, kept, gate, made, first, end)` fills rows of patches `first .. end - 1`, counted over the
-    batch; `frame`, `kept` and `made` are `(B, 3, h, side, w, side)` float32, `patches` `(B, h, w, 3, side, side)` float32, or
-    with `bits` bfloat16 seen as uint16, `gain` is `(B,)` and `gate` `(B, h / n, w / n)` float32: a value for n × n patches.
-    `kept` and `gate` are used if `gated`.
+    `kernel(frame, patches, gain, kept, gate, made, first, end)` fills rows of patches `first .. end
+    - 1`, counted over the batch; `frame`, `kept` and `made` are `(B, 3, h, side, w, side)` float32,
+    `patches` `(B, h, w, 3, side, side)` float32, or with `bits` bfloat16 seen as uint16, `gain` is
+    `(B,)` and `gate` `(B, h / n, w / n)` float32: a value for n × n patches. `kept` and `gate` are
+    used if `gated`.
     """
 
     @njit(cache=True, nogil=True)
@@ -48,14 +51,28 @@ def patches_kernel(side: int, bits: bool, gated: bool) -> Callable:
 def patches_backward_kernel(side: int, gated: bool) -> Callable:
     """What `patches_kernel` passes back.
 
-    `kernel(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain, of_gate,
-    first, end)` fills rows of gates `first .. end - 1`, counted over the batch. `given` is the
-    gradient of `made`; gradients have the shape of what they belong to, but `of_gain` `(B, h / n)`,
-    a value a row; all are float32. Without `gated`, `of_frame` is not filled: it is `given`.
+    `kernel(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain,
+    of_gate, first, end)` fills rows of gates `first .. end - 1`, counted over the batch. `given` is
+    the gradient of `made`; gradients have the shape of what they belong to, but `of_gain` `(B, h /
+    n)`, a value a row; all are float32. Without `gated`, `of_frame` is not filled: it is `given`.
     """
 
     @njit(cache=True, nogil=True)
-    def pass_back(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain, of_gate, first, end):
+    def pass_back(
+        given,
+        frame,
+        patches,
+        gain,
+        kept,
+        gate,
+        of_frame,
+        of_patches,
+        of_kept,
+        of_gain,
+        of_gate,
+        first,
+        end,
+    ):
         tall, wide = patches.shape[1:3]
         rows, columns = gate.shape[1:]
         cell = wide // columns
@@ -126,9 +143,11 @@ def ycc_gradients(rgb, ycc, weights, scales, first, end):
 
 @njit(cache=True, nogil=True)
 def ycc_levels(ycc, levels, weights, scales, first, end):
-    """Fill rows `first .. end - 1`, counted over the batch, of `levels` `(B, 3, H, W)` uint8 RGB from `ycc`, float32.
+    """Fill rows `first .. end - 1`, counted over the batch, of `levels` `(B, 3, H, W)` uint8 RGB
+    from `ycc`, float32.
 
-    `weights` are luma's of red, green and blue, `scales` those of Cr in red and of Cb in blue: float32.
+    `weights` are luma's of red, green and blue, `scales` those of Cr in red and of Cb in blue:
+    float32.
     """
     red_weight, green_weight, blue_weight = weights
     red_scale, blue_scale = scales

@@ -15,17 +15,22 @@ from codec.layers.frame_kernels import ycc_gradients, ycc_levels, ycc_rows
 from codec.layers.kernels import by_kernel, trains_on_cpu
 
 SMALLEST_SIDE = 16
-# BT.709 luma weights; the colour differences are scaled to -0.5..0.5 and luma is centred, so that zero is mid-grey.
+# BT.709 luma weights; the colour differences are scaled to -0.5..0.5 and luma is centred, so that
+# zero is mid-grey.
 _RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
 _WEIGHTS = np.array([_RED, _GREEN, _BLUE], np.float32)
 _SCALES = np.array([2 - 2 * _RED, 2 - 2 * _BLUE], np.float32)  # of Cr in red, of Cb in blue
 
 
 def rgb_to_ycc(rgb: Tensor) -> Tensor:
-    """RGB in 0..1 `(…, 3, H, W)` -> luma and colour differences, each in -0.5..0.5 (ITU-R BT.709, full range)."""
+    """RGB in 0..1 `(…, 3, H, W)` -> luma and colour differences, each in -0.5..0.5 (ITU-R BT.709,
+    full range).
+    """
     red, green, blue = rgb.unbind(-3)
     luma = _RED * red + _GREEN * green + _BLUE * blue
-    return torch.stack([luma - 0.5, (blue - luma) / (2 - 2 * _BLUE), (red - luma) / (2 - 2 * _RED)], -3)
+    return torch.stack(
+        [luma - 0.5, (blue - luma) / (2 - 2 * _BLUE), (red - luma) / (2 - 2 * _RED)], -3
+    )
 
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
@@ -67,7 +72,9 @@ def rgb_to_levels(rgb: Tensor) -> Tensor:
 
 
 def ycc_to_levels(ycc: Tensor) -> Tensor:
-    """`rgb_to_levels(ycc_to_rgb(ycc))`, `(B, 3, H, W)`; on the CPU and without a gradient in one pass, with the same result."""
+    """`rgb_to_levels(ycc_to_rgb(ycc))`, `(B, 3, H, W)`; on the CPU and without a gradient in one
+    pass, with the same result.
+    """
     if ycc.dtype != torch.float32 or not by_kernel(ycc):
         return rgb_to_levels(ycc_to_rgb(ycc))
     levels = torch.empty(ycc.shape, dtype=torch.uint8)
@@ -83,7 +90,8 @@ class Colours:
     Attributes:
         from_rgb, to_rgb: between RGB in 0..1 and these, `(…, 3, H, W)`.
         to_levels: from these to RGB as it is shown, uint8, `(B, 3, H, W)`.
-        limits: smallest and largest value of a reference frame, or None where the networks were made to do without.
+        limits: smallest and largest value of a reference frame, or None where the networks were
+            made to do without.
     """
 
     from_rgb: Callable[[Tensor], Tensor]
@@ -105,7 +113,10 @@ COLOURS = {
 def check_size(height: int, width: int) -> None:
     """Raise CodecError where a frame is smaller than 16×16."""
     if min(height, width) < SMALLEST_SIDE:
-        raise CodecError(f"frame size: {width}×{height} given; the smallest that can be coded is {SMALLEST_SIDE}×{SMALLEST_SIDE}")
+        raise CodecError(
+            f"frame size: {width}×{height} given; the smallest that can be coded is "
+            f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
+        )
 
 
 def padded(size: int, multiple: int) -> int:
@@ -114,6 +125,12 @@ def padded(size: int, multiple: int) -> int:
 
 
 def pad_frames(frames: Tensor, multiple: int) -> Tensor:
-    """Repeat the right and bottom border of `(B, C, H, W)` until both sides are multiples of `multiple`."""
+    """Repeat the right and bottom border of `(B, C, H, W)` until both sides are multiples of
+    `multiple`.
+    """
     height, width = frames.shape[-2:]
-    return F.pad(frames, (0, padded(width, multiple) - width, 0, padded(height, multiple) - height), mode="replicate")
+    return F.pad(
+        frames,
+        (0, padded(width, multiple) - width, 0, padded(height, multiple) - height),
+        mode="replicate",
+    )

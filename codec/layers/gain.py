@@ -11,10 +11,12 @@ _UNIT = 8.0
 
 
 class QualityTable(Once, nn.Module):
-    """A value per channel that varies smoothly with quality: learned at a few knots, linear between them.
+    """A value per channel that varies smoothly with quality: learned at a few knots, linear between
+        them.
 
-    Interpolated knots instead of 64 rows: a row is trained by every sample, not by one in 64. What is learned is the
-    distance to the start, in a unit large enough that an optimizer's small steps can cross it in a few hundred updates.
+    Interpolated knots instead of 64 rows: a row is trained by every sample, not by one in 64. What
+    is learned is the distance to the start, in a unit large enough that an optimizer's small steps
+    can cross it in a few hundred updates.
 
     Args:
         channels: C.
@@ -47,7 +49,8 @@ class QualityTable(Once, nn.Module):
 class QualityGain(QualityTable):
     """A positive factor per channel and quality (`exp` of a `QualityTable`).
 
-    Source: Cui et al., *Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation*, CVPR 2021, sec. 3.2.
+    Source: Cui et al., *Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation*,
+    CVPR 2021, sec. 3.2.
     """
 
     def values_at(self, quality: Tensor) -> Tensor:
@@ -56,5 +59,7 @@ class QualityGain(QualityTable):
 
 
 def step_ladder(coarsest: float, finest: float) -> Tensor:
-    """Quantisation steps `(KNOTS, 1)` from quality 0 to 63 for frames in -0.5..0.5; the ends are in grey levels of 255."""
+    """Quantisation steps `(KNOTS, 1)` from quality 0 to 63 for frames in -0.5..0.5; the ends are in
+    grey levels of 255.
+    """
     return log_interpolate(coarsest, finest, torch.linspace(0, QUALITIES - 1, KNOTS))[:, None] / 255

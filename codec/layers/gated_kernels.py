@@ -17,7 +17,8 @@ def gated_forward(hidden, hidden_bias, weight, bias, filtered, made, first, end)
     """The hidden part of a gated block: samples `first .. end - 1`.
 
     Args:
-        hidden: `(B, h, w, 2·C)` float32, becomes what the filter is given: with the bias, rectified.
+        hidden: `(B, h, w, 2·C)` float32, becomes what the filter is given: with the bias,
+            rectified.
         hidden_bias, bias: `(2·C,)` float32, before the rectifier and of the filter.
         weight: `(9, 2·C)` float32, the filter's, row by row.
         filtered: `(B, h, w, 2·C)` float32, filled.

@@ -15,7 +15,9 @@ from data.private import make_private
 
 
 def by_kernel(*tensors: Tensor) -> bool:
-    """Whether work on these can be a CPU kernel's: they are there, nothing asks for a gradient, and nothing is traced."""
+    """Whether work on these can be a CPU kernel's: they are there, nothing asks for a gradient, and
+    nothing is traced.
+    """
     gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return on_cpu(*tensors) and not gradient
 
@@ -27,14 +29,17 @@ def on_cpu(*tensors: Tensor) -> bool:
 
 
 def trains_on_cpu(*tensors: Tensor) -> bool:
-    """Whether work on these can be a kernel's with a backward, in float32: a gradient is wanted, and autocast is off."""
+    """Whether work on these can be a kernel's with a backward, in float32: a gradient is wanted,
+    and autocast is off.
+    """
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     single = all(tensor.dtype == torch.float32 for tensor in tensors)
     return wanted and single and on_cpu(*tensors) and not torch.is_autocast_enabled("cpu")
 
 
 class CompilationNotice(Listener):
-    """Says once a process, on standard error, that kernels are compiled: else it is silent for minutes.
+    """Says once a process, on standard error, that kernels are compiled: else it is silent for
+        minutes.
 
     Of a run's several processes the first one says it.
     """
@@ -44,7 +49,11 @@ class CompilationNotice(Listener):
     def on_start(self, event: Event) -> None:
         first = parent_process() is None or os.environ.get("LOCAL_RANK") == "0"
         if not self.said and first:
-            print("compiling kernels for this machine: a minute or two, once", file=sys.stderr, flush=True)
+            print(
+                "compiling kernels for this machine: a minute or two, once",
+                file=sys.stderr,
+                flush=True,
+            )
         self.said = True
 
     def on_end(self, event: Event) -> None:

@@ -25,7 +25,9 @@ class Once:
 
 @contextmanager
 def computed_once(network: nn.Module) -> Iterator[None]:
-    """Let modules keep what they make, its history for gradients too; parameters must not change."""
+    """Let modules keep what they make, its history for gradients too; parameters must
+    not change.
+    """
     modules = [module for module in network.modules() if isinstance(module, Once)]
     for module in modules:
         module._made = {}

@@ -1,4 +1,6 @@
-"""Quantisation steps that are learned per channel and quality: what turns a fixed-rate codec into a variable-rate one."""
+"""Quantisation steps that are learned per channel and quality: what turns a fixed-rate codec into a
+variable-rate one.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +18,13 @@ class QualitySteps(nn.Module):
         beside: further channels that are in quantisation steps already and only need the inverse.
         gains: False leaves latents as they are: one rate.
 
-    Source: Cui et al., *Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation*, CVPR 2021, sec. 3.2.
+    Source: Cui et al., *Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation*,
+    CVPR 2021, sec. 3.2.
     """
 
-    def __init__(self, channels: int, coarsest: float, finest: float, gains: bool = True, beside: int = 0) -> None:
+    def __init__(
+        self, channels: int, coarsest: float, finest: float, gains: bool = True, beside: int = 0
+    ) -> None:
         super().__init__()
         steps = log_interpolate(coarsest, finest, torch.linspace(0, QUALITIES - 1, KNOTS))[:, None]
         self.channels, self.beside = channels, beside
@@ -27,7 +32,9 @@ class QualitySteps(nn.Module):
         self.decoder = QualityGain(channels + beside, steps.log()) if gains else None
 
     def divide(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """`(B, C, h, w)` in units of the network -> the same in quantisation steps of `quality` `(B,)`, float32."""
+        """`(B, C, h, w)` in units of the network -> the same in quantisation steps of `quality`
+        `(B,)`, float32.
+        """
         return latent.float() if self.encoder is None else latent.float() * self.encoder(quality)
 
     def multiply(self, latent: Tensor, quality: Tensor) -> Tensor:
@@ -35,7 +42,9 @@ class QualitySteps(nn.Module):
         return latent if self.decoder is None else latent * self.decoder(quality)
 
     def factors(self, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """What `divide` and `multiply` multiply with, `(B, C, 1, 1)` and `(B, C + beside, 1, 1)`."""
+        """What `divide` and `multiply` multiply with, `(B, C, 1, 1)` and `(B, C +
+        beside, 1, 1)`.
+        """
         one = torch.ones(len(quality), self.channels + self.beside, 1, 1, device=quality.device)
         return self.divide(one[:, : self.channels], quality), self.multiply(one, quality)
 

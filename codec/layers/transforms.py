@@ -1,4 +1,6 @@
-"""The transforms of the literature's codecs: four strided 5×5 convolutions down to 1/16, and their mirror image."""
+"""The transforms of the literature's codecs: four strided 5×5 convolutions down to 1/16, and their
+mirror image.
+"""
 
 from torch import nn
 
@@ -9,14 +11,16 @@ ACTIVATIONS = ("relu", "gdn")
 STRIDE = 16
 
 
-def analysis_transform(inputs: int, width: int, outputs: int, activation: str = "relu") -> nn.Sequential:
+def analysis_transform(
+    inputs: int, width: int, outputs: int, activation: str = "relu"
+) -> nn.Sequential:
     """`(B, inputs, H, W)` -> `(B, outputs, H / 16, W / 16)`, H and W multiples of 16.
 
     Raises:
         CodecError: an activation other than `relu` or `gdn`.
 
-    Source: Ballé et al., *End-to-end optimized image compression*, ICLR 2017 (GDN); Agustsson et al., *Scale-space flow*,
-    CVPR 2020 (ReLU).
+    Source: Ballé et al., *End-to-end optimized image compression*, ICLR 2017 (GDN); Agustsson et
+    al., *Scale-space flow*, CVPR 2020 (ReLU).
     """
     layers: list[nn.Module] = [conv(inputs, width)]
     for _ in range(2):
@@ -24,7 +28,9 @@ def analysis_transform(inputs: int, width: int, outputs: int, activation: str = 
     return nn.Sequential(*layers, _activation(activation, width), conv(width, outputs))
 
 
-def synthesis_transform(inputs: int, width: int, outputs: int, activation: str = "relu", zero: bool = False) -> nn.Sequential:
+def synthesis_transform(
+    inputs: int, width: int, outputs: int, activation: str = "relu", zero: bool = False
+) -> nn.Sequential:
     """`(B, inputs, h, w)` -> `(B, outputs, 16·h, 16·w)`; with `zero` the output starts at zero.
 
     Raises:

@@ -19,7 +19,9 @@ def next_row(typingctx, address):
 
     def codegen(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], cgutils.ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", pointer, cgutils.ir.Constant(cgutils.ir.IntType(64), 1), "acq_rel")
+        return builder.atomic_rmw(
+            "add", pointer, cgutils.ir.Constant(cgutils.ir.IntType(64), 1), "acq_rel"
+        )
 
     return types.int64(types.intp), codegen
 

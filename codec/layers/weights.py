@@ -8,8 +8,15 @@ from codec.errors import CodecError
 _SHOWN = 3
 
 
-def check_weights(came: dict[str, Tensor], expected: dict[str, Tensor], where: str, other_names: str, other_shape: str) -> None:
-    """Raise CodecError, one line, where weights are not those of `expected`: by name, shape, or because they are not finite.
+def check_weights(
+    came: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    where: str,
+    other_names: str,
+    other_shape: str,
+) -> None:
+    """Raise CodecError, one line, where weights are not those of `expected`: by name, shape, or
+        because they are not finite.
 
     Args:
         came: what was given.
@@ -17,7 +24,10 @@ def check_weights(came: dict[str, Tensor], expected: dict[str, Tensor], where: s
         where: begins the message.
         other_names, other_shape: what to do, where names or shapes differ.
     """
-    missing, unknown = [name for name in expected if name not in came], [name for name in came if name not in expected]
+    missing, unknown = (
+        [name for name in expected if name not in came],
+        [name for name in came if name not in expected],
+    )
     if missing or unknown:
         raise CodecError(
             f"{where}: {len(missing)} of {len(expected)} names missing ({_few(missing)}), "

@@ -1,4 +1,6 @@
-"""Quality metrics, each checked against a reference. A leaf: imports nothing of `codec` but its error."""
+"""Quality metrics, each checked against a reference. A leaf: imports nothing of `codec` but its
+error.
+"""
 
 from codec.metrics.dists import Dists, load_dists
 from codec.metrics.lpips import Lpips, load_lpips

@@ -25,7 +25,8 @@ PACKAGE = "DISTS_pytorch"
 def load_dists(backbone: str | Path | None = None) -> "Dists":
     """DISTS with the weights of the `DISTS_pytorch` package, frozen.
 
-    The package itself is not imported: it would download its backbone and look for its weights beside the interpreter.
+    The package itself is not imported: it would download its backbone and look for its weights
+        beside the interpreter.
 
     Args:
         backbone: file or folder with torchvision's VGG16; otherwise see `find_weights`.
@@ -39,23 +40,32 @@ def load_dists(backbone: str | Path | None = None) -> "Dists":
 
 
 def read_mixture() -> tuple[Tensor, Tensor, str]:
-    """The weights of texture and of structure by channel of the six layers, `(1475,)` each, and the package's version."""
+    """The weights of texture and of structure by channel of the six layers, `(1475,)` each, and the
+    package's version.
+    """
     spec = importlib.util.find_spec(PACKAGE)
-    path = Path(spec.submodule_search_locations[0]) / "weights.pt" if spec and spec.submodule_search_locations else None
+    path = (
+        Path(spec.submodule_search_locations[0]) / "weights.pt"
+        if spec and spec.submodule_search_locations
+        else None
+    )
     if path is None or not path.is_file():
         raise CodecError(f"dists: no weights; `pip install --no-deps {PACKAGE}`, which ships them")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         alpha, beta = (state[name].float().reshape(sum(CHANNELS)) for name in ("alpha", "beta"))
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
-        raise CodecError(f"{path}: not the weights {PACKAGE} 0.1 ships ({error}); reinstall {PACKAGE}") from error
+        raise CodecError(
+            f"{path}: not the weights {PACKAGE} 0.1 ships ({error}); reinstall {PACKAGE}"
+        ) from error
     return alpha, beta, importlib.metadata.version(PACKAGE)
 
 
 class Dists(nn.Module):
     """The distance of two batches of images; `origin` says where its weights came from.
 
-    Source: Ding et al., *Image Quality Assessment: Unifying Structure and Texture Similarity*, 2020.
+    Source: Ding et al., *Image Quality Assessment: Unifying Structure and Texture Similarity*,
+    2020.
     """
 
     def __init__(self, weights: Weights, alpha: Tensor, beta: Tensor, origin: str) -> None:
@@ -84,10 +94,13 @@ class Dists(nn.Module):
             `(B,)` float32, 0 for equal images, about 1 at most.
 
         Raises:
-            CodecError: shapes differ, a type is not float, or a side is below 32 (the deepest features of smaller images
-                are one sample, which has no variance).
+            CodecError: shapes differ, a type is not float, or a side is below 32 (the deepest
+                features of smaller images are one sample, which has no variance).
         """
-        both = f"reference {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} {tuple(decoded.shape)}"
+        both = (
+            f"reference {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} "
+            f"{tuple(decoded.shape)}"
+        )
         if reference.shape != decoded.shape or reference.dim() != 4 or reference.shape[1] != 3:
             raise CodecError(f"dists: {both}; give two (B, 3, H, W) of one shape")
         if not (reference.is_floating_point() and decoded.is_floating_point()):
@@ -100,27 +113,40 @@ class Dists(nn.Module):
         return texture @ self.alpha + structure @ self.beta
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The image and the last activation at each of the five scales of VGG16, pooled by L2 in place of the maximum."""
+        """The image and the last activation at each of the five scales of VGG16, pooled by L2 in
+        place of the maximum.
+        """
         found = [images.float()]
         layer = (found[0] - self.mean) / self.deviation
         for index in BACKBONES["vgg"].layers:
             if index in POOLED_BEFORE:
                 found.append(layer)
                 layer = self.pool(layer)
-            layer = F.relu(F.conv2d(layer, self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}"), padding=1))
+            layer = F.relu(
+                F.conv2d(
+                    layer,
+                    self.get_buffer(f"weight_{index}"),
+                    self.get_buffer(f"bias_{index}"),
+                    padding=1,
+                )
+            )
         return [*found, layer]
 
     def pool(self, layer: Tensor) -> Tensor:
         """The root of the windowed mean square of every second sample."""
         channels = layer.shape[1]
         window = self.window.expand(channels, 1, 3, 3)
-        return (F.conv2d(layer.square(), window, stride=2, padding=1, groups=channels) + 1e-12).sqrt()
+        return (
+            F.conv2d(layer.square(), window, stride=2, padding=1, groups=channels) + 1e-12
+        ).sqrt()
 
 
 def unlike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """How far two features differ in mean (texture) and in correlation (structure), `(B, C)` each, 0 for equal ones.
+    """How far two features differ in mean (texture) and in correlation (structure), `(B, C)` each,
+    0 for equal ones.
 
-    The covariance is that of the centred features: equal ones have exactly their variance, and no digits cancel.
+    The covariance is that of the centred features: equal ones have exactly their variance, and no
+        digits cancel.
     """
     means = [features.mean(dim=(2, 3), keepdim=True) for features in (first, second)]
     a, b = first - means[0], second - means[1]

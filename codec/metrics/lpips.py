@@ -39,10 +39,11 @@ def load_lpips(net: str = "alex", backbone: str | Path | None = None) -> "Lpips"
 class Lpips(nn.Module):
     """The distance of two batches of images.
 
-    `origin` says where the backbone came from. Parameters are frozen, gradients reach the images; `train()` changes
-    nothing, so a loss that holds it stays without dropout.
+    `origin` says where the backbone came from. Parameters are frozen, gradients reach the images;
+    `train()` changes nothing, so a loss that holds it stays without dropout.
 
-    Source: Zhang et al., *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*, 2018, eq. 1.
+    Source: Zhang et al., *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*,
+    2018, eq. 1.
     """
 
     def __init__(self, model: lpips.LPIPS, net: str, origin: str) -> None:
@@ -69,8 +70,8 @@ class Lpips(nn.Module):
             `(B,)` float32, 0 for equal images.
 
         Raises:
-            CodecError: shapes differ, a type is not float, or the images are smaller than the net can see
-                (31 x 31 for alex, 16 x 16 for vgg).
+            CodecError: shapes differ, a type is not float, or the images are smaller than the net
+                can see (31 x 31 for alex, 16 x 16 for vgg).
         """
         self.check(reference, decoded)
         return self.distance(self.features(reference), self.features(decoded))
@@ -92,13 +93,18 @@ class Lpips(nn.Module):
 
     def check(self, reference: Tensor, decoded: Tensor) -> None:
         """Refuse what LPIPS cannot compare."""
-        both = f"reference {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} {tuple(decoded.shape)}"
+        both = (
+            f"reference {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} "
+            f"{tuple(decoded.shape)}"
+        )
         if reference.shape != decoded.shape or reference.dim() != 4 or reference.shape[1] != 3:
             raise CodecError(f"lpips: {both}; give two (B, 3, H, W) of one shape")
         if not (reference.is_floating_point() and decoded.is_floating_point()):
             raise CodecError(f"lpips: {both}; give floats in [0, 1] (divide uint8 by 255)")
         if min(reference.shape[-2:]) < MINIMUM_SIZE[self.net]:
-            raise CodecError(f"lpips: {both}; {self.net} needs at least {MINIMUM_SIZE[self.net]} pixels a side")
+            raise CodecError(
+                f"lpips: {both}; {self.net} needs at least {MINIMUM_SIZE[self.net]} pixels a side"
+            )
 
 
 def difference(first: Tensor, second: Tensor) -> Tensor:
@@ -107,5 +113,7 @@ def difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def normalise(features: Tensor) -> Tensor:
-    """Scale to unit length along channels; epsilon inside the root (lpips 0.1.4: outside): finite gradients at 0."""
+    """Scale to unit length along channels; epsilon inside the root (lpips 0.1.4: outside): finite
+    gradients at 0.
+    """
     return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + EPSILON)

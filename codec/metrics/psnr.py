@@ -12,7 +12,8 @@ def psnr(reference: Tensor, decoded: Tensor) -> Tensor:
     """PSNR of every frame over all its samples together; the clip's figure is the mean of these dB.
 
     Args:
-        reference: `(T, ...)` uint8: RGB `(T, 3, H, W)`, over the three channels together, or one plane `(T, H, W)`.
+        reference: `(T, ...)` uint8: RGB `(T, 3, H, W)`, over the three channels together, or one
+            plane `(T, H, W)`.
         decoded: the same shape and type.
 
     Returns:
@@ -23,7 +24,9 @@ def psnr(reference: Tensor, decoded: Tensor) -> Tensor:
         CodecError: the two differ in shape or are not uint8.
     """
     check_pair(reference, decoded, "psnr")
-    return decibels(torch.stack([squared_error(a, b) for a, b in zip(reference, decoded, strict=True)]))
+    return decibels(
+        torch.stack([squared_error(a, b) for a, b in zip(reference, decoded, strict=True)])
+    )
 
 
 def psnr_611(luma: Tensor, *chroma: Tensor) -> Tensor:
@@ -35,7 +38,9 @@ def psnr_611(luma: Tensor, *chroma: Tensor) -> Tensor:
 
 
 def squared_error(reference: Tensor, decoded: Tensor) -> Tensor:
-    """Mean squared error of one uint8 frame, a float64 scalar (a sum of integers below 2^53, so it is exact)."""
+    """Mean squared error of one uint8 frame, a float64 scalar (a sum of integers below 2^53, so it
+    is exact).
+    """
     difference = (reference.double() - decoded.double()).flatten()
     return difference.dot(difference) / difference.numel()
 
@@ -47,8 +52,13 @@ def decibels(errors: Tensor) -> Tensor:
 
 def check_pair(reference: Tensor, decoded: Tensor, what: str) -> None:
     """Refuse what would be broadcast or has another peak than 255."""
-    if reference.shape != decoded.shape or reference.dtype != torch.uint8 or decoded.dtype != torch.uint8:
+    if (
+        reference.shape != decoded.shape
+        or reference.dtype != torch.uint8
+        or decoded.dtype != torch.uint8
+    ):
         raise CodecError(
-            f"{what}: reference is {reference.dtype} {tuple(reference.shape)}, decoded {decoded.dtype} "
+            f"{what}: reference is {reference.dtype} {tuple(reference.shape)}, decoded "
+            f"{decoded.dtype} "
             f"{tuple(decoded.shape)}; give two uint8 (T, ...) of one shape"
         )

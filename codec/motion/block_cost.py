@@ -40,7 +40,10 @@ def decision_cost(
 def predict(references: Sequence[Tensor], decisions: BlockDecisions, filters: Tensor) -> Tensor:
     """The prediction `(B, 1, H, W)` that decisions make of the references' luma."""
     vectors = decisions.vectors.unflatten(1, (-1, 2))
-    moved = [compensate(interpolate(reference, filters), vectors[:, r]) for r, reference in enumerate(references)]
+    moved = [
+        compensate(interpolate(reference, filters), vectors[:, r])
+        for r, reference in enumerate(references)
+    ]
     mode = decisions.mode.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     prediction = torch.zeros_like(moved[0])
     for index, (r, s) in enumerate(reference_pairs(len(references))):
@@ -111,7 +114,9 @@ def decision_bits(decisions: BlockDecisions, prices: BlockPrices) -> Tensor:
         difference = vectors[:, r] - predicted_vectors(decisions, r)
         apart = by_difference[sample, difference.abs().long()].sum(1, keepdim=True)
         same = (difference == 0).all(1, keepdim=True)
-        cost = torch.where(same, prices.same[:, 1].view(-1, 1, 1, 1), prices.same[:, 0].view(-1, 1, 1, 1) + apart)
+        cost = torch.where(
+            same, prices.same[:, 1].view(-1, 1, 1, 1), prices.same[:, 0].view(-1, 1, 1, 1) + apart
+        )
         bits = bits + used * cost
     bits = torch.where(first, bits, 0)
     for depth in range(3):

@@ -77,7 +77,12 @@ def _interleave(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> tuple[ir.Val
     width = a.type.count
     halves = []
     for half in (0, 4):
-        places = [group + half + n + source * width for group in range(0, width, 8) for n in range(4) for source in (0, 1)]
+        places = [
+            group + half + n + source * width
+            for group in range(0, width, 8)
+            for n in range(4)
+            for source in (0, 1)
+        ]
         mask = ir.Constant(ir.VectorType(ir.IntType(32), width), places)
         halves.append(builder.shuffle_vector(a, b, mask))
     return halves[0], halves[1]
@@ -89,7 +94,9 @@ def _satd_of_one(width: int) -> Callable:
         def generate(context, builder, signature, arguments):
             mine = _load_rows(builder, arguments[0], arguments[1], width)
             other = _load_rows(builder, arguments[2], arguments[3], width)
-            return _half_sum_of_hadamard(builder, [builder.sub(a, b) for a, b in zip(mine, other, strict=True)])
+            return _half_sum_of_hadamard(
+                builder, [builder.sub(a, b) for a, b in zip(mine, other, strict=True)]
+            )
 
         return types.int64(types.int64, types.int64, types.int64, types.int64), generate
 
@@ -140,7 +147,9 @@ def best_sads(typing, current, current_stride, reference, reference_stride, rate
                 step = ir.Constant(_LONG, column)
                 pointer = builder.inttoptr(builder.add(mine, step), byte.as_pointer())
                 pixel = builder.zext(builder.load(pointer), short)
-                alone = builder.insert_element(ir.Constant(lanes, ir.Undefined), pixel, ir.Constant(ir.IntType(32), 0))
+                alone = builder.insert_element(
+                    ir.Constant(lanes, ir.Undefined), pixel, ir.Constant(ir.IntType(32), 0)
+                )
                 pixels = builder.shuffle_vector(alone, alone, first)
                 pointer_type = ir.VectorType(byte, LANES).as_pointer()
                 pointer = builder.inttoptr(builder.add(other, step), pointer_type)

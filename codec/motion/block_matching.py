@@ -1,4 +1,6 @@
-"""Block motion as in a standard codec: a quadtree, several references, quarter pixels, long filters."""
+"""Block motion as in a standard codec: a quadtree, several references, quarter pixels, long
+filters.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
 
-# Over the root of lambda. SATD is HM's, twice the sum of orthonormal coefficients (docs/results.md).
+# Over the root of lambda. SATD is HM's, twice the sum of orthonormal coefficients
+# (docs/results.md).
 SATD_OF_A_BIT = 1.6
 _FORBIDDEN = 1e6  # bits
 
@@ -92,7 +95,9 @@ class BlockMatching(MotionNetwork):
         weights = torch.tensor([[(r in used) / len(used) for r in counts] for used in modes])
         self.register_buffer("mode_weights", weights, persistent=False)
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         newest, available = references.newest, references.frames[: self.references]
         size = tuple(side // CELL for side in newest.frame.shape[-2:])
         latent = revise = None
@@ -101,7 +106,9 @@ class BlockMatching(MotionNetwork):
             random = channel.random(shape) if self.random_share else None
             latent, revise = self.estimate_motion(frame, references, quality, random)
         distances = references.distances[: self.references]
-        maps = self.entropy.transmit("motion", latent, size, quality, channel, newest.motion, distances, revise)
+        maps = self.entropy.transmit(
+            "motion", latent, size, quality, channel, newest.motion, distances, revise
+        )
         warped, features = self.warp(maps, available)
         prediction, features = self.context(warped, features, quality)
         used = used_references(maps[:, 1:2].long(), self.references).repeat_interleave(2, 1)
@@ -119,7 +126,8 @@ class BlockMatching(MotionNetwork):
     def estimate_motion(
         self, frame: Tensor, references: References, quality: Tensor, random: Tensor | None = None
     ) -> tuple[Tensor, Revise]:
-        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`, and how to revise them.
+        """The maps `(B, 2 + 2·R, H / 8, W / 8)` of the best blocks for `frame` `(B, 3, H, W)`, and
+        how to revise them.
 
         `random` `(B, 5, H / 8, W / 8)`: see `search_for`.
         """
@@ -140,7 +148,9 @@ class BlockMatching(MotionNetwork):
         pairs = [(used[0], used[-1]) for used in prediction_modes(self.references)]
         count = 2 * len(available)
 
-        def revise(level: int, mode: Tensor, vectors: Tensor, means: Tensor, present: Tensor) -> Tensor:
+        def revise(
+            level: int, mode: Tensor, vectors: Tensor, means: Tensor, present: Tensor
+        ) -> Tensor:
             kept = search.revise(level, pairs, mode, vectors[:, :count], means[:, :count], present)
             return torch.cat([kept, vectors[:, count:]], 1)
 
@@ -154,7 +164,9 @@ class BlockMatching(MotionNetwork):
         return reference.made["planes"]
 
     def prices(self, quality: Tensor, available: int) -> BlockPrices:
-        """What side information is expected to cost at `quality` `(B,)`, of decisions between so many references."""
+        """What side information is expected to cost at `quality` `(B,)`, of decisions between so
+        many references.
+        """
         tables = self.entropy.prices.at(quality)
         mode = tables["mode"][..., self._modes(available)]
         mode = mode if available > 1 else torch.zeros_like(mode)
@@ -163,22 +175,38 @@ class BlockMatching(MotionNetwork):
     def _modes(self, available: int) -> Tensor:
         """The class, among all, of each mode of so many references."""
         ours = prediction_modes(self.references)
-        return torch.tensor([ours.index(used) for used in prediction_modes(available)], device=self.filters.device)
+        return torch.tensor(
+            [ours.index(used) for used in prediction_modes(available)], device=self.filters.device
+        )
 
     def as_maps(self, decisions: BlockDecisions, available: int) -> Tensor:
         """Decisions over the references that there are, as maps of all that there may be."""
         vectors = decisions.vectors.float()
-        missing = vectors.new_zeros(len(vectors), 2 * (self.references - available), *vectors.shape[-2:])
-        return torch.cat([decisions.level.float(), self._modes(available)[decisions.mode.long()].float(), vectors, missing], 1)
+        missing = vectors.new_zeros(
+            len(vectors), 2 * (self.references - available), *vectors.shape[-2:]
+        )
+        return torch.cat(
+            [
+                decisions.level.float(),
+                self._modes(available)[decisions.mode.long()].float(),
+                vectors,
+                missing,
+            ],
+            1,
+        )
 
     def warp(self, maps: Tensor, references: tuple[Reference, ...]) -> tuple[Tensor, Tensor]:
-        """Pixels `(B, 3, H, W)` and features `(B, F, H / 8, W / 8)` of `references`, moved and mixed as the maps say."""
+        """Pixels `(B, 3, H, W)` and features `(B, F, H / 8, W / 8)` of `references`, moved and
+        mixed as the maps say.
+        """
         count = len(references)
         vectors = maps[:, 2 : 2 + 2 * count].int()
         weights = self.mode_weights[maps[:, 1].long(), :count].permute(0, 3, 1, 2).contiguous()
         frames = [reference.frame for reference in references]
         warped = compensate(frames, vectors, weights, block=CELL, filters=self.filters)
-        return warped, compensate_features([reference.features for reference in references], vectors, weights)
+        return warped, compensate_features(
+            [reference.features for reference in references], vectors, weights
+        )
 
 
 def _bilinear() -> Tensor:
@@ -190,7 +218,9 @@ _FILTERS = {"hevc": luma_filters, "bilinear": _bilinear}
 
 
 def _forbidden(smallest: int, largest: int) -> Tensor:
-    """What is added to the prices of splits, `(3, 2)`, so that only blocks of these sides are chosen."""
+    """What is added to the prices of splits, `(3, 2)`, so that only blocks of these sides are
+    chosen.
+    """
     bits = torch.zeros(3, 2)
     for level, side in enumerate(SIDES[:-1]):
         bits[level, 0] = _FORBIDDEN * (side > largest)

@@ -106,7 +106,9 @@ def search_for(
     )
     coarse = _full_search(current, planes, bit_price, prices, reach)
     height, width = current.shape[-2:]
-    forced = None if random is None else _draw(random, random_share, height, width, prices.mode.shape[2])
+    forced = (
+        None if random is None else _draw(random, random_share, height, width, prices.mode.shape[2])
+    )
     return search.decide(coarse, last, forced), search
 
 
@@ -143,7 +145,9 @@ def coarse_levels(luma: Tensor) -> Tensor:
     return levels(F.avg_pool2d(luma, _COARSE))
 
 
-def _draw(random: Tensor, share: float, height: int, width: int, modes: int) -> tuple[Tensor, Tensor]:
+def _draw(
+    random: Tensor, share: float, height: int, width: int, modes: int
+) -> tuple[Tensor, Tensor]:
     """Levels and modes that random numbers `(B, 5, h, w)` in 0..1 force, as `search_for` says.
 
     Returns:

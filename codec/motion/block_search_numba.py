@@ -272,7 +272,8 @@ class KernelSearch:
         means: Tensor,
         present: Tensor,
     ) -> Tensor:
-        """Vectors of blocks once it is known how they will be coded: their means where that is cheaper.
+        """Vectors of blocks once it is known how they will be coded: their means where that is
+            cheaper.
 
         Args:
             level: of the blocks.
@@ -289,12 +290,16 @@ class KernelSearch:
         maps = [array.numpy() for array in arrays]
         table = np.array(pairs, np.int64)
         in_bands(
-            lambda first, end: revise_rows(self.frames, level, table, *maps, first, end, np.empty((2, 64 * 64), np.uint8)),
+            lambda first, end: revise_rows(
+                self.frames, level, table, *maps, first, end, np.empty((2, 64 * 64), np.uint8)
+            ),
             mode.shape[0] * mode.shape[2],
         )
         return kept
 
-    def decide(self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None) -> BlockDecisions:
+    def decide(
+        self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None
+    ) -> BlockDecisions:
         """Decisions from `coarse` vectors, the `last` frame's and `forced` levels and modes."""
         size = self.batch, self.references, self.rows, self.columns
         field = np.zeros((*size, 2), np.int32)
@@ -317,7 +322,10 @@ class KernelSearch:
         pairs = np.array(reference_pairs(self.references), np.int64)
         tables = Tables(
             pairs=pairs,
-            uses=np.array([[r in pair for r in range(self.references)] for pair in pairs] + [[True] * self.references]),
+            uses=np.array(
+                [[r in pair for r in range(self.references)] for pair in pairs]
+                + [[True] * self.references]
+            ),
             split=np.pad(self.prices.split.double().numpy(), ((0, 0), (0, 1), (0, 0))),
             mode=self.prices.mode.double().numpy(),
         )
@@ -492,7 +500,9 @@ def _refine(frames, b, r, top, left, size, start, near_x, near_y, step, rounds, 
 
 @njit(cache=True, nogil=True, _nrt=False)
 def revise_rows(frames, level, pairs, mode, vectors, means, present, first, end, patches):
-    """`KernelSearch.revise` for rows `first .. end - 1` of blocks, counted over the batch; changes `vectors`."""
+    """`KernelSearch.revise` for rows `first .. end - 1` of blocks, counted over the batch; changes
+    `vectors`.
+    """
     rows, columns = mode.shape[1:]
     size, largest = 64 >> level, frames.bits.shape[1] - 1
     for line in range(first, end):
@@ -512,13 +522,19 @@ def revise_rows(frames, level, pairs, mode, vectors, means, present, first, end,
                     far_x, far_y = means[b, 2 * s, i, j], means[b, 2 * s + 1, i, j]
                 if max(abs(x), abs(y), abs(far_x), abs(far_y)) > 32000:
                     continue
-                cost = price * _bits_to_mean(frames, b, x, y, means[b, 2 * r : 2 * r + 2, i, j], largest)
+                cost = price * _bits_to_mean(
+                    frames, b, x, y, means[b, 2 * r : 2 * r + 2, i, j], largest
+                )
                 if r == s:
                     cost += _error(frames, b, r, top, left, size, x, y, patches[0])
                 else:
-                    cost += price * _bits_to_mean(frames, b, far_x, far_y, means[b, 2 * s : 2 * s + 2, i, j], largest)
+                    cost += price * _bits_to_mean(
+                        frames, b, far_x, far_y, means[b, 2 * s : 2 * s + 2, i, j], largest
+                    )
                     fixed, stride = _moved(frames, b, s, top, left, size, far_x, far_y, patches[0])
-                    cost += _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, patches[1])
+                    cost += _error_of_pair(
+                        frames, b, r, s, top, left, size, x, y, fixed, stride, patches[1]
+                    )
                 if cost < best:
                     best, kept = cost, choice
             if kept & 1:
@@ -571,14 +587,22 @@ def search_rows(frames, vectors, errors, start, before, first, end, scratch):
                         if (i + 1) * side > rows or (j + 1) * side > columns:
                             continue
                         if level == 2:
-                            tried, near_x, near_y = _candidates_16(frames, vectors, start, before, b, r, i, j, candidates, around)
+                            tried, near_x, near_y = _candidates_16(
+                                frames, vectors, start, before, b, r, i, j, candidates, around
+                            )
                         elif level == 3:
-                            tried, near_x, near_y = _candidates_8(frames, vectors, before, b, r, i, j, candidates)
+                            tried, near_x, near_y = _candidates_8(
+                                frames, vectors, before, b, r, i, j, candidates
+                            )
                         else:
-                            tried, near_x, near_y = _candidates_of_large(frames, vectors, level, b, r, i, j, candidates)
+                            tried, near_x, near_y = _candidates_of_large(
+                                frames, vectors, level, b, r, i, j, candidates
+                            )
                         size = 64 >> level
                         top, left = size * i, size * j
-                        best = _best_candidate(frames, b, r, top, left, size, candidates, tried, near_x, near_y, patch)
+                        best = _best_candidate(
+                            frames, b, r, top, left, size, candidates, tried, near_x, near_y, patch
+                        )
                         for power in range(3, -1, -1):
                             rounds = _ROUNDS[level, power]
                             best = _refine(
@@ -615,7 +639,9 @@ def _candidates_16(frames, vectors, start, before, b, r, i, j, candidates, aroun
     if i + 1 < rows:
         count = _append(around, count, start[b, r, i + 1, j])
     near_x, near_y = _vector_median(around, count)
-    tried = _add(candidates, 0, frames.limit_x, frames.limit_y, start[b, r, i, j, 0], start[b, r, i, j, 1])
+    tried = _add(
+        candidates, 0, frames.limit_x, frames.limit_y, start[b, r, i, j, 0], start[b, r, i, j, 1]
+    )
     tried = _add(candidates, tried, frames.limit_x, frames.limit_y, 0, 0)
     for n in range(count):
         tried = _add(candidates, tried, frames.limit_x, frames.limit_y, around[n, 0], around[n, 1])
@@ -905,8 +931,12 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
         rate = price * (rate + _bits(frames, b, second[0], second[1], near[s, 0], near[s, 1]))
         if rate >= best:
             continue
-        fixed, stride = _moved(frames, b, s, top, left, size, second[0], second[1], scratch.patches[0])
-        error = rate + _error_of_pair(frames, b, r, s, top, left, size, first[0], first[1], fixed, stride, scratch.patches[1])
+        fixed, stride = _moved(
+            frames, b, s, top, left, size, second[0], second[1], scratch.patches[0]
+        )
+        error = rate + _error_of_pair(
+            frames, b, r, s, top, left, size, first[0], first[1], fixed, stride, scratch.patches[1]
+        )
         if error < best:
             best = error
             pair[0], pair[1], pair[2], pair[3] = first[0], first[1], second[0], second[1]
@@ -914,7 +944,9 @@ def _evaluate_pair(frames, found, tables, b, mode, level, i, j, alone, scratch):
         turns = 2 if best < _HOPEFUL * alone else 0
         for turn in range(turns):
             moving = int(errors[r] > errors[s]) ^ turn ^ 1  # the worse one first
-            best = _refine_pair(frames, b, tables.pairs[mode], moving, top, left, size, best, scratch)
+            best = _refine_pair(
+                frames, b, tables.pairs[mode], moving, top, left, size, best, scratch
+            )
         rate = _bits(frames, b, pair[0], pair[1], near[r, 0], near[r, 1])
         rate += _bits(frames, b, pair[2], pair[3], near[s, 0], near[s, 1])
         known[0], known[1], known[2], known[3] = pair[0], pair[1], pair[2], pair[3]
@@ -942,7 +974,9 @@ def _refine_pair(frames, b, references, moving, top, left, size, best, scratch):
             if abs(x) <= frames.limit_x and abs(y) <= frames.limit_y:
                 cost = price * (kept_bits + _bits(frames, b, x, y, near[r, 0], near[r, 1]))
                 if cost < best or n < 4:
-                    cost += _error_of_pair(frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1])
+                    cost += _error_of_pair(
+                        frames, b, r, s, top, left, size, x, y, fixed, stride, scratch.patches[1]
+                    )
                     if cost < best:
                         best_x, best_y, best = x, y, cost
             if n == 0 or n == 2:

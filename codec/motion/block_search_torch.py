@@ -74,7 +74,9 @@ class TensorSearch:
         self.same = prices.same.T.view(2, 1, -1, 1, 1, 1)
         self.pairs = reference_pairs(len(planes))
 
-    def decide(self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None) -> BlockDecisions:
+    def decide(
+        self, coarse: Tensor, last: Tensor | None, forced: tuple[Tensor, Tensor] | None
+    ) -> BlockDecisions:
         """As `block_search_numba.KernelSearch.decide`."""
         if last is None:
             last = torch.zeros_like(coarse.flatten(1, 2)).repeat_interleave(2, 2)
@@ -120,14 +122,23 @@ class TensorSearch:
                 taken = both[choice >> end & 1]
                 for r in range(len(self.planes)):
                     used = (numbers[..., end] == r).unsqueeze(0)
-                    vector, mean = (values[None, :, 2 * r : 2 * r + 2] for values in (taken, both[1]))
+                    vector, mean = (
+                        values[None, :, 2 * r : 2 * r + 2] for values in (taken, both[1])
+                    )
                     moved = moved + used_pixels(used, level) * self._moved(r, level, vector) / 2
                     counts = used & (numbers[..., 0] != numbers[..., 1]) if end else used
                     cost = cost + counts * self._rates(vector, mean)
             rows.append(cost + self._errors(moved, level))
         alone = (numbers[..., 0] == numbers[..., 1]).unsqueeze(0)
         costs = torch.cat(rows)
-        costs = torch.stack([costs[0], costs[1].where(~alone[0], torch.inf), costs[2].where(~alone[0], torch.inf), costs[3]])
+        costs = torch.stack(
+            [
+                costs[0],
+                costs[1].where(~alone[0], torch.inf),
+                costs[2].where(~alone[0], torch.inf),
+                costs[3],
+            ]
+        )
         best = costs.argmin(0)
         kept = both[0].clone()
         for end in range(2):
@@ -268,7 +279,10 @@ class TensorSearch:
         for r in range(references):
             around, known = _neighbours(field[:, r], used[:, r], side)
             near.append(vector_median(around, known))
-            others = [torch.where(valid, vector, near[r]) for vector, valid in zip(around, known, strict=True)]
+            others = [
+                torch.where(valid, vector, near[r])
+                for vector, valid in zip(around, known, strict=True)
+            ]
             kept = torch.where(used[:, r][middle], field[:, r][middle], near[r])
             proposals = [alone[r][level][0], near[r], *others, last[:, r][middle], kept]
             proposals.append(torch.zeros_like(near[r]))

@@ -32,7 +32,9 @@ class FlowAnalysis(Network):
 
 
 class FlowSynthesis(Network):
-    """Motion latent -> flow `(B, 2, H / 8, W / 8)` in feature positions, within ±8; zero at the start."""
+    """Motion latent -> flow `(B, 2, H / 8, W / 8)` in feature positions, within ±8; zero at the
+    start.
+    """
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
         super().__init__()
@@ -41,7 +43,9 @@ class FlowSynthesis(Network):
         self.head = pointwise(features, 2, zero=True)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return _LARGEST * torch.tanh(self.head(self.blocks(self.latent(self.cast(latent)))).float() / _LARGEST)
+        return _LARGEST * torch.tanh(
+            self.head(self.blocks(self.latent(self.cast(latent)))).float() / _LARGEST
+        )
 
 
 class FeatureFlow(MotionNetwork):
@@ -56,11 +60,13 @@ class FeatureFlow(MotionNetwork):
     Raises:
         CodecError: the entropy network is made for another number of channels.
 
-    Source: feature-space motion compensation after Hu et al., *FVC: A New Framework towards Deep Video Compression in
-    Feature Space*, CVPR 2021, with one flow in place of deformable kernels.
+    Source: feature-space motion compensation after Hu et al., *FVC: A New Framework towards Deep
+    Video Compression in Feature Space*, CVPR 2021, with one flow in place of deformable kernels.
     """
 
-    def __init__(self, features: int, entropy: EntropyNetwork, latent_channels: int = 32, depth: int = 2) -> None:
+    def __init__(
+        self, features: int, entropy: EntropyNetwork, latent_channels: int = 32, depth: int = 2
+    ) -> None:
         super().__init__()
         check_channels("motion_entropy", entropy, latent_channels)
         self.entropy = entropy
@@ -71,10 +77,14 @@ class FeatureFlow(MotionNetwork):
         self.features = features
         self.context = ContextNetwork(features, depth)
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         reference, latent = references.newest, None
         if channel.sends:
-            latent = self.analysis(frame, reference.frame, reference.features).float() * self.encoder_gain(quality)
+            latent = self.analysis(
+                frame, reference.frame, reference.features
+            ).float() * self.encoder_gain(quality)
         size = tuple(side // _LATENT_STRIDE for side in reference.frame.shape[-2:])
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
@@ -84,6 +94,11 @@ class FeatureFlow(MotionNetwork):
 
     @staticmethod
     def warp(flow: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
-        """Frame and features of `reference`, warped by `flow` `(B, 2, H / 8, W / 8)` in feature positions."""
-        pixels = F.interpolate(flow, reference.frame.shape[-2:], mode="bilinear", align_corners=False) * _FEATURE_STRIDE
+        """Frame and features of `reference`, warped by `flow` `(B, 2, H / 8, W / 8)` in feature
+        positions.
+        """
+        pixels = (
+            F.interpolate(flow, reference.frame.shape[-2:], mode="bilinear", align_corners=False)
+            * _FEATURE_STRIDE
+        )
         return warp(reference.frame, pixels), warp(reference.features, flow)

@@ -1,4 +1,6 @@
-"""One vector a block of fixed size, found at the encoder by a search, coded; the decoder warps pixels and features."""
+"""One vector a block of fixed size, found at the encoder by a search, coded; the decoder warps
+pixels and features.
+"""
 
 import torch
 from torch import Tensor
@@ -14,24 +16,30 @@ from codec.quality import log_interpolate
 from codec.references import Context, References
 
 _FEATURE_STRIDE = 8
-STILL = 0.13  # pixels: blocks that move by less stand still; no sixteenth of a quarter pixel is so near that rounding decides
+# Pixels: blocks that move by less stand still; no sixteenth of a quarter pixel is so near that
+# rounding decides.
+STILL = 0.13
 _BLOCKS = (8, 16)  # whole features, and frames are padded to 16
 
 
 class FixedBlockMatching(MotionNetwork):
-    """Block motion, one vector a `block`, found by `block_search` against the reconstruction of the last frame.
+    """Block motion, one vector a `block`, found by `block_search` against the reconstruction of the
+    last frame.
 
-    Vectors are coded in units that are learned per quality (a quarter of a pixel at the start) and rounded by the channel.
+    Vectors are coded in units that are learned per quality (a quarter of a pixel at the start) and
+    rounded by the channel.
 
     Args:
         features: F of the reference state.
         entropy: network for the 2-channel motion latent.
         block: side of a block.
         depth: gated blocks of the refinement after warping.
-        cheapest, dearest: cost of a bit of motion in the search at quality 63 and 0, in grey levels of 255.
+        cheapest, dearest: cost of a bit of motion in the search at quality 63 and 0, in grey levels
+            of 255.
 
     Raises:
-        CodecError: a block that is not 8 or 16, or an entropy network for another number of channels.
+        CodecError: a block that is not 8 or 16, or an entropy network for another number of
+            channels.
     """
 
     made_for = "ycc"  # the search compares lumas
@@ -55,7 +63,9 @@ class FixedBlockMatching(MotionNetwork):
         self.fineness = QualityGain(2, torch.full((2,), 4.0).log())
         self.block, self.cheapest, self.dearest = block, cheapest, dearest
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         reference = references.newest
         latent = self.estimate_motion(frame, reference.frame, quality) if channel.sends else None
         size = (reference.frame.shape[-2] // self.block, reference.frame.shape[-1] // self.block)
@@ -65,15 +75,21 @@ class FixedBlockMatching(MotionNetwork):
         moving = (field.abs() >= STILL).any(1, keepdim=True).float()
         warped, features = self.warp(field * moving, reference.frame, reference.features)
         prediction, features = self.context(warped, features, quality)
-        return Context(prediction=prediction, features=features, motion=sent, warped=warped, motion_mask=moving)
+        return Context(
+            prediction=prediction, features=features, motion=sent, warped=warped, motion_mask=moving
+        )
 
     def estimate_motion(self, frame: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """The motion latent `(B, 2, h, w)`: vectors in coded units."""
         penalty = log_interpolate(self.dearest, self.cheapest, quality) / 255
-        field = block_search(frame[:, :1].float(), reference[:, :1].detach().float(), self.block, penalty)
+        field = block_search(
+            frame[:, :1].float(), reference[:, :1].detach().float(), self.block, penalty
+        )
         return field * self.fineness(quality)
 
     def warp(self, field: Tensor, frame: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by a vector a block, in pixels of the frame."""
+        """Warp `frame` `(B, 3, H, W)` and `features` `(B, F, H / 8, W / 8)` by a vector a block, in
+        pixels of the frame.
+        """
         warped = block_warp(frame, field, self.block)
         return warped, block_warp(features, field / _FEATURE_STRIDE, self.block // _FEATURE_STRIDE)

@@ -22,7 +22,9 @@ class ImplicitMotion(MotionNetwork):
         self.features = features
         self.context = ContextNetwork(features, depth)
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         reference = references.newest
         prediction, features = self.context(reference.frame, reference.features, quality)
         return Context(prediction=prediction, features=features)

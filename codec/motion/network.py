@@ -22,11 +22,14 @@ class MotionNetwork(nn.Module, ABC):
     made_for: str | None = None
 
     @abstractmethod
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         """Predict.
 
         Args:
-            frame: `(B, 3, H, W)` the frame to predict, padded, in the codec's colours; None on the receiving side.
+            frame: `(B, 3, H, W)` the frame to predict, padded, in the codec's colours; None on the
+                receiving side.
             references: what both sides have.
             quality: `(B,)` indices 0..63.
             channel: where motion bits go.
@@ -43,7 +46,8 @@ class ContextNetwork(Network):
         features: F.
         depth: gated blocks at 1/8 of the frame's size.
 
-    Source: the temporal context of Jia et al., *Towards Practical Real-Time Neural Video Compression*, CVPR 2025.
+    Source: the temporal context of Jia et al., *Towards Practical Real-Time Neural Video
+    Compression*, CVPR 2025.
     """
 
     def __init__(self, features: int, depth: int) -> None:
@@ -59,7 +63,9 @@ class ContextNetwork(Network):
         """The blocks alone: what comes after them is a kernel on the CPU, and slower compiled."""
         self.blocks.compile(backend=backend)
 
-    def forward(self, prediction: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, prediction: Tensor, features: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)` and `(B, F, H / 8, W / 8)`, quality `(B,)` -> the same shapes, refined."""
         known = self.pixels(self.cast(prediction)) + self.before(self.cast(features))
         features = self.blocks(known + self.cast(self.quality(quality)))

@@ -21,7 +21,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +50,9 @@ class MotionCompensation(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, warped: Tensor, reference: Tensor, flow: Tensor) -> Tensor:
-        """`(B, 3, H, W)` twice and `(B, 2, H, W)` in pixels, sides multiples of 4 -> `(B, 3, H, W)`."""
+        """`(B, 3, H, W)` twice and `(B, 2, H, W)` in pixels, sides multiples of 4 -> `(B, 3, H,
+        W)`.
+        """
         sizes = [self.down[0](self.first(torch.cat([warped, reference, flow], 1)))]
         for block in self.down[1:]:
             sizes.append(block(F.avg_pool2d(sizes[-1], 2)))
@@ -71,7 +76,8 @@ class OpticalFlowMotion(MotionNetwork):
         gains: quantisation steps learned per quality; False is one rate.
 
     Raises:
-        CodecError: the entropy network is made for another number of channels than `latent_channels`, or levels not in 1..5.
+        CodecError: the entropy network is made for another number of channels than
+            `latent_channels`, or levels not in 1..5.
 
     Source: Lu et al., *DVC: an end-to-end deep video compression framework*, CVPR 2019.
     """
@@ -88,7 +94,10 @@ class OpticalFlowMotion(MotionNetwork):
         super().__init__()
         check_channels("motion_entropy", entropy, latent_channels)
         if not 1 <= levels <= 5:
-            raise CodecError(f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to multiples of 16")
+            raise CodecError(
+                f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to "
+                "multiples of 16"
+            )
         self.entropy = entropy
         self.flow = PyramidFlow(levels)
         self.analysis = analysis_transform(2, width, latent_channels, "gdn")
@@ -96,17 +105,25 @@ class OpticalFlowMotion(MotionNetwork):
         self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
         self.compensation = MotionCompensation(refinement)
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         reference, latent, estimate = references.newest, None, None
         if channel.sends:
             flow = self.flow(frame, reference.frame)
             latent = self.steps.divide(self.analysis(flow), quality)
-            estimate = warp(reference.frame, flow.float()) if isinstance(channel, EstimateChannel) else None
+            estimate = (
+                warp(reference.frame, flow.float())
+                if isinstance(channel, EstimateChannel)
+                else None
+            )
         size = tuple(side // STRIDE for side in reference.frame.shape[-2:])
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.transmit("motion", latent, size, quality, channel, **prior)
         prediction = self.predict(sent, reference.frame, quality)
-        return Context(prediction=prediction, features=reference.features, motion=sent, warped_uncoded=estimate)
+        return Context(
+            prediction=prediction, features=reference.features, motion=sent, warped_uncoded=estimate
+        )
 
     def predict(self, latent: Tensor, reference: Tensor, quality: Tensor) -> Tensor:
         """`reference` `(B, 3, H, W)` moved as the transmitted latent says, and refined."""

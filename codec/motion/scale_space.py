@@ -14,7 +14,8 @@ from codec.references import Context, References
 
 
 class ScaleSpaceMotion(MotionNetwork):
-    """A network sees both frames and says in a latent where, and how sharp, the reference is to be sampled.
+    """A network sees both frames and says in a latent where, and how sharp, the reference is to be
+    sampled.
 
     The first reference after an intra frame gets no gradient, as in the paper's training.
 
@@ -26,9 +27,11 @@ class ScaleSpaceMotion(MotionNetwork):
         gains: quantisation steps learned per quality; False is one rate.
 
     Raises:
-        CodecError: the entropy network is made for another number of channels than `latent_channels`, or levels not in 1..5.
+        CodecError: the entropy network is made for another number of channels than
+            `latent_channels`, or levels not in 1..5.
 
-    Source: Agustsson et al., *Scale-space flow for end-to-end optimized video compression*, CVPR 2020.
+    Source: Agustsson et al., *Scale-space flow for end-to-end optimized video compression*, CVPR
+    2020.
     """
 
     def __init__(
@@ -43,13 +46,18 @@ class ScaleSpaceMotion(MotionNetwork):
         super().__init__()
         check_channels("motion_entropy", entropy, latent_channels)
         if not 1 <= levels <= 5:
-            raise CodecError(f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to multiples of 16")
+            raise CodecError(
+                f"motion.levels: {levels} given; expected 1 to 5, as frames are padded to "
+                "multiples of 16"
+            )
         self.entropy, self.levels, self.sigma = entropy, levels, sigma
         self.analysis = analysis_transform(2 * 3, width, latent_channels)
         self.synthesis = synthesis_transform(latent_channels, width, 2 + 1)
         self.steps = QualitySteps(latent_channels, coarsest=3.0, finest=0.3, gains=gains)
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         newest = references.newest
         reference = newest.frame.detach() if newest.intra else newest.frame
         latent = None

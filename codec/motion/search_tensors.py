@@ -18,10 +18,16 @@ class TensorMatching:
     """
 
     def __init__(self, current: Tensor, reference: Tensor, block: int, farthest: int) -> None:
-        self.current, self.reference, self.block, self.farthest = current, reference, block, farthest
+        self.current, self.reference, self.block, self.farthest = (
+            current,
+            reference,
+            block,
+            farthest,
+        )
 
     def best_of_all(self, vectors: Tensor, rates: Tensor) -> Tensor:
-        """For each block the index of the vector with the least SAD + rate, where every block tries every vector.
+        """For each block the index of the vector with the least SAD + rate, where every block tries
+        every vector.
 
         Args:
             vectors: `(N, 2)` int64, (x, y) in whole pixels.

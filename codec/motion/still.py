@@ -10,5 +10,7 @@ from codec.references import Context, References
 class StillMotion(MotionNetwork):
     """Predicts that nothing changes: the last frame and its features, as they are."""
 
-    def forward(self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel) -> Context:
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, channel: Channel
+    ) -> Context:
         return Context(prediction=references.newest.frame, features=references.newest.features)

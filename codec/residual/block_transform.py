@@ -1,4 +1,6 @@
-"""Residuals of predicted frames in blocks, as a standard codec has them, and a filter in the loop."""
+"""Residuals of predicted frames in blocks, as a standard codec has them, and a filter
+in the loop.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ KNOWN = TYPES + CONTEXTS  # things that the entropy network may know of a unit
 _TRIES = (2, 2, 6)  # of intra units: modes at 16 and at 8, and classes of chroma
 _SCALE = 255 * PIXELS_PER_LEVEL
 _FORBIDDEN = 1e6  # bits of what an encoder may not choose
-_SHARE = 0.3  # of what intra prediction leaves, that motion compensation leaves; training says better
+_SHARE = (
+    0.3  # of what intra prediction leaves, that motion compensation leaves; training says better
+)
 
 
 class BlockTransformResidual(ResidualCoder):
@@ -88,7 +92,9 @@ class BlockTransformResidual(ResidualCoder):
         if not sizes or not set(sizes) <= {UNIT, CELL}:
             raise CodecError(f"residual.sizes: {list(sizes)} given; expected [16, 8], [16] or [8]")
         self.forbidden = [INTRA_16, INTRA_8] if not intra_units else []
-        self.forbidden += [kind for side, kind in ((UNIT, INTER_16), (CELL, INTER_8)) if side not in sizes]
+        self.forbidden += [
+            kind for side, kind in ((UNIT, INTER_16), (CELL, INTER_8)) if side not in sizes
+        ]
         self.features, self.modes, self.skip, self.twice = features, modes, skip, twice
         lambda_low, lambda_high = lambda_scale * lambda_low, lambda_scale * lambda_high
         self.lambdas, self.chroma_step = LambdaRange(lambda_low, lambda_high), chroma_step
@@ -101,11 +107,12 @@ class BlockTransformResidual(ResidualCoder):
         self.synthesis = Synthesis(features, CHANNELS, depth)
         self.correction_gain = QualityGain(1, ladder.log())
 
-    def check_entropy(self, entropy: EntropyNetwork) -> None:
+    def prepare_entropy(self, entropy: EntropyNetwork) -> None:
         needed = f"residual=block_transform needs LevelEntropy with prior and known={KNOWN}"
-        if not isinstance(entropy, LevelEntropy) or entropy.known != KNOWN:
+        fits = isinstance(entropy, LevelEntropy) and entropy.prior and entropy.known == KNOWN
+        if not fits:
             raise CodecError(f"entropy: {type(entropy).__name__} given; {needed} (entropy=levels)")
-        super().check_entropy(entropy)
+        super().prepare_entropy(entropy)
         entropy.start_from(*self.prices.inter.magnitudes())
 
     def code(
@@ -146,15 +153,22 @@ class BlockTransformResidual(ResidualCoder):
             present=types != UNCODED,
         )
         if planes is None:
-            planes = rebuild_predicted(PredictedUnits(levels=levels, maps=maps), predicted, self.steps[quality])
+            planes = rebuild_predicted(
+                PredictedUnits(levels=levels, maps=maps), predicted, self.steps[quality]
+            )
         luma, chroma = (after - before for after, before in zip(planes, predicted, strict=True))
         change = torch.cat([luma[:, None].float(), enlarged(chroma.float())], 1) / _SCALE
         return levels, *self.filtered(levels, prediction + change, context, quality)
 
-    def filtered(self, levels: Tensor, rebuilt: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def filtered(
+        self, levels: Tensor, rebuilt: Tensor, context: Context, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The frame after the filter, and the features for later."""
         learned, features = self.synthesis(levels, rebuilt, context.features, quality)
-        gain, gate = self.correction_gain(quality), skip_gate(levels, context) if self.skip else None
+        gain, gate = (
+            self.correction_gain(quality),
+            skip_gate(levels, context) if self.skip else None,
+        )
         if gate is None:
             return add_patches(rebuilt, learned, gain), features
         return add_gated_patches(rebuilt, learned, gain, context.warped, gate), features
@@ -193,16 +207,13 @@ class BlockTransformResidual(ResidualCoder):
         elif self.twice:
             there = units.to(device)
             types = there.types.long()
-            types = torch.where(types == UNCODED, 1, types)  # as if something were coded
+            types = torch.where(types == UNCODED, INTER_16, types)  # as if something were coded
             knows, split = _with_types(known, types), split_of(types)
             latent = there.levels.float()
             scales = entropy.scales(latent, quality, knows, split, previous)
             scales = scales.permute(0, 1, 3, 4, 2).cpu()
             units, planes, _ = search_predicted(**given, scales=scales)
         return units.to(device), tuple(plane.to(device) for plane in planes)
-
-    def typical_magnitude(self, predicted: bool) -> Tensor | None:
-        return None
 
 
 class UnitPrices(nn.Module):
@@ -218,7 +229,9 @@ class UnitPrices(nn.Module):
         self.intra = BlockPriceTables(steps, chroma_step)
         self.types = LearnedTables({"kind": torch.tensor([0.8, 1.8, 2.2, 6.0, 6.0])}, 0.02, 12.0)
 
-    def note(self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor) -> None:
+    def note(
+        self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor
+    ) -> None:
         """Count what symbols cost; as `codec.entropy.intra_modes.Note`."""
         if kind == "type":
             self.types.note("kind", entry, bits, present, quality)

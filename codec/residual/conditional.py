@@ -1,4 +1,6 @@
-"""Residual coding conditional on the context: a block DCT that works untrained, and networks beside it that learn."""
+"""Residual coding conditional on the context: a block DCT that works untrained, and networks beside
+it that learn.
+"""
 
 import torch
 from torch import Tensor
@@ -14,7 +16,9 @@ from codec.residual.skip import skip_gate
 
 
 class Analysis(Network):
-    """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)` in quantisation steps; zero at the start."""
+    """What the networks add to the linear analysis, `(B, C, H / 16, W / 16)` in quantisation steps;
+    zero at the start.
+    """
 
     def __init__(self, features: int, channels: int, depth: int) -> None:
         super().__init__()
@@ -24,14 +28,17 @@ class Analysis(Network):
         self.blocks = stack(features, depth)
         self.head = downward(features, channels, 2, zero=True)
 
-    def forward(self, frame: Tensor, prediction: Tensor, features: Tensor, quality: Tensor) -> Tensor:
+    def forward(
+        self, frame: Tensor, prediction: Tensor, features: Tensor, quality: Tensor
+    ) -> Tensor:
         pixels = self.pixels(self.cast(frame - prediction), self.cast(prediction))
         known = pixels + self.context(self.cast(features)) + self.cast(self.quality(quality))
         return self.head(self.blocks(known))
 
 
 class Synthesis(Network):
-    """What the networks add to the linear synthesis, in quantisation steps, and the features for later.
+    """What the networks add to the linear synthesis, in quantisation steps, and the features for
+    later.
 
     It comes as patches `(B, 3·8², H / 8, W / 8)` for `codec.layers.assemble`.
     """
@@ -45,17 +52,25 @@ class Synthesis(Network):
         self.blocks = stack(features, depth)
         self.head = upward(features, 3, 8, zero=True)
 
-    def forward(self, latent: Tensor, linear: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        known = self.latent(self.cast(latent)) + self.pixels(self.cast(linear)) + self.context(self.cast(features))
+    def forward(
+        self, latent: Tensor, linear: Tensor, features: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        known = (
+            self.latent(self.cast(latent))
+            + self.pixels(self.cast(linear))
+            + self.context(self.cast(features))
+        )
         features = self.blocks(known + self.cast(self.quality(quality)))
         return self.head[0](features), features
 
 
 class ConditionalResidual(ResidualNetwork):
-    """Frame minus prediction through a linear block transform, plus networks that see prediction and features.
+    """Frame minus prediction through a linear block transform, plus networks that see prediction
+    and features.
 
-    Quantisation steps are gains learned per channel and quality; they start at the step that suits the lambda. What the
-    networks add is measured in steps too: at high quality there is little to add, and little that can go wrong.
+    Quantisation steps are gains learned per channel and quality; they start at the step that suits
+    the lambda. What the networks add is measured in steps too: at high quality there is little to
+    add, and little that can go wrong.
 
     Args:
         features: F of the context.
@@ -64,7 +79,8 @@ class ConditionalResidual(ResidualNetwork):
         finest, coarsest: initial quantisation step at quality 63 and 0, in grey levels of 255.
         skip: keep static content for which nothing is coded (`skip_gate`).
 
-    Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021; the linear path is ours.
+    Source: conditional coding after Li et al., *Deep Contextual Video Compression*, NeurIPS 2021;
+    the linear path is ours.
     """
 
     latent_stride, made_for = 16, "ycc"
@@ -80,7 +96,9 @@ class ConditionalResidual(ResidualNetwork):
     ) -> None:
         super().__init__()
         if transform.block != self.latent_stride:
-            raise CodecError(f"residual.transform.block: {transform.block} given; expected {self.latent_stride}")
+            raise CodecError(
+                f"residual.transform.block: {transform.block} given; expected {self.latent_stride}"
+            )
         self.features, self.latent_channels, self.skip = features, transform.channels, skip
         self.transform = transform
         self.analysis = Analysis(features, transform.channels, depth)
@@ -95,15 +113,22 @@ class ConditionalResidual(ResidualNetwork):
         learned = self.analysis(frame, context.prediction, context.features, quality)
         return linear * self.encoder_gain(quality) + learned.float()
 
-    def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def synthesise(
+        self, latent: Tensor, context: Context, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
         blocks = self.transform.synthesise(latent * self.decoder_gain(quality))
         linear = add_patches(context.prediction, blocks)
         learned, features = self.synthesis(latent, linear, context.features, quality)
-        gain, gate = self.correction_gain(quality), skip_gate(latent, context) if self.skip else None
+        gain, gate = (
+            self.correction_gain(quality),
+            skip_gate(latent, context) if self.skip else None,
+        )
         if gate is None:
             return add_patches(linear, learned, gain), features
         return add_gated_patches(linear, learned, gain, context.warped, gate), features
 
     def typical_magnitude(self, predicted: bool) -> Tensor:
-        coefficients = typical_magnitude(self.transform.block, self.transform.luma, self.transform.chroma, predicted)
+        coefficients = typical_magnitude(
+            self.transform.block, self.transform.luma, self.transform.chroma, predicted
+        )
         return coefficients[None] / self.start_steps

@@ -49,30 +49,50 @@ class ResidualCoder(nn.Module, ABC):
             reconstruction `(B, 3, H, W)` float32, and features `(B, F, H / 8, W / 8)`.
         """
 
-    def check_entropy(self, entropy: EntropyNetwork) -> None:
-        """Raise CodecError where an entropy network is not one that `code` can use."""
+    def prepare_entropy(self, entropy: EntropyNetwork) -> None:
+        """Let an entropy network start from what latents are expected to be.
+
+        Raises:
+            CodecError: it is not one that `code` can use.
+        """
         check_channels("entropy", entropy, self.latent_channels)
+        magnitude = self.typical_magnitude(predicted=True)
+        if magnitude is not None:
+            entropy.start_from(magnitude)
 
     def typical_magnitude(self, predicted: bool) -> Tensor | None:
-        """`(knots, C)` mean magnitudes of latents to expect before training, or None where that cannot be said."""
+        """`(knots, C)` mean magnitudes of latents to expect before training, or None where that
+        cannot be said.
+        """
         return None
 
 
 class ResidualNetwork(ResidualCoder):
-    """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel, tensors in and out."""
+    """Analysis and synthesis of a frame, given its context. Both are plain networks: no channel,
+    tensors in and out.
+    """
 
-    def check_entropy(self, entropy: EntropyNetwork) -> None:
+    def prepare_entropy(self, entropy: EntropyNetwork) -> None:
         if isinstance(entropy, LevelEntropy):
-            raise CodecError("entropy: LevelEntropy given; it codes blocks of block_transform alone (entropy=two_step)")
-        super().check_entropy(entropy)
+            raise CodecError(
+                "entropy: LevelEntropy given; it codes blocks of block_transform alone "
+                "(entropy=two_step)"
+            )
+        super().prepare_entropy(entropy)
 
     @abstractmethod
     def analyse(self, frame: Tensor, context: Context, quality: Tensor) -> Tensor:
-        """`frame` `(B, 3, H, W)`, `quality` `(B,)` -> latent `(B, C, H / stride, W / stride)` in quantisation steps."""
+        """`frame` `(B, 3, H, W)`, `quality` `(B,)` -> latent `(B, C, H / stride, W / stride)` in
+        quantisation steps.
+        """
 
     @abstractmethod
-    def synthesise(self, latent: Tensor, context: Context, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """The transmitted latent -> reconstruction `(B, 3, H, W)` float32 and features `(B, F, H / 8, W / 8)`."""
+    def synthesise(
+        self, latent: Tensor, context: Context, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The transmitted latent -> reconstruction `(B, 3, H, W)` float32 and features `(B, F, H /
+        8, W / 8)`.
+        """
 
     def code(
         self,

@@ -8,15 +8,18 @@ from codec.references import Context
 
 
 def skip_gate(latent: Tensor, context: Context) -> Tensor | None:
-    """Where a reconstruction is let through: where something moves or something was coded. Elsewhere the last frame stays.
+    """Where a reconstruction is let through: where something moves or something was coded.
+        Elsewhere the last frame stays.
 
-    Without it the networks' corrections add up, frame after frame, where nothing happens: that drifts or costs bits. The
-    gate costs no bits: both sides know what it is made of, the transmitted motion and the latent. Expected values alone,
-    which are below half a step where no symbol is coded, do not open it.
+    Without it the networks' corrections add up, frame after frame, where nothing happens: that
+    drifts or costs bits. The gate costs no bits: both sides know what it is made of, the
+    transmitted motion and the latent. Expected values alone, which are below half a step where no
+    symbol is coded, do not open it.
 
     Args:
         latent: `(B, C, h, w)` transmitted, in quantisation steps.
-        context: with `warped` and `motion_mask` `(B, 1, h', w')`; without them there is nothing to keep.
+        context: with `warped` and `motion_mask` `(B, 1, h', w')`; without them there is nothing to
+            keep.
 
     Returns:
         `(B, 1, h, w)` in 0..1, or None: nothing to keep.

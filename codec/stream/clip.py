@@ -30,7 +30,9 @@ from codec.stream.container import (
 from codec.video import VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
-MOST_DRIFT = 120  # frames of a chain that may be decoded in another precision: so far the drift is measured to be small
+# Frames of a chain that may be decoded in another precision: so far the drift is measured to be
+# small.
+MOST_DRIFT = 120
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class DecompressedClip:
         frames: uint8 `(T, 3, H, W)` RGB.
         header: of the stream.
         seconds: it took.
-        identical: the frames are the encoder's, bit by bit; if not, they differ by the rounding of another machine or precision.
+        identical: the frames are the encoder's, bit by bit; if not, they differ by the rounding of
+            another machine or precision.
         precision: that the networks computed in.
     """
 
@@ -111,7 +114,12 @@ def compress(
     pattern = pattern or codec.quality_pattern
     expected = pattern.qualities(quality, len(frames), intra_period)
     own = expected if qualities is None else tuple(qualities)
-    size, payloads, references, reconstruction = tuple(frames.shape[-2:]), [], None, torch.empty_like(frames)
+    size, payloads, references, reconstruction = (
+        tuple(frames.shape[-2:]),
+        [],
+        None,
+        torch.empty_like(frames),
+    )
     device = next(codec.parameters()).device
     for t, frame in enumerate(frames):
         channel = WriteChannel()
@@ -144,31 +152,40 @@ def compress(
 
 
 @torch.inference_mode()
-def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, precision: str = STREAM) -> DecompressedClip:
+def decompress(
+    path: Path, codec: VideoCodec, progress: Progress | None = None, precision: str = STREAM
+) -> DecompressedClip:
     """Read a .cvd file back.
 
-    Symbols of an exact codec are the same in any precision, its frames are not: they are the encoder's bit by bit in the
-    stream's own alone.
+    Symbols of an exact codec are the same in any precision, its frames are not: they are the
+    encoder's bit by bit in the stream's own alone.
 
     Args:
         path: file that `compress` wrote.
         codec: the one that wrote it; it is frozen.
         progress: called with (frames done, frames in all).
-        precision: that the networks compute in: `stream`, as the header says; `auto`, what is fastest on the codec's device; or
-            one of `codec.precision.PRECISIONS`.
+        precision: that the networks compute in: `stream`, as the header says; `auto`, what is
+            fastest on the codec's device; or one of `codec.precision.PRECISIONS`.
 
     Raises:
-        CodecError: the file is damaged or was written by other weights; or the codec is not exact, and this machine's
-            arithmetic differs from the writer's, so that other frames came out, or `precision` is not `stream`; or that is
-            another than the writer's and more than `MOST_DRIFT` frames follow from one intra frame.
+        CodecError: the file is damaged or was written by other weights; or the codec is not exact,
+            and this machine's arithmetic differs from the writer's, so that other frames came out,
+            or `precision` is not `stream`; or that is another than the writer's and more than
+            `MOST_DRIFT` frames follow from one intra frame.
     """
     start = time.perf_counter()
     header, payloads = read_stream(path)
     ours = model_hash(codec)
     if header.model != ours:
-        raise CodecError(f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one that wrote it")
+        raise CodecError(
+            f"{path}: written by the codec {header.model}, this checkpoint is {ours}; give the one "
+            "that wrote it"
+        )
     if header.exact != codec.exact:
-        raise CodecError(f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; compress it again")
+        raise CodecError(
+            f"{path}: its header {'calls' if header.exact else 'does not call'} this codec exact; "
+            "compress it again"
+        )
     codec = freeze(codec, header.precision if precision == STREAM else precision)
     if precision != STREAM:
         _check_precision(path, header, precision, codec.frozen.precision)
@@ -188,10 +205,13 @@ def decompress(path: Path, codec: VideoCodec, progress: Progress | None = None, 
     identical = _crc32(frames) == header.reconstruction
     if not identical and not header.exact:
         raise CodecError(
-            f"{path}: decodes to other frames than its encoder had; decode on the same kind of device and the same "
+            f"{path}: decodes to other frames than its encoder had; decode on the same kind of "
+            "device and the same "
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
-    return DecompressedClip(frames, header, time.perf_counter() - start, identical, codec.frozen.precision)
+    return DecompressedClip(
+        frames, header, time.perf_counter() - start, identical, codec.frozen.precision
+    )
 
 
 def _check_memory(path: Path, header: StreamHeader) -> None:
@@ -212,8 +232,10 @@ def _check_precision(path: Path, header: StreamHeader, asked: str, precision: st
     chain = header.frames if header.intra_period == -1 else min(header.intra_period, header.frames)
     if precision != header.precision and chain > MOST_DRIFT:
         raise CodecError(
-            f"{path}: precision={asked}: {chain} frames follow from one intra frame, and what {precision} rounds otherwise "
-            f"than {header.precision} adds up from frame to frame, little in {MOST_DRIFT} frames, more after that; {remedy}, "
+            f"{path}: precision={asked}: {chain} frames follow from one intra frame, and what "
+            f"{precision} rounds otherwise "
+            f"than {header.precision} adds up from frame to frame, little in {MOST_DRIFT} frames, "
+            f"more after that; {remedy}, "
             f"or compress it with an intra period of {MOST_DRIFT} or less"
         )
 
@@ -221,24 +243,37 @@ def _check_precision(path: Path, header: StreamHeader, asked: str, precision: st
 def _check_input(frames: Tensor, quality: int, intra_period: int) -> None:
     check_quality(quality)
     if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.dtype != torch.uint8:
-        raise CodecError(f"compress: frames uint8 (T, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} came")
+        raise CodecError(
+            f"compress: frames uint8 (T, 3, H, W) expected; {frames.dtype} {tuple(frames.shape)} "
+            "came"
+        )
     if intra_period != -1 and intra_period < 1:
-        raise CodecError(f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1")
+        raise CodecError(
+            f"intra_period: {intra_period} given; expected -1 (first frame only) or at least 1"
+        )
     if frames.shape[-2] * frames.shape[-1] > MOST_PIXELS:
         raise CodecError(
-            f"compress: {frames.shape[-1]}×{frames.shape[-2]} given; scale it to {MOST_PIXELS} pixels a frame or fewer"
+            f"compress: {frames.shape[-1]}×{frames.shape[-2]} given; scale it to {MOST_PIXELS} "
+            "pixels a frame or fewer"
         )
 
 
 def _read_frame(
-    codec: VideoCodec, payload: bytes, references: References | None, size: tuple[int, int], quality: Tensor, where: str
+    codec: VideoCodec,
+    payload: bytes,
+    references: References | None,
+    size: tuple[int, int],
+    quality: Tensor,
+    where: str,
 ) -> CodedFrame:
     channel = ReadChannel(payload)
     try:
         coded = codec.code_frame(None, references, size, quality, channel)
         channel.finish_frame()
     except CodecError as error:
-        raise CodecError(f"{where}: {error}; the file does not hold what its header says: compress it again") from error
+        raise CodecError(
+            f"{where}: {error}; the file does not hold what its header says: compress it again"
+        ) from error
     return coded
 
 
@@ -264,4 +299,6 @@ def _crc32(frames: Tensor) -> int:
 
 def _picture(codec: VideoCodec, reference: Reference, size: tuple[int, int]) -> Tensor:
     """uint8 `(3, H, W)` on the CPU, as both sides show it."""
-    return codec.colours.to_levels(reference.frame[:1, :, : size[0], : size[1]])[0].cpu().contiguous()
+    return (
+        codec.colours.to_levels(reference.frame[:1, :, : size[0], : size[1]])[0].cpu().contiguous()
+    )

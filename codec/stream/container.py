@@ -30,11 +30,13 @@ class StreamHeader:
         quality: 0..63, of the clip; those of its frames follow from it by `pattern`.
         intra_period: frames from one intra frame to the next; -1: only the first is intra.
         model: 16 hexadecimal digits, `model_hash` of the codec.
-        exact: symbols follow from whole numbers alone, so that every machine reads the same; pictures may differ by rounding.
-        threads: where not exact, of the CPU arithmetic, which the decoder follows: sums in another order round differently;
-            else 0.
+        exact: symbols follow from whole numbers alone, so that every machine reads the same;
+            pictures may differ by rounding.
+        threads: where not exact, of the CPU arithmetic, which the decoder follows: sums in another
+            order round differently; else 0.
         reconstruction: CRC-32 of the encoder's frames.
-        precision: the encoder's arithmetic of the networks, of `codec.precision`, which gives its frames bit by bit.
+        precision: the encoder's arithmetic of the networks, of `codec.precision`, which gives its
+            frames bit by bit.
         pattern: what is added to `quality` by a frame's position after its intra frame.
         own_qualities: 0..63, of each frame, where the encoder chose them itself; None: they follow
             from the pattern.
@@ -113,23 +115,31 @@ def read_stream(path: Path) -> tuple[StreamHeader, list[bytes]]:
     """Header and payloads of a .cvd file, of version 2 or 3.
 
     Raises:
-        CodecError: the file is missing, empty, not a .cvd file, truncated, damaged, or of a newer version.
+        CodecError: the file is missing, empty, not a .cvd file, truncated, damaged, or of a newer
+            version.
     """
     if not path.is_file():
         raise CodecError(f"{path}: no such file; give a .cvd file that `corvid compress` wrote")
     content = path.read_bytes()
     if content[:3] != MAGIC[:3]:
-        raise CodecError(f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid compress` wrote")
+        raise CodecError(
+            f"{path}: {'empty' if not content else 'not a .cvd file'}; give a file that `corvid "
+            "compress` wrote"
+        )
     if content[:4] not in _READ:
         known = " or ".join(repr(magic[3:4]) for magic in _READ)
         what = f"container version {content[3:4]!r}, {known} expected"
         raise CodecError(f"{path}: {what}; use the Corvid that wrote it")
     if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
-        raise CodecError(f"{path}: truncated or damaged (the checksum does not fit); copy or compress it again")
+        raise CodecError(
+            f"{path}: truncated or damaged (the checksum does not fit); copy or compress it again"
+        )
     try:
         return _parse(content)
     except (IndexError, ValueError, ZeroDivisionError, CodecError) as error:
-        raise CodecError(f"{path}: the header or a packet does not make sense ({error}); compress it again") from error
+        raise CodecError(
+            f"{path}: the header or a packet does not make sense ({error}); compress it again"
+        ) from error
 
 
 def _parse(content: bytes) -> tuple[StreamHeader, list[bytes]]:

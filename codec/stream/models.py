@@ -14,7 +14,9 @@ def model_folder() -> Path:
 
 
 def remember_model(content: dict[str, Any], model: str) -> Path:
-    """Keep what `read_checkpoint` gave, less what only training needs, under the codec's hash `model`, once."""
+    """Keep what `read_checkpoint` gave, less what only training needs, under the codec's hash
+    `model`, once.
+    """
     kept = model_folder() / f"{model}.ckpt"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -30,5 +32,8 @@ def find_model(model: str, stream: Path) -> Path:
     """
     kept = model_folder() / f"{model}.ckpt"
     if not kept.is_file():
-        raise CodecError(f"{stream}: written by the codec {model}, which is not in {kept.parent}; give --checkpoint")
+        raise CodecError(
+            f"{stream}: written by the codec {model}, which is not in {kept.parent}; give "
+            "--checkpoint"
+        )
     return kept

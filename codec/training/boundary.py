@@ -12,7 +12,8 @@ START = "start.ckpt"  # weights before the first stage, where it may be dropped
 def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> str:
     """What a stage did to the validation clips, for example
 
-    `stage chains: loss 1.310 -> 1.102; PSNR 33.10 -> 33.85 dB; bpp 0.5210 -> 0.4733 (intra 0.2101 -> 0.2050, ...)`.
+    `stage chains: loss 1.310 -> 1.102; PSNR 33.10 -> 33.85 dB; bpp 0.5210 -> 0.4733 (intra 0.2101
+        -> 0.2050, ...)`.
 
     Args:
         name: of the stage.
@@ -26,18 +27,27 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
         parts.append(_change("LPIPS", "val/lpips", before, after, 4))
     bits = [key for key in after if key.startswith("val/bpp_") and not key.startswith("val/bpp_q")]
     families = list(dict.fromkeys(key.split(".")[0] for key in bits))
-    bits.sort(key=lambda key: families.index(key.split(".")[0]))  # kinds of one component side by side
-    components = ", ".join(_change(key.removeprefix("val/bpp_"), key, before, after, 4) for key in bits if "_q" not in key)
+    bits.sort(
+        key=lambda key: families.index(key.split(".")[0])
+    )  # kinds of one component side by side
+    components = ", ".join(
+        _change(key.removeprefix("val/bpp_"), key, before, after, 4)
+        for key in bits
+        if "_q" not in key
+    )
     total = "val/bpp" if "val/bpp" in after else ""
     if total:
-        parts.append(_change("bpp", total, before, after, 4) + (f" ({components})" if components else ""))
+        parts.append(
+            _change("bpp", total, before, after, 4) + (f" ({components})" if components else "")
+        )
     elif components:
         parts.append(f"bpp of {components}")
     return f"stage {name}: " + "; ".join(parts)
 
 
 def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
-    """Take the weights back to those from before the stage where its `rollback` says so; its own are kept in a file.
+    """Take the weights back to those from before the stage where its `rollback` says so; its own
+    are kept in a file.
 
     Counts of steps and samples stay. Says so; returns whether it was done.
     """
@@ -53,8 +63,10 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
     keep.best = float("inf")
     keep.validated(module)  # or the best would be one of the dropped
     text = (
-        f"stage {stage.name}: validation loss rose from {before['val/loss']:.4f} to {after['val/loss']:.4f}, by more than "
-        f"rollback: {stage.rollback}; back to the weights from before it. Those that it ended with are in {keep.folder / dropped}"
+        f"stage {stage.name}: validation loss rose from {before['val/loss']:.4f} to "
+        f"{after['val/loss']:.4f}, by more than "
+        f"rollback: {stage.rollback}; back to the weights from before it. Those that it ended with "
+        f"are in {keep.folder / dropped}"
     )
     module.events.say("rollback", text, module.codec_steps, stage=stage.name)
     return True
@@ -62,8 +74,14 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
 
 def _start_of(module: CodecTraining) -> str:
     """The checkpoint with the weights that the stage started from."""
-    return f"stage_{module.schedule.stages[module.stage_index - 1].name}.ckpt" if module.stage_index else START
+    return (
+        f"stage_{module.schedule.stages[module.stage_index - 1].name}.ckpt"
+        if module.stage_index
+        else START
+    )
 
 
-def _change(word: str, key: str, before: dict[str, float], after: dict[str, float], digits: int) -> str:
+def _change(
+    word: str, key: str, before: dict[str, float], after: dict[str, float], digits: int
+) -> str:
     return f"{word} {before.get(key, float('nan')):.{digits}f} -> {after[key]:.{digits}f}"

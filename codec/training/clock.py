@@ -8,16 +8,25 @@ from functools import cache
 
 from pytorch_lightning.profilers import PassThroughProfiler
 
-STEP, VALIDATION, DATA, CHECKPOINTS, LOGGING, OTHER = "step", "validation", "data", "checkpoints", "logging", "other"
+STEP, VALIDATION, DATA, CHECKPOINTS, LOGGING, OTHER = (
+    "step",
+    "validation",
+    "data",
+    "checkpoints",
+    "logging",
+    "other",
+)
 _NAMED = {"run_training_batch": STEP, "KeepCheckpoints": CHECKPOINTS}
 _NAMED |= {part: part for part in (VALIDATION, CHECKPOINTS, LOGGING)}
 
 
 class PartClock(PassThroughProfiler):
-    """Seconds by part of training, by what Lightning and `trainer.profiler.profile(PART)` say begins and ends.
+    """Seconds by part of training, by what Lightning and `trainer.profiler.profile(PART)` say
+    begins and ends.
 
-    Parts are `step`, `validation`, `data` (waiting for a batch), `checkpoints`, `logging`, each other callback under its class's
-    name, and `other`. A part inside another counts as the inner one alone, so that the sum is the wall time.
+    Parts are `step`, `validation`, `data` (waiting for a batch), `checkpoints`, `logging`, each
+    other callback under its class's name, and `other`. A part inside another counts as the inner
+    one alone, so that the sum is the wall time.
 
     Args:
         around_step: gives a context that every training step runs in.
@@ -63,7 +72,9 @@ class PartClock(PassThroughProfiler):
 
 @cache
 def part_of(action: str) -> str:
-    """The part that an action of Lightning's profilers belongs to; "" where it makes no part of its own."""
+    """The part that an action of Lightning's profilers belongs to; "" where it makes no part of its
+    own.
+    """
     if action.endswith(".train_dataloader_next"):
         return DATA
     callback = re.match(r"\[Callback\](\w+)", action)

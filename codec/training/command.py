@@ -14,7 +14,8 @@ from codec.training.folder import check_stored, differences, identity, is_free, 
 
 
 def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:
-    """The folder that this config has, and the config: `run=` of the command line, else a folder of its own below `run`.
+    """The folder that this config has, and the config: `run=` of the command line, else a folder of
+        its own below `run`.
 
     Jobs of a sweep share the command line, so each has a folder of its own below it.
     """
@@ -24,28 +25,34 @@ def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:
 
 
 def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
-    """The folder that `resume=` names, and the config it was started with, with what else is on the command line.
+    """The folder that `resume=` names, and the config it was started with, with what else is on the
+    command line.
 
     Raises:
-        CodecError: no run there, or the command line has a field whose value would change what comes out.
+        CodecError: no run there, or the command line has a field whose value would change what
+            comes out.
     """
     folder = Path(config.resume)
     before, names, choices = read_config(folder), given(), HydraConfig.get().runtime.choices
     check_stored(before, folder / "config.yaml", names, begun=any(folder.glob("*.ckpt")))
     groups = [name for name in names if name in choices and not is_free(name)]
     now = OmegaConf.create(before)
-    if "trainer.precision" not in names:  # then it is what the run computed in last, whatever it was first told
+    if (
+        "trainer.precision" not in names
+    ):  # then it is what the run computed in last, whatever it was first told
         OmegaConf.update(now, "trainer.precision", AUTO, force_add=True)
     for name in names:
         if name not in ("resume", *groups):
             OmegaConf.update(now, name, OmegaConf.select(config, name), merge=False, force_add=True)
     now = OmegaConf.to_container(now, resolve=True)
-    # A group sets fields beyond its own name: with one, the whole command line must be that of the run.
+    # A group sets fields beyond its own name: with one, the whole command line must be that of the
+    # run.
     changed = differences(before, OmegaConf.to_container(config, resolve=True) if groups else now)
     if changed:
         what = f"with {' and '.join(groups)} the command is of another run: " if groups else ""
         raise CodecError(
-            f"resume={folder}: {what}{listed(changed)}. This would change what comes out: leave it out, or start a new run, "
+            f"resume={folder}: {what}{listed(changed)}. This would change what comes out: leave it "
+            "out, or start a new run, "
             f"which may take the weights of this one with init_from={folder}"
         )
     return folder, now

@@ -10,11 +10,15 @@ from codec.training.stopped import Stopped, StoppedEarly
 
 
 @rank_zero_only
-def say_stop(module: CodecTraining, keep: KeepCheckpoints, error: BaseException, signal: str) -> None:
-    """Say why training stopped and where the same command goes on; nothing where no stage had begun.
+def say_stop(
+    module: CodecTraining, keep: KeepCheckpoints, error: BaseException, signal: str
+) -> None:
+    """Say why training stopped and where the same command goes on; nothing where no stage had
+    begun.
 
-    The event is of the step from which it goes on: those of later steps are forgotten then. `at` is the step that was reached,
-    `cause` one of `signal` (a time limit, too), `interrupt`, `disk` and `error`.
+    The event is of the step from which it goes on: those of later steps are forgotten then. `at` is
+    the step that was reached, `cause` one of `signal` (a time limit, too), `interrupt`, `disk` and
+    `error`.
 
     Args:
         module, keep: of the run.
@@ -31,8 +35,17 @@ def say_stop(module: CodecTraining, keep: KeepCheckpoints, error: BaseException,
     elif isinstance(error, WriteError):
         cause, why = "disk", "a file could not be written"
     there = keep.last_step is not None
-    goes_on = f"continues from step {keep.last_step}" if there else "begins again: there is no checkpoint yet"
-    text = f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py resume={keep.folder}, {goes_on}"
+    goes_on = (
+        f"continues from step {keep.last_step}"
+        if there
+        else "begins again: there is no checkpoint yet"
+    )
+    text = (
+        f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py "
+        f"resume={keep.folder}, {goes_on}"
+    )
     if not isinstance(error, StoppedEarly):  # which has been said
         print(f"\n{text}", flush=True)  # below the progress bar
-    module.events.write("stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts)
+    module.events.write(
+        "stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts
+    )

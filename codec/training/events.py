@@ -1,4 +1,6 @@
-"""What happened in a run besides numbers: stages, skipped steps, rollbacks, stops; for people, and a line of JSON each."""
+"""What happened in a run besides numbers: stages, skipped steps, rollbacks, stops; for people, and
+a line of JSON each.
+"""
 
 import json
 import logging
@@ -32,11 +34,16 @@ class Events:
 
     @rank_zero_only
     def write(self, kind: str, text: str, step: int, **facts: Any) -> None:
-        """Write what is said elsewhere; a warning where the disk does not take it, for the event may be that it is full."""
+        """Write what is said elsewhere; a warning where the disk does not take it, for the event
+        may be that it is full.
+        """
         if not self.path:
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
-            append_line(self.path, json.dumps({"time": now, "step": step, "kind": kind, "text": text} | facts))
+            append_line(
+                self.path,
+                json.dumps({"time": now, "step": step, "kind": kind, "text": text} | facts),
+            )
         except WriteError as error:
             log.warning("%s", error)

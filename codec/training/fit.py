@@ -1,4 +1,6 @@
-"""Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands, and looks at what each stage did."""
+"""Runs a schedule: one `Trainer.fit` a stage, from wherever the codec stands, and looks at what
+each stage did.
+"""
 
 import copy
 import logging
@@ -43,7 +45,8 @@ def fit(
         data: is told each stage's frames, crop, batch and first sample.
         keep: writes the checkpoints.
         loggers: get the same numbers.
-        trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, num_nodes, precision.
+        trainer: arguments of `pytorch_lightning.Trainer`: accelerator, devices, num_nodes,
+            precision.
         stop: listens for signals already.
 
     Raises:
@@ -90,14 +93,25 @@ def _fit_stage(
 ) -> None:
     """One stage, or what is left of it."""
     stage = module.stage
-    data.configure(stage.frames, stage.crop, stage.batch // processes, start_sample=module.samples, batches=left)
+    data.configure(
+        stage.frames,
+        stage.crop,
+        stage.batch // processes,
+        start_sample=module.samples,
+        batches=left,
+    )
     meter = SpeedMeter(data.workers)
     progress = progress_callback()
     callbacks = [stop, progress, Validation(data, keep, meter.busy), keep, meter]
     bar = {"enable_progress_bar": isinstance(progress, ProgressBar)}  # else Lightning adds its own
     made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
-    text = f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, {stage.frames} frames of "
-    module.events.say("stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name)
+    text = (
+        f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, "
+        f"{stage.frames} frames of "
+    )
+    module.events.say(
+        "stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name
+    )
     try:
         made.fit(module, data)
     except SystemExit as error:
@@ -115,7 +129,12 @@ def _fit_stage(
 def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None:
     """Say what the stage did, drop it if it did harm, keep a checkpoint of it."""
     stage = module.stage
-    module.events.say("stage end", stage_line(stage.name, module.before, module.figures), module.codec_steps, stage=stage.name)
+    module.events.say(
+        "stage end",
+        stage_line(stage.name, module.before, module.figures),
+        module.codec_steps,
+        stage=stage.name,
+    )
     drop_stage_if_worse(module, keep)
     module.stages_done = index + 1
     keep.save(module, f"stage_{stage.name}.ckpt")
@@ -136,8 +155,8 @@ def check(module: CodecTraining, data: ClipDataModule, trainer: dict[str, Any]) 
     """Look at what the parts of a run must have of each other, before anything is said of stages.
 
     Raises:
-        CodecError: other processes were started than the run has, a stage's batch cannot be shared among them, or crops are too
-            large for the videos.
+        CodecError: other processes were started than the run has, a stage's batch cannot be shared
+            among them, or crops are too large for the videos.
         DataError: there are none.
     """
     processes = count_processes(trainer)
@@ -149,10 +168,13 @@ def check(module: CodecTraining, data: ClipDataModule, trainer: dict[str, Any]) 
 
 
 def check_batch(stage: Stage, processes: int) -> None:
-    """Raise CodecError unless a stage's batch is a whole number of clips for each process and each part."""
+    """Raise CodecError unless a stage's batch is a whole number of clips for each process and each
+    part.
+    """
     if stage.batch % (processes * stage.accumulate):
         raise CodecError(
-            f"schedule stage {stage.name!r}: batch {stage.batch} is of all processes together and cannot be divided by "
+            f"schedule stage {stage.name!r}: batch {stage.batch} is of all processes together and "
+            "cannot be divided by "
             f"{processes} processes x {stage.accumulate} (accumulate); choose a multiple"
         )
 
@@ -163,4 +185,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", "Found .* module.* in eval mode")  # LPIPS, which stays so
     warnings.filterwarnings("ignore", "You passed in a `val_dataloader`")  # Validation reads it
-    warnings.filterwarnings("ignore", "The `srun` command is available")  # processes are started without it
+    warnings.filterwarnings(
+        "ignore", "The `srun` command is available"
+    )  # processes are started without it

@@ -1,4 +1,6 @@
-"""A run's folder: which one a config has, whether it may continue there, and that only one process does."""
+"""A run's folder: which one a config has, whether it may continue there, and that only one process
+does.
+"""
 
 import fcntl
 import hashlib
@@ -21,20 +23,35 @@ from codec.precision import AUTO
 from codec.stored_yaml import read_yaml, write_yaml
 from codec.training.events import EVENTS
 
-# Fields, and all below them, that change where, how fast and how visibly a run goes, but not what comes out.
+# Fields, and all below them, that change where, how fast and how visibly a run goes, but not what
+# comes out.
 _FREE = (
     *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer", "plugins"),
     *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
-    *(f"data.{name}" for name in ("workers", "hold_mb", "patience", "record", "start_method", "shards", "stage", "stage_gb")),
+    *(
+        f"data.{name}"
+        for name in (
+            "workers",
+            "hold_mb",
+            "patience",
+            "record",
+            "start_method",
+            "shards",
+            "stage",
+            "stage_gb",
+        )
+    ),
 )
-_PRECISION = "trainer.precision"  # a run may go on in another; one that is told which is another run than one that is not
+# A run may go on in another; one that is told which is another run than one that is not.
+_PRECISION = "trainer.precision"
 _SHOWN = 8
 log = logging.getLogger(__name__)
 
 
 def is_free(name: str) -> bool:
-    """Whether the field of that dotted name may change while a run goes on: it does not change what comes out, or only by how
-    it is rounded (`trainer.precision`)."""
+    """Whether the field of that dotted name may change while a run goes on: it does not change what
+    comes out, or only by how it is rounded (`trainer.precision`).
+    """
     return any(name == free or name.startswith(free + ".") for free in _FREE)
 
 
@@ -49,15 +66,23 @@ def identity(config: dict[str, Any]) -> str:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """`FIELD was OLD, is NEW` of every field that changes what comes out and differs, outer ones first; None is as absent."""
+    """`FIELD was OLD, is NEW` of every field that changes what comes out and differs, outer ones
+    first; None is as absent.
+    """
     old, new = _fixed(before), _fixed(now)
     names = sorted({*old, *new}, key=lambda name: (name.count("."), name))
-    return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names if old.get(name) != new.get(name)]
+    return [
+        f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
 
 
 def listed(changed: list[str]) -> str:
     """The first of some `differences`, and how many more there are."""
-    return "; ".join(changed[:_SHOWN]) + (f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
+    return "; ".join(changed[:_SHOWN]) + (
+        f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -104,7 +129,9 @@ def check_stored(
 
 
 def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The config with `folder` as its run, also in the name of the data's record, where that lies in the run."""
+    """The config with `folder` as its run, also in the name of the data's record, where that lies
+    in the run.
+    """
     data, old = config["data"], f"{config['run']}/"
     if str(data.get("record") or "").startswith(old):
         data = data | {"record": str(folder / data["record"].removeprefix(old))}
@@ -112,7 +139,8 @@ def moved_to(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_precision_of(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the `codec.precision` of the run in `folder` where it says `auto`: older runs name one.
+    """The config with the `codec.precision` of the run in `folder` where it says `auto`: older runs
+        name one.
 
     What streams are encoded in is written into checkpoints, and is no reason to refuse to go on.
     """
@@ -130,10 +158,13 @@ def with_precision_of(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 def check_same_run(folder: Path, config: dict[str, Any]) -> None:
     """Raise CodecError where `folder` holds checkpoints of a run with another config."""
     if not (folder / "config.yaml").is_file():
-        raise CodecError(f"{folder}: holds checkpoints but no config.yaml; choose another folder with run=")
+        raise CodecError(
+            f"{folder}: holds checkpoints but no config.yaml; choose another folder with run="
+        )
     if changed := differences(read_config(folder), config):
         raise CodecError(
-            f"{folder}: holds a run with another config: {listed(changed)}. Choose another folder with run= "
+            f"{folder}: holds a run with another config: {listed(changed)}. Choose another folder "
+            "with run= "
             f"(init_from={folder} takes its weights), or continue it as it was with resume={folder}"
         )
 
@@ -148,8 +179,9 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Make the folder and keep others out while this process, the first of its run, trains in it.
 
-    The lock is the kernel's: it ends with the process however that ends, and its children do not inherit it. A folder that was
-    made here goes again where no stage has begun in it: a mistaken command leaves none.
+    The lock is the kernel's: it ends with the process however that ends, and its children do not
+    inherit it. A folder that was made here goes again where no stage has begun in it: a mistaken
+    command leaves none.
 
     Raises:
         CodecError: another process trains there, or the folder cannot be made.
@@ -162,7 +194,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a+")
     except OSError as error:
-        raise CodecError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with run=") from error
+        raise CodecError(
+            f"{folder}: cannot be written to ({error.strerror}); choose another folder with run="
+        ) from error
     with lock:
         _take(lock, folder)
         remove_parts(folder)
@@ -187,9 +221,15 @@ def _take(lock: Any, folder: Path) -> None:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         lock.seek(0)
-        raise CodecError(f"{folder}: {lock.read().strip()} trains there already; wait for it, or end it") from None
+        raise CodecError(
+            f"{folder}: {lock.read().strip()} trains there already; wait for it, or end it"
+        ) from None
     except OSError as error:
-        log.warning("%s: its file system has no locks (%s); start one process there at a time", folder, error.strerror)
+        log.warning(
+            "%s: its file system has no locks (%s); start one process there at a time",
+            folder,
+            error.strerror,
+        )
         return
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -200,7 +240,11 @@ def _fixed(config: Any, name: str = "") -> dict[str, Any]:
     """Values by dotted name, without None and what is free; names of the past as today's."""
     if isinstance(config, dict | list) and config:
         items = _named(config, name) if isinstance(config, dict) else enumerate(config)
-        return {key: value for part, below in items for key, value in _fixed(below, f"{name}.{part}".lstrip(".")).items()}
+        return {
+            key: value
+            for part, below in items
+            for key, value in _fixed(below, f"{name}.{part}".lstrip(".")).items()
+        }
     return {} if config is None or is_free(name) else {name: config}
 
 

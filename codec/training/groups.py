@@ -10,7 +10,8 @@ from codec.video import VideoCodec
 
 
 def parameter_groups(codec: VideoCodec) -> list[dict[str, Any]]:
-    """A group for each part of the codec that has parameters (`intra`, `motion`, `residual`, `entropy`): its `name` and `params`.
+    """A group for each part of the codec that has parameters (`intra`, `motion`, `residual`,
+    `entropy`): its `name` and `params`.
 
     Entropy networks of motion and intra coder are in the groups of these.
     """
@@ -21,7 +22,9 @@ def parameter_groups(codec: VideoCodec) -> list[dict[str, Any]]:
 
 
 def set_rates(groups: list[dict[str, Any]], stage: Stage, step: int) -> float:
-    """Set every group's rate for a step of a stage, counted from its start; return the rate that factors apply to."""
+    """Set every group's rate for a step of a stage, counted from its start; return the rate that
+    factors apply to.
+    """
     rate = stage.rate(step)
     for group in groups:
         group["lr"] = rate * stage.lr_of.get(group["name"], 1.0)
@@ -32,11 +35,14 @@ def check_rates(groups: list[dict[str, Any]], stage: Stage) -> None:
     """Raise CodecError where a stage gives a factor to a group that is not there."""
     names = [group["name"] for group in groups]
     if unknown := sorted(set(stage.lr_of) - set(names)):
-        raise CodecError(f"schedule stage {stage.name!r}: lr_of names {unknown}; this codec's parts are {names}")
+        raise CodecError(
+            f"schedule stage {stage.name!r}: lr_of names {unknown}; this codec's parts are {names}"
+        )
 
 
 def thaw(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]:
-    """Let a stage's gradients reach what it does not freeze, except for the parameters `never`; return what is trained.
+    """Let a stage's gradients reach what it does not freeze, except for the parameters `never`;
+    return what is trained.
 
     Raises:
         CodecError: the stage freezes a part that the codec does not have, or everything.
@@ -44,7 +50,10 @@ def thaw(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]
     modules = [name for name, _ in codec.named_modules()]
     for part in stage.frozen:
         if part not in modules:
-            raise CodecError(f"schedule stage {stage.name!r}: frozen names {part!r}, which the codec does not have")
+            raise CodecError(
+                f"schedule stage {stage.name!r}: frozen names {part!r}, which the codec does not "
+                "have"
+            )
     trained = []
     for name, parameter in codec.named_parameters():
         frozen = name in never or any(name.startswith(part + ".") for part in stage.frozen)
@@ -52,5 +61,7 @@ def thaw(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]
         if not frozen:
             trained.append(parameter)
     if not trained:
-        raise CodecError(f"schedule stage {stage.name!r}: nothing is left to train; take parts out of frozen")
+        raise CodecError(
+            f"schedule stage {stage.name!r}: nothing is left to train; take parts out of frozen"
+        )
     return trained

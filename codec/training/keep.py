@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 class KeepCheckpoints(Callback):
     """`last.ckpt` every so many steps, `best.ckpt` when validation improves, others when told to.
 
-    All of them hold everything needed to rebuild the codec and to continue. What is best is asked anew in every stage,
-    as losses of different stages do not compare. Of several processes the first writes.
+    All of them hold everything needed to rebuild the codec and to continue. What is best is asked
+    anew in every stage, as losses of different stages do not compare. Of several processes the
+    first writes.
 
     Args:
         folder: of the run.
@@ -33,7 +34,9 @@ class KeepCheckpoints(Callback):
 
     def __init__(self, folder: Path, every: int = 200, keep_last: int = 3) -> None:
         if keep_last < 1 or every < 1:
-            raise CodecError(f"checkpoint_every={every}, keep_last={keep_last}: at least 1 expected")
+            raise CodecError(
+                f"checkpoint_every={every}, keep_last={keep_last}: at least 1 expected"
+            )
         self.folder, self.every, self.keep_last = folder, every, keep_last
         self.best = float("inf")
         self.last_step: int | None = None  # that `last.ckpt` is of
@@ -64,7 +67,8 @@ class KeepCheckpoints(Callback):
         """Write `name` into the run's folder; a new `last.ckpt` leaves those before it numbered.
 
         Raises:
-            WriteError: the disk is full, or does not take it for another reason; earlier checkpoints are still there.
+            WriteError: the disk is full, or does not take it for another reason; earlier
+                checkpoints are still there.
         """
         training = training_state(module) | {"best": self.best}
         path = self.folder / (NEXT if name == LAST else name)
@@ -78,16 +82,22 @@ class KeepCheckpoints(Callback):
         self.last_step = module.codec_steps
 
     def validated(self, module: CodecTraining) -> None:
-        """Keep the best; to be called after every validation, and before the step's `last.ckpt` is written."""
+        """Keep the best; to be called after every validation, and before the step's `last.ckpt` is
+        written.
+        """
         if module.validation_loss < self.best:
             self.best = module.validation_loss
             self.save(module, "best.ckpt")
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         if module.codec_steps % self.every == 0:
             self.save_last(module)
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
         unsaved = module.codec_steps not in (0, self.last_step) and not module.stepping
         if unsaved and not isinstance(exception, WriteError):
             try:
@@ -98,7 +108,9 @@ class KeepCheckpoints(Callback):
 
 @rank_zero_only
 def settle(folder: Path, keep_last: int) -> None:
-    """Make a complete `next.ckpt` the last one: older ones move on by a number, those beyond `keep_last` go."""
+    """Make a complete `next.ckpt` the last one: older ones move on by a number, those beyond
+    `keep_last` go.
+    """
     if not (folder / NEXT).is_file():
         return
     for path in reversed(_numbered(folder)):
@@ -116,18 +128,24 @@ def settle(folder: Path, keep_last: int) -> None:
 def find_newest(folder: Path) -> dict[str, Any] | None:
     """The content of a run's newest complete checkpoint, None where it has none yet.
 
-    A damaged one is warned of, noted among the run's events and renamed to `NAME.broken`, and the one before it is taken.
+    A damaged one is warned of, noted among the run's events and renamed to `NAME.broken`, and the
+    one before it is taken.
 
     Raises:
-        CodecError: there are some, and all are damaged, now or when they were last looked at; or one cannot be read now.
+        CodecError: there are some, and all are damaged, now or when they were last looked at; or
+            one cannot be read now.
     """
-    candidates = [path for path in (folder / NEXT, folder / LAST, *_numbered(folder)) if path.is_file()]
+    candidates = [
+        path for path in (folder / NEXT, folder / LAST, *_numbered(folder)) if path.is_file()
+    ]
     passed_over: dict[str, str] = {}
     for path in candidates:
         try:
             content = read_checkpoint(path)
             if not content["training"]:
-                raise DamagedCheckpoint(f"checkpoint {path}: holds weights alone, training cannot go on from them")
+                raise DamagedCheckpoint(
+                    f"checkpoint {path}: holds weights alone, training cannot go on from them"
+                )
             steps = content["training"].get("codec_steps")
             if type(steps) is not int or steps < 0:
                 what = f"checkpoint {path}: training.codec_steps is {steps!r:.100}"
@@ -136,21 +154,26 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
             _note(folder, passed_over, content["training"]["codec_steps"])
             return content
         except DamagedCheckpoint as error:
-            passed_over[path.name] = f"{error}. It is kept as {path.name}.broken, and the one before it is looked at"
+            passed_over[path.name] = (
+                f"{error}. It is kept as {path.name}.broken, and the one before it is looked at"
+            )
             log.warning("%s", passed_over[path.name])
             _set_aside(path)
     _note(folder, passed_over, 0)
     broken = [path.name.removesuffix(BROKEN) for path in sorted(folder.glob(f"last*{BROKEN}"))]
     if names := ", ".join([path.name for path in candidates] or broken):
         raise CodecError(
-            f"{folder}: none of {names} can be read (they are kept as *.broken); start a new run in another folder, "
+            f"{folder}: none of {names} can be read (they are kept as *.broken); start a new run "
+            "in another folder, "
             "with init_from= one of its other checkpoints"
         )
     return None
 
 
 def _note(folder: Path, passed_over: dict[str, str], step: int) -> None:
-    """Events of the step that training goes on from: those of later ones are about to be forgotten."""
+    """Events of the step that training goes on from: those of later ones are about to
+    be forgotten.
+    """
     for name, text in passed_over.items():
         Events(folder / EVENTS).write("broken checkpoint", text, step, file=name)
 
@@ -162,7 +185,9 @@ def _set_aside(path: Path) -> None:
 
 def _numbered(folder: Path) -> list[Path]:
     """Earlier last checkpoints, newest first."""
-    return sorted((path for path in folder.glob("last-*.ckpt") if path.stem[5:].isdigit()), key=_number)
+    return sorted(
+        (path for path in folder.glob("last-*.ckpt") if path.stem[5:].isdigit()), key=_number
+    )
 
 
 def _number(path: Path) -> int:

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class _Named(Logger):
-    """What Lightning wants of a logger besides numbers; the run folder's config.yaml holds the settings."""
+    """What Lightning wants of a logger besides numbers; the run folder's config.yaml holds the
+    settings.
+    """
 
     @property
     def name(self) -> str:
@@ -73,7 +75,11 @@ class WandbLogger(_Named):
         try:
             self.run.log(metrics | {STEP: step})  # without wandb's own step, which may not repeat
         except Exception as error:
-            log.warning("wandb: failed at step %s (%s); the run goes on without it, with metrics.jsonl", step, _short(error))
+            log.warning(
+                "wandb: failed at step %s (%s); the run goes on without it, with metrics.jsonl",
+                step,
+                _short(error),
+            )
             self.run = None
 
     @rank_zero_only
@@ -84,16 +90,25 @@ class WandbLogger(_Named):
         try:
             self.run.finish(exit_code=int(failed))
         except Exception as error:
-            log.warning("wandb: could not finish (%s); `wandb sync` uploads what is in the run's folder", _short(error))
+            log.warning(
+                "wandb: could not finish (%s); `wandb sync` uploads what is in the run's folder",
+                _short(error),
+            )
 
 
 @rank_zero_only
 def forget_after(path: Path, step: int) -> None:
-    """Drop lines of JSON that are of a later `step`, or broken off: a run killed there is about to repeat them."""
+    """Drop lines of JSON that are of a later `step`, or broken off: a run killed there is about to
+    repeat them.
+    """
     if not path.is_file():
         return
     text = path.read_text()
-    kept = "".join(line for line in text.splitlines(keepends=True) if (at := _step_of(line)) is not None and at <= step)
+    kept = "".join(
+        line
+        for line in text.splitlines(keepends=True)
+        if (at := _step_of(line)) is not None and at <= step
+    )
     if kept != text:
         write_text(path, kept)
 
@@ -105,15 +120,19 @@ def _step_of(line: str) -> int | None:
 
 
 @rank_zero_only
-def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid") -> WandbLogger | None:
-    """A wandb run that is one over all stages and resumes of what is in the folder, where it also writes.
+def wandb_logger(
+    folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid"
+) -> WandbLogger | None:
+    """A wandb run that is one over all stages and resumes of what is in the folder, where it also
+    writes.
 
     When wandb does not answer within seconds there is a warning, and an offline run instead.
 
     Args:
         folder: of the run.
         name: of the run.
-        mode: `auto` (what WANDB_MODE says, else online when logged in, else offline), `online`, `offline` or `disabled`.
+        mode: `auto` (what WANDB_MODE says, else online when logged in, else offline), `online`,
+            `offline` or `disabled`.
         config: what wandb shows as the run's config.
 
     Raises:
@@ -122,12 +141,16 @@ def wandb_logger(folder: Path, name: str, mode: str, config: dict[str, Any], pro
     if mode not in MODES:
         raise CodecError(f"wandb={mode}: choose from {', '.join(MODES)}")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+        mode = os.environ.get("WANDB_MODE") or (
+            "online" if wandb.login(prompt=False, verify=False) else "offline"
+        )
     if mode == "disabled":
         return None
     seconds = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS))
     settings = wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS)
-    told = dict(id=_run_id(folder), name=name, project=project, dir=folder, config=config, settings=settings)
+    told = dict(
+        id=_run_id(folder), name=name, project=project, dir=folder, config=config, settings=settings
+    )
     try:
         if mode != "online":
             return WandbLogger(wandb.init(mode=mode, **told))
@@ -142,9 +165,14 @@ def _offline_instead(folder: Path, told: dict[str, Any]) -> WandbLogger | None:
         wandb.teardown()  # it would say that the run is in use
         made = WandbLogger(wandb.init(mode="offline", **told))
     except Exception as error:
-        log.warning("wandb: offline neither (%s); the run goes on with metrics.jsonl alone", _short(error))
+        log.warning(
+            "wandb: offline neither (%s); the run goes on with metrics.jsonl alone", _short(error)
+        )
         return None
-    log.warning("wandb: offline instead; later, `wandb sync %s` uploads it", folder / "wandb" / "offline-run-*")
+    log.warning(
+        "wandb: offline instead; later, `wandb sync %s` uploads it",
+        folder / "wandb" / "offline-run-*",
+    )
     return made
 
 

@@ -13,7 +13,9 @@ FRAMES = "frames"
 
 
 class TermMeans:
-    """Adds up terms with the number of frames that each is a mean of; nothing waits for a device before `take`."""
+    """Adds up terms with the number of frames that each is a mean of; nothing waits for a device
+    before `take`.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, list[tuple[Tensor, int]]] = {}
@@ -21,7 +23,9 @@ class TermMeans:
         self._restored: dict[str, tuple[float, int]] = {}
 
     def note(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
-        """Note the terms, means over samples and frames, that the loss gave for `coded`; they count once an update does."""
+        """Note the terms, means over samples and frames, that the loss gave for `coded`; they count
+        once an update does.
+        """
         intra, samples = sum(coded.intra), len(coded.frames)
         predicted = len(coded.intra) - intra
         counts = {"psnr_intra": intra, "psnr_predicted": predicted, WARP: predicted}
@@ -47,12 +51,18 @@ class TermMeans:
         pairs = {name: [part[name] for part in everyone if name in part] for name in names}
         sums = {name: tuple(map(sum, zip(*found, strict=True))) for name, found in pairs.items()}
         frames = sums.pop(FRAMES, (0.0, 0))[1]
-        return {name: value / (frames if name.startswith("bpp_") else count) for name, (value, count) in sums.items()}
+        return {
+            name: value / (frames if name.startswith("bpp_") else count)
+            for name, (value, count) in sums.items()
+        }
 
     def state(self) -> dict[str, tuple[float, int]]:
         """Sums and counts so far, of this process, for a checkpoint."""
         names = dict.fromkeys([*self._restored, *self._sums])
-        return {name: _added(self._sums.get(name, []), *self._restored.get(name, (0.0, 0))) for name in names}
+        return {
+            name: _added(self._sums.get(name, []), *self._restored.get(name, (0.0, 0)))
+            for name in names
+        }
 
     def restore(self, state: dict[str, tuple[float, int]]) -> None:
         """Go on from a `state`."""
@@ -67,7 +77,9 @@ def bpp_of(terms: Mapping[str, float], component: str) -> float | None:
         component: for example `motion`, which is the sum of `motion.split`, `motion.vector`, …
     """
     names = f"bpp_{component}", f"bpp_{component}."
-    found = [value for name, value in terms.items() if name == names[0] or name.startswith(names[1])]
+    found = [
+        value for name, value in terms.items() if name == names[0] or name.startswith(names[1])
+    ]
     return sum(found) if found else None
 
 

@@ -1,4 +1,6 @@
-"""SpeedMeter: how fast training goes, logged with every row and said in a line at the end of a stage."""
+"""SpeedMeter: how fast training goes, logged with every row and said in a line at the end of a
+stage.
+"""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +21,9 @@ _LOWER = {"bf16": torch.bfloat16, "16": torch.float16}  # by the beginning of Li
 
 @dataclass(frozen=True)
 class _Counts:
-    """What had been done at a moment: the time, frames of all processes, and seconds and number of the steps that MFU is of."""
+    """What had been done at a moment: the time, frames of all processes, and seconds and number of
+    the steps that MFU is of.
+    """
 
     at: float
     frames: int = 0
@@ -29,12 +33,15 @@ class _Counts:
 
 
 class SpeedMeter(Callback):
-    """Measures frames a second, waits for data, idle time, memory, and the share of the device's peak.
+    """Measures frames a second, waits for data, idle time, memory, and the share of the device's
+    peak.
 
-    The operations of a training step, forward and backward, are counted once a stage, in its first step (again, should that be
-    skipped); counting changes no number of it. They are set against large matrix products in the same arithmetic, measured when
-    the first stage begins. Wall time is divided by Lightning's own profiling marks. Where other code does a part that Lightning
-    does not mark, it says so: `with meter.busy():` validates, `with trainer.profiler.profile("logging"):` logs.
+    The operations of a training step, forward and backward, are counted once a stage, in its first
+    step (again, should that be skipped); counting changes no number of it. They are set against
+    large matrix products in the same arithmetic, measured when the first stage begins. Wall time is
+    divided by Lightning's own profiling marks. Where other code does a part that Lightning does not
+    mark, it says so: `with meter.busy():` validates, `with trainer.profiler.profile("logging"):`
+    logs.
 
     Args:
         workers: reading processes, for advice.
@@ -62,19 +69,29 @@ class SpeedMeter(Callback):
         self.clock.restart()
         self._start = self._window = self._now = _Counts(time.perf_counter())
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, index: int
+    ) -> None:
         count, length = batch.frames.shape[:2]
         self._first_wait = self._first_wait or self.clock.seconds().get(DATA, 0.0)
-        self._now = replace(self._now, frames=self._now.frames + count * length * trainer.world_size)
+        self._now = replace(
+            self._now, frames=self._now.frames + count * length * trainer.world_size
+        )
         self._skipped, self._step_began = module.skipped, self.clock.seconds().get(STEP, 0.0)
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         if self._counter:  # it took longer than others
-            self._operations = None if module.skipped > self._skipped else self._counter.get_total_flops()
+            self._operations = (
+                None if module.skipped > self._skipped else self._counter.get_total_flops()
+            )
             self._counter = None
             return
         took = self.clock.seconds()[STEP] - self._step_began
-        self._now = replace(self._now, steps=self._now.steps + 1, step_seconds=self._now.step_seconds + took)
+        self._now = replace(
+            self._now, steps=self._now.steps + 1, step_seconds=self._now.step_seconds + took
+        )
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._leave()
@@ -82,7 +99,9 @@ class SpeedMeter(Callback):
         self.line = summary(speed)
         module.events.say("speed", self.line, module.codec_steps, **speed.numbers())
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
         self._leave()
 
     def numbers(self) -> dict[str, float]:
@@ -105,10 +124,17 @@ class SpeedMeter(Callback):
 
     def _since(self, before: _Counts) -> Speed:
         now = self._moment()
-        wall, steps, seconds = now.at - before.at, now.steps - before.steps, now.step_seconds - before.step_seconds
+        wall, steps, seconds = (
+            now.at - before.at,
+            now.steps - before.steps,
+            now.step_seconds - before.step_seconds,
+        )
         return Speed(
             frames_per_s=(now.frames - before.frames) / wall,
-            shares={part: (value - before.seconds.get(part, 0.0)) / wall for part, value in now.seconds.items()},
+            shares={
+                part: (value - before.seconds.get(part, 0.0)) / wall
+                for part, value in now.seconds.items()
+            },
             operations_per_s=(self._operations or 0) * steps / seconds if steps else 0.0,
             peak=self.peak,
             memory=memory_peak(self.device),
@@ -121,7 +147,9 @@ class SpeedMeter(Callback):
 
 
 def precisions_of(precision: str) -> tuple[torch.dtype, ...]:
-    """What a Trainer's precision, "bf16-mixed" for example, multiplies in; float32 always, as exact networks compute in it."""
+    """What a Trainer's precision, "bf16-mixed" for example, multiplies in; float32 always, as exact
+    networks compute in it.
+    """
     lower = next((kind for name, kind in _LOWER.items() if precision.startswith(name)), None)
     return (torch.float32,) if lower is None else (lower, torch.float32)
 

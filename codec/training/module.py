@@ -32,10 +32,12 @@ SOLVE_EVERY = 50
 
 
 class CodecTraining(LightningModule):
-    """Trains a codec's parameters with one optimizer, by manual optimisation, over the stages of a schedule.
+    """Trains a codec's parameters with one optimizer, by manual optimisation, over the stages of a
+    schedule.
 
-    Everything random in a step follows from `seed`, the number of the step and the numbers of its samples, so a resumed run
-    goes on as it would have, and processes that share a batch do what one alone would do.
+    Everything random in a step follows from `seed`, the number of the step and the numbers of its
+    samples, so a resumed run goes on as it would have, and processes that share a batch do what one
+    alone would do.
 
     Args:
         codec: what is trained.
@@ -45,7 +47,8 @@ class CodecTraining(LightningModule):
         seed: of qualities and quantisation noise.
         clip_gradient: largest norm of the gradient.
         weight_decay: of AdamW.
-        ema: decay of the weights' moving average, which is validated, kept and exported; 0: the weights themselves are.
+        ema: decay of the weights' moving average, which is validated, kept and exported; 0: the
+            weights themselves are.
         most_skipped: so many updates in a row with a non-finite loss or gradient end the run.
         log_every: steps from one logged mean to the next.
         val_qualities: qualities at which validation codes every clip.
@@ -76,18 +79,29 @@ class CodecTraining(LightningModule):
         self.automatic_optimization = False
         self.codec, self.loss, self.schedule, self.task = codec, loss, schedule, task_named(task)
         self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
-        self.log_every, self.val_qualities, self.events = log_every, tuple(val_qualities), events or Events()
+        self.log_every, self.val_qualities, self.events = (
+            log_every,
+            tuple(val_qualities),
+            events or Events(),
+        )
         self.codec_steps = self.samples = self.skipped = self.skipped_in_a_row = 0
-        self.stepping = False  # True while weights and counters disagree: what is saved then would repeat a step
-        self.data_state: Callable[[int], dict[str, Any]] = lambda samples: {}  # of the data, after so many samples
+        # True while weights and counters disagree: what is saved then would repeat a step.
+        self.stepping = False
+        self.data_state: Callable[[int], dict[str, Any]] = (
+            lambda samples: {}
+        )  # of the data, after so many samples
         self.resumed_data: dict[str, Any] = {}
-        self.gauges: list[Callable[[], dict[str, float]]] = []  # asked for numbers at every logged row
+        self.gauges: list[
+            Callable[[], dict[str, float]]
+        ] = []  # asked for numbers at every logged row
         self.stop_wanted: Callable[[], str] = lambda: ""  # name of a signal that came
         self.stopping = False
         self.figures: dict[str, float] = {}  # of the last validation
         self.before: dict[str, float] = {}  # of the validation at the stage's start
         self.stages_done = 0  # of which the end was seen to, too
-        self.optimizer = torch.optim.AdamW(parameter_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True
+        )
         self.average = WeightAverage(codec, ema) if ema else None
         self.watch = BitsWatch(bits_range, bits_jump)
         self.means = TermMeans()  # of what is logged next
@@ -95,13 +109,19 @@ class CodecTraining(LightningModule):
         if compile:
             compile_networks(codec)
         wanted = self.task.trains(codec)
-        self._never_trained = {name for name, p in codec.named_parameters() if not p.requires_grad or name not in wanted}
+        self._never_trained = {
+            name
+            for name, p in codec.named_parameters()
+            if not p.requires_grad or name not in wanted
+        }
         for index in reversed(range(len(schedule.stages))):
             self.begin_stage(index)  # what a late stage lacks is said now, not after days
 
     @property
     def stage(self) -> Stage:
-        """The stage that the next step belongs to; at its end, still that stage until `begin_stage`."""
+        """The stage that the next step belongs to; at its end, still that stage until
+        `begin_stage`.
+        """
         return self.schedule.stages[self.stage_index]
 
     @property
@@ -130,7 +150,10 @@ class CodecTraining(LightningModule):
         if self.average:
             self.average.codec.to(self.device)
         if len(steps := set(gather(self.codec_steps))) > 1:
-            raise CodecError(f"training: processes found checkpoints of different steps {sorted(steps)}; give the command again")
+            raise CodecError(
+                f"training: processes found checkpoints of different steps {sorted(steps)}; give "
+                "the command again"
+            )
         same_weights(self.codec)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
@@ -138,7 +161,8 @@ class CodecTraining(LightningModule):
             raise Stopped
 
     def begin_stage(self, index: int) -> None:
-        """Freeze, thaw, weigh and round as stage `index` says; what codec or task hold frozen stays so.
+        """Freeze, thaw, weigh and round as stage `index` says; what codec or task hold frozen stays
+        so.
 
         Raises:
             CodecError: the stage names a part that the codec does not have, or trains nothing.
@@ -170,16 +194,22 @@ class CodecTraining(LightningModule):
     def training_step(self, clip: Clip, index: int) -> None:
         torch.manual_seed(self.seed * 1_000_003 + self.codec_steps)
         stage, frames = self.stage, clip.frames.float() / 255
-        quality, noise = draw(self.seed, self.samples + self.global_rank * len(frames), len(frames), self.device)
+        quality, noise = draw(
+            self.seed, self.samples + self.global_rank * len(frames), len(frames), self.device
+        )
         set_rates(self.optimizer.param_groups, stage, self.step_of_stage)
         self.optimizer.zero_grad()
         part, by_frame = len(frames) // stage.accumulate, stage.update == "frame"
         for some in (slice(start, start + part) for start in range(0, len(frames), part)):
             how = {"noise": noise[some], "checkpointing": stage.checkpointing}
-            for piece in self.task.pieces(self.codec, frames[some], quality[some], stage.segment, **how):
+            for piece in self.task.pieces(
+                self.codec, frames[some], quality[some], stage.segment, **how
+            ):
                 result = self.loss(piece.frames, piece.coded, quality[some])
                 self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
-                terms = self.task.named(with_warp(result.terms, self.loss, piece.frames, piece.coded))
+                terms = self.task.named(
+                    with_warp(result.terms, self.loss, piece.frames, piece.coded)
+                )
                 self.means.note(terms, piece.coded)
                 if by_frame and not self._update(clip.names):
                     break  # what follows a bad frame would be bad
@@ -192,18 +222,26 @@ class CodecTraining(LightningModule):
         self._log_training(terms)
 
     def _backward(self, loss: Tensor, share: float) -> None:
-        """Add a gradient; whether all is finite is asked once an update, as a device would be waited for."""
+        """Add a gradient; whether all is finite is asked once an update, as a device would be
+        waited for.
+        """
         self._losses.append(loss.detach())
         if loss.requires_grad:  # not where all that it depends on is frozen
             self.manual_backward(loss * share)
 
     def _update(self, names: list[str]) -> bool:
-        """Step, unless loss or gradient is not finite: that is counted, said, and after too many in a row fatal."""
+        """Step, unless loss or gradient is not finite: that is counted, said, and after too many in
+        a row fatal.
+        """
         trouble = "" if torch.stack(self._losses).isfinite().all() else "loss"
         self._losses = []
-        bad, stops = mean_gradients(self._trained, [float(bool(trouble)), float(bool(self.stop_wanted()))])
+        bad, stops = mean_gradients(
+            self._trained, [float(bool(trouble)), float(bool(self.stop_wanted()))]
+        )
         self.stopping = stops > 0
-        if not bad and torch.isfinite(torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)):
+        if not bad and torch.isfinite(
+            torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)
+        ):
             self.stepping = True
             self.optimizers().step()
             self.means.settle(True)
@@ -223,12 +261,17 @@ class CodecTraining(LightningModule):
         told = [(what, clips) for what, clips in gather((trouble, names)) if what]
         clips = [name for _, some in told for name in some]
         what = " and ".join(dict.fromkeys(what for what, _ in told))
-        text = f"step {self.codec_steps}: {what} not finite, skipped ({self.skipped} so far): {', '.join(clips)}"
+        text = (
+            f"step {self.codec_steps}: {what} not finite, skipped ({self.skipped} so far): "
+            f"{', '.join(clips)}"
+        )
         self.events.say("skipped", text, self.codec_steps, what=what, clips=clips)
         if self.skipped_in_a_row >= self.most_skipped:
             raise CodecError(
-                f"training: {self.skipped_in_a_row} updates in a row were not finite (training.most_skipped); the last batch was "
-                f"{', '.join(clips)}. Lower the learning rate, or start from an earlier checkpoint with init_from"
+                f"training: {self.skipped_in_a_row} updates in a row were not finite "
+                "(training.most_skipped); the last batch was "
+                f"{', '.join(clips)}. Lower the learning rate, or start from an earlier checkpoint "
+                "with init_from"
             )
 
     def _solve_bounds(self) -> None:
@@ -245,12 +288,20 @@ class CodecTraining(LightningModule):
             return
         means = self.means.take()
         row = {f"train/{name}": value for name, value in means.items()}
-        row |= {"stage": self.stage_index, "lr": self.optimizer.param_groups[0]["lr"], "skipped": self.skipped}
+        row |= {
+            "stage": self.stage_index,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "skipped": self.skipped,
+        }
         for gauge in self.gauges:
             row |= gauge()
         self.write(row)
         for text in self.watch.look(means):
-            self.events.say("bits", f"warning: step {self.codec_steps}: {text}; docs/failures.md says more", self.codec_steps)
+            self.events.say(
+                "bits",
+                f"warning: step {self.codec_steps}: {text}; docs/failures.md says more",
+                self.codec_steps,
+            )
 
     def write(self, numbers: dict[str, float]) -> None:
         """Give numbers of this step to all loggers."""

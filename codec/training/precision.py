@@ -1,4 +1,6 @@
-"""What a run's trainer computes in: as it was told, as the run did before, as its sweep does, or what is fastest here."""
+"""What a run's trainer computes in: as it was told, as the run did before, as its sweep does, or
+what is fastest here.
+"""
 
 import os
 import platform
@@ -25,7 +27,9 @@ class TrainerPrecision:
     line: str
 
 
-def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | None) -> TrainerPrecision:
+def choose_precision(
+    trainer: dict[str, Any], before: str | None, sweep: Path | None
+) -> TrainerPrecision:
     """Choose once, in the first process of a run; its others are told.
 
     Args:
@@ -38,13 +42,19 @@ def choose_precision(trainer: dict[str, Any], before: str | None, sweep: Path | 
     device, asked = device_of(trainer), trainer.get("precision", AUTO)
     if asked != AUTO:
         changed = f", {before} until now" if before not in (None, asked) else ""
-        return TrainerPrecision(asked, f"precision: {asked}, as given{changed}{_cost(asked, device)}")
+        return TrainerPrecision(
+            asked, f"precision: {asked}, as given{changed}{_cost(asked, device)}"
+        )
     best = best_precision(trainer)
     if before:
         remedy = f"; trainer.precision={best} goes on in that" if before != best else ""
-        return TrainerPrecision(before, f"precision: {before}, as until now{_cost(before, device)}{remedy}")
+        return TrainerPrecision(
+            before, f"precision: {before}, as until now{_cost(before, device)}{remedy}"
+        )
     if sweep and (agreed := agree(sweep, best, device)) != best:
-        return TrainerPrecision(agreed, f"precision: {agreed}, as the first job of the sweep{_cost(agreed, device)}")
+        return TrainerPrecision(
+            agreed, f"precision: {agreed}, as the first job of the sweep{_cost(agreed, device)}"
+        )
     why = f"as {_why(device)} (trainer.precision=auto)"
     return TrainerPrecision(best, f"precision: {best}, {why}{_cost(best, device)}")
 
@@ -79,7 +89,9 @@ def device_of(trainer: dict[str, Any]) -> torch.device:
 
 
 def agree(sweep: Path, best: str, device: torch.device) -> str:
-    """What the first job of a sweep on a device of this kind took; this one's `best` where it is the first."""
+    """What the first job of a sweep on a device of this kind took; this one's `best` where it is
+    the first.
+    """
     file = sweep / f"precision_{device.type}.txt"
     sweep.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{platform.node()}.{os.getpid()}.part")

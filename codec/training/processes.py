@@ -26,18 +26,23 @@ from codec.training.precision import device_of
 from codec.training.stage import Stage
 from codec.training.stopped import ASK_TO_STOP, TRY_AGAIN, Stopped, StoppedEarly, stop_early
 
-WORTH_STARTING = 100  # codec steps of a run: in fewer, further processes do not make up for their start
+WORTH_STARTING = (
+    100  # codec steps of a run: in fewer, further processes do not make up for their start
+)
 BYTES_OF_A_PROCESS = 3 * 2**30
 GRACE = 60  # seconds from the end of a process to that of the others
-FIRST_SPECIAL_STEP = 0xFFFFFFF0  # a job's script, its interactive shell and the like are steps with numbers from here
+# A job's script, its interactive shell and the like are steps with numbers from here.
+FIRST_SPECIAL_STEP = 0xFFFFFFF0
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class GradientMean(DDPStrategy):
-    """Lightning's DDP without its wrapper: the training module averages gradients itself, once an update.
+    """Lightning's DDP without its wrapper: the training module averages gradients itself, once an
+    update.
 
-    The wrapper averages in every backward pass, and a parameter that only some passes reach comes out wrong; a step here may
-    have many passes. A codec's gradients are tens of megabytes, so that one exchange an update costs little.
+    The wrapper averages in every backward pass, and a parameter that only some passes reach comes
+    out wrong; a step here may have many passes. A codec's gradients are tens of megabytes, so that
+    one exchange an update costs little.
 
     All processes compute in the precision of the first: nodes may differ in what they can.
     """
@@ -48,7 +53,9 @@ class GradientMean(DDPStrategy):
         first = gather(own)[0]
         if first != own:
             mixed = first.endswith("mixed")
-            self.precision_plugin = MixedPrecision(first, self.root_device.type) if mixed else Precision()
+            self.precision_plugin = (
+                MixedPrecision(first, self.root_device.type) if mixed else Precision()
+            )
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         return model
@@ -65,7 +72,9 @@ def strategy_and_plugins(processes: int) -> dict[str, Any]:
     if not is_srun_step():
         return strategy | {"plugins": [LightningEnvironment()]}
     nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
-    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(_tasks_of_step() // nodes))  # `srun --ntasks` leaves it out
+    os.environ.setdefault(
+        "SLURM_NTASKS_PER_NODE", str(_tasks_of_step() // nodes)
+    )  # `srun --ntasks` leaves it out
     return strategy | {"plugins": [SLURMEnvironment(auto_requeue=False)]}  # signals are ours
 
 
@@ -96,9 +105,14 @@ def mean_gradients(parameters: Iterable[nn.Parameter], flags: list[float]) -> li
     distributed.all_reduce(flat)
     sums = flat[-len(extra) :].tolist()
     flat /= distributed.get_world_size()
-    for parameter, part, had in zip(parameters, flat.split([p.numel() for p in parts] + [len(extra)]), sums, strict=False):
-        # In the parameter's memory layout: a fused optimizer goes through memory and takes any other for this one.
-        parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape)) if had else None
+    for parameter, part, had in zip(
+        parameters, flat.split([p.numel() for p in parts] + [len(extra)]), sums, strict=False
+    ):
+        # In the parameter's memory layout: a fused optimizer goes through memory and takes any
+        # other for this one.
+        parameter.grad = (
+            torch.empty_like(parameter).copy_(part.view(parameter.shape)) if had else None
+        )
     return sums[len(parameters) :]
 
 
@@ -127,12 +141,16 @@ def count_processes(trainer: dict[str, Any]) -> int:
     """Processes of a run, of the `trainer` part of its config.
 
     Raises:
-        CodecError: `devices` or `num_nodes` is not a number that can be counted before training starts.
+        CodecError: `devices` or `num_nodes` is not a number that can be counted before training
+            starts.
     """
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
     devices = len(devices) if isinstance(devices, list) else devices
     if not all(isinstance(n, int) and n >= 1 for n in (devices, nodes)):
-        raise CodecError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: numbers expected, at least 1 (devices: or auto)")
+        raise CodecError(
+            f"trainer.devices={devices}, trainer.num_nodes={nodes}: numbers expected, at least 1 "
+            "(devices: or auto)"
+        )
     return devices * nodes
 
 
@@ -141,8 +159,8 @@ def choose_devices(trainer: dict[str, Any], stages: Sequence[Stage]) -> int | li
 
     Frames of a codec depend on each other and are small: two threads are hardly faster than one at
     it, two processes that share a batch are. So a CPU gets a process for each thread that torch
-    would have, as far as they divide every stage's batch and memory suffices, unless the run is over
-    sooner than they have started. Of GPUs it is one; srun and torchrun have decided.
+    would have, as far as they divide every stage's batch and memory suffices, unless the run is
+    over sooner than they have started. Of GPUs it is one; srun and torchrun have decided.
 
     Args:
         trainer: of the run's config.
@@ -157,15 +175,20 @@ def choose_devices(trainer: dict[str, Any], stages: Sequence[Stage]) -> int | li
         return 1
     most = min(torch.get_num_threads(), memory_total(torch.device("cpu")) // BYTES_OF_A_PROCESS)
     parts = [stage.batch / (nodes * stage.accumulate) for stage in stages]
-    return next(n for n in range(max(1, most), 0, -1) if n == 1 or all(part % n == 0 for part in parts))
+    return next(
+        n for n in range(max(1, most), 0, -1) if n == 1 or all(part % n == 0 for part in parts)
+    )
 
 
 def check_processes(count: int) -> None:
-    """Raise CodecError where srun or torchrun started another number of processes than the run has."""
+    """Raise CodecError where srun or torchrun started another number of processes than
+    the run has.
+    """
     started = _started() if are_started_outside() else count
     if started != count:
         raise CodecError(
-            f"trainer.devices x trainer.num_nodes is {count}, but {started} processes were started; make them equal "
+            f"trainer.devices x trainer.num_nodes is {count}, but {started} processes were "
+            "started; make them equal "
             "(or start one: it starts the others of its node)"
         )
 
@@ -173,31 +196,38 @@ def check_processes(count: int) -> None:
 def check_nodes(nodes: int) -> None:
     """Raise CodecError where a run of several nodes was started on one of them alone.
 
-    Processes of other nodes can only be started by srun, torchrun, or by hand on each node with NODE_RANK, MASTER_ADDR and
-    MASTER_PORT; a process that waits for them would wait for ever.
+    Processes of other nodes can only be started by srun, torchrun, or by hand on each node with
+    NODE_RANK, MASTER_ADDR and MASTER_PORT; a process that waits for them would wait for ever.
     """
     if nodes > 1 and not are_started_outside() and not all(name in os.environ for name in BY_HAND):
         raise CodecError(
-            f"trainer.num_nodes={nodes}, but nothing has started processes on the other nodes; put srun before the command "
+            f"trainer.num_nodes={nodes}, but nothing has started processes on the other nodes; put "
+            "srun before the command "
             f"(srun --nodes={nodes} --ntasks-per-node=DEVICES python train.py ...), or torchrun"
         )
 
 
 def are_started_outside() -> bool:
-    """Whether srun or torchrun has started this run's processes, each of which then runs the whole command."""
+    """Whether srun or torchrun has started this run's processes, each of which then runs the whole
+    command.
+    """
     return "TORCHELASTIC_RUN_ID" in os.environ or is_srun_step()
 
 
 def _started() -> int:
     """Processes that srun or torchrun has started."""
-    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else _tasks_of_step()
+    return (
+        int(os.environ.get("WORLD_SIZE", 1))
+        if "TORCHELASTIC_RUN_ID" in os.environ
+        else _tasks_of_step()
+    )
 
 
 def is_srun_step() -> bool:
     """Whether srun started this process as one of several.
 
-    A job's script is in the allocation, too, and has SLURM_NTASKS, but it is one process. Only a step of srun's has a number
-    that is not one of SLURM's special ones.
+    A job's script is in the allocation, too, and has SLURM_NTASKS, but it is one process. Only a
+    step of srun's has a number that is not one of SLURM's special ones.
     """
     step = os.environ.get("SLURM_STEP_ID", "")
     return step.isdecimal() and int(step) < FIRST_SPECIAL_STEP and _tasks_of_step() > 1
@@ -240,7 +270,9 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
     except multiprocessing.ProcessExitedException as error:
         if asked and error.exit_code != TRY_AGAIN:  # it had not come as far as to listen
             stop_early(asked[0])
-        raise Stopped if error.exit_code == TRY_AGAIN else CodecError(f"training: {error}; see above") from None
+        raise (
+            Stopped if error.exit_code == TRY_AGAIN else CodecError(f"training: {error}; see above")
+        ) from None
     except multiprocessing.ProcessRaisedException as error:
         if asked:  # as others had left it
             raise Stopped from None
@@ -251,10 +283,14 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
             signal.signal(number, handler)
 
 
-def _start(rank: int, count: int, port: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _start(
+    rank: int, count: int, port: str, function: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_PORT": port}
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    rank_zero_only.rank = int(os.environ.get("NODE_RANK", 0)) * count + rank  # before there is a Trainer to say so
+    rank_zero_only.rank = (
+        int(os.environ.get("NODE_RANK", 0)) * count + rank
+    )  # before there is a Trainer to say so
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -267,7 +303,9 @@ def _start(rank: int, count: int, port: str, function: Callable[..., None], argu
 
 
 def _end_with_parent() -> None:
-    """A run whose first process was killed is started again by the same command: nobody else may go on with it."""
+    """A run whose first process was killed is started again by the same command: nobody else may go
+    on with it.
+    """
     parent_process().join()
     os.kill(os.getpid(), signal.SIGKILL)
 

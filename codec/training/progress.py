@@ -18,7 +18,8 @@ def progress_callback() -> Callback:
 
 
 class TrainingProgress(Callback):
-    """Writes lines such as `stage 2/3 chains: 96 of 240 steps, 1.4 steps/s, about 2 min left; loss 0.91`.
+    """Writes lines such as `stage 2/3 chains: 96 of 240 steps, 1.4 steps/s, about 2 min left; loss
+    0.91`.
 
     It is to be called before callbacks that validate, so that the wait for these is told, too. Of
     several processes the first writes.
@@ -30,7 +31,11 @@ class TrainingProgress(Callback):
         stages, index = module.schedule.stages, module.stage_index
 
         def note() -> str:
-            numbers = [f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items() if name != "v_num"]
+            numbers = [
+                f"{name} {float(value):.4g}"
+                for name, value in trainer.progress_bar_metrics.items()
+                if name != "v_num"
+            ]
             return "; ".join(filter(None, [in_all(), ", ".join(numbers)]))
 
         def in_all() -> str:
@@ -52,13 +57,17 @@ class TrainingProgress(Callback):
         self.progress = Progress(title, module.stage.steps, "step", **how)
         self.progress.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int
+    ) -> None:
         self.progress.update()
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._close()
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
         self._close(exception)
 
     def _close(self, error: BaseException | None = None) -> None:
@@ -76,4 +85,6 @@ class _Bar(TQDMProgressBar):
     """A progress bar without the loggers' version."""
 
     def get_metrics(self, *args: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+        return {
+            name: value for name, value in super().get_metrics(*args).items() if name != "v_num"
+        }

@@ -15,7 +15,16 @@ from codec.files import write_text
 from codec.precision import AUTO
 from codec.stored_yaml import read_yaml
 
-_PACKAGES = ["torch", "pytorch-lightning", "hydra-core", "compressai", "decord", "lpips", "wandb", "numpy"]
+_PACKAGES = [
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "compressai",
+    "decord",
+    "lpips",
+    "wandb",
+    "numpy",
+]
 
 
 log = logging.getLogger(__name__)
@@ -23,26 +32,43 @@ log = logging.getLogger(__name__)
 
 @rank_zero_only
 def write_record(folder: Path, step: int = 0, precision: str | None = None) -> None:
-    """Append how the run was started to `record.json`: a list, an entry a start. A resume, from `step`, adds one.
+    """Append how the run was started to `record.json`: a list, an entry a start. A resume, from
+        `step`, adds one.
 
-    `precision` is the trainer's; None: nothing is trained. Warns where the source is not that of the first start.
+    `precision` is the trainer's; None: nothing is trained. Warns where the source is not that of
+    the first start.
     """
     path = folder / "record.json"
     entries = json.loads(path.read_text()) if path.is_file() else []
-    command, commit, threads = [Path(sys.argv[0]).name, *sys.argv[1:]], git_commit(), torch.get_num_threads()
+    command, commit, threads = (
+        [Path(sys.argv[0]).name, *sys.argv[1:]],
+        git_commit(),
+        torch.get_num_threads(),
+    )
     how = {"threads": threads} | ({"precision": precision} if precision else {})
-    entries.append({"command": command, "step": step, "commit": commit, **how, "versions": versions()})
+    entries.append(
+        {"command": command, "step": step, "commit": commit, **how, "versions": versions()}
+    )
     write_text(path, json.dumps(entries, indent=2) + "\n")
     if commit != entries[0]["commit"]:
-        log.warning("%s: started with commit %s, goes on with %s; results may differ", folder, entries[0]["commit"], commit)
+        log.warning(
+            "%s: started with commit %s, goes on with %s; results may differ",
+            folder,
+            entries[0]["commit"],
+            commit,
+        )
     if threads != (first := entries[0].get("threads", threads)):
         log.warning(
-            "%s: started with %d threads, goes on with %d; weights will not be the same bit by bit", folder, first, threads
+            "%s: started with %d threads, goes on with %d; weights will not be the same bit by bit",
+            folder,
+            first,
+            threads,
         )
 
 
 def precision_of_run(folder: Path, start: int = -1) -> str | None:
-    """What the run in `folder` computed in when it was last started, or at another `start`; None where that is not known.
+    """What the run in `folder` computed in when it was last started, or at another `start`; None
+    where that is not known.
 
     Runs older than the record's field say it in their config.
     """
@@ -67,13 +93,20 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of the source, with `+changes` where the working tree differs; `unknown` outside a checkout."""
+    """The commit of the source, with `+changes` where the working tree differs; `unknown` outside a
+    checkout.
+    """
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

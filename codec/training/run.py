@@ -1,4 +1,6 @@
-"""One run: from a config and a folder to a trained codec, from the start or from where the folder's run stopped."""
+"""One run: from a config and a folder to a trained codec, from the start or from where the folder's
+run stopped.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,25 @@ from codec.precision import AUTO
 from codec.training.ending import say_stop
 from codec.training.events import EVENTS, Events
 from codec.training.fit import check, fit
-from codec.training.folder import alone_in, check_same_run, moved_to, with_precision_of, write_config
+from codec.training.folder import (
+    alone_in,
+    check_same_run,
+    moved_to,
+    with_precision_of,
+    write_config,
+)
 from codec.training.initial import init_from
 from codec.training.keep import KeepCheckpoints, find_newest, settle
 from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision, choose_precision
-from codec.training.processes import are_started_outside, check_nodes, choose_devices, count_processes, run_in_processes
+from codec.training.processes import (
+    are_started_outside,
+    check_nodes,
+    choose_devices,
+    count_processes,
+    run_in_processes,
+)
 from codec.training.record import precision_of_run, write_record
 from codec.training.schedule import schedule_of
 from codec.training.signals import StopOnSignal
@@ -35,8 +49,9 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
     """Train what `config` describes, into `folder`, or go on with it there.
 
     Args:
-        folder: made where it does not exist, and removed again where a mistake ends the run before its first stage; may hold a
-            run with the same config, except for fields that `is_free` names.
+        folder: made where it does not exist, and removed again where a mistake ends the run before
+            its first stage; may hold a run with the same config, except for fields that `is_free`
+            names.
         config: resolved, plain; as conf/train.yaml.
         sweep: folder of the sweep that the run is a job of; None: it is no job of one.
 
@@ -44,7 +59,8 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
         What was trained; None where the folder's run is finished, or other processes trained it.
 
     Raises:
-        CodecError: the folder holds another run or one that another process trains, or training cannot begin or go on.
+        CodecError: the folder holds another run or one that another process trains, or training
+            cannot begin or go on.
         Stopped: a signal asked for it; there is a checkpoint.
     """
     check_trainer(config["trainer"])
@@ -60,7 +76,9 @@ def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> Co
             return train_from_here(folder, config)
         run_in_processes(processes, train_from_here, folder, config)
         if not _is_finished(find_newest(folder), config):
-            raise CodecError(f"{folder}: its processes ended before the last stage; the same command continues")
+            raise CodecError(
+                f"{folder}: its processes ended before the last stage; the same command continues"
+            )
         return None
 
 
@@ -89,7 +107,9 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
         finally:
             if tracking:
                 tracking.finish(failed)
-    _say(f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}")
+    _say(
+        f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}"
+    )
     return module
 
 
@@ -105,10 +125,16 @@ def _module(folder: Path, config: dict[str, Any], new: bool) -> CodecTraining:
     return CodecTraining(codec, loss, schedule, events=events, **config["training"])
 
 
-def _with_precision(folder: Path, config: dict[str, Any], step: int, sweep: Path | None) -> dict[str, Any]:
-    """The config with what the trainer computes in, which is said and recorded, in place of `auto`."""
+def _with_precision(
+    folder: Path, config: dict[str, Any], step: int, sweep: Path | None
+) -> dict[str, Any]:
+    """The config with what the trainer computes in, which is said and recorded, in
+    place of `auto`.
+    """
     trainer = config["trainer"]
-    if rank_zero_only.rank:  # started beside the first process, which will tell what it chose (`GradientMean`)
+    if (
+        rank_zero_only.rank
+    ):  # started beside the first process, which will tell what it chose (`GradientMean`)
         return config | {"trainer": trainer | {"precision": best_precision(trainer)}}
     chosen = choose_precision(trainer, precision_of_run(folder), sweep)
     _say(chosen.line)
@@ -121,12 +147,16 @@ def _with_devices(config: dict[str, Any]) -> dict[str, Any]:
     trainer = config["trainer"]
     devices = choose_devices(trainer, schedule_of(config["schedule"]).stages)
     if trainer.get("devices", 1) == AUTO and devices > 1:
-        _say(f"processes: {devices}, which share each batch (trainer.devices=auto; 1 is one process)")
+        _say(
+            f"processes: {devices}, which share each batch (trainer.devices=auto; 1 is one process)"
+        )
     return config | {"trainer": trainer | {"devices": devices}}
 
 
 def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
-    """Get the folder ready and say what is going to happen: the step to go on from; None where its run is finished."""
+    """Get the folder ready and say what is going to happen: the step to go on from; None where its
+    run is finished.
+    """
     settle(folder, config.get("keep_last", 3))
     found = find_newest(folder)
     if found or any(folder.glob("*.ckpt")):
@@ -145,13 +175,19 @@ def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
 
 def _is_finished(found: dict[str, Any] | None, config: dict[str, Any]) -> bool:
     """Whether a checkpoint is of a run that has seen the end of its last stage."""
-    return bool(found) and found["training"].get("stages_done", 0) >= len(config["schedule"]["stages"])
+    return bool(found) and found["training"].get("stages_done", 0) >= len(
+        config["schedule"]["stages"]
+    )
 
 
 @rank_zero_only
 def _begin(folder: Path, config: dict[str, Any]) -> None:
     started = (folder / "config.yaml").is_file()
-    _say(f"begins again in {folder}, where no checkpoint is yet" if started else f"new run in {folder}")
+    _say(
+        f"begins again in {folder}, where no checkpoint is yet"
+        if started
+        else f"new run in {folder}"
+    )
     write_config(folder, config)
     (folder / "record.json").unlink(missing_ok=True)
     _forget_after(folder, -1)

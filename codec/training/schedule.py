@@ -14,17 +14,21 @@ class Schedule:
 
     Args:
         stages: dictionaries with the fields of `Stage`.
-        scale: multiplies the steps of every stage, warm-up and validation with them: 0.01 is a quick look at a long recipe.
+        scale: multiplies the steps of every stage, warm-up and validation with them: 0.01 is a
+            quick look at a long recipe.
 
     Raises:
-        CodecError: no stages, an unknown or missing field, a name used twice, or a value out of range.
+        CodecError: no stages, an unknown or missing field, a name used twice, or a value out of
+            range.
     """
 
     def __init__(self, stages: list[dict[str, Any]], scale: float = 1.0) -> None:
         if not isinstance(stages, list) or not stages:
             raise CodecError("schedule.stages: empty; give at least one stage")
         if not scale > 0:
-            raise CodecError(f"schedule.scale: {scale} given; expected a number above 0, for example 0.01")
+            raise CodecError(
+                f"schedule.scale: {scale} given; expected a number above 0, for example 0.01"
+            )
         scaled = _scaler(scale)
         self.stages = [_stage(values, i, scaled) for i, values in enumerate(stages)]
         names = [stage.name for stage in self.stages]
@@ -50,7 +54,10 @@ class Schedule:
     def where(self, step: int) -> str:
         """What a person calls codec step `step`, for example "stage 2/3 chains, step 40 of 240"."""
         index, stage = self.at(step)
-        return f"stage {index + 1}/{len(self.stages)} {stage.name}, step {step - self.start_of(index)} of {stage.steps}"
+        return (
+            f"stage {index + 1}/{len(self.stages)} {stage.name}, step "
+            f"{step - self.start_of(index)} of {stage.steps}"
+        )
 
 
 def schedule_of(config: dict[str, Any]) -> Schedule:
@@ -64,10 +71,15 @@ def _scaler(scale: float) -> Callable[[int], int]:
 
 def _stage(values: dict[str, Any], index: int, scaled: Callable[[int], int]) -> Stage:
     if not isinstance(values, dict):
-        raise CodecError(f"schedule.stages[{index}]: {values!r} given; fields such as name, steps and lr expected")
+        raise CodecError(
+            f"schedule.stages[{index}]: {values!r} given; fields such as name, steps and lr "
+            "expected"
+        )
     known = {f.name for f in fields(Stage)}
     if unknown := set(values) - known:
-        raise CodecError(f"schedule.stages[{index}]: unknown fields {sorted(unknown)}; known are {sorted(known)}")
+        raise CodecError(
+            f"schedule.stages[{index}]: unknown fields {sorted(unknown)}; known are {sorted(known)}"
+        )
     try:
         return Stage(**values).scaled(scaled)
     except TypeError as error:

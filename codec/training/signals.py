@@ -1,4 +1,6 @@
-"""SIGTERM and SIGUSR1, which clusters send before a job's time is up: the step is finished, a checkpoint kept, the run left."""
+"""SIGTERM and SIGUSR1, which clusters send before a job's time is up: the step is finished, a
+checkpoint kept, the run left.
+"""
 
 import os
 import signal
@@ -13,9 +15,10 @@ from codec.training.stopped import ASK_TO_STOP, EndInTime, stop_early
 class StopOnSignal(Callback):
     """Remembers that a signal came; before the end of the first step, stops at once.
 
-    To be used around training: `with StopOnSignal() as stop`, and as the first callback. The training module asks for `wanted` at
-    every step, agrees with the other processes, and raises `Stopped` after all callbacks have seen the step. Until the first
-    step is done there is nobody to agree with and nothing to keep: `StoppedEarly` is raised where the signal finds the process,
+    To be used around training: `with StopOnSignal() as stop`, and as the first callback. The
+    training module asks for `wanted` at every step, agrees with the other processes, and raises
+    `Stopped` after all callbacks have seen the step. Until the first step is done there is nobody
+    to agree with and nothing to keep: `StoppedEarly` is raised where the signal finds the process,
     which ends in seconds even where it waits in a library.
 
     Attributes:
@@ -40,7 +43,9 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._listen()  # again in every stage: Lightning takes SIGTERM for itself
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         self._begun = True
         self._end_in_time.disarm()
 
@@ -50,5 +55,7 @@ class StopOnSignal(Callback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         first, self.wanted = not self.wanted, signal.Signals(number).name
-        if first and not self._begun and os.getpid() == self._process:  # a forked data worker leaves it to its parent
+        if (
+            first and not self._begun and os.getpid() == self._process
+        ):  # a forked data worker leaves it to its parent
             stop_early(number)

@@ -1,4 +1,6 @@
-"""Speed: what a stretch of training made of its time and its device, in one line that says what to change first."""
+"""Speed: what a stretch of training made of its time and its device, in one line that says what to
+change first.
+"""
 
 from dataclasses import dataclass
 
@@ -27,7 +29,8 @@ class Speed:
         device: its name.
         gpu: whether it is one.
         workers: reading processes.
-        first_wait: share of the wall time spent waiting for a stage's first batch, which is part of the wait for data.
+        first_wait: share of the wall time spent waiting for a stage's first batch, which is part of
+            the wait for data.
     """
 
     frames_per_s: float
@@ -53,7 +56,9 @@ class Speed:
 
     @property
     def mfu(self) -> float:
-        """Share of the peak that steps reach; what activation checkpointing computes twice counts twice."""
+        """Share of the peak that steps reach; what activation checkpointing computes twice counts
+        twice.
+        """
         return self.operations_per_s / self.peak if self.peak else 0.0
 
     def numbers(self) -> dict[str, float]:
@@ -71,9 +76,13 @@ class Speed:
 
 def summary(speed: Speed) -> str:
     """One line: the figures, and `advice` where there is some."""
-    share = f"{speed.mfu:.1%} of what this {speed.device} can ({_of_peak(speed.operations_per_s, speed.peak)}), "
+    share = (
+        f"{speed.mfu:.1%} of what this {speed.device} can "
+        f"({_of_peak(speed.operations_per_s, speed.peak)}), "
+    )
     figures = (
-        f"speed: {speed.frames_per_s:.1f} frames/s, {share if speed.mfu else ''}data wait {speed.data_wait:.1%}, "
+        f"speed: {speed.frames_per_s:.1f} frames/s, {share if speed.mfu else ''}data wait "
+        f"{speed.data_wait:.1%}, "
         f"idle {speed.idle:.1%}, {speed.memory / 1e9:.1f} GB"
     )
     said = advice(speed)
@@ -84,18 +93,34 @@ def advice(speed: Speed) -> str:
     """What to change first; "" where nothing stands out."""
     if speed.data_wait > MOST_WAIT:
         if speed.data_wait - speed.first_wait <= MOST_WAIT:
-            return f"workers start and open clips for {speed.first_wait:.1%} of the time: longer stages, or less data.hold_mb"
-        how = "data.workers=1 or more" if speed.workers == 0 else f"more data.workers than {speed.workers}"
+            return (
+                f"workers start and open clips for {speed.first_wait:.1%} of the time: longer "
+                "stages, or less data.hold_mb"
+            )
+        how = (
+            "data.workers=1 or more"
+            if speed.workers == 0
+            else f"more data.workers than {speed.workers}"
+        )
         return f"steps wait for data: {how}, or pack the clips (corvid data pack)"
     if speed.idle > MOST_IDLE:
-        rest = {part: share for part, share in speed.shares.items() if part not in (STEP, VALIDATION, DATA)}
+        rest = {
+            part: share
+            for part, share in speed.shares.items()
+            if part not in (STEP, VALIDATION, DATA)
+        }
         part, share = max(rest.items(), key=lambda item: item[1])
-        return f"{part} takes {share:.1%} of the time: {_REMEDIES.get(part, 'look at that callback')}"
+        return (
+            f"{part} takes {share:.1%} of the time: {_REMEDIES.get(part, 'look at that callback')}"
+        )
     filled = speed.memory / speed.memory_total
     if filled > FULL:
         return f"memory is {filled:.0%} full: a smaller batch or activation checkpointing"
     if speed.shares.get(VALIDATION, 0.0) > MOST_VALIDATION:
-        return f"validation takes {speed.shares[VALIDATION]:.1%} of the time: raise the stage's validate_every"
+        return (
+            f"validation takes {speed.shares[VALIDATION]:.1%} of the time: raise the stage's "
+            "validate_every"
+        )
     if 0 < speed.mfu < LOW_MFU and filled < ROOMY:
         return "the device is hardly used: a larger batch"
     if 0 < speed.mfu < LOW_MFU and speed.gpu:  # on CPUs it was measured to gain nothing

@@ -1,4 +1,6 @@
-"""What a checkpoint must hold, besides the weights to keep, for training to go on; and taking it up again."""
+"""What a checkpoint must hold, besides the weights to keep, for training to go on; and taking it up
+again.
+"""
 
 from typing import Any
 
@@ -20,11 +22,19 @@ _COUNTS = {
 
 
 def training_state(module: CodecTraining) -> dict[str, Any]:
-    """Counts, figures, the optimizer, where the data stands, and the weights themselves where an average of them is kept."""
-    state = {name: getattr(module, name) for name in _COUNTS} | {"stage": module.stage.name, "means": module.means.state()}
+    """Counts, figures, the optimizer, where the data stands, and the weights themselves where an
+    average of them is kept.
+    """
+    state = {name: getattr(module, name) for name in _COUNTS} | {
+        "stage": module.stage.name,
+        "means": module.means.state(),
+    }
     if module.average:
         state |= {"weights": module.codec.state_dict(), "average": module.average.state()}
-    return state | {"data": module.data_state(module.samples), "optimizer": module.optimizer.state_dict()}
+    return state | {
+        "data": module.data_state(module.samples),
+        "optimizer": module.optimizer.state_dict(),
+    }
 
 
 def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -34,7 +44,9 @@ def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, 
         CodecError: the checkpoint is of an earlier version, or of a run with other settings.
     """
     if "means" not in state:
-        raise CodecError("resume: the checkpoint is of an earlier version; take its weights with init_from=RUN")
+        raise CodecError(
+            "resume: the checkpoint is of an earlier version; take its weights with init_from=RUN"
+        )
     for name, kind in _COUNTS.items():
         if type(state[name]) is not kind or (kind is int and state[name] < 0):
             raise TypeError(f"{name} is {state[name]!r:.100}")

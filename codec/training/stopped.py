@@ -1,4 +1,6 @@
-"""How training is asked to stop, and what it ends with; apart from the rest, as it can be imported at once."""
+"""How training is asked to stop, and what it ends with; apart from the rest, as it can be imported
+at once.
+"""
 
 import os
 import signal
@@ -15,22 +17,33 @@ PATIENCE = 5.0  # seconds in which a process that is asked to stop before its fi
 
 
 class Stopped(BaseException):
-    """Training was asked to stop and did; it says by what. Whoever starts runs exits with `TRY_AGAIN`."""
+    """Training was asked to stop and did; it says by what. Whoever starts runs exits with
+    `TRY_AGAIN`.
+    """
 
 
 class StoppedEarly(Stopped):
-    """It was asked before the end of its first step: there is nothing to keep, and others may wait for this process."""
+    """It was asked before the end of its first step: there is nothing to keep, and others may wait
+    for this process.
+    """
 
 
 def stop_early(number: int, frame: FrameType | None = None) -> NoReturn:
-    """Handler of signals that come before the end of the first step: says so and raises `StoppedEarly`."""
+    """Handler of signals that come before the end of the first step: says so and raises
+    `StoppedEarly`.
+    """
     say_early(number)
     raise StoppedEarly(signal.Signals(number).name)
 
 
 def say_early(number: int) -> None:
-    """One line, once, of the first process; by no stream of Python's, as this may interrupt another one's use of it."""
-    text = f"\nstopped before the first step ({signal.Signals(number).name}); the same command goes on\n"
+    """One line, once, of the first process; by no stream of Python's, as this may interrupt another
+    one's use of it.
+    """
+    text = (
+        f"\nstopped before the first step ({signal.Signals(number).name}); the same command goes "
+        "on\n"
+    )
     rank = next(
         (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ),
         "0",
@@ -56,7 +69,8 @@ def stopping_early() -> Iterator[None]:
 
 
 class EndInTime:
-    """Ends this process where a signal asks for it and Python cannot, as the main thread waits in a library.
+    """Ends this process where a signal asks for it and Python cannot, as the main thread waits in a
+    library.
 
     A process that waits for the others of its run, which may never come, waits in C++: handlers in
     Python are called when they have come. To be made in the main thread before that, and disarmed
@@ -81,7 +95,9 @@ class EndInTime:
             self._disarmed.set()
             _armed.remove(self)
             signal.set_wakeup_fd(self._before)
-            os.write(self._write, bytes(1))  # wakes the thread; a forked process may hold this end, too
+            os.write(
+                self._write, bytes(1)
+            )  # wakes the thread; a forked process may hold this end, too
             os.close(self._write)
 
     def _watch(self) -> None:

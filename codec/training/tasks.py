@@ -42,8 +42,11 @@ class CodecTask:
         """Names of the parameters that are trained."""
         return {name for name, _ in codec.named_parameters()}
 
-    def pieces(self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any) -> Iterator[Coded]:
-        """Code clips a piece after the other; gradients end where pieces do, and a consumer may update weights in between.
+    def pieces(
+        self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any
+    ) -> Iterator[Coded]:
+        """Code clips a piece after the other; gradients end where pieces do, and a consumer may
+        update weights in between.
 
         Args:
             codec: with the networks.
@@ -66,8 +69,9 @@ class CodecTask:
 
 
 class MotionTask(CodecTask):
-    """Trains the motion network alone to predict each frame from the last one as the intra coder codes it; what predictions
-    leave is not coded."""
+    """Trains the motion network alone to predict each frame from the last one as the intra coder
+    codes it; what predictions leave is not coded.
+    """
 
     metrics = ("warp_psnr", "bpp_motion")
 
@@ -75,21 +79,30 @@ class MotionTask(CodecTask):
         names = _below(codec, ("motion",))
         if not names:
             raise CodecError(
-                "task=motion: this codec's motion network has nothing to train; choose another, as motion=block_matching"
+                "task=motion: this codec's motion network has nothing to train; choose another, as "
+                "motion=block_matching"
             )
         return names
 
-    def pieces(self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any) -> Iterator[Coded]:
+    def pieces(
+        self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any
+    ) -> Iterator[Coded]:
         if frames.shape[1] < 2:
-            raise CodecError("task=motion: clips of 1 frame; a prediction needs 2 or more (frames of the stage)")
+            raise CodecError(
+                "task=motion: clips of 1 frame; a prediction needs 2 or more (frames of the stage)"
+            )
         for start in range(1, frames.shape[1], segment):
             last = min(start + segment, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
             predicted, estimated = ([pictures[k] for pictures, _ in found] for k in range(2))
             none = torch.zeros(len(frames), device=frames.device)
-            names = dict.fromkeys(name for _, spent in found for name in spent) or ["motion"]  # where nothing is coded
+            names = dict.fromkeys(name for _, spent in found for name in spent) or [
+                "motion"
+            ]  # where nothing is coded
             bits = {name: _stacked([spent.get(name, none) for _, spent in found]) for name in names}
-            qualities = torch.stack([codec.quality_pattern.at(quality, t) for t in range(start, last)], 1)
+            qualities = torch.stack(
+                [codec.quality_pattern.at(quality, t) for t in range(start, last)], 1
+            )
             coded = CodedClip(
                 frames=_stacked(predicted),
                 bits=bits,
@@ -103,12 +116,21 @@ class MotionTask(CodecTask):
             yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 
     def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        new = {"psnr": "warp_psnr", "psnr_predicted": "warp_psnr", "lpips": "warp_lpips", "bpp": "bpp_motion"}
-        return {new.get(name, name): value for name, value in terms.items() if name in (*new, "loss")}
+        new = {
+            "psnr": "warp_psnr",
+            "psnr_predicted": "warp_psnr",
+            "lpips": "warp_lpips",
+            "bpp": "bpp_motion",
+        }
+        return {
+            new.get(name, name): value for name, value in terms.items() if name in (*new, "loss")
+        }
 
 
 class ResidualTask(CodecTask):
-    """Trains the residual network; motion and entropy networks and the intra coder run as they are."""
+    """Trains the residual network; motion and entropy networks and the intra coder run
+    as they are.
+    """
 
     metrics = ("bpp_residual", "psnr_predicted")
 
@@ -117,12 +139,19 @@ class ResidualTask(CodecTask):
 
 
 class EntropyTask(CodecTask):
-    """Trains every entropy network; transforms and motion run as they are; pictures change where other symbols are skipped."""
+    """Trains every entropy network; transforms and motion run as they are; pictures change where
+    other symbols are skipped.
+    """
 
     metrics = ("bpp", "bpp_residual")
 
     def trains(self, codec: VideoCodec) -> set[str]:
-        return _below(codec, tuple(name for name, module in codec.named_modules() if isinstance(module, EntropyNetwork)))
+        return _below(
+            codec,
+            tuple(
+                name for name, module in codec.named_modules() if isinstance(module, EntropyNetwork)
+            ),
+        )
 
 
 TASKS = {"codec": CodecTask, "motion": MotionTask, "residual": ResidualTask, "entropy": EntropyTask}
@@ -137,7 +166,11 @@ def task_named(name: str) -> CodecTask:
 
 def _below(codec: VideoCodec, parts: tuple[str, ...]) -> set[str]:
     """Names of the parameters of some parts."""
-    return {name for name, _ in codec.named_parameters() if any(name.startswith(part + ".") for part in parts)}
+    return {
+        name
+        for name, _ in codec.named_parameters()
+        if any(name.startswith(part + ".") for part in parts)
+    }
 
 
 def _predicted(
@@ -149,22 +182,38 @@ def _predicted(
     noise: ClipNoise | None = None,
     checkpointing: bool = False,
 ) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
-    """Frame `t` as the motion network predicts it from the intra-coded frame before, as its estimate would, and the bits."""
+    """Frame `t` as the motion network predicts it from the intra-coded frame before, as its
+    estimate would, and the bits.
+    """
     with torch.no_grad():
         channel = EstimateChannel(hard, noise and noise.frame(t - 1))
         pattern = codec.quality_pattern
-        intra = codec.code_frame(frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), channel, t - 1)
+        intra = codec.code_frame(
+            frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), channel, t - 1
+        )
     given = (codec, frames[:, t], t, intra.references, pattern.at(quality, t), hard, noise)
     return checkpoint(_moved, *given, use_reentrant=False) if checkpointing else _moved(*given)
 
 
 def _moved(
-    codec: VideoCodec, frame: Tensor, t: int, references: References, quality: Tensor, hard: bool, noise: ClipNoise | None
+    codec: VideoCodec,
+    frame: Tensor,
+    t: int,
+    references: References,
+    quality: Tensor,
+    hard: bool,
+    noise: ClipNoise | None,
 ) -> tuple[tuple[Tensor, Tensor | None], dict[str, Tensor]]:
-    """Frame number `t` as it is predicted from references; the same again when it is computed again."""
+    """Frame number `t` as it is predicted from references; the same again when it is computed
+    again.
+    """
     size, channel = frame.shape[-2:], EstimateChannel(hard, noise and noise.frame(t))
-    context = codec.motion(pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, channel)
-    estimate = None if context.warped_uncoded is None else codec.picture(context.warped_uncoded, size)
+    context = codec.motion(
+        pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, channel
+    )
+    estimate = (
+        None if context.warped_uncoded is None else codec.picture(context.warped_uncoded, size)
+    )
     return (codec.picture(context.prediction, size), estimate), channel.take_bits()
 
 

@@ -1,4 +1,6 @@
-"""Validation: every clip at several qualities, coded as streams are, between two steps of training."""
+"""Validation: every clip at several qualities, coded as streams are, between two steps
+of training.
+"""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -22,7 +24,8 @@ _Row = tuple[int, int, dict[str, float]]  # quality, clips, terms
 
 
 class Validation(Callback):
-    """Validates at a stage's start, at fixed steps of it and at its end, wherever the run was interrupted.
+    """Validates at a stage's start, at fixed steps of it and at its end, wherever the run was
+    interrupted.
 
     Args:
         data: has the validation clips; each process takes some of them.
@@ -31,7 +34,10 @@ class Validation(Callback):
     """
 
     def __init__(
-        self, data: ClipDataModule, keep: KeepCheckpoints, busy: Callable[[], AbstractContextManager] = nullcontext
+        self,
+        data: ClipDataModule,
+        keep: KeepCheckpoints,
+        busy: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.data, self.keep, self.busy = data, keep, busy
 
@@ -46,7 +52,9 @@ class Validation(Callback):
             module.write(module.figures)
         module.before = dict(module.figures)
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         if module.stage.validates_after(module.step_of_stage):
             self._validate(module)
             module.write(module.figures)
@@ -90,7 +98,12 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
 
 def _terms(module: CodecTraining, frames: Tensor, quality: Tensor) -> dict[str, float]:
     piece = next(module.task.pieces(module.best_codec, frames, quality, frames.shape[1], hard=True))
-    terms = with_warp(module.loss(piece.frames, piece.coded, quality).terms, module.loss, piece.frames, piece.coded)
+    terms = with_warp(
+        module.loss(piece.frames, piece.coded, quality).terms,
+        module.loss,
+        piece.frames,
+        piece.coded,
+    )
     return {name: float(value) for name, value in module.task.named(terms).items()}
 
 
@@ -105,7 +118,9 @@ def _figures(rows: list[_Row]) -> dict[str, float]:
             if name in at[0][2]:
                 found[f"val/{name}_q{quality:02}"] = _mean(at, name)
         if "warp_psnr" in at[0][2]:
-            motion = [(q, clips, {"motion": bpp_of(terms, "motion") or 0.0}) for q, clips, terms in at]
+            motion = [
+                (q, clips, {"motion": bpp_of(terms, "motion") or 0.0}) for q, clips, terms in at
+            ]
             found[f"val/bpp_motion_q{quality:02}"] = _mean(motion, "motion")
     return found
 

@@ -7,15 +7,19 @@ from codec.video import CodedClip
 WARP = "warp_psnr"
 
 
-def with_warp(terms: dict[str, Tensor], loss: nn.Module, frames: Tensor, coded: CodedClip) -> dict[str, Tensor]:
-    """The terms, with the PSNR of the prediction (dB) where the loss weighs the prediction or the motion's estimate.
+def with_warp(
+    terms: dict[str, Tensor], loss: nn.Module, frames: Tensor, coded: CodedClip
+) -> dict[str, Tensor]:
+    """The terms, with the PSNR of the prediction (dB) where the loss weighs the prediction or the
+    motion's estimate.
 
-    Where the estimate is weighed it is that of the estimate: what motion, not yet coded, would predict. Without a predicted frame
-    there is none.
+    Where the estimate is weighed it is that of the estimate: what motion, not yet coded, would
+    predict. Without a predicted frame there is none.
 
     Args:
         terms: that the loss gave, by name.
-        loss: with the weights of the stage, `prediction` and `estimate`; one that has neither weighs neither.
+        loss: with the weights of the stage, `prediction` and `estimate`; one that has neither
+            weighs neither.
         frames: `(B, T, 3, H, W)` RGB in 0..1.
         coded: what coding them gave.
     """

@@ -16,8 +16,10 @@ class BitsWatch:
 
     Args:
         ranges: of bpp by component, for example `{motion: [0, 0.3]}`. A name stands for the sum of
-            what is logged under it, as `train/bpp_motion`, and below it, as `train/bpp_motion.split`.
-        jump: a component warns, too, where a logged mean is so many times its recent median, or that part of it; 0: never.
+            what is logged under it, as `train/bpp_motion`, and below it, as
+            `train/bpp_motion.split`.
+        jump: a component warns, too, where a logged mean is so many times its recent median, or
+            that part of it; 0: never.
 
     Raises:
         CodecError: a range that is not two numbers in order, or a jump between 0 and 1.
@@ -25,10 +27,19 @@ class BitsWatch:
 
     def __init__(self, ranges: dict[str, list[float]] | None = None, jump: float = 4.0) -> None:
         for component, limits in (ranges or {}).items():
-            if not isinstance(limits, list | tuple) or len(limits) != 2 or not limits[0] <= limits[1]:
-                raise CodecError(f"training.bits_range.{component}: {limits} given; expected [lowest, highest] in bpp")
+            if (
+                not isinstance(limits, list | tuple)
+                or len(limits) != 2
+                or not limits[0] <= limits[1]
+            ):
+                raise CodecError(
+                    f"training.bits_range.{component}: {limits} given; expected [lowest, highest] "
+                    "in bpp"
+                )
         if jump and jump <= 1:
-            raise CodecError(f"training.bits_jump: {jump} given; expected a factor above 1, or 0 for never")
+            raise CodecError(
+                f"training.bits_jump: {jump} given; expected a factor above 1, or 0 for never"
+            )
         self.ranges, self.jump = ranges or {}, jump
         self._known: dict[str, deque[float]] = {}
         self._outside: set[str] = set()
@@ -42,7 +53,11 @@ class BitsWatch:
             ranges
             of components that it does not code.
         """
-        bpp = {name.removeprefix("bpp_"): value for name, value in means.items() if name.startswith("bpp_")}
+        bpp = {
+            name.removeprefix("bpp_"): value
+            for name, value in means.items()
+            if name.startswith("bpp_")
+        }
         if not bpp:  # every update since the last row was skipped
             return []
         sums = {component: bpp_of(means, component) for component in self.ranges}

@@ -10,7 +10,9 @@ from codec.stream import compress, decompress, frames_sha256
 
 
 def test_any_order_of_save_load_train_and_code_gives_the_same_file(tmp_path: Path):
-    """Catches tables that are stale after loading or training, or missing because nobody updated them."""
+    """Catches tables that are stale after loading or training, or missing because nobody updated
+    them.
+    """
     clip = moving_clip(2, 48, 64)
     fresh = build()
     save_checkpoint(tmp_path / "before.ckpt", fresh)
@@ -20,9 +22,15 @@ def test_any_order_of_save_load_train_and_code_gives_the_same_file(tmp_path: Pat
     trained = compress(fresh, clip, FPS, 25, tmp_path / "b.cvd")
     assert trained.reconstruction_sha256 != first.reconstruction_sha256
     reloaded = load_codec(tmp_path / "before.ckpt")
-    assert compress(reloaded, clip, FPS, 25, tmp_path / "c.cvd").reconstruction_sha256 == first.reconstruction_sha256
+    assert (
+        compress(reloaded, clip, FPS, 25, tmp_path / "c.cvd").reconstruction_sha256
+        == first.reconstruction_sha256
+    )
     reloaded.load_state_dict(load_codec(tmp_path / "after.ckpt").state_dict())
-    assert compress(reloaded, clip, FPS, 25, tmp_path / "d.cvd").reconstruction_sha256 == trained.reconstruction_sha256
+    assert (
+        compress(reloaded, clip, FPS, 25, tmp_path / "d.cvd").reconstruction_sha256
+        == trained.reconstruction_sha256
+    )
     assert (tmp_path / "d.cvd").read_bytes() == (tmp_path / "b.cvd").read_bytes()
     decoded = decompress(tmp_path / "b.cvd", load_codec(tmp_path / "after.ckpt"))
     assert frames_sha256(decoded.frames) == trained.reconstruction_sha256

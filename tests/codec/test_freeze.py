@@ -18,18 +18,37 @@ from codec.video import VideoCodec
 
 def precision_of(codec: VideoCodec, part: str) -> set[torch.dtype]:
     """Of the convolutions of all networks under `part`."""
-    networks = [m for name, m in codec.named_modules() if isinstance(m, Network) and name.startswith(part)]
-    return {c.weight.dtype for network in networks for c in network.modules() if isinstance(c, torch.nn.Conv2d)}
+    networks = [
+        m for name, m in codec.named_modules() if isinstance(m, Network) and name.startswith(part)
+    ]
+    return {
+        c.weight.dtype
+        for network in networks
+        for c in network.modules()
+        if isinstance(c, torch.nn.Conv2d)
+    }
 
 
 def test_a_frozen_codec_is_a_copy_of_another_precision(codec: VideoCodec):
-    """Catches a codec that can no longer be trained after it coded a stream, and half precision where it does harm."""
+    """Catches a codec that can no longer be trained after it coded a stream, and half precision
+    where it does harm.
+    """
     before = {name: value.clone() for name, value in codec.state_dict().items()}
     frozen = freeze(codec, "bf16")
-    assert frozen is not codec and frozen is freeze(codec, "bf16") and freeze(frozen) is freeze(frozen, "bf16") is frozen
+    assert (
+        frozen is not codec
+        and frozen is freeze(codec, "bf16")
+        and freeze(frozen) is freeze(frozen, "bf16") is frozen
+    )
     assert precision_of(frozen, "residual") == precision_of(frozen, "motion") == {torch.bfloat16}
-    assert precision_of(frozen, "intra") == precision_of(freeze(codec, "fp32"), "residual") == {torch.float32}
-    assert model_hash(frozen) == model_hash(codec) and not any(p.requires_grad for p in frozen.parameters())
+    assert (
+        precision_of(frozen, "intra")
+        == precision_of(freeze(codec, "fp32"), "residual")
+        == {torch.float32}
+    )
+    assert model_hash(frozen) == model_hash(codec) and not any(
+        p.requires_grad for p in frozen.parameters()
+    )
     assert all(torch.equal(value, before[name]) for name, value in codec.state_dict().items())
     with pytest.raises(CodecError, match="frozen to bf16, fp32 wanted"):
         freeze(frozen, "fp32")
@@ -59,53 +78,86 @@ def test_a_stream_is_decoded_in_the_precision_it_names(tmp_path: Path):
 
 
 @pytest.mark.parametrize("has_bf16, wanted", [(True, "bf16"), (False, "fp32")])
-def test_auto_is_what_the_machine_is_fast_in(has_bf16: bool, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Catches bfloat16 that a processor emulates, ten times slower, and a stream of another codec for another machine."""
+def test_auto_is_what_the_machine_is_fast_in(
+    has_bf16: bool, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Catches bfloat16 that a processor emulates, ten times slower, and a stream of another codec
+    for another machine.
+    """
     monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: has_bf16)
     codec = build()
     assert codec.precision == "auto" and freeze(codec).frozen.precision == wanted
-    assert freeze(freeze(codec)) is freeze(codec) and freeze(freeze(codec, "fp32")).frozen.precision == "fp32"
+    assert (
+        freeze(freeze(codec)) is freeze(codec)
+        and freeze(freeze(codec, "fp32")).frozen.precision == "fp32"
+    )
     written = compress(codec, moving_clip(2, 48, 64), FPS, 40, tmp_path / "a.cvd")
     header = read_stream(tmp_path / "a.cvd")[0]
     assert written.precision == header.precision == wanted and header.model == model_hash(build())
 
 
 def test_checkpoints_keep_their_name():
-    """Catches a default that finds its way into configs of old checkpoints: their streams would no longer find them."""
-    published = load_codec(Path(__file__).parents[2] / "docs" / "results" / "corvid_s" / "corvid_s_fixed_blocks.ckpt")
-    assert (published.precision, model_hash(published)) == ("bf16", "8124244a1655dd14")  # as at commit 08e358f
+    """Catches a default that finds its way into configs of old checkpoints: their streams would no
+    longer find them.
+    """
+    published = load_codec(
+        Path(__file__).parents[2] / "docs" / "results" / "corvid_s" / "corvid_s_fixed_blocks.ckpt"
+    )
+    assert (published.precision, model_hash(published)) == (
+        "bf16",
+        "8124244a1655dd14",
+    )  # as at commit 08e358f
 
 
 def test_another_precision_reads_the_same_symbols(tmp_path: Path):
-    """Catches a decoder that follows the header though told otherwise, frames passed off as the encoder's, symbols that depend
-    on the arithmetic of pictures."""
+    """Catches a decoder that follows the header though told otherwise, frames passed off as the
+    encoder's, symbols that depend on the arithmetic of pictures.
+    """
     codec, clip = build(), moving_clip(4, 48, 64)
     compress(codec, clip, FPS, 40, tmp_path / "a.cvd", precision="bf16")
-    own, other = (decompress(tmp_path / "a.cvd", codec, precision=precision) for precision in ("stream", "fp32"))
-    assert (own.identical, own.precision) == (True, "bf16") and (other.identical, other.precision) == (False, "fp32")
+    own, other = (
+        decompress(tmp_path / "a.cvd", codec, precision=precision)
+        for precision in ("stream", "fp32")
+    )
+    assert (own.identical, own.precision) == (True, "bf16") and (
+        other.identical,
+        other.precision,
+    ) == (False, "fp32")
     apart = (own.frames.int() - other.frames.int()).abs().float()
     assert 0 < apart.mean() < 0.2 and not apart[0].any(), "intra frames are float32 in both"
 
 
-def test_a_long_chain_is_decoded_in_the_streams_precision_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches rounding that adds up over hundreds of frames, and a limit where the arithmetic is the same or chains are short."""
+def test_a_long_chain_is_decoded_in_the_streams_precision_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches rounding that adds up over hundreds of frames, and a limit where the arithmetic is
+    the same or chains are short.
+    """
     monkeypatch.setattr("codec.stream.clip.MOST_DRIFT", 2)
     codec, clip = build(), moving_clip(3, 48, 64)
     compress(codec, clip, FPS, 40, tmp_path / "long.cvd", precision="fp32")
     compress(codec, clip, FPS, 40, tmp_path / "short.cvd", intra_period=2, precision="fp32")
-    with pytest.raises(CodecError, match="long.cvd: precision=bf16: 3 frames .* precision=stream, .* an intra period of 2"):
+    with pytest.raises(
+        CodecError,
+        match="long.cvd: precision=bf16: 3 frames .* precision=stream, .* an intra period of 2",
+    ):
         decompress(tmp_path / "long.cvd", codec, precision="bf16")
     assert decompress(tmp_path / "long.cvd", codec, precision="fp32").identical
     assert decompress(tmp_path / "short.cvd", codec, precision="bf16").precision == "bf16"
 
 
 def test_floating_symbols_are_read_in_the_streams_precision_alone(tmp_path: Path):
-    """Catches noise for pictures, or a checksum's error after all the work, where symbols follow from floats."""
+    """Catches noise for pictures, or a checksum's error after all the work, where symbols follow
+    from floats.
+    """
     codec = build("entropy=factorized")
     compress(codec, moving_clip(2, 48, 64), FPS, 40, tmp_path / "a.cvd", precision="fp32")
     assert decompress(tmp_path / "a.cvd", codec).identical
     for precision in ("auto", "fp32", "bf16"):
-        with pytest.raises(CodecError, match=f"a.cvd: precision={precision}: this codec's symbols .* precision=stream"):
+        with pytest.raises(
+            CodecError,
+            match=f"a.cvd: precision={precision}: this codec's symbols .* precision=stream",
+        ):
             decompress(tmp_path / "a.cvd", codec, precision=precision)
 
 
@@ -126,7 +178,9 @@ def test_an_exact_stream_decodes_with_any_threads_to_nearly_the_same(tmp_path: P
 
 @torch.inference_mode()
 def test_compiled_networks_read_the_same_symbols():
-    """Catches networks that cannot be traced, and a compiled copy that takes the other one's place."""
+    """Catches networks that cannot be traced, and a compiled copy that takes the other
+    one's place.
+    """
     codec, size, quality = build(), (48, 64), torch.tensor([40])
     first, second = moving_clip(2, *size)[:, None].float() / 255
     compiled, plain = freeze(codec, "fp32", compiler="aot_eager"), freeze(codec, "fp32")
@@ -149,9 +203,13 @@ def test_a_frozen_codec_is_not_saved(tmp_path: Path, codec: VideoCodec):
 
 
 def test_all_layers_of_a_network_are_converted_but_exact_ones():
-    """Catches a transposed or linear layer that fails when a stream is coded, and exact layers that become bfloat16."""
+    """Catches a transposed or linear layer that fails when a stream is coded, and exact layers that
+    become bfloat16.
+    """
     network = Network()
-    network.kinds = nn.ModuleList([nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2), ExactConv(2, 2)])
+    network.kinds = nn.ModuleList(
+        [nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2), ExactConv(2, 2)]
+    )
     network.freeze(torch.bfloat16)
     assert [layer.weight.dtype for layer in network.kinds] == [torch.bfloat16] * 3 + [torch.float32]
 
@@ -171,5 +229,7 @@ def test_other_devices_read_the_same_symbols(tmp_path: Path):
 
 def test_unknown_precision_is_refused():
     """Catches a misspelt precision that would be taken for float32."""
-    with pytest.raises(CodecError, match="codec.precision: 'int8' given; choose from auto, fp32, bf16, fp16"):
+    with pytest.raises(
+        CodecError, match="codec.precision: 'int8' given; choose from auto, fp32, bf16, fp16"
+    ):
         build("codec.precision=int8")

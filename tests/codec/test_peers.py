@@ -37,7 +37,9 @@ def codec() -> VideoCodec:
 
 
 def peer(quality: int) -> ScaleSpaceFlow:
-    """CompressAI's model with random weights, larger than it starts with: most symbols would be zero."""
+    """CompressAI's model with random weights, larger than it starts with: most symbols would be
+    zero.
+    """
     torch.manual_seed(quality)
     model = ssf2020(quality, pretrained=False).eval()
     with torch.no_grad():
@@ -49,7 +51,9 @@ def peer(quality: int) -> ScaleSpaceFlow:
 
 
 @torch.inference_mode()
-@torch.backends.mkldnn.flags(enabled=False)  # oneDNN's sums depend on the processor, and a value may lie between two symbols
+@torch.backends.mkldnn.flags(
+    enabled=False
+)  # oneDNN's sums depend on the processor, and a value may lie between two symbols
 @pytest.mark.parametrize("quality", range(1, 10))
 def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int):
     """Catches any difference to ssf2020 in a network, a rounding, a distribution or the warping."""
@@ -62,16 +66,22 @@ def test_loaded_weights_code_as_compressai_does(codec: VideoCodec, quality: int)
         channel = RoundedBits()
         coded = codec.code_frame(clip[:, t], references, (128, 128), QUALITY, channel)
         references = coded.references
-        assert (codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]).abs().max() <= 1e-5
+        assert (
+            codec.output(coded.reference, (128, 128)) - expected["x_hat"][t]
+        ).abs().max() <= 1e-5
         for kind, likelihoods in expected["likelihoods"][t].items():
             component = {"keyframe": "intra"}.get(kind, kind)
             for ours, theirs in ((component, "y"), (f"{component}.hyper", "z")):
-                assert float(channel.bits[ours]) == pytest.approx(float(-likelihoods[theirs].log2().sum()), rel=1e-4)
+                assert float(channel.bits[ours]) == pytest.approx(
+                    float(-likelihoods[theirs].log2().sum()), rel=1e-4
+                )
         assert float(channel.bits[component]) > 50
 
 
 def test_our_files_are_as_large_as_compressais(codec: VideoCodec, tmp_path: Path):
-    """Catches gains that are not folded as they act, other tables, and bits that only one of both writes."""
+    """Catches gains that are not folded as they act, other tables, and bits that only one of both
+    writes.
+    """
     load_compressai_ssf(codec, peer(1).state_dict())
     with torch.no_grad():
         for module in codec.modules():
@@ -94,7 +104,11 @@ def _flat(strings: object) -> list[bytes]:
     """All byte strings in nested lists and dictionaries."""
     if isinstance(strings, bytes):
         return [strings]
-    return [s for part in (strings.values() if isinstance(strings, dict) else strings) for s in _flat(part)]
+    return [
+        s
+        for part in (strings.values() if isinstance(strings, dict) else strings)
+        for s in _flat(part)
+    ]
 
 
 def test_saved_by_an_old_version_and_by_parallel_training(codec: VideoCodec):
@@ -106,14 +120,19 @@ def test_saved_by_an_old_version_and_by_parallel_training(codec: VideoCodec):
             name = name.replace(f"entropy_bottleneck.{new}", f"entropy_bottleneck.{old}")
         renamed[f"module.{name}"] = value
     load_compressai_ssf(codec, renamed)
-    assert torch.equal(codec.motion.entropy.density.matrices[1], model.motion_hyperprior.entropy_bottleneck.matrices[1])
+    assert torch.equal(
+        codec.motion.entropy.density.matrices[1],
+        model.motion_hyperprior.entropy_bottleneck.matrices[1],
+    )
 
 
 def test_what_does_not_fit_is_refused(codec: VideoCodec):
     """Catches half-loaded codecs and errors that leave the user to guess."""
     good = peer(3).state_dict()
     before = codec.residual.analysis[0].weight.clone()
-    with pytest.raises(CodecError, match=r"names missing \(img_encoder.0.weight, .* unknown \(entropy_bottleneck"):
+    with pytest.raises(
+        CodecError, match=r"names missing \(img_encoder.0.weight, .* unknown \(entropy_bottleneck"
+    ):
         load_compressai_ssf(codec, MeanScaleHyperprior(8, 8).state_dict())
     name = "res_hyperprior.hyper_encoder.2.bias"
     with pytest.raises(CodecError, match=rf"{name} is \(7,\), this codec's is \(192,\)"):
@@ -121,7 +140,10 @@ def test_what_does_not_fit_is_refused(codec: VideoCodec):
     with pytest.raises(CodecError, match=f"{name} holds non-finite values"):
         load_compressai_ssf(codec, good | {name: torch.full((192,), float("nan"))})
     with pytest.raises(CodecError, match="only one supported"):
-        load_compressai_ssf(codec, good | {"img_hyperprior.gaussian_conditional.scale_table": torch.arange(1.0, 65.0)})
+        load_compressai_ssf(
+            codec,
+            good | {"img_hyperprior.gaussian_conditional.scale_table": torch.arange(1.0, 65.0)},
+        )
     assert torch.equal(before, codec.residual.analysis[0].weight)
     with pytest.raises(CodecError, match="use codec=ssf as it is"):
         load_compressai_ssf(build_codec(composed("width=16")["codec"]), good)

@@ -20,7 +20,8 @@ PUBLISHED = ROOT / "docs" / "results" / "corvid_s"
 
 @dataclass(frozen=True)
 class State:
-    """Weights that were published, and what the code of commit 9ffca36 said of them.
+    """Weights that were published, and what the code of commit 9ffca36 said of them, or the code
+    that they were published with.
 
     By that commit, for each: codec = load_codec(weights); codec.precision = "fp32";
     compress(codec, moving_clip(5, 32, 48), FPS, 30, stream, intra_period=3); `decompress` gave
@@ -52,17 +53,23 @@ STATES = {
         frames="4a6a71c0ef0364d8c22471f8ea9db7731577b125d3e392c346c3cc001241a7ed",
         psnr=35.8652,
     ),
-    "corvid_s": State(  # since commit c929b36
-        weights="corvid_s.ckpt",
+    "corvid_s_conditional": State(  # corvid_s.ckpt of commit c929b36
+        weights="corvid_s_conditional.ckpt",
         model="c8705550190b31fe",
         frames="7ac291a6e3395a1eff4fd02255315bd70bc2933c03bcd2c84f79952a4b7fb5ac",
         psnr=35.8980,
     ),
-    "corvid_s_directional": State(  # since commit 60f8ccd
-        weights="corvid_s_directional.ckpt",
+    "corvid_s_directional": State(
+        weights="60f8ccd:docs/results/corvid_s/corvid_s_directional.ckpt",
         model="e7656889b4320bca",
         frames="9b8df26a81aadee4724744be7afbf520bdd22046090f4bf237a6357d0ba0bcbd",
         psnr=36.1607,
+    ),
+    "corvid_s": State(  # the first that codes blocks in predicted frames
+        weights="corvid_s.ckpt",
+        model="147ba05b0e4b39b5",
+        frames="47e7323982f79d29b4f4ec21c61f05c7985009046118133ba609b362a273f13b",
+        psnr=36.7754,
     ),
 }
 

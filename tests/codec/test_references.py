@@ -8,7 +8,12 @@ from codec.references import Reference, References
 
 
 def reference(time: int, **fields: torch.Tensor) -> Reference:
-    return Reference(frame=torch.full((1, 3, 16, 16), float(time)), features=torch.zeros(1, 4, 2, 2), time=time, **fields)
+    return Reference(
+        frame=torch.full((1, 3, 16, 16), float(time)),
+        features=torch.zeros(1, 4, 2, 2),
+        time=time,
+        **fields,
+    )
 
 
 def test_the_newest_come_first_and_the_oldest_go():
@@ -32,7 +37,11 @@ def test_detached_references_have_no_history():
     """Catches gradients that flow into a piece of the clip that is done with."""
     latent = torch.ones(1, 2, 1, 1, requires_grad=True)
     kept = References(frames=(reference(0, latent=latent * 2),), time=1).detach()
-    assert not kept.newest.latent.requires_grad and kept.newest.motion is None and kept.newest.time == 0
+    assert (
+        not kept.newest.latent.requires_grad
+        and kept.newest.motion is None
+        and kept.newest.time == 0
+    )
 
 
 def test_nothing_to_predict_from_is_refused():

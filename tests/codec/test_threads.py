@@ -33,8 +33,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return kept
 
 
-def test_threads_sleep_and_are_as_many_as_the_quota(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch):
-    """Catches threads that spin beside another busy process, and eight of them in a container of two cores."""
+def test_threads_sleep_and_are_as_many_as_the_quota(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    """Catches threads that spin beside another busy process, and eight of them in a container of
+    two cores.
+    """
     threads.prepare_threads()
     assert environment.items() >= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2"}.items()
     assert int(environment["GOMP_SPINCOUNT"]) <= 10_000
@@ -44,7 +48,9 @@ def test_threads_sleep_and_are_as_many_as_the_quota(environment: dict[str, str],
     assert "OMP_NUM_THREADS" not in environment  # torch finds them itself
 
 
-@pytest.mark.parametrize("name, value", [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7"), ("KMP_BLOCKTIME", "0")])
+@pytest.mark.parametrize(
+    "name, value", [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7"), ("KMP_BLOCKTIME", "0")]
+)
 def test_what_the_user_says_stays(environment: dict[str, str], name: str, value: str):
     """Catches a user's choice that is overridden, or undone by another variable."""
     environment |= {name: value, "OMP_NUM_THREADS": "5"}
@@ -62,7 +68,9 @@ def test_what_the_user_says_stays(environment: dict[str, str], name: str, value:
     ],
 )
 def test_threads_are_settled_before_torch_is_there(start: str):
-    """Catches an import of torch above: OpenMP reads its settings when its library is loaded, and never again."""
+    """Catches an import of torch above: OpenMP reads its settings when its library is loaded, and
+    never again.
+    """
     code = ASK.format(start=start)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stdout + done.stderr

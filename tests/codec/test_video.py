@@ -17,12 +17,24 @@ from codec.quality import check_quality
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
 
-SIZES = [(143, 175, 3), (64, 48, 1), (48, 64, 2), (96, 72, 2), (128, 72, 3), (16, 16, 2), (17, 33, 2)]
+SIZES = [
+    (143, 175, 3),
+    (64, 48, 1),
+    (48, 64, 2),
+    (96, 72, 2),
+    (128, 72, 3),
+    (16, 16, 2),
+    (17, 33, 2),
+]
 
 
 @pytest.mark.parametrize("height, width, frames", SIZES)
-def test_a_file_gives_the_encoders_reconstruction(codec: VideoCodec, tmp_path: Path, height: int, width: int, frames: int):
-    """Catches any step in which the reading side differs from the writing side, for odd, portrait and smallest sizes."""
+def test_a_file_gives_the_encoders_reconstruction(
+    codec: VideoCodec, tmp_path: Path, height: int, width: int, frames: int
+):
+    """Catches any step in which the reading side differs from the writing side, for odd, portrait
+    and smallest sizes.
+    """
     clip = moving_clip(frames, height, width)
     written = compress(codec, clip, FPS, 30, tmp_path / "a.cvd")
     read = decompress(tmp_path / "a.cvd", codec)
@@ -52,21 +64,36 @@ NETWORKS = {
     "directional": ["intra=directional"],
     "conditional intra and residual": ["codec=corvid_s", *NARROW, *CONDITIONAL],
     "two_step": ["entropy=two_step"],
-    "factorized": ["entropy=factorized", "entropy@motion_entropy=factorized", "entropy@intra_entropy=factorized"],
+    "factorized": [
+        "entropy=factorized",
+        "entropy@motion_entropy=factorized",
+        "entropy@intra_entropy=factorized",
+    ],
 }
 
 
 @pytest.mark.parametrize("choice", NETWORKS)
-@pytest.mark.parametrize("height, width, period", [(80, 112, -1), (80, 112, 1), (33, 49, 2), (64, 16, -1)])
-def test_every_codec_passes_all_channels(tmp_path: Path, choice: str, height: int, width: int, period: int):
-    """Catches a network that sends what it does not receive, and estimated bits or frames that no file gives."""
+@pytest.mark.parametrize(
+    "height, width, period", [(80, 112, -1), (80, 112, 1), (33, 49, 2), (64, 16, -1)]
+)
+def test_every_codec_passes_all_channels(
+    tmp_path: Path, choice: str, height: int, width: int, period: int
+):
+    """Catches a network that sends what it does not receive, and estimated bits or frames that no
+    file gives.
+    """
     codec = build(*NETWORKS[choice])
     clip = moving_clip(4, height, width)
     for quality in (0, 63):
         written = compress(codec, clip, FPS, quality, tmp_path / "a.cvd", intra_period=period)
-        assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+        assert (
+            frames_sha256(decompress(tmp_path / "a.cvd", codec).frames)
+            == written.reconstruction_sha256
+        )
         with torch.inference_mode():
-            coded = freeze(codec)(clip[None].float() / 255, torch.tensor([quality]), hard=True, intra_period=period)
+            coded = freeze(codec)(
+                clip[None].float() / 255, torch.tensor([quality]), hard=True, intra_period=period
+            )
         estimated = float(coded.total_bits.sum()) / 8
         assert abs(written.bytes - estimated) <= 0.01 * estimated + 64 + 12 * len(clip)
         estimate = (coded.frames[0].clamp(0, 1) * 255).round().to(torch.uint8)
@@ -110,14 +137,18 @@ def test_a_training_step_reaches_every_parameter(choice: str):
 
 @pytest.mark.parametrize("choice", ["demo", "corvid_s"])
 def test_rate_rises_and_distortion_falls_over_quality(choice: str):
-    """Catches a quality that does not reach the gains of some network; over 7 dB already untrained."""
+    """Catches a quality that does not reach the gains of some network; over 7 dB
+    already untrained.
+    """
     codec = build_codec(small_config(*NETWORKS.get(choice, []), "quality_offsets=null")).eval()
     frames = moving_clip(3, 64, 96)[None].float() / 255
     with torch.inference_mode():
         coded = [codec(frames, torch.tensor([q]), hard=True) for q in range(0, 64, 9)]
     rates = [float(clip.bpp.mean()) for clip in coded]
     decibels = [float(-10 * (clip.frames - frames).square().mean().log10()) for clip in coded]
-    assert rates == sorted(rates) and decibels == sorted(decibels) and decibels[-1] > decibels[0] + 7
+    assert (
+        rates == sorted(rates) and decibels == sorted(decibels) and decibels[-1] > decibels[0] + 7
+    )
 
 
 def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: Path):
@@ -152,7 +183,9 @@ def test_small_frames_and_wrong_shapes_are_refused(codec: VideoCodec, tmp_path: 
     ],
 )
 def test_networks_that_do_not_fit_are_refused(override: str, said: str):
-    """Catches a codec that is built and fails in its first step, with an error that names no setting."""
+    """Catches a codec that is built and fails in its first step, with an error that names no
+    setting.
+    """
     with pytest.raises(CodecError, match=said):
         build(*override.split())
 

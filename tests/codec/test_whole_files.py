@@ -26,21 +26,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_what_was_there(small_disk: Path):
-    """Catches a checkpoint lost to the next one, a .part file that keeps the disk full, and torch's words for it."""
+    """Catches a checkpoint lost to the next one, a .part file that keeps the disk full, and torch's
+    words for it.
+    """
     path = small_disk / "a.ckpt"
     with new_version(path) as file:
         torch.save({"a": torch.zeros(10)}, file)
     said = r"a.ckpt: not written, the disk is full \(4.0 MB needed, 2.\d MB free\).*same command"
     with pytest.raises(WriteError, match=said), new_version(path, 4_000_000) as file:
         torch.save({"a": torch.zeros(1_000_000)}, file)
-    assert torch.equal(torch.load(path)["a"], torch.zeros(10)) and os.listdir(small_disk) == ["a.ckpt"]
+    assert torch.equal(torch.load(path)["a"], torch.zeros(10)) and os.listdir(small_disk) == [
+        "a.ckpt"
+    ]
     (small_disk / "ballast").write_bytes(bytes(small_disk.stat().st_blksize))
     with pytest.raises(WriteError, match="rows: not written, the disk is full"):
         append_line(small_disk / "rows", "x" * 3_000_000)
 
 
 def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches the same where no small disk can be made: the error comes when the file is flushed to the disk."""
+    """Catches the same where no small disk can be made: the error comes when the file is flushed to
+    the disk.
+    """
     write_text(tmp_path / "a", "old")
 
     def full(handle: int) -> None:
@@ -60,7 +66,9 @@ def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path, monkeypatch: 
         (errno.EIO, "Input/output error; .*Look at the disk and"),
     ],
 )
-def test_the_remedy_is_of_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str):
+def test_the_remedy_is_of_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+):
     """Catches somebody who removes files because a disk is broken."""
 
     def refuse(handle: int) -> None:

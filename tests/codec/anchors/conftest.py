@@ -15,7 +15,10 @@ def make_clip(width: int, height: int, frames: int = 3, planes: bool = True) -> 
     """A gradient that moves two pixels a frame, with its own planes or with RGB only."""
     colour = ColorSpace("bt601", False, "guessed")
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    moved = [(2 * column + row + 4 * time + 20 * ((column + 2 * time) // 8 % 2)) % 200 + 20 for time in range(frames)]
+    moved = [
+        (2 * column + row + 4 * time + 20 * ((column + 2 * time) // 8 % 2)) % 200 + 20
+        for time in range(frames)
+    ]
     luma = torch.stack(moved).to(torch.uint8)
     half = (frames, (height + 1) // 2, (width + 1) // 2)
     own = (luma, torch.full(half, 110, dtype=torch.uint8), torch.full(half, 140, dtype=torch.uint8))

@@ -43,7 +43,9 @@ def smooth_frames(batch: int, tall: int, wide: int) -> Tensor:
     """Frames with edges and gradients, in -0.5..0.5."""
     torch.manual_seed(3)
     small = torch.randn(batch, 3, tall + 3, wide + 3)
-    return 0.4 * torch.nn.functional.interpolate(small, (tall * UNIT, wide * UNIT), mode="bilinear").clamp(-1, 1)
+    return 0.4 * torch.nn.functional.interpolate(
+        small, (tall * UNIT, wide * UNIT), mode="bilinear"
+    ).clamp(-1, 1)
 
 
 def searched(frames: Tensor, tries: tuple[int, int, int] = (2, 2, 6)):
@@ -58,7 +60,9 @@ def searched(frames: Tensor, tries: tuple[int, int, int] = (2, 2, 6)):
 def test_tensors_rebuild_what_the_kernel_rebuilds(size: tuple[int, int, int], largest: int):
     """Catches a neighbour, a mode, a rounding or an overflow that two devices see differently."""
     blocks, steps = random_blocks(*size, largest), STEPS[QUALITY][: size[0]]
-    for kernel, tensors in zip(rebuild(blocks, steps), rebuild_by_tensors(blocks, steps), strict=True):
+    for kernel, tensors in zip(
+        rebuild(blocks, steps), rebuild_by_tensors(blocks, steps), strict=True
+    ):
         assert kernel.dtype == tensors.dtype == torch.int32
         assert torch.equal(kernel, tensors)
         assert kernel.min() >= 0 and kernel.max() <= 1023
@@ -85,8 +89,13 @@ def test_threads_decide_and_rebuild_alike():
     finally:
         torch.set_num_threads(count)
     for blocks, planes, made in found[1:]:
-        assert all(torch.equal(getattr(blocks, name), getattr(found[0][0], name)) for name in vars(blocks))
-        assert all(torch.equal(one, other) for one, other in zip((*planes, *made), (*found[0][1], *found[0][2]), strict=True))
+        assert all(
+            torch.equal(getattr(blocks, name), getattr(found[0][0], name)) for name in vars(blocks)
+        )
+        assert all(
+            torch.equal(one, other)
+            for one, other in zip((*planes, *made), (*found[0][1], *found[0][2]), strict=True)
+        )
 
 
 def test_blocks_come_near_the_frame_and_nearer_at_higher_quality():
@@ -105,7 +114,9 @@ def test_a_gradient_is_predicted_in_its_direction():
         luma = ((pattern * 37) % 97 * 8).to(torch.int32)[None].contiguous()
         chroma = torch.full((1, 2, 32, 32), 512, dtype=torch.int32)
         prices = BlockPriceTables(torch.linspace(100, 6, 9), 0.5).search_prices(QUALITY[1:])
-        blocks, _, _ = search_blocks(luma, chroma, STEPS[QUALITY[1:]], torch.tensor([[100.0, 100.0]]), prices)
+        blocks, _, _ = search_blocks(
+            luma, chroma, STEPS[QUALITY[1:]], torch.tensor([[100.0, 100.0]]), prices
+        )
         inner = blocks.modes[0, 0, 2:6, 2:6]
         assert (inner == mode).float().mean() > 0.7, (mode, inner)
 
@@ -130,7 +141,9 @@ def test_modes_are_those_of_the_standard():
         elif mode == 26:
             assert values[3, 0] == min(max(above[0] + ((left[3] - corner) >> 1), 0), 1023)
             assert (values[3, 1:] == above[1:8]).all()
-        elif mode == 22:  # -13 / 32 of a pixel a row, at last into the left column, projected by -630 / 256
+        elif (
+            mode == 22
+        ):  # -13 / 32 of a pixel a row, at last into the left column, projected by -630 / 256
             assert values[0, 1] == (13 * above[0] + 19 * above[1] + 16) >> 5
             assert values[7, 0] == (8 * left[6] + 24 * left[4] + 16) >> 5
 
@@ -149,7 +162,11 @@ def test_a_channel_is_one_frequency_of_any_size():
     """Catches coefficients of small blocks spread over the wrong channels, or two in one place."""
     whole, cells, chroma = channel_places()
     kept = kept_coefficients(16, 16, 8)
-    assert sorted([*whole, *chroma.flatten()]) == list(range(CHANNELS)) == sorted([*cells.flatten(), *chroma.flatten()])
+    assert (
+        sorted([*whole, *chroma.flatten()])
+        == list(range(CHANNELS))
+        == sorted([*cells.flatten(), *chroma.flatten()])
+    )
     for part in range(4):
         for p in range(64):
             component, row, column = kept[cells[part, p]]

@@ -35,7 +35,9 @@ def test_hard_estimate_equals_the_payload():
 
 
 def test_values_pass_their_gradient_through_the_rounding():
-    """Catches a plain rounding: distortion would then teach the analysis nothing, while rates still had a gradient."""
+    """Catches a plain rounding: distortion would then teach the analysis nothing, while rates still
+    had a gradient.
+    """
     latent, model = example()
     latent.requires_grad_()
     EstimateChannel().symbols("a", latent, model).sum().backward()
@@ -59,6 +61,10 @@ def test_the_training_proxy_is_differentiable_and_near_the_truth():
 def test_symbols_beyond_int32_are_refused(value: float):
     """Catches values that wrap: the receiver would go on with others than the sender."""
     writer = WriteChannel()
-    writer.symbols("a", torch.full((1, 2, 3, 3), value), LaplaceModel(torch.zeros(1, 2, 3, 3), torch.full((1, 2, 3, 3), 30.0)))
+    writer.symbols(
+        "a",
+        torch.full((1, 2, 3, 3), value),
+        LaplaceModel(torch.zeros(1, 2, 3, 3), torch.full((1, 2, 3, 3), 30.0)),
+    )
     with pytest.raises(CodecError, match="outside int32"):
         writer.finish_frame()

@@ -11,7 +11,9 @@ from codec.entropy.symbols import CdfTables
 from codec.errors import CodecError
 
 CERTAIN = CdfTables.from_rows([[0, 65535, 65536]], [0])
-ESCAPES = CdfTables.from_rows([[0, 1, 65536], [0, 65536]], [0, 0])  # nearly nothing, and nothing at all, but escapes
+ESCAPES = CdfTables.from_rows(
+    [[0, 1, 65536], [0, 65536]], [0, 0]
+)  # nearly nothing, and nothing at all, but escapes
 
 
 def all_tables() -> list[CdfTables]:
@@ -46,28 +48,45 @@ def read(payload: bytes, *parts: tuple[Tensor, CdfTables]) -> list[Tensor]:
 
 
 def test_what_is_written_is_read():
-    """Catches order across calls and tables, escapes of all sizes, row types, and symbols where nothing is coded."""
+    """Catches order across calls and tables, escapes of all sizes, row types, and symbols where
+    nothing is coded.
+    """
     kinds = [torch.int8, torch.int16, torch.int32, torch.int64, torch.int8]
-    parts = [(*example(t, seed, kind), t) for seed, (t, kind) in enumerate(zip(all_tables(), kinds, strict=True))]
+    parts = [
+        (*example(t, seed, kind), t)
+        for seed, (t, kind) in enumerate(zip(all_tables(), kinds, strict=True))
+    ]
     payload = write(*parts)
-    for (symbols, _, _), received in zip(parts, read(payload, *(part[1:] for part in parts)), strict=True):
+    for (symbols, _, _), received in zip(
+        parts, read(payload, *(part[1:] for part in parts)), strict=True
+    ):
         assert torch.equal(received, symbols)
-        assert received.dtype == torch.int32 and received.is_contiguous(memory_format=torch.channels_last)
+        assert received.dtype == torch.int32 and received.is_contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 def test_payloads_do_not_depend_on_memory_formats():
-    """Catches an order that follows the strides: the two sides lay tensors out as their networks like it."""
+    """Catches an order that follows the strides: the two sides lay tensors out as their networks
+    like it.
+    """
     tables = laplace_tables()
     symbols, rows = example(tables, 0)
     payload = write((symbols, rows, tables))
-    assert payload == write((symbols.contiguous(memory_format=torch.channels_last), rows.to(torch.int8), tables))
+    assert payload == write(
+        (symbols.contiguous(memory_format=torch.channels_last), rows.to(torch.int8), tables)
+    )
     by_position = [t.permute(0, 2, 3, 1).reshape(1, -1, 1, 1) for t in (symbols, rows)]
     assert payload == write((*by_position, tables))
 
 
-@pytest.mark.parametrize("part", [np.s_[:, ::2], np.s_[..., :1], np.s_[:, 3:4, 2:3, 4:5], np.s_[:, :0]])
+@pytest.mark.parametrize(
+    "part", [np.s_[:, ::2], np.s_[..., :1], np.s_[:, 3:4, 2:3, 4:5], np.s_[:, :0]]
+)
 def test_parts_of_tensors_are_coded(part: tuple):
-    """Catches strides that bytes cannot be viewed through, down to a single value, and nothing at all."""
+    """Catches strides that bytes cannot be viewed through, down to a single value, and nothing at
+    all.
+    """
     tables = laplace_tables()
     symbols, rows = (values[part] for values in example(tables, 0))
     assert torch.equal(*read(write((symbols, rows, tables)), (rows, tables)), symbols)
@@ -84,7 +103,10 @@ def test_a_payload_costs_what_its_symbols_cost():
 
 def test_frames_of_nothing_are_empty_and_certain_ones_nearly():
     """Catches a fixed cost where nothing is coded: frames that stand still."""
-    none, nothing = torch.full((1, 4, 5, 6), -1, dtype=torch.int8), torch.zeros(1, 4, 5, 6, dtype=torch.int32)
+    none, nothing = (
+        torch.full((1, 4, 5, 6), -1, dtype=torch.int8),
+        torch.zeros(1, 4, 5, 6, dtype=torch.int32),
+    )
     assert PayloadWriter().finish() == b"" == write((nothing, none, CERTAIN))
     assert torch.equal(*read(b"", (none, CERTAIN)), nothing)
     assert len(write((nothing, torch.zeros_like(none), CERTAIN))) <= 2
@@ -94,9 +116,14 @@ def test_damage_is_noticed():
     """Catches a payload that is not read to its end, and a state that nobody looks at."""
     tables = laplace_tables()
     symbols, rows = example(tables, 0)
-    payload = write((symbols.clamp(-1, 1), rows, tables))  # no escapes: what these write raw cannot be checked
+    payload = write(
+        (symbols.clamp(-1, 1), rows, tables)
+    )  # no escapes: what these write raw cannot be checked
     generator = np.random.default_rng(0)
-    damaged = [payload[:end] for end in range(0, len(payload), 2)] + [payload + b"\0\0", b"\0\0" + payload]
+    damaged = [payload[:end] for end in range(0, len(payload), 2)] + [
+        payload + b"\0\0",
+        b"\0\0" + payload,
+    ]
     for place in generator.integers(0, 8 * len(payload), 300):
         flipped = bytearray(payload)
         flipped[place // 8] ^= 1 << place % 8
@@ -126,7 +153,9 @@ def test_a_count_of_too_many_nibbles_is_refused():
     """Catches shifts by more than a number's bits, which are undefined."""
     row = torch.zeros(1, 1, 1, 1, dtype=torch.int8)
     for nibbles in range(9, 16):
-        state = (256 << 4 | nibbles) + 1  # the start, the count, and the escape of `ESCAPES`' first row
+        state = (
+            256 << 4 | nibbles
+        ) + 1  # the start, the count, and the escape of `ESCAPES`' first row
         with pytest.raises(CodecError, match="damaged"):
             PayloadReader(state.to_bytes(2, "little")).read(row, ESCAPES)
 

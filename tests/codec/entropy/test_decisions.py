@@ -18,12 +18,18 @@ def decisions(classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, 
     generator = torch.Generator().manual_seed(seed)
     shape = (1, 1, 12, 20)
     log_odds = 3 * torch.randn(1, classes - 1, 12, 20, generator=generator)
-    return torch.randint(0, classes, shape, generator=generator), log_odds, torch.rand(shape, generator=generator) > 0.3
+    return (
+        torch.randint(0, classes, shape, generator=generator),
+        log_odds,
+        torch.rand(shape, generator=generator) > 0.3,
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
 def test_classes_are_read_as_written(classes: int):
-    """Catches a mask that follows from what the reader does not have yet, and symbols where there are none."""
+    """Catches a mask that follows from what the reader does not have yet, and symbols where there
+    are none.
+    """
     wanted, log_odds, present = decisions(classes)
     writer = WriteChannel()
     sent = code_classes("mode", wanted, log_odds, present, writer)
@@ -57,7 +63,9 @@ def test_what_is_absent_passes_no_gradient():
 
 
 def test_sure_decisions_cost_next_to_nothing():
-    """Catches a ladder too short for content that stands still: thousands of blocks that all do the same."""
+    """Catches a ladder too short for content that stands still: thousands of blocks that all do the
+    same.
+    """
     model = BinaryModel(torch.full((1, 1, 64, 64), -20.0))
     assert float(model.tables.bits_of(torch.zeros(1, 1, 64, 64), model.rows).sum()) < 3
     assert len(binary_tables().offsets) == LEVELS
@@ -86,7 +94,10 @@ def test_trees_are_read_as_written():
 def test_trees_estimate_what_they_spend():
     """Catches bits of other nodes than those on the way: in order and at once they are the same."""
     torch.manual_seed(0)
-    wanted, log_odds = torch.randint(0, 6, (1, 2, 9, 9)), 0.25 * torch.randint(-20, 20, (1, 2, 5, 9, 9))
+    wanted, log_odds = (
+        torch.randint(0, 6, (1, 2, 9, 9)),
+        0.25 * torch.randint(-20, 20, (1, 2, 5, 9, 9)),
+    )
     present = torch.rand(wanted.shape) > 0.3
     channel, ordered = EstimateChannel(), EstimateChannel()
     ordered.ordered = True
@@ -104,5 +115,7 @@ def test_log_odds_of_shares_spend_their_entropy():
     odds = TREE.log_odds_of(shares).view(1, 1, 5, 1, 1)
     for k, share in enumerate(shares):
         present = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-        _, bits = code_tree("mode", torch.full((1, 1, 1, 1), k), odds, present, TREE, EstimateChannel())
+        _, bits = code_tree(
+            "mode", torch.full((1, 1, 1, 1), k), odds, present, TREE, EstimateChannel()
+        )
         torch.testing.assert_close(bits.flatten(), -share.log2().view(1))

@@ -37,19 +37,29 @@ def same(tables: CdfTables, others: CdfTables) -> bool:
 
 
 def test_likelihoods_and_tables_are_compressais():
-    """Catches channels mixed up with samples, a wrong median, and tables of another distribution."""
+    """Catches channels mixed up with samples, a wrong median, and tables of another
+    distribution.
+    """
     density, latent = drawn(), 8 * torch.randn(2, 6, 3, 5)
     peer, model = peer_of(density), FactorizedModel(density, latent.shape)
     expected, likelihoods = peer(latent)
     centred = torch.round(latent - model.means)
     torch.testing.assert_close(centred + model.means, expected)
     torch.testing.assert_close(model.bits(centred), -likelihoods.log2())
-    rows = [row[:length] for row, length in zip(peer.quantized_cdf.tolist(), peer.cdf_length.tolist(), strict=True)]
-    assert model.tables.cumulative.tolist() == sum(rows, []) and model.tables.offsets.tolist() == peer.offset.tolist()
+    rows = [
+        row[:length]
+        for row, length in zip(peer.quantized_cdf.tolist(), peer.cdf_length.tolist(), strict=True)
+    ]
+    assert (
+        model.tables.cumulative.tolist() == sum(rows, [])
+        and model.tables.offsets.tolist() == peer.offset.tolist()
+    )
 
 
 def test_tables_follow_the_weights_in_every_order():
-    """Catches tables that are stale after training, loading, copying, or a write that autograd does not see (CompressAI #34)."""
+    """Catches tables that are stale after training, loading, copying, or a write that autograd does
+    not see (CompressAI #34).
+    """
     density = drawn()
     model = FactorizedModel(density, (1, 6, 2, 2))
     before, other = model.tables, FactorizedDensity(6)
@@ -71,9 +81,13 @@ def test_tables_follow_the_weights_in_every_order():
 def test_quantiles_are_solved_for_and_never_trained():
     """Catches quantiles in an optimizer, and medians that are not at one half."""
     density = drawn()
-    assert "quantiles" not in dict(density.named_parameters()) and "quantiles" in density.state_dict()
+    assert (
+        "quantiles" not in dict(density.named_parameters()) and "quantiles" in density.state_dict()
+    )
     logits = density._logits_cumulative(density.quantiles, stop_gradient=True)
-    torch.testing.assert_close(torch.sigmoid(logits[:, 0, 1]), torch.full((6,), 0.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        torch.sigmoid(logits[:, 0, 1]), torch.full((6,), 0.5), atol=1e-3, rtol=0
+    )
     with torch.no_grad():
         density.biases[0][0] = float("nan")
     with pytest.raises(CodecError, match="biases.0 holds non-finite"):
@@ -81,7 +95,9 @@ def test_quantiles_are_solved_for_and_never_trained():
 
 
 def test_stretched_densities_of_a_mixed_batch_are_written_as_estimated():
-    """Catches tables of another quality than the sample's, and a stretch that the estimate does not know."""
+    """Catches tables of another quality than the sample's, and a stretch that the estimate does not
+    know.
+    """
     density, latent = drawn(), 20 * torch.randn(3, 6, 4, 4)
     scale = torch.tensor([0.2, 2.0, 0.2]).view(3, 1, 1, 1).expand(3, 6, 1, 1)
     shift = torch.tensor([0.3, -4.0, 0.3]).view(3, 1, 1, 1).expand(3, 6, 1, 1)
@@ -93,7 +109,9 @@ def test_stretched_densities_of_a_mixed_batch_are_written_as_estimated():
         writer = WriteChannel()
         sent = writer.symbols("a", latent[i : i + 1], model)
         payload = writer.finish_frame()
-        assert torch.equal(sent[0], mixed[i]) and torch.equal(ReadChannel(payload).symbols("a", None, model), sent)
+        assert torch.equal(sent[0], mixed[i]) and torch.equal(
+            ReadChannel(payload).symbols("a", None, model), sent
+        )
         assert abs(8 * len(payload) - float(mixed_bits[i])) < 64 + 0.01 * float(mixed_bits[i])
 
 

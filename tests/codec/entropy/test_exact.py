@@ -44,7 +44,10 @@ def settings(threads: int, onednn: bool, autocast: bool, matmul: str) -> Iterato
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(matmul)
     try:
-        with torch.backends.mkldnn.flags(enabled=onednn), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with (
+            torch.backends.mkldnn.flags(enabled=onednn),
+            torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+        ):
             yield
     finally:
         torch.set_num_threads(before)
@@ -55,20 +58,31 @@ def settings(threads: int, onednn: bool, autocast: bool, matmul: str) -> Iterato
 @pytest.mark.parametrize("kind", [TwoStep, Hyperprior])
 @pytest.mark.parametrize("channels", [6, 96])
 def test_what_one_setting_writes_every_other_reads(kind: type[EntropyNetwork], channels: int):
-    """Catches float arithmetic on the way to a table or a mean: these settings round float sums differently."""
+    """Catches float arithmetic on the way to a table or a mean: these settings round float sums
+    differently.
+    """
     network = shaken(kind(channels))
-    latent, previous = torch.randn(1, channels, 9, 11) * 5, torch.randn(1, channels, 9, 11).mul(40).round() / 16
+    latent, previous = (
+        torch.randn(1, channels, 9, 11) * 5,
+        torch.randn(1, channels, 9, 11).mul(40).round() / 16,
+    )
     quality = torch.tensor([29])
     writer = WriteChannel()
     with settings(1, True, False, "highest"):
         sent = network.transmit("a", latent, (9, 11), quality, writer, previous)
     payload = writer.finish_frame()
-    for others in [(2, True, False, "highest"), (1, False, False, "medium"), (2, True, True, "medium")]:
+    for others in [
+        (2, True, False, "highest"),
+        (1, False, False, "medium"),
+        (2, True, True, "medium"),
+    ]:
         for layout in (torch.contiguous_format, torch.channels_last):
             moved = network.to(memory_format=layout)
             with settings(*others):
                 reader = ReadChannel(payload)
-                got = moved.transmit("a", None, (9, 11), quality, reader, previous.contiguous(memory_format=layout))
+                got = moved.transmit(
+                    "a", None, (9, 11), quality, reader, previous.contiguous(memory_format=layout)
+                )
             reader.finish_frame()
             assert torch.equal(got, sent)
 
@@ -82,7 +96,9 @@ def test_a_layer_is_integer_arithmetic(kernel: int):
     weight, bias = layer.rounded()
     whole = (weight * 512).round()
     assert torch.equal(whole, weight * 512) and torch.equal((bias * 8192).round(), bias * 8192)
-    taps = nn.functional.conv2d(values.long(), whole.long(), padding=kernel // 2, groups=layer.groups)
+    taps = nn.functional.conv2d(
+        values.long(), whole.long(), padding=kernel // 2, groups=layer.groups
+    )
     sums = taps + (bias * 8192).long()[:, None, None]
     assert torch.equal(layer(values), (sums.double() / 512).round().float())
 
@@ -90,7 +106,9 @@ def test_a_layer_is_integer_arithmetic(kernel: int):
 @torch.inference_mode()
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_what_is_multiplied_fits_tf32_and_bfloat16(kernel: int):
-    """Catches operands that a kernel which shortens them would change: seven bits, where they keep eight or eleven."""
+    """Catches operands that a kernel which shortens them would change: seven bits, where they keep
+    eight or eleven.
+    """
     layer = ExactConv(40, 40, kernel).eval()
     layer.weight.mul_(torch.logspace(-6, 3, 40).view(-1, 1, 1, 1))
     for operand in (layer.rounded()[0], bounded(torch.arange(-300.0, 300).round())):
@@ -112,7 +130,9 @@ def test_exact_networks_compute_in_plain_float32(monkeypatch: pytest.MonkeyPatch
     for kind in (TwoStep, Hyperprior):
         network = shaken(kind(6))
         with settings(1, True, True, "high"):
-            network.transmit("a", torch.randn(1, 6, 9, 11), (9, 11), torch.tensor([29]), WriteChannel())
+            network.transmit(
+                "a", torch.randn(1, 6, 9, 11), (9, 11), torch.tensor([29]), WriteChannel()
+            )
     assert len(seen) > 10 and set(seen) == {("highest", False)}
 
 
@@ -126,7 +146,11 @@ def test_rounding_weights_twice_is_rounding_them_once():
     layer.frozen = False
     assert torch.equal(layer.rounded()[0], first)
     grid = weight_grid(layer.weight)
-    assert (layer.weight * grid).abs().max() <= 127 and torch.equal(grid, 2.0 ** grid.log2().round()) and grid.max() <= 512
+    assert (
+        (layer.weight * grid).abs().max() <= 127
+        and torch.equal(grid, 2.0 ** grid.log2().round())
+        and grid.max() <= 512
+    )
 
 
 def test_sums_that_could_grow_too_large_are_refused_by_name():
@@ -134,7 +158,10 @@ def test_sums_that_could_grow_too_large_are_refused_by_name():
     network = TwoStep(8)
     with torch.no_grad():
         network.second.blocks[0].project.weight.fill_(20.0)
-    with pytest.raises(CodecError, match=r"second\.blocks\.0\.project: sums of up to .* exact arithmetic holds 16384"):
+    with pytest.raises(
+        CodecError,
+        match=r"second\.blocks\.0\.project: sums of up to .* exact arithmetic holds 16384",
+    ):
         freeze_exact(network)
 
 
@@ -157,7 +184,9 @@ def test_tables_follow_the_float_ones():
 
 
 def test_training_with_rounding_computes_what_is_coded():
-    """Catches a training path that drifts from the stream's, and rounding that no gradient passes."""
+    """Catches a training path that drifts from the stream's, and rounding that no
+    gradient passes.
+    """
     torch.manual_seed(0)
     block = BoundedBlock(8)
     values = torch.randint(-127, 128, (1, 8, 4, 4)).float().requires_grad_()
@@ -183,11 +212,18 @@ def test_what_the_ladder_calls_certain_is_not_coded():
     """Catches symbols paid for where every value is its mean, and a receiver that expects them."""
     network = shaken(TwoStep(6))
     network.base.start.fill_(-2.0)
-    latent, writer, estimate = torch.randn(1, 6, 5, 5) * 9, WriteChannel(), EstimateChannel(hard=True)
+    latent, writer, estimate = (
+        torch.randn(1, 6, 5, 5) * 9,
+        WriteChannel(),
+        EstimateChannel(hard=True),
+    )
     sent = network.transmit("a", latent, (5, 5), torch.tensor([3]), writer)
     assert torch.equal(network.transmit("a", latent, (5, 5), torch.tensor([3]), estimate), sent)
     assert float(estimate.bits["a"]) == 0
-    assert torch.equal(network.transmit("a", None, (5, 5), torch.tensor([3]), ReadChannel(writer.finish_frame())), sent)
+    assert torch.equal(
+        network.transmit("a", None, (5, 5), torch.tensor([3]), ReadChannel(writer.finish_frame())),
+        sent,
+    )
 
 
 def test_kernels_are_the_tensor_expressions():
@@ -197,11 +233,16 @@ def test_kernels_are_the_tensor_expressions():
     index = torch.rand(2, 3, 20, 30) * 63
     for lowest in (0, 7):
         by_tensors = LaplaceModel(values, index.clone().requires_grad_(), lowest).rows
-        assert torch.equal(LaplaceModel(values, index, lowest).rows, by_tensors) and by_tensors.dtype == torch.int8
+        assert (
+            torch.equal(LaplaceModel(values, index, lowest).rows, by_tensors)
+            and by_tensors.dtype == torch.int8
+        )
 
 
 def test_weights_are_rounded_anew_after_an_update():
-    """Catches rounded weights that outlive an optimizer's step: a fused one does not say that it changed them."""
+    """Catches rounded weights that outlive an optimizer's step: a fused one does not say that it
+    changed them.
+    """
     torch.manual_seed(0)
     layer, values = ExactConv(4, 4).train(), torch.arange(16.0).view(1, 4, 2, 2)
     layer.rounding = True

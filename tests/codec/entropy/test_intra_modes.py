@@ -64,7 +64,10 @@ def test_every_symbol_is_told_with_its_bits():
 def test_the_tree_holds_every_mode_once():
     """Catches a direction that cannot be said, and ways that grow long."""
     tree = mode_tree()
-    ways = {tuple(zip(nodes, turns, strict=True)) for nodes, turns in zip(tree.nodes.tolist(), tree.turns.tolist(), strict=True)}
+    ways = {
+        tuple(zip(nodes, turns, strict=True))
+        for nodes, turns in zip(tree.nodes.tolist(), tree.turns.tolist(), strict=True)
+    }
     assert len(ways) == MODES == len(tree.nodes) and tree.depth <= 7
 
 

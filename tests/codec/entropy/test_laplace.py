@@ -26,12 +26,16 @@ def test_bits_equal_scipys_laplace():
     scale = SMALLEST_SCALE * np.exp(levels.numpy() * LOG_STEP)
     centred = values.numpy()[:, None]
     mass = laplace.cdf(centred + 0.5, scale=scale) - laplace.cdf(centred - 0.5, scale=scale)
-    seen = mass > 1e-12  # further out scipy's difference of two cumulative values has no digits left
+    seen = (
+        mass > 1e-12
+    )  # further out scipy's difference of two cumulative values has no digits left
     np.testing.assert_allclose(ours[seen], -np.log2(mass[seen]), rtol=2e-3, atol=1e-5)
 
 
 def test_far_outliers_have_finite_bits_and_gradients():
-    """Catches probabilities that vanish: a clamp there hides the bits of escapes and the gradient with them."""
+    """Catches probabilities that vanish: a clamp there hides the bits of escapes and the gradient
+    with them.
+    """
     value = torch.tensor([300.0], requires_grad=True)
     bits = laplace_bits(value, torch.tensor([0.0]))
     bits.backward()
@@ -39,20 +43,25 @@ def test_far_outliers_have_finite_bits_and_gradients():
 
 
 def test_tables_are_symmetric_about_zero():
-    """Catches offsets of other rows, and signs that cost differently by more than one frequency of rounding."""
+    """Catches offsets of other rows, and signs that cost differently by more than one frequency of
+    rounding.
+    """
     tables = laplace_tables()
     assert len(tables.offsets) == LEVELS
-    for row, offset in zip(np.split(tables.cumulative, tables.first[1:-1]), tables.offsets, strict=True):
+    for row, offset in zip(
+        np.split(tables.cumulative, tables.first[1:-1]), tables.offsets, strict=True
+    ):
         frequencies = np.diff(row.astype(int))[:-1]
         assert len(frequencies) == 1 - 2 * offset
         assert np.abs(frequencies - frequencies[::-1]).max() <= 1
 
 
 def test_tables_are_the_same_integers_on_every_machine():
-    """Catches arithmetic that a C library or a Python may round otherwise, and any change that old files cannot be read after.
+    """Catches arithmetic that a C library or a Python may round otherwise, and any change that old
+    files cannot be read after.
 
-    python -c "import hashlib; from codec.entropy.laplace import laplace_tables as t; c = t().cumulative.astype('<u4');
-    print(hashlib.sha256(c.tobytes()).hexdigest())"
+    python -c "import hashlib; from codec.entropy.laplace import laplace_tables as t;
+    c = t().cumulative.astype('<u4'); print(hashlib.sha256(c.tobytes()).hexdigest())"
     """
     digest = hashlib.sha256(laplace_tables().cumulative.astype("<u4").tobytes()).hexdigest()
     assert digest == "bed30597775d83d2fadc43cc03169fbb095690e535426faadccc4df73a371c13"

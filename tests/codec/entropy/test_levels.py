@@ -44,7 +44,9 @@ def test_levels_are_read_as_they_are(size: tuple[int, int]):
         reader = ReadChannel(writer.finish_frame())
         read = coder.transmit("intra", None, size, QUALITY, reader, **given)
         reader.finish_frame()
-        estimate = coder.transmit("intra", levels, size, QUALITY, EstimateChannel(hard=True), **given)
+        estimate = coder.transmit(
+            "intra", levels, size, QUALITY, EstimateChannel(hard=True), **given
+        )
         trained = coder.train().transmit("intra", levels, size, QUALITY, EstimateChannel(), **given)
     for values in (sent, read, estimate, trained):
         assert torch.equal(values, levels)

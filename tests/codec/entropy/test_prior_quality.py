@@ -59,7 +59,9 @@ def test_both_sides_see_the_quality_of_the_prior():
         payload = writer.finish_frame()
         received = coder.transmit("a", None, SIZE, QUALITY, ReadChannel(payload), previous, prior)
         assert torch.equal(received, sent)
-        assert torch.equal(coder.transmit("a", latent, SIZE, QUALITY, estimate, previous, prior), sent)
+        assert torch.equal(
+            coder.transmit("a", latent, SIZE, QUALITY, estimate, previous, prior), sent
+        )
         bits[other] = float(sum(estimate.take_bits().values()))
         assert abs(bits[other] - 8 * len(payload)) < 96
     assert len(set(bits.values())) == len(bits)

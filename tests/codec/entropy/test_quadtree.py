@@ -22,9 +22,13 @@ def lively(references: int) -> QuadtreeEntropy:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("references, size", [(2, (10, 14)), (1, (8, 8)), (3, (2, 2)), (4, (22, 18)), (2, (16, 34))])
+@pytest.mark.parametrize(
+    "references, size", [(2, (10, 14)), (1, (8, 8)), (3, (2, 2)), (4, (22, 18)), (2, (16, 34))]
+)
 def test_maps_are_read_as_written(references: int, size: tuple[int, int]):
-    """Catches a decoder that looks at what is not decoded yet, at the border, in the first and in later frames."""
+    """Catches a decoder that looks at what is not decoded yet, at the border, in the first and in
+    later frames.
+    """
     entropy, before, distances = lively(references), None, tuple(range(1, references + 1))
     for frame in range(3):
         maps = block_maps(1, references, size, seed=frame)
@@ -33,7 +37,9 @@ def test_maps_are_read_as_written(references: int, size: tuple[int, int]):
         estimated = entropy.transmit("motion", maps, size, QUALITY, estimate, before, distances)
         payload = writer.finish_frame()
         reader = ReadChannel(payload)
-        assert torch.equal(entropy.transmit("motion", None, size, QUALITY, reader, before, distances), sent)
+        assert torch.equal(
+            entropy.transmit("motion", None, size, QUALITY, reader, before, distances), sent
+        )
         reader.finish_frame()
         assert torch.equal(estimated, sent)
         used = used_references(maps[:, 1:2].long(), references).repeat_interleave(2, 1)
@@ -45,7 +51,9 @@ def test_maps_are_read_as_written(references: int, size: tuple[int, int]):
 
 @torch.inference_mode()
 def test_one_reference_needs_no_modes():
-    """Catches modes that are paid for, or offered, where there is one reference, as after an intra frame."""
+    """Catches modes that are paid for, or offered, where there is one reference, as after an intra
+    frame.
+    """
     entropy, size = lively(2), (12, 16)
     maps = block_maps(1, 1, size)
     maps = torch.cat([maps, torch.zeros(1, 2, *size)], 1)
@@ -56,7 +64,9 @@ def test_one_reference_needs_no_modes():
 
 @torch.inference_mode()
 def test_still_content_is_cheap():
-    """Catches a means by which standing still costs more than moving together: both are zero symbols."""
+    """Catches a means by which standing still costs more than moving together: both are zero
+    symbols.
+    """
     entropy, size = QuadtreeEntropy(2).eval(), (32, 40)
     still = torch.zeros(1, 6, *size)
     pan = still.clone()
@@ -74,7 +84,9 @@ def test_still_content_is_cheap():
 def test_the_kernels_write_what_the_tensors_write(
     monkeypatch: pytest.MonkeyPatch, references: int, distances: tuple[int, ...], before: bool
 ):
-    """Catches a CPU that selects other tables than another device: its streams would not decode there."""
+    """Catches a CPU that selects other tables than another device: its streams would not decode
+    there.
+    """
     entropy, size = lively(references), (22, 18)
     maps = block_maps(1, references, size)
     last = block_maps(1, references, size, seed=1) if before else None
@@ -134,7 +146,9 @@ def test_training_moves_probabilities_only():
 
 
 def test_prices_follow_what_is_spent():
-    """Catches prices of another symbol or quality, and vectors that become cheaper with their length."""
+    """Catches prices of another symbol or quality, and vectors that become cheaper with their
+    length.
+    """
     entropy, size = QuadtreeEntropy(2).train(), (32, 32)
     maps = block_maps(1, 2, size, farthest=3)
     start = entropy.prices.at(QUALITY)
@@ -143,7 +157,9 @@ def test_prices_follow_what_is_spent():
     assert float(entropy.prices.same_count.sum()) == float(used_references(_leaves(maps), 2).sum())
     entropy.prices.update()
     now, other = entropy.prices.at(QUALITY), entropy.prices.at(torch.tensor([63]))
-    assert (now["vector"].diff(dim=1) >= 0).all() and not torch.equal(now["vector"], start["vector"])
+    assert (now["vector"].diff(dim=1) >= 0).all() and not torch.equal(
+        now["vector"], start["vector"]
+    )
     assert torch.equal(other["split"], start["split"]) and not entropy.prices.vector_count.any()
 
 
@@ -152,7 +168,9 @@ def _leaves(maps: torch.Tensor) -> torch.Tensor:
     mode = torch.full_like(maps[:, 1:2], -1).long()
     for level, cells in enumerate(quadtree.CELLS):
         corner = maps[..., ::cells, ::cells]
-        kept = torch.where(corner[:, :1] == level, corner[:, 1:2].long(), mode[..., ::cells, ::cells])
+        kept = torch.where(
+            corner[:, :1] == level, corner[:, 1:2].long(), mode[..., ::cells, ::cells]
+        )
         mode[..., ::cells, ::cells] = kept
     return mode
 

@@ -34,17 +34,23 @@ def test_halves_are_a_partition():
 @torch.inference_mode()
 @pytest.mark.parametrize("channels", [6, 66])
 def test_both_sides_have_the_same_and_the_estimate_is_the_payload(channels: int):
-    """Catches a second pass that sees what the receiver does not have yet, for odd sizes, with and without a last frame."""
+    """Catches a second pass that sees what the receiver does not have yet, for odd sizes, with and
+    without a last frame.
+    """
     coder = network(channels)
     latent = torch.randn(1, channels, 5, 7) * 4
     for previous in (None, torch.randn(1, channels, 5, 7).round()):
         writer, estimate = WriteChannel(), EstimateChannel(hard=True)
         sent = coder.transmit("a", latent, (5, 7), QUALITY, writer, previous)
         payload = writer.finish_frame()
-        assert torch.equal(coder.transmit("a", None, (5, 7), QUALITY, ReadChannel(payload), previous), sent)
+        assert torch.equal(
+            coder.transmit("a", None, (5, 7), QUALITY, ReadChannel(payload), previous), sent
+        )
         assert torch.equal(coder.transmit("a", latent, (5, 7), QUALITY, estimate, previous), sent)
         bits = estimate.take_bits()
-        assert set(bits) == {"a", "a.hyper"} and abs(float(sum(bits.values())) - 8 * len(payload)) < 96
+        assert (
+            set(bits) == {"a", "a.hyper"} and abs(float(sum(bits.values())) - 8 * len(payload)) < 96
+        )
 
 
 @torch.inference_mode()
@@ -57,8 +63,14 @@ def test_the_second_pass_uses_the_first_and_the_temporal_prior_is_used():
         costs.append(float(estimate.bits["a"]))
     assert len(set(costs)) == 3  # motion sees signs
     one, other = picks(6, 6, latent.device)
-    features, first = torch.randint(-127, 128, (1, 16, 6, 6)).float(), one.whole(one.half(latent).round())
-    moved = [coder.second_head(coder.second(features, known, one.even), other) for known in (first, torch.zeros_like(first))]
+    features, first = (
+        torch.randint(-127, 128, (1, 16, 6, 6)).float(),
+        one.whole(one.half(latent).round()),
+    )
+    moved = [
+        coder.second_head(coder.second(features, known, one.even), other)
+        for known in (first, torch.zeros_like(first))
+    ]
     assert (moved[0] - moved[1]).abs().amax((0, 2, 3)).min() > 0
 
 
@@ -73,12 +85,21 @@ def test_heads_say_the_picked_half():
 
 
 def test_means_of_residuals_do_not_follow_the_signs_of_last_symbols():
-    """Catches the temporal prior that doubled bits on unseen clips: wide latents see magnitudes only."""
+    """Catches the temporal prior that doubled bits on unseen clips: wide latents see magnitudes
+    only.
+    """
     coder = network(66)
     estimates = []
     for sign in (1, -1):
         channel = EstimateChannel(hard=True)
-        coder.transmit("a", torch.zeros(1, 66, 4, 4), (4, 4), QUALITY, channel, sign * 3 * torch.ones(1, 66, 4, 4))
+        coder.transmit(
+            "a",
+            torch.zeros(1, 66, 4, 4),
+            (4, 4),
+            QUALITY,
+            channel,
+            sign * 3 * torch.ones(1, 66, 4, 4),
+        )
         estimates.append(float(channel.bits["a"].detach()))
     assert estimates[0] == estimates[1]
 

@@ -17,14 +17,19 @@ from codec.evaluation.ledger import Ledger, booked
 from codec.video import VideoCodec
 
 HEADER = re.compile(r"^# Parameters: .*\(predicted frame, (\d+)x(\d+)\)$", re.MULTILINE)
-NAMED = {path.stem: found for path in CONF.glob("codec/*.yaml") if (found := HEADER.search(path.read_text()))}
+NAMED = {
+    path.stem: found
+    for path in CONF.glob("codec/*.yaml")
+    if (found := HEADER.search(path.read_text()))
+}
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_a_codecs_header_is_what_is_counted(name: str):
     """Catches a header that a change of the networks has left behind.
 
-    `corvid complexity codec=NAME size=WxH precision=fp32` prints it; in bf16 other blocks are chosen, which are counted.
+    `corvid complexity codec=NAME size=WxH precision=fp32` prints it; in bf16 other blocks are
+    chosen, which are counted.
     """
     size = (int(NAMED[name][1]), int(NAMED[name][2]))
     job = ComplexityJob((f"codec={name}",), size=size, repeats=0, precision="fp32")
@@ -41,15 +46,23 @@ X = torch.ones(2, 6, 8, 10)
         (lambda: F.conv2d(X, torch.ones(12, 2, 3, 3), padding=1, groups=3), 160 * 12 * 2 * 9),
         (lambda: F.conv2d(X.double(), torch.ones(4, 6, 2, 2).double(), stride=2), 40 * 4 * 6 * 4),
         (lambda: F.conv_transpose2d(X, torch.ones(6, 5, 3, 3), stride=2), 160 * 6 * 5 * 9),
-        (lambda: F.conv_transpose2d(X, torch.ones(6, 5, 3, 3), stride=2, groups=2), 160 * 6 * 5 * 9),
+        (
+            lambda: F.conv_transpose2d(X, torch.ones(6, 5, 3, 3), stride=2, groups=2),
+            160 * 6 * 5 * 9,
+        ),
         (lambda: F.linear(torch.ones(2, 7, 3), torch.ones(4, 3), torch.ones(4)), 2 * 7 * 3 * 4),
         (lambda: torch.ones(2, 5, 3) @ torch.ones(2, 3, 4), 2 * 5 * 3 * 4),
-        (lambda: torch.einsum("bij,bjk->bik", torch.ones(2, 5, 3), torch.ones(2, 3, 4)), 2 * 5 * 3 * 4),
+        (
+            lambda: torch.einsum("bij,bjk->bik", torch.ones(2, 5, 3), torch.ones(2, 3, 4)),
+            2 * 5 * 3 * 4,
+        ),
         (lambda: F.grid_sample(X, torch.zeros(2, 8, 10, 2), align_corners=True), 0),
     ],
 )
 def test_the_counter_counts_multiplications(operation: Callable[[], torch.Tensor], expected: int):
-    """Catches a torch whose counter forgets groups or transposition, or is blind in inference mode."""
+    """Catches a torch whose counter forgets groups or transposition, or is blind in
+    inference mode.
+    """
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         operation()
     assert counter.get_total_flops() == 2 * expected
@@ -78,19 +91,37 @@ def measured(codec: VideoCodec) -> Complexity:
 def test_parts_add_up(measured: Complexity, codec: VideoCodec):
     """Catches work or parameters on no account or on two."""
     assert sum(measured.parameters.values()) == sum(p.numel() for p in codec.parameters())
-    names = {f"{owner} {kind}" for owner in ("intra", "motion", "residual") for kind in ("networks", "entropy")}
+    names = {
+        f"{owner} {kind}"
+        for owner in ("intra", "motion", "residual")
+        for kind in ("networks", "entropy")
+    }
     assert set(measured.parameters) == names
     for frame in (measured.intra, measured.predicted):
         for costs in (frame.encoding, frame.decoding):
-            assert total(costs).milliseconds == pytest.approx(sum(cost.milliseconds for cost in costs.values())) != 0
+            assert (
+                total(costs).milliseconds
+                == pytest.approx(sum(cost.milliseconds for cost in costs.values()))
+                != 0
+            )
             assert costs["other"].kmac_per_pixel == costs["entropy coder"].kmac_per_pixel == 0
 
 
 def test_directions_and_padding_are_told_apart(measured: Complexity):
-    """Catches decoding that analyses or searches, padding left out of the cost, and symbols of another size."""
+    """Catches decoding that analyses or searches, padding left out of the cost, and symbols of
+    another size.
+    """
     encoding, decoding = measured.predicted.encoding, measured.predicted.decoding
-    assert "motion search" in encoding and "motion search" not in decoding and "motion warping" in decoding
-    assert encoding["residual networks"].kmac_per_pixel > decoding["residual networks"].kmac_per_pixel > 0
+    assert (
+        "motion search" in encoding
+        and "motion search" not in decoding
+        and "motion warping" in decoding
+    )
+    assert (
+        encoding["residual networks"].kmac_per_pixel
+        > decoding["residual networks"].kmac_per_pixel
+        > 0
+    )
     by_hand = 2 * 384 * 3 * 256 / 256 / 1000  # the DCT pair alone, had there been no padding
     assert encoding["residual networks"].kmac_per_pixel > by_hand * (48 * 64) / (40 * 50)
     shown = [part for part in parts_of(measured.predicted) if part.startswith("motion")]
@@ -102,7 +133,9 @@ def test_directions_and_padding_are_told_apart(measured: Complexity):
 
 
 def test_weights_made_of_weights_are_no_hindrance():
-    """Catches a counter that waits for gradients of parameters that are a module's input (GDN), and weights left frozen."""
+    """Catches a counter that waits for gradients of parameters that are a module's input (GDN), and
+    weights left frozen.
+    """
     codec = build("motion=implicit", "width=4")
     register_parametrization(codec.motion.context.before, "weight", nn.Identity())
     measure_complexity(codec, moving_clip(3, 16, 16), repeats=0)

@@ -13,31 +13,60 @@ from data.io.writer import write_video
 
 
 def test_the_command_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.CaptureFixture):
-    """Catches tables that cannot be drawn, a total that is not the sum of its parts, and JSON that is none."""
+    """Catches tables that cannot be drawn, a total that is not the sum of its parts, and JSON that
+    is none.
+    """
     file = tmp_path / "complexity.json"
     before = torch.get_num_threads()
-    main(["complexity", "motion=implicit", "width=16", "size=64x48", "repeats=1", "threads=1", f"json={file}"])
+    main(
+        [
+            "complexity",
+            "motion=implicit",
+            "width=16",
+            "size=64x48",
+            "repeats=1",
+            "threads=1",
+            f"json={file}",
+        ]
+    )
     out = capsys.readouterr().out
     content = json.loads(file.read_text())
-    assert out.splitlines()[-1] == content["header"] and content["header"].endswith("(predicted frame, 64x48)")
-    assert "residual entropy" in out and "Symbols a frame" in out and f"{content['predicted']['coded']['residual']:,}" in out
+    assert out.splitlines()[-1] == content["header"] and content["header"].endswith(
+        "(predicted frame, 64x48)"
+    )
+    assert (
+        "residual entropy" in out
+        and "Symbols a frame" in out
+        and f"{content['predicted']['coded']['residual']:,}" in out
+    )
     assert (content["threads"], torch.get_num_threads()) == (1, before)
     for kind in ("intra", "predicted"):
         for direction in ("encoding", "decoding"):
             for name, value in content[kind]["total"][direction].items():
-                assert value == pytest.approx(sum(part[name] for part in content[kind][direction].values()))
+                assert value == pytest.approx(
+                    sum(part[name] for part in content[kind][direction].values())
+                )
 
 
-def test_the_precision_is_said(checkpoint: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+def test_the_precision_is_said(
+    checkpoint: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     """Catches milliseconds of which nobody knows the arithmetic, and auto that stays a word."""
     monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: False)
-    for words, said in ((["width=16"], "fp32"), ([f"checkpoint={checkpoint}", "precision=bf16"], "bf16")):
+    for words, said in (
+        (["width=16"], "fp32"),
+        ([f"checkpoint={checkpoint}", "precision=bf16"], "bf16"),
+    ):
         main(["complexity", *words, "size=64x48", "repeats=0"])
         assert f"quality 32, {said} on the CPU" in capsys.readouterr().out
 
 
-def test_a_checkpoint_and_a_clip_are_measured(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    """Catches overrides that replace a checkpoint's networks, and a clip that is not cropped to the size."""
+def test_a_checkpoint_and_a_clip_are_measured(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Catches overrides that replace a checkpoint's networks, and a clip that is not cropped to the
+    size.
+    """
     video = write_video(moving_clip(4, 50, 70), FPS, tmp_path / "clip.mkv")
     main(["complexity", f"checkpoint={checkpoint}", f"clip={video}", "repeats=0"])
     assert capsys.readouterr().out.endswith("(predicted frame, 70x50)\n")
@@ -65,7 +94,9 @@ def test_a_checkpoint_and_a_clip_are_measured(checkpoint: Path, tmp_path: Path, 
         (["clip="], "clip=: empty"),
     ],
 )
-def test_bad_words_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_bad_words_are_one_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
     """Catches tracebacks and Hydra's pages for what a user can put right."""
     if words == ["clip=CLIP"]:
         words = [f"clip={write_video(moving_clip(2, 32, 32), FPS, tmp_path / 'short.mkv')}"]
@@ -75,7 +106,9 @@ def test_bad_words_are_one_line(words: list[str], said: str, tmp_path: Path, cap
     assert stop.value.code == 2 and said in errors and errors.count("\n") == 1
 
 
-def test_without_a_checkout_the_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_without_a_checkout_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     """Catches an installed package that looks for configs beside it and says something else."""
     monkeypatch.setattr(configured, "CONF", tmp_path)
     with pytest.raises(SystemExit):

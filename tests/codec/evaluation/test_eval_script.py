@@ -13,19 +13,35 @@ ROOT = Path(__file__).parents[3]
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script from the root of the repository."""
-    return subprocess.run([sys.executable, "eval.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "eval.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 def test_one_command_writes_everything(clips: list[Path], tmp_path: Path):
-    """Catches a config that does not compose, a file that is not written, and a path that is not printed."""
+    """Catches a config that does not compose, a file that is not written, and a path that is not
+    printed.
+    """
     anchor = "anchors=[{x265_medium: {qualities: [20, 24, 28, 32, 36, 40]}}]"
-    done = call(f"clips={clips[0]}", "frames=2", f"output={tmp_path}", "metrics=[psnr_rgb]", anchor, "jobs=2")
+    done = call(
+        f"clips={clips[0]}",
+        "frames=2",
+        f"output={tmp_path}",
+        "metrics=[psnr_rgb]",
+        anchor,
+        "jobs=2",
+    )
     assert done.returncode == 0, done.stderr
     for name in ("rd.json", "bd_rate.json", "report.html"):
         assert (tmp_path / name).is_file() and str(tmp_path / name) in done.stdout
     assert (tmp_path / "rd_psnr_rgb.png").is_file() and "rd_psnr_rgb.png" in done.stdout
-    assert all("nothing to compare it with" in text for text in (done.stdout, (tmp_path / "report.html").read_text()))
-    assert len(json.loads((tmp_path / "rd.json").read_text())["points"]) == 6  # in the tuning for PSNR alone
+    assert all(
+        "nothing to compare it with" in text
+        for text in (done.stdout, (tmp_path / "report.html").read_text())
+    )
+    assert (
+        len(json.loads((tmp_path / "rd.json").read_text())["points"]) == 6
+    )  # in the tuning for PSNR alone
     assert (tmp_path / "config.yaml").is_file() and (tmp_path / "record.json").is_file()
 
 
@@ -41,7 +57,10 @@ def test_one_command_writes_everything(clips: list[Path], tmp_path: Path):
         (["jobs=0"], "jobs: 0; give 1 or more"),
         (["launcher=pbs"], "launcher: 'pbs' is unknown; choose one of local, slurm"),
         (["device=cuda:99"], "device: 'cuda:99' cannot be used"),
-        (["anchors=[{x265_medium: {qualities: [22.5, 30]}}]"], "give QPs, whole numbers between 0 and 51"),
+        (
+            ["anchors=[{x265_medium: {qualities: [22.5, 30]}}]"],
+            "give QPs, whole numbers between 0 and 51",
+        ),
         (["output=/dev/null/below"], "/dev/null"),
         (["anchors=null"], "no codec or no clip"),
         (["checkpoint=a.ckpt", "qualities=[0,64]"], "corvid: qualities: quality: 64 given"),
@@ -60,7 +79,9 @@ def test_mistakes_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ):
     """Catches a traceback where a line with the remedy is enough, and an exit code of success."""
-    monkeypatch.setattr(sys, "argv", ["eval.py", f"clips={clips[0]}", f"output={tmp_path}", *arguments])
+    monkeypatch.setattr(
+        sys, "argv", ["eval.py", f"clips={clips[0]}", f"output={tmp_path}", *arguments]
+    )
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
     said = capsys.readouterr().err

@@ -38,7 +38,9 @@ def source(clips: list[Path]) -> SourceClip:
     return read_source(clips[1], max_frames=2)
 
 
-def test_the_decoder_is_another_process_and_agrees(checkpoint: str, source: SourceClip, tmp_path: Path):
+def test_the_decoder_is_another_process_and_agrees(
+    checkpoint: str, source: SourceClip, tmp_path: Path
+):
     """Catches decoding with the encoder's own state, and a size that is not the file's."""
     result = LearnedCodec(checkpoint).code(source, 40, None, tmp_path)
     assert result.decoded.shape == source.rgb.shape
@@ -46,7 +48,9 @@ def test_the_decoder_is_another_process_and_agrees(checkpoint: str, source: Sour
     assert fresh.process().submit(os.getpid).result() != os.getpid()
 
 
-def test_another_reconstruction_is_an_error(checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_reconstruction_is_an_error(
+    checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches a decoder that drifts from the encoder being scored as if nothing were."""
     monkeypatch.setattr(learned, "frames_sha256", lambda frames: "other")
     with pytest.raises(CodecError, match="fresh process decodes other frames"):
@@ -61,8 +65,12 @@ def test_the_decoders_own_error_arrives(checkpoint: str, tmp_path: Path):
         fresh.decode_fresh(broken, checkpoint)
 
 
-def test_weights_that_change_meanwhile_are_an_error(checkpoint: str, source: SourceClip, tmp_path: Path):
-    """Catches files of new weights under the hash of the old, and old weights that stay in memory."""
+def test_weights_that_change_meanwhile_are_an_error(
+    checkpoint: str, source: SourceClip, tmp_path: Path
+):
+    """Catches files of new weights under the hash of the old, and old weights that stay
+    in memory.
+    """
     copy = tmp_path / "last.ckpt"
     shutil.copy(checkpoint, copy)
     coder = LearnedCodec(str(copy))
@@ -75,12 +83,18 @@ def test_weights_that_change_meanwhile_are_an_error(checkpoint: str, source: Sou
     with pytest.raises(CodecError, match="other weights than when the evaluation began"):
         coder.code(source, 40, None, tmp_path)
     again = LearnedCodec(str(copy))
-    assert again.settings()["model_hash"] != before and again.code(source, 40, None, tmp_path).bytes != first
+    assert (
+        again.settings()["model_hash"] != before
+        and again.code(source, 40, None, tmp_path).bytes != first
+    )
 
 
 def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_path: Path):
     """Catches an intra period that is not passed on, and settings without the model."""
-    inter, intra = LearnedCodec(checkpoint), LearnedCodec(checkpoint, name="all_intra", intra_period=1)
+    inter, intra = (
+        LearnedCodec(checkpoint),
+        LearnedCodec(checkpoint, name="all_intra", intra_period=1),
+    )
     files = [coder.code(source, 40, None, tmp_path).file.read_bytes() for coder in (inter, intra)]
     assert files[0] != files[1]
     settings = intra.settings()
@@ -88,14 +102,18 @@ def test_all_intra_needs_other_bits(checkpoint: str, source: SourceClip, tmp_pat
     assert len(settings["model_hash"]) == 16 and settings["intra_period"] == 1
 
 
-def test_intra_and_predicted_frames_are_reported_apart(checkpoint: str, source: SourceClip, tmp_path: Path):
+def test_intra_and_predicted_frames_are_reported_apart(
+    checkpoint: str, source: SourceClip, tmp_path: Path
+):
     """Catches intra frames hidden in a mean, and bytes that belong to neither kind."""
     result = LearnedCodec(checkpoint).code(source, 40, None, tmp_path)
     intra, predicted = result.extra["by_kind"]["intra"], result.extra["by_kind"]["predicted"]
     assert [intra["bytes"], predicted["bytes"]] == result.frame_bytes
     assert intra["bpp"] == pytest.approx(8 * result.frame_bytes[0] / source.width / source.height)
     assert intra["psnr_rgb"] != predicted["psnr_rgb"] > 20
-    alone = LearnedCodec(checkpoint, intra_period=1).code(source, 40, None, tmp_path).extra["by_kind"]
+    alone = (
+        LearnedCodec(checkpoint, intra_period=1).code(source, 40, None, tmp_path).extra["by_kind"]
+    )
     assert set(alone) == {"intra"} and alone["intra"]["frames"] == 2
 
 
@@ -107,28 +125,41 @@ def test_a_kept_file_is_decoded_again(checkpoint: str, source: SourceClip, tmp_p
 
 
 def test_what_coding_costs(checkpoint: str, source: SourceClip):
-    """Catches figures that are missing, and operations of another codec's parts, frames or direction."""
+    """Catches figures that are missing, and operations of another codec's parts, frames or
+    direction.
+    """
     cost = LearnedCodec(checkpoint).complexity(source)
     assert cost["parameters"] == sum(p.numel() for p in load_codec(checkpoint).parameters())
     assert cost["encode_kmac"] > cost["decode_kmac"] > 0
-    assert cost["encode_fps"] > 0 < cost["decode_fps"] and cost["encode_memory_mb"] > 100 < cost["decode_memory_mb"]
+    assert (
+        cost["encode_fps"] > 0 < cost["decode_fps"]
+        and cost["encode_memory_mb"] > 100 < cost["decode_memory_mb"]
+    )
     assert (cost["size"], cost["frames"]) == ("45x33", 2)
     alone = LearnedCodec(checkpoint, intra_period=1, qualities=(50, 13, 25)).complexity(source)
     assert alone["decode_kmac"] != cost["decode_kmac"] and alone["quality"] == 25
 
 
 def test_what_it_computes_in_is_decided_once_and_names_the_points(
-    checkpoint: str, source: SourceClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    checkpoint: str,
+    source: SourceClip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    """Catches points of one arithmetic found in the cache for another, nodes that make points each in their own, and a codec
-    that is slow here without a word."""
+    """Catches points of one arithmetic found in the cache for another, nodes that make points each
+    in their own, and a codec that is slow here without a word.
+    """
     keys = []
     for has_bf16, wanted in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device, has=has_bf16: has)
         monkeypatch.setattr(learned, "slower_here", lambda name, device: f"{name} is slow here")
         coder = LearnedCodec(checkpoint)
         settings = coder.settings()
-        assert settings["precision"] == coder.computed_in == wanted and f"{wanted} is slow here" in caplog.text
+        assert (
+            settings["precision"] == coder.computed_in == wanted
+            and f"{wanted} is slow here" in caplog.text
+        )
         keys.append(stream_key("clip", coder, settings, 40, None, 1))
         monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device, has=has_bf16: not has)
         worker = pickle.loads(pickle.dumps(coder))
@@ -156,9 +187,14 @@ def test_no_checkpoint_is_said():
 
 
 def test_what_codecs_compute_in_is_said_once(checkpoint: str, monkeypatch: pytest.MonkeyPatch):
-    """Catches an evaluation of which nobody knows the arithmetic before it is done, and a line for every codec."""
+    """Catches an evaluation of which nobody knows the arithmetic before it is done, and a line for
+    every codec.
+    """
     monkeypatch.setattr("codec.precision.multiplies_bf16", lambda device: False)
-    coders = [LearnedCodec(checkpoint, name=name, precision=given) for name, given in (("a", None), ("b", "fp32"), ("c", "fp16"))]
+    coders = [
+        LearnedCodec(checkpoint, name=name, precision=given)
+        for name, given in (("a", None), ("b", "fp32"), ("c", "fp16"))
+    ]
     settings = [{"precision": name, "device": "cpu"} for name in ("fp32", "fp32", "fp16")]
     assert precision_lines(coders, settings) == [
         "precision: a, b in fp32; this CPU does not multiply bfloat16",

@@ -8,8 +8,12 @@ from codec.evaluation import memory
 from data import cores
 
 
-def test_limits_of_the_own_group_and_its_parents_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches a cluster job's limit that is not seen, at any level or version, and files' cache counted as use."""
+def test_limits_of_the_own_group_and_its_parents_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches a cluster job's limit that is not seen, at any level or version, and files' cache
+    counted as use.
+    """
     own, root = tmp_path / "cgroup", tmp_path / "groups"
     monkeypatch.setattr(cores, "OWN_GROUPS", own)
     monkeypatch.setattr(cores, "GROUPS", root)

@@ -11,7 +11,9 @@ from codec.errors import CodecError
 from codec.evaluation import Point, RDResult, load, save
 
 ROOT = Path(__file__).parents[3]
-VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "rd.schema.json").read_text()))
+VALIDATOR = jsonschema.Draft202012Validator(
+    json.loads((ROOT / "docs" / "rd.schema.json").read_text())
+)
 
 POINT = Point(
     codec="corvid",
@@ -38,7 +40,9 @@ def write(folder: Path, **changes: Any) -> Path:
     path = folder / "rd.json"
     save(RDResult({}, [POINT]), path)
     content = json.loads(path.read_text())
-    content["points"][0] = {k: v for k, v in {**content["points"][0], **changes}.items() if v is not ...}
+    content["points"][0] = {
+        k: v for k, v in {**content["points"][0], **changes}.items() if v is not ...
+    }
     path.write_text(json.dumps(content))
     return path
 
@@ -50,13 +54,23 @@ def test_rate_is_the_size_of_the_file():
 
 
 def test_the_file_holds_the_documented_fields_and_comes_back(tmp_path: Path):
-    """Catches a renamed field, which breaks whoever reads results, extra fields that are lost, and a schema that is not ours."""
+    """Catches a renamed field, which breaks whoever reads results, extra fields that are lost, and
+    a schema that is not ours.
+    """
     path = tmp_path / "rd.json"
     save(RDResult({"torch": "2"}, [POINT]), path)
     content = json.loads(path.read_text())
     assert content["schema"] == 2 and content["conditions"] == {"torch": "2"}
-    fields = "codec clip quality frames width height fps bytes bpp kbps metrics encode_seconds decode_seconds file"
-    assert list(content["points"][0])[:17] == [*fields.split(), "sha256", "frame_bytes", "per_frame"]
+    fields = (
+        "codec clip quality frames width height fps bytes bpp kbps metrics encode_seconds "
+        "decode_seconds file"
+    )
+    assert list(content["points"][0])[:17] == [
+        *fields.split(),
+        "sha256",
+        "frame_bytes",
+        "per_frame",
+    ]
     assert load(path) == RDResult({"torch": "2"}, [POINT])
     assert not list(tmp_path.glob("*.part"))
     VALIDATOR.validate(content)
@@ -68,11 +82,17 @@ def test_a_file_of_schema_1_is_still_read(tmp_path: Path):
     content = json.loads(path.read_text()) | {"schema": 1}
     path.write_text(json.dumps(content))
     (point,) = load(path).points
-    assert (point.sha256, point.frame_bytes, point.per_frame) == ("", None, {}) and point.metrics == POINT.metrics
+    assert (point.sha256, point.frame_bytes, point.per_frame) == (
+        "",
+        None,
+        {},
+    ) and point.metrics == POINT.metrics
     VALIDATOR.validate(content)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").rglob("rd.json")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "results").rglob("rd.json")), ids=lambda path: path.parent.name
+)
 def test_the_results_in_docs_are_read_and_valid(path: Path):
     """Catches checks or a schema that our own published results do not pass."""
     assert load(path).points
@@ -84,7 +104,10 @@ def test_the_results_in_docs_are_read_and_valid(path: Path):
     [
         ({"bytes": ...}, r"points\[0\]: lacks bytes; code it again"),
         ({"sha256": ...}, r"points\[0\]: lacks sha256"),
-        ({"bytes": 601}, r"points\[0\].bpp: 2.66\d*, but its bytes, size and frames give 2.67\d*; put that"),
+        (
+            {"bytes": 601},
+            r"points\[0\].bpp: 2.66\d*, but its bytes, size and frames give 2.67\d*; put that",
+        ),
         ({"kbps": None}, r"points\[0\].kbps: None"),
         ({"frames": "3"}, r"points\[0\].frames: '3', a whole number"),
         ({"frames": 0}, r"points\[0\].frames: 0, more than 0"),
@@ -98,7 +121,9 @@ def test_the_results_in_docs_are_read_and_valid(path: Path):
     ],
 )
 def test_a_point_that_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message: str):
-    """Catches a hand-edited or foreign result that would be plotted without a word, and one that only the schema refuses."""
+    """Catches a hand-edited or foreign result that would be plotted without a word, and one that
+    only the schema refuses.
+    """
     path = write(tmp_path, **changes)
     with pytest.raises(CodecError, match=f"{path}: {message}"):
         load(path)
@@ -110,7 +135,10 @@ def test_a_point_that_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any],
     ("changes", "message"),
     [
         ({"frame_bytes": [1, 2]}, r"points\[0\].frame_bytes: 2 sizes for 3 frames"),
-        ({"per_frame": {"psnr_rgb": [1, 2, 3, 4]}}, r"points\[0\].per_frame.psnr_rgb: 4 values for 3 frames"),
+        (
+            {"per_frame": {"psnr_rgb": [1, 2, 3, 4]}},
+            r"points\[0\].per_frame.psnr_rgb: 4 values for 3 frames",
+        ),
     ],
 )
 def test_counts_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, Any], message: str):
@@ -120,7 +148,9 @@ def test_counts_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, Any
 
 
 def test_other_files_are_refused(tmp_path: Path):
-    """Catches a traceback for a missing file, other JSON, another schema, or a point that stands there twice."""
+    """Catches a traceback for a missing file, other JSON, another schema, or a point that stands
+    there twice.
+    """
     path = tmp_path / "rd.json"
     with pytest.raises(CodecError, match="not a readable rd.json"):
         load(path)
@@ -129,7 +159,10 @@ def test_other_files_are_refused(tmp_path: Path):
         ("[]", "schema is 'list'"),
         ('{"schema": 3}', "schema is 3, this version of corvid reads 1 and 2"),
         ('{"schema": 2}', "conditions must be an object"),
-        ('{"schema": 2, "conditions": {"clips": {"a": 1}}, "points": []}', "conditions.clips.a: 1, an object"),
+        (
+            '{"schema": 2, "conditions": {"clips": {"a": 1}}, "points": []}',
+            "conditions.clips.a: 1, an object",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(CodecError, match=message):
@@ -142,9 +175,13 @@ def test_other_files_are_refused(tmp_path: Path):
 def test_points_of_one_clip_are_of_the_same_frames(tmp_path: Path):
     """Catches a codec scored on fewer frames than its anchor: the easy beginning of a clip."""
     path = tmp_path / "rd.json"
-    short = Point(**{**vars(POINT), "codec": "x265", "frames": 2, "frame_bytes": None, "per_frame": {}})
+    short = Point(
+        **{**vars(POINT), "codec": "x265", "frames": 2, "frame_bytes": None, "per_frame": {}}
+    )
     save(RDResult({}, [POINT, short]), path)
-    with pytest.raises(CodecError, match=r"points\[1\].frames: 2, points\[0\] of the same clip has 3"):
+    with pytest.raises(
+        CodecError, match=r"points\[1\].frames: 2, points\[0\] of the same clip has 3"
+    ):
         load(path)
     save(RDResult({"clips": {"clip": {"frames": 9}}}, [POINT]), path)
     with pytest.raises(CodecError, match=r"points\[0\].frames: 3, conditions.clips.clip has 9"):

@@ -18,14 +18,22 @@ from data.io.color import ColorSpace
 
 def planes(frames: int, width: int, height: int) -> list[Planes]:
     """A clip and what a poor codec left of it."""
-    return [rgb_to_planes(clip, ColorSpace("bt601", False, "guessed")) for clip in clip_and_distorted(frames, width, height)]
+    return [
+        rgb_to_planes(clip, ColorSpace("bt601", False, "guessed"))
+        for clip in clip_and_distorted(frames, width, height)
+    ]
 
 
 def write_y4m(clip: Planes, path: Path) -> Path:
     """YUV4MPEG2 by its own rules: a header, then `FRAME` before each frame's planes."""
     height, width = clip[0].shape[-2:]
-    frames = [b"FRAME\n" + b"".join(plane[t].numpy().tobytes() for plane in clip) for t in range(len(clip[0]))]
-    path.write_bytes(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420mpeg2\n".encode() + b"".join(frames))
+    frames = [
+        b"FRAME\n" + b"".join(plane[t].numpy().tobytes() for plane in clip)
+        for t in range(len(clip[0]))
+    ]
+    path.write_bytes(
+        f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420mpeg2\n".encode() + b"".join(frames)
+    )
     return path
 
 
@@ -33,24 +41,43 @@ def by_command(files: Sequence[Path], model: str, log: Path) -> list[float]:
     """What libvmaf says of the first file against the second."""
     inputs = [word for file in files for word in ("-i", str(file))]
     graph = f"[0:v][1:v]libvmaf=model=version={model}:log_fmt=json:log_path={log.name}"
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *inputs, "-lavfi", graph, "-f", "null", "-"]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-loglevel",
+        "error",
+        *inputs,
+        "-lavfi",
+        graph,
+        "-f",
+        "null",
+        "-",
+    ]
     subprocess.run(command, check=True, cwd=log.parent, capture_output=True)
     return [frame["metrics"]["vmaf"] for frame in json.loads(log.read_text())["frames"]]
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (75, 51)], ids=["even", "odd"])
 def test_values_are_those_of_ffmpeg_on_y4m_files(width: int, height: int, tmp_path: Path):
-    """Catches reference and decoded swapped, NEG's model under VMAF's name, odd sizes cut, and frames out of step."""
+    """Catches reference and decoded swapped, NEG's model under VMAF's name, odd sizes cut, and
+    frames out of step.
+    """
     reference, decoded = planes(3, width, height)
-    files = [write_y4m(clip, tmp_path / name) for name, clip in (("b.y4m", decoded), ("a.y4m", reference))]
+    files = [
+        write_y4m(clip, tmp_path / name)
+        for name, clip in (("b.y4m", decoded), ("a.y4m", reference))
+    ]
     found = vmaf(reference, decoded, ["vmaf", "vmaf_neg"])
     for name, model in (("vmaf", "vmaf_v0.6.1"), ("vmaf_neg", "vmaf_v0.6.1neg")):
-        assert found[name] == pytest.approx(by_command(files, model, tmp_path / f"{name}.json"), abs=1e-6)
+        assert found[name] == pytest.approx(
+            by_command(files, model, tmp_path / f"{name}.json"), abs=1e-6
+        )
         assert len(found[name]) == 3 and max(found[name]) < 99
 
 
 def test_sharpening_gains_in_vmaf_and_not_in_neg():
-    """Catches a NEG that is VMAF: it exists to give nothing for contrast that the source does not have."""
+    """Catches a NEG that is VMAF: it exists to give nothing for contrast that the source does not
+    have.
+    """
     reference, _ = planes(2, 96, 64)
     luma = ((reference[0].float() - 128) * 1.2 + 128).round().clamp(0, 255).to(torch.uint8)
     found = vmaf(reference, (luma, *reference[1:]), ["vmaf", "vmaf_neg"])
@@ -69,4 +96,8 @@ def test_refused_planes():
 
 def test_the_version_names_both():
     """Catches conditions without libvmaf's version, which changes scores."""
-    assert version().startswith("libvmaf ") and " in ffmpeg " in version() and "unknown" not in version()
+    assert (
+        version().startswith("libvmaf ")
+        and " in ffmpeg " in version()
+        and "unknown" not in version()
+    )

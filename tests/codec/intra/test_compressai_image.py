@@ -2,7 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from compressai.models import FactorizedPrior, FactorizedPriorReLU, MeanScaleHyperprior, ScaleHyperprior
+from compressai.models import (
+    FactorizedPrior,
+    FactorizedPriorReLU,
+    MeanScaleHyperprior,
+    ScaleHyperprior,
+)
 from small_codec import FPS, build, moving_clip
 from torch import Tensor
 
@@ -47,25 +52,35 @@ def saved_peer(model: str, path: Path) -> torch.nn.Module:
 @pytest.mark.parametrize("model", CLASSES)
 @pytest.mark.parametrize("gains", [True, False])
 def test_it_codes_as_compressais_model(tmp_path: Path, model: str, gains: bool):
-    """Catches colours at the boundary, a hyper-latent of other signs, and gains that are not neutral at the start."""
+    """Catches colours at the boundary, a hyper-latent of other signs, and gains that are not
+    neutral at the start.
+    """
     peer = saved_peer(model, tmp_path / "peer.pth")
-    coder = CompressaiImage(model, 16, 8, 12, str(tmp_path / "peer.pth"), gains=gains, colours="rgb").eval()
+    coder = CompressaiImage(
+        model, 16, 8, 12, str(tmp_path / "peer.pth"), gains=gains, colours="rgb"
+    ).eval()
     frame, channel = moving_clip(1, 64, 128).float() / 255, RoundedBits()
     state, expected = coder(frame, (64, 128), torch.tensor([7]), channel), peer(frame)
     torch.testing.assert_close(state.frame, expected["x_hat"], atol=1e-5, rtol=0)
     for component, name in (("intra", "y"), ("intra.hyper", "z")):
         if name in expected["likelihoods"]:
             likelihoods = expected["likelihoods"][name]
-            assert float(channel.bits[component]) == pytest.approx(float(-likelihoods.log2().sum()), rel=1e-4)
+            assert float(channel.bits[component]) == pytest.approx(
+                float(-likelihoods.log2().sum()), rel=1e-4
+            )
     assert state.features.shape == (1, 16, 8, 16)
 
 
 @pytest.mark.parametrize("model", CLASSES)
 def test_a_file_gives_the_encoders_reconstruction(tmp_path: Path, model: str):
-    """Catches a coder that reads what it did not write, beside networks of another family and in their colours."""
+    """Catches a coder that reads what it did not write, beside networks of another family and in
+    their colours.
+    """
     codec, clip = build(*SMALL, f"intra.model={model}"), moving_clip(2, 40, 72)
     written = compress(codec, clip, FPS, 30, tmp_path / "a.cvd")
-    assert frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+    assert (
+        frames_sha256(decompress(tmp_path / "a.cvd", codec).frames) == written.reconstruction_sha256
+    )
 
 
 def test_a_checkpoint_does_not_need_the_weights_file(tmp_path: Path):
@@ -79,7 +94,10 @@ def test_frozen_weights_get_no_gradient():
     """Catches an image model that training moves although it was to stay."""
     coder = CompressaiImage("mbt2018-mean", 16, 8, 12, frozen=True)
     trained = {name.split(".")[0] for name, p in coder.named_parameters() if p.requires_grad}
-    assert trained == {"steps", "entropy", "to_features"} and not coder.entropy.h_a[0].weight.requires_grad
+    assert (
+        trained == {"steps", "entropy", "to_features"}
+        and not coder.entropy.h_a[0].weight.requires_grad
+    )
 
 
 def test_what_cannot_be_used_is_refused(tmp_path: Path):

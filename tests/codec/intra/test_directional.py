@@ -28,7 +28,9 @@ def directional() -> VideoCodec:
 
 
 @pytest.mark.parametrize("height, width", [(80, 112), (33, 49), (17, 130), (16, 16)])
-def test_files_hold_what_the_encoder_saw(directional: VideoCodec, tmp_path: Path, height: int, width: int):
+def test_files_hold_what_the_encoder_saw(
+    directional: VideoCodec, tmp_path: Path, height: int, width: int
+):
     """Catches pixels or symbols that both sides see differently, at odd and at the smallest sizes,
     and wrong estimates.
     """
@@ -69,9 +71,15 @@ def test_gradients_reach_networks_and_not_decisions():
     frame = COLOURS["ycc"].from_rgb(moving_clip(1, 64, 96).float() / 255)
     channel = EstimateChannel()
     made = codec.intra(frame, (64, 96), torch.tensor([30]), channel)
-    loss = sum(bits.sum() for bits in channel.bits.values()) + made.frame.square().sum() + made.features.square().sum()
+    loss = (
+        sum(bits.sum() for bits in channel.bits.values())
+        + made.frame.square().sum()
+        + made.features.square().sum()
+    )
     loss.backward()
-    assert not [name for name, parameter in codec.intra.named_parameters() if parameter.grad is None]
+    assert not [
+        name for name, parameter in codec.intra.named_parameters() if parameter.grad is None
+    ]
 
 
 def test_prices_follow_what_was_coded():
@@ -87,7 +95,9 @@ def test_prices_follow_what_was_coded():
     update_prices(codec)
     for name in codec.intra.prices.tables:
         moved = ~torch.isclose(getattr(codec.intra.prices, name), before[name]).flatten(1).all(1)
-        assert moved[4] and not moved[0] and not moved[8], name  # quality 31 lies at the knot in the middle
+        assert moved[4] and not moved[0] and not moved[8], (
+            name
+        )  # quality 31 lies at the knot in the middle
     assert model_hash(codec) == hashed
 
 
@@ -128,7 +138,9 @@ def test_receiving_runs_where_the_codec_is():
         codec.intra.search = lambda frame, quality: (blocks, planes)
         channel = EstimateChannel(hard=True)
         made = codec.intra(torch.zeros(2, 3, 48, 64), (48, 64), quality, channel)
-        assert {made.frame.device.type, made.features.device.type, planes[0].device.type} == {"cuda"}
+        assert {made.frame.device.type, made.features.device.type, planes[0].device.type} == {
+            "cuda"
+        }
         assert made.frame.shape == (2, 3, 48, 64) and planes[1].shape == (2, 2, 24, 32)
 
 
@@ -165,7 +177,11 @@ def test_what_is_taken_away_is_not_chosen(
     """Catches an ablation that takes nothing away, or more than it says, and files that are not
     read.
     """
-    codec, clip, file = build("intra=directional", override), moving_clip(1, 80, 112), tmp_path / "a.cvd"
+    codec, clip, file = (
+        build("intra=directional", override),
+        moving_clip(1, 80, 112),
+        tmp_path / "a.cvd",
+    )
     written = compress(codec, clip, FPS, 45, file)
     assert frames_sha256(decompress(file, codec).frames) == written.reconstruction_sha256
     frame, quality = COLOURS["ycc"].from_rgb(clip.float() / 255), torch.tensor([45])
@@ -181,7 +197,10 @@ def test_what_is_taken_away_is_not_chosen(
 def test_without_the_loop_filter_pixels_stay_and_features_do_not():
     """Catches a filter that corrects all the same, and one that gives nothing to predict from."""
     codec = build("intra=directional", "intra.loop_filter=false")
-    frame, quality = COLOURS["ycc"].from_rgb(moving_clip(1, 48, 64).float() / 255), torch.tensor([30])
+    frame, quality = (
+        COLOURS["ycc"].from_rgb(moving_clip(1, 48, 64).float() / 255),
+        torch.tensor([30]),
+    )
     with torch.no_grad():
         made = codec.intra(frame, (48, 64), quality, EstimateChannel(hard=True))
         _, planes = codec.intra.search(frame, quality)

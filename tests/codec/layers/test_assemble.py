@@ -14,22 +14,38 @@ def patches_for(frame: Tensor, side: int, kind: torch.dtype, channels_last: bool
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(("side", "kind"), [(8, torch.bfloat16), (16, torch.float32), (16, torch.float16)])
+@pytest.mark.parametrize(
+    ("side", "kind"), [(8, torch.bfloat16), (16, torch.float32), (16, torch.float16)]
+)
 def test_the_kernels_equal_tensor_operations(side: int, kind: torch.dtype, channels_last: bool):
-    """Catches a wrong order in a patch, bfloat16 read wrongly, a gain or gate of another sample, bands that leave rows out."""
-    frame, kept, gain, gate = torch.rand(2, 3, 48, 80), torch.rand(2, 3, 48, 80), torch.rand(2, 1, 1, 1), torch.rand(2, 1, 3, 5)
+    """Catches a wrong order in a patch, bfloat16 read wrongly, a gain or gate of another sample,
+    bands that leave rows out.
+    """
+    frame, kept, gain, gate = (
+        torch.rand(2, 3, 48, 80),
+        torch.rand(2, 3, 48, 80),
+        torch.rand(2, 1, 1, 1),
+        torch.rand(2, 1, 3, 5),
+    )
     patches = patches_for(frame, side, kind, channels_last)
     whole = F.pixel_shuffle(patches.contiguous(), side).float()
     assert torch.equal(add_patches(frame, patches), frame + whole)
     made = frame + whole * gain
     assert torch.equal(add_patches(frame, patches, gain), made)
     opened = gate.repeat_interleave(16, 2).repeat_interleave(16, 3)
-    assert torch.equal(add_gated_patches(frame, patches, gain, kept, gate), kept + opened * (made - kept))
-    assert torch.equal(add_gated_patches(frame.requires_grad_(), patches, gain, kept, gate), kept + opened * (made - kept))
+    assert torch.equal(
+        add_gated_patches(frame, patches, gain, kept, gate), kept + opened * (made - kept)
+    )
+    assert torch.equal(
+        add_gated_patches(frame.requires_grad_(), patches, gain, kept, gate),
+        kept + opened * (made - kept),
+    )
 
 
 def test_an_open_gate_lets_through_and_a_closed_one_keeps():
-    """Catches a gate upside down, and frames given back that share memory with what they were made from."""
+    """Catches a gate upside down, and frames given back that share memory with what they were made
+    from.
+    """
     frame, kept = torch.rand(1, 3, 16, 32), torch.rand(1, 3, 16, 32)
     patches, gain = torch.zeros(1, 192, 2, 4), torch.ones(1, 1, 1, 1)
     made = add_gated_patches(frame, patches, gain, kept, torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))
@@ -46,7 +62,10 @@ def test_planar_is_a_pixel_shuffle():
 
 def test_gradients_reach_patches_and_gain():
     """Catches training that goes through a kernel, which has no gradient."""
-    patches, gain = torch.randn(1, 192, 2, 2, requires_grad=True), torch.ones(1, 1, 1, 1, requires_grad=True)
+    patches, gain = (
+        torch.randn(1, 192, 2, 2, requires_grad=True),
+        torch.ones(1, 1, 1, 1, requires_grad=True),
+    )
     add_patches(torch.zeros(1, 3, 16, 16), patches, gain).sum().backward()
     assert torch.equal(patches.grad, torch.ones_like(patches))
     torch.testing.assert_close(gain.grad.sum(), patches.sum())

@@ -25,10 +25,14 @@ def vectors(block: int, spread: float) -> torch.Tensor:
 @BOTH
 @pytest.mark.parametrize(("block", "spread"), [(16, 4.0), (8, 100.0), (2, 1.0), (1, 3.0)])
 def test_equals_the_dense_warp(layout: torch.memory_format, block: int, spread: float):
-    """Catches x/y swapped, wrong weights, borders that are not repeated, and batches that are mixed up."""
+    """Catches x/y swapped, wrong weights, borders that are not repeated, and batches that are mixed
+    up.
+    """
     features, field = picture(layout), vectors(block, spread)
     moved = block_warp(features, field, block)
-    torch.testing.assert_close(moved, warp(features, dense(field, block)), atol=1e-5, rtol=0)  # of which 6e-6 are grid_sample's
+    torch.testing.assert_close(
+        moved, warp(features, dense(field, block)), atol=1e-5, rtol=0
+    )  # of which 6e-6 are grid_sample's
     assert moved.stride() == features.stride()
 
 
@@ -55,7 +59,9 @@ def test_whole_pixels_are_copied(layout: torch.memory_format):
 @BOTH
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e10])
 def test_hostile_vectors_stay_inside(layout: torch.memory_format, value: float):
-    """Catches reads out of bounds: a vector that a damaged stream made must give some border pixel."""
+    """Catches reads out of bounds: a vector that a damaged stream made must give some
+    border pixel.
+    """
     features = picture(layout) + 1
     for axis in (0, 1):
         field = torch.zeros(2, 2, 2, 3)
@@ -67,7 +73,9 @@ def test_hostile_vectors_stay_inside(layout: torch.memory_format, value: float):
 @BOTH
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_type_and_layout_stay(layout: torch.memory_format, kind: torch.dtype):
-    """Catches a float32 answer, values rounded twice, and a memory format that costs a copy later."""
+    """Catches a float32 answer, values rounded twice, and a memory format that costs a
+    copy later.
+    """
     features, field = picture(layout, 8).to(kind), vectors(8, 4.0)
     moved = block_warp(features, field, 8)
     assert moved.dtype == kind and moved.stride() == features.stride()
@@ -76,7 +84,10 @@ def test_type_and_layout_stay(layout: torch.memory_format, kind: torch.dtype):
 
 def test_gradients_are_the_dense_warps():
     """Catches a kernel that cuts the graph."""
-    features, field = picture(torch.contiguous_format).requires_grad_(), vectors(8, 2.0).requires_grad_()
+    features, field = (
+        picture(torch.contiguous_format).requires_grad_(),
+        vectors(8, 2.0).requires_grad_(),
+    )
     block_warp(features, field, 8).square().sum().backward()
     ours = features.grad, field.grad
     features.grad = field.grad = None
@@ -106,10 +117,16 @@ def test_works_after_a_fork(monkeypatch: pytest.MonkeyPatch):
 
 
 def _warp_in_child() -> None:
-    block_warp(torch.rand(1, 3, 32, 48).contiguous(memory_format=torch.channels_last), torch.ones(1, 2, 4, 6), 8)
+    block_warp(
+        torch.rand(1, 3, 32, 48).contiguous(memory_format=torch.channels_last),
+        torch.ones(1, 2, 4, 6),
+        8,
+    )
 
 
-@pytest.mark.parametrize("field", [torch.zeros(1, 2, 4, 6), torch.zeros(2, 2, 4, 5), torch.zeros(2, 2, 4, 6).bfloat16()])
+@pytest.mark.parametrize(
+    "field", [torch.zeros(1, 2, 4, 6), torch.zeros(2, 2, 4, 5), torch.zeros(2, 2, 4, 6).bfloat16()]
+)
 def test_a_field_that_does_not_fit_is_refused(field: torch.Tensor):
     """Catches kernels that read past a field's end, and vectors that autocast has rounded."""
     with pytest.raises(CodecError, match="block_warp"):

@@ -3,12 +3,21 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.layers.frames import check_size, pad_frames, rgb_to_levels, rgb_to_ycc, ycc_to_levels, ycc_to_rgb
+from codec.layers.frames import (
+    check_size,
+    pad_frames,
+    rgb_to_levels,
+    rgb_to_ycc,
+    ycc_to_levels,
+    ycc_to_rgb,
+)
 
 
 def test_grey_has_no_colour_and_the_way_back_is_exact():
     """Catches wrong weights: mid-grey is zero, and RGB comes back."""
-    torch.testing.assert_close(rgb_to_ycc(torch.full((3, 2, 2), 0.5)), torch.zeros(3, 2, 2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        rgb_to_ycc(torch.full((3, 2, 2), 0.5)), torch.zeros(3, 2, 2), atol=1e-6, rtol=0
+    )
     rgb = torch.rand(2, 3, 5, 7)
     torch.testing.assert_close(ycc_to_rgb(rgb_to_ycc(rgb)), rgb, atol=1e-6, rtol=0)
 
@@ -22,11 +31,18 @@ def test_pure_colours_stay_in_range():
 
 
 def test_levels_are_those_of_the_rgb_picture():
-    """Catches a kernel that rounds otherwise than tensor operations do, or forgets to clamp, crop or cover a row."""
+    """Catches a kernel that rounds otherwise than tensor operations do, or forgets to clamp, crop
+    or cover a row.
+    """
     ycc = torch.rand(2, 3, 67, 131) * 1.2 - 0.6
     grey = torch.zeros(1, 3, 64, 64)
     grey[:, 0] = torch.linspace(-0.6, 0.6, 64 * 64).view(64, 64)
-    for frames in (ycc, ycc[..., :50, :120], grey, rgb_to_ycc(torch.arange(256).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 255)):
+    for frames in (
+        ycc,
+        ycc[..., :50, :120],
+        grey,
+        rgb_to_ycc(torch.arange(256).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 255),
+    ):
         assert torch.equal(ycc_to_levels(frames), rgb_to_levels(ycc_to_rgb(frames)))
     assert torch.equal(ycc_to_levels(ycc.requires_grad_()), ycc_to_levels(ycc.detach()))
 
@@ -45,7 +61,9 @@ def test_small_frames_are_refused():
 
 
 def test_the_kernel_to_rgb_equals_tensor_operations(monkeypatch: pytest.MonkeyPatch):
-    """Catches components swapped, and a gradient that leaves out what green takes from the others."""
+    """Catches components swapped, and a gradient that leaves out what green takes from
+    the others.
+    """
     start, given = torch.rand(2, 2, 3, 5, 7) - 0.5, torch.randn(2, 2, 3, 5, 7)
 
     def converted() -> list[Tensor]:

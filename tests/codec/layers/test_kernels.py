@@ -16,7 +16,9 @@ def test_compilation_is_said_once(capsys: pytest.CaptureFixture, monkeypatch: py
     assert capsys.readouterr().err == "compiling kernels for this machine: a minute or two, once\n"
 
 
-def test_workers_leave_it_to_the_first_process(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+def test_workers_leave_it_to_the_first_process(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     """Catches the line from each process of an evaluation or of a data loader."""
     monkeypatch.setattr("codec.layers.kernels.parent_process", multiprocessing.current_process)
     monkeypatch.delenv("LOCAL_RANK", raising=False)

@@ -10,7 +10,9 @@ def test_it_is_compressais_prediction():
     torch.manual_seed(0)
     peer = ScaleSpaceFlow()
     frame, flow = torch.rand(2, 3, 32, 48), torch.randn(2, 3, 32, 48) * 0.7
-    torch.testing.assert_close(scale_space_warp(frame, flow), peer.forward_prediction(frame, flow), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        scale_space_warp(frame, flow), peer.forward_prediction(frame, flow), atol=1e-6, rtol=0
+    )
 
 
 def test_its_gradients_are_compressais():

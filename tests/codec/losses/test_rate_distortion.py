@@ -7,8 +7,12 @@ from codec.quality import LambdaRange
 from codec.video import CodedClip
 
 
-def coded_clip(frames: torch.Tensor, bits: torch.Tensor, quality: list[int] | None = None, **lambdas: float) -> CodedClip:
-    """The first frame intra, all predictions black, `bits` `(B, T)`; lambda 1 unless told otherwise."""
+def coded_clip(
+    frames: torch.Tensor, bits: torch.Tensor, quality: list[int] | None = None, **lambdas: float
+) -> CodedClip:
+    """The first frame intra, all predictions black, `bits` `(B, T)`; lambda 1 unless told
+    otherwise.
+    """
     batch, length = frames.shape[:2]
     return CodedClip(
         frames=frames,
@@ -20,7 +24,13 @@ def coded_clip(frames: torch.Tensor, bits: torch.Tensor, quality: list[int] | No
     )
 
 
-def coded(frames: torch.Tensor, error: float, bits: float, quality: list[int] | None = None, **lambdas: float) -> CodedClip:
+def coded(
+    frames: torch.Tensor,
+    error: float,
+    bits: float,
+    quality: list[int] | None = None,
+    **lambdas: float,
+) -> CodedClip:
     """Frames off by `error` everywhere that cost `bits` each."""
     return coded_clip(frames + error, torch.full(frames.shape[:2], bits), quality, **lambdas)
 
@@ -32,7 +42,9 @@ def test_the_loss_is_the_formula():
     got = loss(frames, coded(frames, 2 / 255, 640.0, [0, 63], low=0.01), torch.tensor([0, 63]))
     expected = 640 / (32 * 40) + (0.01 + 1.0) / 2 * 4
     assert float(got.loss) == pytest.approx(expected, rel=1e-4)
-    assert float(got.terms["bpp"]) == pytest.approx(0.5) and float(got.terms["bpp_residual"]) == pytest.approx(0.5)
+    assert float(got.terms["bpp"]) == pytest.approx(0.5) and float(
+        got.terms["bpp_residual"]
+    ) == pytest.approx(0.5)
 
 
 def test_the_gradient_of_the_squared_error_is_that_of_the_formula():
@@ -47,8 +59,12 @@ def test_balance_divides_by_a_power_of_lambda():
     """Catches samples of one quality drowning the others, or the reverse."""
     frames = torch.full((1, 1, 3, 32, 32), 0.5)
     quality = torch.tensor([63])
-    plain = RateDistortionLoss(balance=0.0)(frames, coded(frames, 0.1, 9.0, [63], low=0.01), quality).loss
-    even = RateDistortionLoss(balance=1.0)(frames, coded(frames, 0.1, 9.0, [63], low=0.01), quality).loss
+    plain = RateDistortionLoss(balance=0.0)(
+        frames, coded(frames, 0.1, 9.0, [63], low=0.01), quality
+    ).loss
+    even = RateDistortionLoss(balance=1.0)(
+        frames, coded(frames, 0.1, 9.0, [63], low=0.01), quality
+    ).loss
     assert float(even) == pytest.approx(float(plain) * 0.1, rel=1e-4)
 
 
@@ -67,10 +83,15 @@ def test_lpips_enters_with_its_weight():
     frames = torch.rand(1, 1, 3, 64, 64)
     loss = RateDistortionLoss(mse=0.0, lpips=10.0, balance=0.0)
     got = loss(frames, coded(frames.roll(8, -1), 0.0, 0.0), torch.tensor([0]))
-    assert float(got.loss) == pytest.approx(10 * float(got.terms["lpips"])) and got.terms["lpips"] > 0.05
+    assert (
+        float(got.loss) == pytest.approx(10 * float(got.terms["lpips"]))
+        and got.terms["lpips"] > 0.05
+    )
 
 
-@pytest.mark.parametrize("weights, said", [({"mse": 0.0}, "one of them above"), ({"ssim": 1.0}, "unknown terms")])
+@pytest.mark.parametrize(
+    "weights, said", [({"mse": 0.0}, "one of them above"), ({"ssim": 1.0}, "unknown terms")]
+)
 def test_senseless_weights_are_refused(weights: dict, said: str):
     """Catches a loss that minimises nothing, and a misspelt term."""
     with pytest.raises(CodecError, match=said):
@@ -78,7 +99,9 @@ def test_senseless_weights_are_refused(weights: dict, said: str):
 
 
 def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():
-    """Catches a motion network that learns nothing in the first stage, and intra quality mixed into the predicted."""
+    """Catches a motion network that learns nothing in the first stage, and intra quality mixed into
+    the predicted.
+    """
     frames = torch.full((1, 3, 3, 32, 32), 0.5)
     worse = frames.clone()
     worse[:, 1:] += 10 / 255
@@ -86,7 +109,9 @@ def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():
         frames, coded_clip(worse, torch.zeros(1, 3)), torch.tensor([0])
     )
     assert float(got.loss) == pytest.approx(2 / 3 * 2 * 127.5**2, rel=1e-4)
-    assert got.terms["psnr_intra"] > 90 and float(got.terms["psnr_predicted"]) == pytest.approx(28.13, abs=0.01)
+    assert got.terms["psnr_intra"] > 90 and float(got.terms["psnr_predicted"]) == pytest.approx(
+        28.13, abs=0.01
+    )
 
 
 HIERARCHY = [0.52, 1.33, 0.52, 0.83, 0.52, 0.83, 0.52, 0.83]
@@ -94,7 +119,9 @@ HIERARCHY = [0.52, 1.33, 0.52, 0.83, 0.52, 0.83, 0.52, 0.83]
 
 @pytest.mark.parametrize("length, first", [(9, 0), (8, 3), (1, 17)])
 def test_hierarchical_weights_meet_their_frames(length: int, first: int):
-    """Catches weights off by the frames before: in pieces of a clip they would begin anew at every cut (DCVC #31)."""
+    """Catches weights off by the frames before: in pieces of a clip they would begin anew at every
+    cut (DCVC #31).
+    """
     levels, index = [0.52, 1.33, 0.83], [0, 1, 0, 2, 0, 2, 0, 2]
     loss = RateDistortionLoss(balance=0.0, frame_weights=HIERARCHY)
     frames = torch.full((1, length, 3, 32, 32), 0.5)
@@ -104,7 +131,9 @@ def test_hierarchical_weights_meet_their_frames(length: int, first: int):
         clip = coded_clip(bad, torch.zeros(1, length))
         clip.first = first
         expected = levels[index[(first + t) % 8]] / length
-        assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(expected, rel=1e-3), t
+        assert float(loss(frames, clip, torch.tensor([0])).loss) == pytest.approx(
+            expected, rel=1e-3
+        ), t
 
 
 def test_the_motion_estimate_is_weighed_as_the_prediction():

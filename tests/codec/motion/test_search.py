@@ -14,7 +14,9 @@ def picture(height: int = 96, width: int = 128) -> torch.Tensor:
     """Smooth random luma `(1, 1, H, W)`."""
     torch.manual_seed(0)
     small = torch.rand(1, 1, height // 4, width // 4)
-    return torch.nn.functional.interpolate(small, size=(height, width), mode="bicubic", align_corners=False)
+    return torch.nn.functional.interpolate(
+        small, size=(height, width), mode="bicubic", align_corners=False
+    )
 
 
 @pytest.mark.parametrize("vector", [(5.0, -3.0), (-17.0, 9.0), (0.25, 2.75)])
@@ -38,7 +40,9 @@ def test_dearer_bits_give_a_smoother_field():
     """Catches a penalty that is not used, or of which a batch sees only one."""
     torch.manual_seed(1)
     current, reference = picture() + 0.1 * torch.randn(1, 1, 96, 128), picture()
-    both = block_search(current.repeat(2, 1, 1, 1), reference.repeat(2, 1, 1, 1), 16, torch.tensor([0.0, 5.0]))
+    both = block_search(
+        current.repeat(2, 1, 1, 1), reference.repeat(2, 1, 1, 1), 16, torch.tensor([0.0, 5.0])
+    )
     assert both[0].abs().sum() > both[1].abs().sum()
 
 
@@ -50,14 +54,18 @@ def clip(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(("block", "reach"), [(16, 32), (8, 12), (4, 4)])
 def test_kernels_find_what_tensors_find(block: int, reach: int, monkeypatch: pytest.MonkeyPatch):
-    """Catches kernels that stop too early, miss candidates, mix up a batch, or weigh motion otherwise than on a GPU."""
+    """Catches kernels that stop too early, miss candidates, mix up a batch, or weigh motion
+    otherwise than on a GPU.
+    """
     current, reference = clip(96, 144)
     penalty = torch.tensor([0.02, 0.2])
     found = block_search(current, reference, block, penalty, reach)
     monkeypatch.setattr(search, "KernelMatching", TensorMatching)
     expected = block_search(current, reference, block, penalty, reach)
     assert (found == expected).all(1).float().mean() > 0.97
-    errors = [(current - block_warp(reference, field, block)).abs().mean() for field in (found, expected)]
+    errors = [
+        (current - block_warp(reference, field, block)).abs().mean() for field in (found, expected)
+    ]
     assert errors[0] < 1.01 * errors[1]
 
 

@@ -11,8 +11,13 @@ from codec.blocks.intra_blocks import to_pixels
 from codec.blocks.prices import BlockPriceTables
 from codec.blocks.tables import CHANNELS, CHROMA_CLASSES, MODES, UNIT, step_table
 from codec.blocks.unit_kernels import INTRA_16, TYPES, UNCODED
-from codec.blocks.units import PredictedUnits, rebuild_predicted, search_predicted, split_of
-from codec.blocks.units import _by_tensors as by_tensors
+from codec.blocks.units import (
+    PredictedUnits,
+    rebuild_predicted,
+    rebuild_predicted_by_tensors,
+    search_predicted,
+    split_of,
+)
 from codec.checkpoint import build_codec, model_hash
 from codec.entropy.channel import EstimateChannel, ReadChannel, WriteChannel
 from codec.entropy.prices import update_prices
@@ -53,7 +58,9 @@ def random_planes(batch: int, tall: int, wide: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("height, width", [(80, 112), (33, 49), (17, 130), (16, 16)])
-def test_files_hold_what_the_encoder_saw(blocks: VideoCodec, tmp_path: Path, height: int, width: int):
+def test_files_hold_what_the_encoder_saw(
+    blocks: VideoCodec, tmp_path: Path, height: int, width: int
+):
     """Catches symbols or pixels that both sides see differently, and wrong estimates."""
     clip, file = moving_clip(4, height, width), tmp_path / "a.cvd"
     for quality in (0, 35, 63):
@@ -73,7 +80,10 @@ def test_tensors_rebuild_what_the_kernel_rebuilds(size: tuple[int, int, int], la
     levels = torch.randint(-largest, largest, (size[0], CHANNELS, *size[1:]))
     levels = levels * (torch.rand(levels.shape) < 0.1) * (maps[:, :1] != UNCODED)
     units, steps = PredictedUnits(levels=levels, maps=maps), STEPS[QUALITY][: size[0]]
-    made = rebuild_predicted(units, predicted, steps), by_tensors(units, predicted, steps)
+    made = (
+        rebuild_predicted(units, predicted, steps),
+        rebuild_predicted_by_tensors(units, predicted, steps),
+    )
     for kernel, tensors in zip(*made, strict=True):
         assert kernel.dtype == tensors.dtype == torch.int32
         assert torch.equal(kernel, tensors)
@@ -150,7 +160,9 @@ def test_threads_decide_alike():
     """Catches rows that begin before what they are predicted from is there."""
     torch.manual_seed(1)
     source = to_pixels(moving_clip(1, 128, 160).float() / 255 - 0.5)
-    predicted = tuple((plane + torch.randint_like(plane, -90, 90)).clamp(0, 1023) for plane in source)
+    predicted = tuple(
+        (plane + torch.randint_like(plane, -90, 90)).clamp(0, 1023) for plane in source
+    )
     found, count = [], torch.get_num_threads()
     try:
         for threads in (1, 3):
@@ -210,7 +222,9 @@ def test_prices_follow_what_was_coded():
     for name in ("inter.unit", "inter.cell", "inter.chroma", "types.kind"):
         table = dict(prices.named_buffers())[name]
         moved = ~torch.isclose(table, before[name]).flatten(1).all(1)
-        assert moved[4] and not moved[0] and not moved[8], name  # quality 31 lies at the middle knot
+        assert moved[4] and not moved[0] and not moved[8], (
+            name
+        )  # quality 31 lies at the middle knot
     assert model_hash(codec) == hashed
 
 
@@ -243,7 +257,9 @@ def test_it_runs_where_the_codec_is():
         codec = build_codec(small_config(*OVERRIDES)).eval()
         maps = torch.zeros(2, 6, 3, 4, dtype=torch.int64)
         units = PredictedUnits(levels=torch.zeros(2, CHANNELS, 3, 4), maps=maps)
-        predicted = tuple(plane.int() for plane in (torch.zeros(2, 48, 64), torch.zeros(2, 2, 24, 32)))
+        predicted = tuple(
+            plane.int() for plane in (torch.zeros(2, 48, 64), torch.zeros(2, 2, 24, 32))
+        )
         planes = rebuild_predicted(units, predicted, codec.residual.steps[torch.zeros(2).long()])
         codec.residual.search = lambda *given: (units, planes)
         frame, features = torch.zeros(2, 3, 48, 64), torch.zeros(2, codec.residual.features, 6, 8)
@@ -268,6 +284,13 @@ def test_it_needs_its_own_entropy_network(entropy: str):
     """Catches a configuration that fails in the middle of a step."""
     with pytest.raises(CodecError, match="needs LevelEntropy with prior.*entropy=levels"):
         build_codec(small_config("residual=block_transform", f"entropy={entropy}"))
+
+
+@pytest.mark.parametrize("field", ["prior=false", "known=18"])
+def test_its_entropy_network_knows_what_it_is_told(field: str):
+    """Catches a network that leaves out what both sides know, without a word."""
+    with pytest.raises(CodecError, match="needs LevelEntropy with prior and known=19"):
+        build_codec(small_config(*OVERRIDES, f"entropy.{field}"))
 
 
 def test_its_entropy_network_is_for_nothing_else():

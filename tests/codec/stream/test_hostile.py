@@ -20,7 +20,9 @@ def outcome(path: Path, codec: VideoCodec) -> DecompressedClip | CodecError:
 
 
 def test_any_payload_gives_frames_or_one_clear_error(tmp_path: Path, codec: VideoCodec):
-    """Catches crashes, hangs and silent acceptance: the file's checksum is right, its payloads are not."""
+    """Catches crashes, hangs and silent acceptance: the file's checksum is right, its payloads are
+    not.
+    """
     path, draw = tmp_path / "a.cvd", random.Random(0)
     compress(codec, moving_clip(2, 48, 64), FPS, 40, path)
     header, payloads = read_stream(path)
@@ -40,7 +42,9 @@ def test_any_payload_gives_frames_or_one_clear_error(tmp_path: Path, codec: Vide
         write_stream(path, header, [bytes(payload) for payload in changed])
         got = outcome(path, codec)
         noticed += isinstance(got, CodecError)
-        assert isinstance(got, CodecError) or (not got.identical and got.frames.shape == (2, 3, 48, 64))
+        assert isinstance(got, CodecError) or (
+            not got.identical and got.frames.shape == (2, 3, 48, 64)
+        )
     assert noticed >= 20
 
 
@@ -61,8 +65,12 @@ def test_errors_name_the_frame(tmp_path: Path, codec: VideoCodec):
         ({"threads": 2}, "does not call this codec exact"),
     ],
 )
-def test_a_header_cannot_ask_for_anything(tmp_path: Path, codec: VideoCodec, fields: dict[str, int], message: str):
-    """Catches a file of fifty bytes that makes a decoder allocate gigabytes or start thousands of threads."""
+def test_a_header_cannot_ask_for_anything(
+    tmp_path: Path, codec: VideoCodec, fields: dict[str, int], message: str
+):
+    """Catches a file of fifty bytes that makes a decoder allocate gigabytes or start thousands of
+    threads.
+    """
     compress(codec, moving_clip(1, 16, 16), FPS, 40, tmp_path / "a.cvd")
     header, payloads = read_stream(tmp_path / "a.cvd")
     write_stream(tmp_path / "a.cvd", replace(header, **fields), payloads)

@@ -15,7 +15,9 @@ from codec.video import VideoCodec
 from data.io.writer import write_video
 
 ASSETS = Path(__file__).parents[2] / "assets" / "streams"
-PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "corvid_s" / "corvid_s_fixed_blocks.ckpt"
+PUBLISHED = (
+    Path(__file__).parents[3] / "docs" / "results" / "corvid_s" / "corvid_s_fixed_blocks.ckpt"
+)
 OFFSETS = "quality_offsets={intra:9,predicted:[-12,-6,5]}"
 
 
@@ -116,9 +118,9 @@ def test_the_command_line_takes_and_shows_offsets(
 def test_a_stream_of_version_2_is_decoded():
     """Catches published weights that no longer read what they wrote.
 
-    By commit 08e358f: codec = load_codec("docs/results/corvid_s/corvid_s.ckpt"),
-    codec.precision = "fp32",
-    compress(codec, moving_clip(5, 32, 48), FPS, 30, path, intra_period=3); decompress gave the hash and the PSNR.
+    By commit 08e358f: codec = load_codec("docs/results/corvid_s/corvid_s.ckpt"), codec.precision =
+    "fp32", compress(codec, moving_clip(5, 32, 48), FPS, 30, path, intra_period=3); decompress gave
+    the hash and the PSNR.
     """
     codec = load_codec(PUBLISHED)
     assert model_hash(codec) == "8124244a1655dd14"

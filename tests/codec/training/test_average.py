@@ -21,7 +21,9 @@ def test_the_average_is_the_formula():
         average.update(codec)
         decay = min(0.9, (1 + k) / (10 + k))
         expected = decay * expected + (1 - decay) * (start + k + 1)
-    torch.testing.assert_close(dict(average.codec.named_parameters())[name], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        dict(average.codec.named_parameters())[name], expected, rtol=1e-4, atol=1e-4
+    )
     with pytest.raises(CodecError, match="training.ema: 1.0"):
         WeightAverage(codec, 1.0)
 
@@ -49,4 +51,7 @@ def test_training_goes_on_from_its_state():
     for made in (whole, other):
         made.training_step(clip(), 0)
     for first, second in ((whole.codec, other.codec), (whole.best_codec, other.best_codec)):
-        assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+        assert all(
+            torch.equal(value, second.state_dict()[name])
+            for name, value in first.state_dict().items()
+        )

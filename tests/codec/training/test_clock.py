@@ -21,13 +21,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> PartClock:
 
 
 def test_all_time_is_counted_once(clock: Any):
-    """Catches time that two parts claim, such as a checkpoint within a validation's callback, and time that none has."""
+    """Catches time that two parts claim, such as a checkpoint within a validation's callback, and
+    time that none has.
+    """
     clock.start("run_training_epoch")
     clock.start("[_TrainingEpochLoop].train_dataloader_next")
     clock.wait(1)
     clock.stop("[_TrainingEpochLoop].train_dataloader_next")
     clock.wait(2)
-    with clock.profile("run_training_batch"), clock.profile("[LightningModule]CodecTraining.training_step"):
+    with (
+        clock.profile("run_training_batch"),
+        clock.profile("[LightningModule]CodecTraining.training_step"),
+    ):
         clock.wait(4)
         with clock.profile("logging"):
             clock.wait(8)
@@ -37,7 +42,15 @@ def test_all_time_is_counted_once(clock: Any):
             clock.wait(32)
     with clock.profile("[Callback]KeepCheckpoints.on_train_batch_end"):
         clock.wait(64)
-    expected = {"data": 1, "other": 2, "step": 4, "logging": 8, "Validation": 16, "validation": 32, "checkpoints": 64}
+    expected = {
+        "data": 1,
+        "other": 2,
+        "step": 4,
+        "logging": 8,
+        "Validation": 16,
+        "validation": 32,
+        "checkpoints": 64,
+    }
     assert clock.seconds() == expected
     clock.restart()
     assert not any(clock.seconds().values())
@@ -59,6 +72,10 @@ def test_lightning_still_calls_the_parts_so():
     from pytorch_lightning.trainer import call
 
     source = inspect.getsource(training_epoch_loop) + inspect.getsource(call)
-    for words in (".train_dataloader_next", '"run_training_batch"', 'f"[Callback]{callback.state_key}.{hook_name}"'):
+    for words in (
+        ".train_dataloader_next",
+        '"run_training_batch"',
+        'f"[Callback]{callback.state_key}.{hook_name}"',
+    ):
         assert words in source
     assert part_of("[Callback]KeepCheckpoints{'every': 3}.on_train_end") == "checkpoints"

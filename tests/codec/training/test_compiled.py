@@ -14,7 +14,10 @@ from codec.video import VideoCodec
 
 def step(codec: VideoCodec) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients of two small clips."""
-    frames, quality = moving_clip(2, 64, 64)[None].repeat(2, 1, 1, 1, 1).float() / 255, torch.tensor([20, 50])
+    frames, quality = (
+        moving_clip(2, 64, 64)[None].repeat(2, 1, 1, 1, 1).float() / 255,
+        torch.tensor([20, 50]),
+    )
     torch.manual_seed(3)
     with torch.autocast("cpu", torch.bfloat16):
         loss = RateDistortionLoss()(frames, codec(frames, quality), quality).loss
@@ -23,7 +26,9 @@ def step(codec: VideoCodec) -> tuple[Tensor, list[Tensor]]:
 
 
 def test_compiled_networks_learn_the_same():
-    """Catches a compiled network that computes something else, loses gradients, or renames what checkpoints hold."""
+    """Catches a compiled network that computes something else, loses gradients, or renames what
+    checkpoints hold.
+    """
     codec = build().train()
     compiled = copy.deepcopy(codec)
     names = compile_networks(compiled, "aot_eager")

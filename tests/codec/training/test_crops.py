@@ -29,9 +29,13 @@ def look(folder: Path, crop: int, **data: Any) -> None:
 
 
 def test_a_crop_far_larger_than_the_videos_is_refused(folder: Path):
-    """Catches a slip of the hand that pads frames until the memory is full, and a damaged video that ends the check."""
+    """Catches a slip of the hand that pads frames until the memory is full, and a damaged video
+    that ends the check.
+    """
     with pytest.raises(
-        CodecError, match=r"stage 'pairs': crop is 161; .* 2 looked at, .*high80.mp4, is 96×80.* give 160 or less"
+        CodecError,
+        match=r"stage 'pairs': crop is 161; .* 2 looked at, .*high80.mp4, is 96×80.* "
+        "give 160 or less",
     ):
         look(folder, 161)
     with pytest.raises(CodecError, match="data.val_crop is 4096; .*high80.mp4"):
@@ -39,6 +43,8 @@ def test_a_crop_far_larger_than_the_videos_is_refused(folder: Path):
 
 
 def test_smaller_videos_are_padded_as_before(folder: Path):
-    """Catches a check that refuses what the data pads, and one that names a size where no video can be opened."""
+    """Catches a check that refuses what the data pads, and one that names a size where no video can
+    be opened.
+    """
     look(folder, 160, val_crop=160)
     look(folder / "broken.mp4", 4096)

@@ -17,7 +17,15 @@ from codec.training.run import train
 from codec.training.stopped import Stopped
 from data.io.writer import write_video
 
-STAGE = {"steps": 3, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4, "validate_every": 2}
+STAGE = {
+    "steps": 3,
+    "frames": 2,
+    "crop": 64,
+    "batch": 2,
+    "lr": 1e-3,
+    "lr_end": 1e-4,
+    "validate_every": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +38,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(clips: Path, *stages: dict[str, Any], **training: Any) -> dict[str, Any]:
     """Of a training of a few steps."""
-    data = ["data=folder", f"data.root={clips}", "data.workers=0", "data.val_frames=2", "data.val_crop=64", "data.val_clips=1"]
-    made = composed("width=16", "wandb=disabled", "training.val_qualities=[30]", "training.log_every=2", *data)
-    made["schedule"] = {"stages": [STAGE | {"name": f"s{k}"} | stage for k, stage in enumerate(stages)]}
+    data = [
+        "data=folder",
+        f"data.root={clips}",
+        "data.workers=0",
+        "data.val_frames=2",
+        "data.val_crop=64",
+        "data.val_clips=1",
+    ]
+    made = composed(
+        "width=16", "wandb=disabled", "training.val_qualities=[30]", "training.log_every=2", *data
+    )
+    made["schedule"] = {
+        "stages": [STAGE | {"name": f"s{k}"} | stage for k, stage in enumerate(stages)]
+    }
     made["training"] |= training
     return made
 
@@ -56,28 +75,53 @@ def validated(folder: Path) -> list[int]:
 def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two stages."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    train(folder, config(clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True}))
+    train(
+        folder,
+        config(
+            clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True}
+        ),
+    )
     return folder
 
 
 def test_a_boundary_is_told_and_kept(undisturbed: Path):
-    """Catches a stage whose effect nobody sees (DCVC #97), and checkpoints that do not know their stage."""
-    (first, second) = [row["text"] for row in rows(undisturbed, "events.jsonl") if row["kind"] == "stage end"]
-    assert first.startswith("stage s0: loss ") and "PSNR" in first and "dB; bpp " in first and "(intra" in first
+    """Catches a stage whose effect nobody sees (DCVC #97), and checkpoints that do not know their
+    stage.
+    """
+    (first, second) = [
+        row["text"] for row in rows(undisturbed, "events.jsonl") if row["kind"] == "stage end"
+    ]
+    assert (
+        first.startswith("stage s0: loss ")
+        and "PSNR" in first
+        and "dB; bpp " in first
+        and "(intra" in first
+    )
     assert "LPIPS" in second and second.count(" -> ") >= 6
     states = [read_checkpoint(undisturbed / f"stage_s{k}.ckpt")["training"] for k in range(2)]
-    assert [(s["stage"], s["codec_steps"], s["stages_done"]) for s in states] == [("s0", 3, 1), ("s1", 6, 2)]
+    assert [(s["stage"], s["codec_steps"], s["stages_done"]) for s in states] == [
+        ("s0", 3, 1),
+        ("s1", 6, 2),
+    ]
     assert validated(undisturbed) == [0, 2, 3, 5, 6]
     assert load_codec(undisturbed)
 
 
 @pytest.mark.parametrize("step, number", [(2, signal.SIGTERM), (4, signal.SIGUSR1)])
 def test_a_stopped_run_ends_as_an_undisturbed_one(
-    clips: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, number: int
+    clips: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    number: int,
 ):
-    """Catches signals that lose a step or end a run at once, validations that move, weights that differ after it goes on, and a
-    stop that nobody can find later."""
-    settings = config(clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True})
+    """Catches signals that lose a step or end a run at once, validations that move, weights that
+    differ after it goes on, and a stop that nobody can find later.
+    """
+    settings = config(
+        clips, {"update": "frame"}, {"frames": 3, "loss": {"lpips": 10}, "checkpointing": True}
+    )
     plain = CodecTraining.training_step
 
     def signalled(self: CodecTraining, *arguments: Any) -> None:
@@ -90,19 +134,32 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         patch.setattr(CodecTraining, "training_step", signalled)
         with pytest.raises(Stopped):
             train(tmp_path, settings)
-    assert read_checkpoint(tmp_path / "last.ckpt")["training"]["codec_steps"] == step + 1 and signal.getsignal(number) == before
+    assert (
+        read_checkpoint(tmp_path / "last.ckpt")["training"]["codec_steps"] == step + 1
+        and signal.getsignal(number) == before
+    )
     train(tmp_path, settings)
-    (stop,) = [row for row in rows(tmp_path, "events.jsonl") if row["kind"] == "stop"]  # still there
-    assert (stop["step"], stop["cause"]) == (step + 1, "signal") and f"({signal.Signals(number).name})" in stop["text"]
+    (stop,) = [
+        row for row in rows(tmp_path, "events.jsonl") if row["kind"] == "stop"
+    ]  # still there
+    assert (stop["step"], stop["cause"]) == (
+        step + 1,
+        "signal",
+    ) and f"({signal.Signals(number).name})" in stop["text"]
     assert validated(tmp_path) == validated(undisturbed)
     assert logged(tmp_path) == logged(undisturbed)
     for name in ("last.ckpt", "best.ckpt"):
         one, other = (read_checkpoint(folder / name) for folder in (tmp_path, undisturbed))
-        for weights in ((one["codec"], other["codec"]), (one["training"]["weights"], other["training"]["weights"])):
+        for weights in (
+            (one["codec"], other["codec"]),
+            (one["training"]["weights"], other["training"]["weights"]),
+        ):
             assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-def test_a_signal_between_stages_ends_the_run_there(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_signal_between_stages_ends_the_run_there(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches a stop that waits for the next stage's data and first step."""
     plain = fit._end_stage
 
@@ -117,35 +174,61 @@ def test_a_signal_between_stages_ends_the_run_there(clips: Path, tmp_path: Path,
     assert (state["codec_steps"], state["stages_done"]) == (3, 1)
 
 
-def test_two_processes_train_as_one_does(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Catches a launcher that starts too many or too few, in a batch job of two tasks, too, where nobody else starts them;
-    samples that come twice, and files that two processes write."""
+def test_two_processes_train_as_one_does(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Catches a launcher that starts too many or too few, in a batch job of two tasks, too, where
+    nobody else starts them; samples that come twice, and files that two processes write.
+    """
     settings = config(clips, {"frames": 3, "truncate": 2}, {"update": "frame"})
     settings["trainer"] |= {"accelerator": "cpu", "precision": "32-true"}
     train(tmp_path / "one", settings)
-    for name, value in {"JOB_ID": "7", "NTASKS": "2", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+    for name, value in {
+        "JOB_ID": "7",
+        "NTASKS": "2",
+        "JOB_NAME": "train",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert train(tmp_path / "two", settings | {"trainer": settings["trainer"] | {"devices": 2}}) is None
+    assert (
+        train(tmp_path / "two", settings | {"trainer": settings["trainer"] | {"devices": 2}})
+        is None
+    )
     one, two = (rows(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for first, second in zip(one, two, strict=True):
         kept = [name for name in first if not name.startswith("speed/")]
-        assert {name: second[name] for name in kept} == pytest.approx({name: first[name] for name in kept}, rel=1e-4, abs=1e-6)
-    kinds = [[row["kind"] for row in rows(tmp_path / name, "events.jsonl")] for name in ("one", "two")]
+        assert {name: second[name] for name in kept} == pytest.approx(
+            {name: first[name] for name in kept}, rel=1e-4, abs=1e-6
+        )
+    kinds = [
+        [row["kind"] for row in rows(tmp_path / name, "events.jsonl")] for name in ("one", "two")
+    ]
     assert kinds[0] == kinds[1]
 
 
 def test_the_demo_is_an_experiment(tmp_path: Path):
     """Catches a demo that no longer composes, finds its clips or goes through its stages."""
-    quick = ["schedule.scale=0.01", "wandb=disabled", "data.hold_mb=0", "training.val_qualities=[30]"]
+    quick = [
+        "schedule.scale=0.01",
+        "wandb=disabled",
+        "data.hold_mb=0",
+        "training.val_qualities=[30]",
+    ]
     quick += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64"]
     made = train(tmp_path, composed("experiment=demo", *quick))
     assert made.codec_steps == 2 + 2 + 1
-    assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
 
 
 def test_a_stage_that_does_harm_is_dropped(clips: Path, tmp_path: Path):
-    """Catches a rollback that keeps the bad weights, loses count, or throws away what went wrong."""
+    """Catches a rollback that keeps the bad weights, loses count, or throws away what
+    went wrong.
+    """
     harm = {"lr": 0.5, "lr_end": 0.5, "rollback": 0.01}
     made = train(tmp_path, config(clips, {}, harm))
     for part in (lambda content: content["codec"], lambda content: content["training"]["weights"]):

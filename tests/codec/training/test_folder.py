@@ -27,9 +27,14 @@ from codec.video import VideoCodec
 def config(**changes: Any) -> dict[str, Any]:
     """A small resolved config; a change names its field with __ for dots."""
     made = {
-        "run": "runs/a", "seed": 0, "wandb": "auto", "init_from": None, "trainer": {"devices": 1, "precision": "bf16-mixed"},
-        "data": {"root": "clips", "workers": 2, "record": "runs/a/set_aside.jsonl"}, "schedule": {"stages": [{"steps": 3}]},
-    }  # fmt: skip
+        "run": "runs/a",
+        "seed": 0,
+        "wandb": "auto",
+        "init_from": None,
+        "trainer": {"devices": 1, "precision": "bf16-mixed"},
+        "data": {"root": "clips", "workers": 2, "record": "runs/a/set_aside.jsonl"},
+        "schedule": {"stages": [{"steps": 3}]},
+    }
     for name, value in changes.items():
         *path, last = name.split("__")
         where = made
@@ -39,7 +44,14 @@ def config(**changes: Any) -> dict[str, Any]:
     return made
 
 
-FREE = {"run": "b", "wandb": "offline", "trainer__devices": 4, "data__workers": 0, "data__record": None, "keep_last": 9}
+FREE = {
+    "run": "b",
+    "wandb": "offline",
+    "trainer__devices": 4,
+    "data__workers": 0,
+    "data__record": None,
+    "keep_last": 9,
+}
 FIXED = {"seed": 1, "data__root": "others", "schedule__stages": [{"steps": 4}], "init_from": "x"}
 
 
@@ -47,7 +59,11 @@ FIXED = {"seed": 1, "data__root": "others", "schedule__stages": [{"steps": 4}], 
 def test_what_changes_no_result_changes_no_folder(name: str):
     """Catches a run that is begun anew because it got more workers or is tracked elsewhere."""
     other = config(**{name: FREE[name]})
-    assert identity(other) == identity(config()) and not differences(config(), other) and is_free(name.replace("__", "."))
+    assert (
+        identity(other) == identity(config())
+        and not differences(config(), other)
+        and is_free(name.replace("__", "."))
+    )
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -58,10 +74,13 @@ def test_what_changes_the_result_changes_the_folder(name: str):
 
 
 def test_a_precision_names_a_folder_where_it_was_given_and_may_change():
-    """Catches jobs of a sweep over precisions in one folder, a folder that depends on the machine, and a run that may not go on
-    in another precision."""
+    """Catches jobs of a sweep over precisions in one folder, a folder that depends on the machine,
+    and a run that may not go on in another precision.
+    """
     auto, given = config(trainer__precision="auto"), config(trainer__precision="32-true")
-    assert len({identity(auto), identity(given), identity(config())}) == 3 and not differences(auto, given)
+    assert len({identity(auto), identity(given), identity(config())}) == 3 and not differences(
+        auto, given
+    )
     assert identity(config(trainer={"devices": 2})) == identity(auto)
 
 
@@ -71,11 +90,16 @@ def test_a_new_field_without_value_changes_nothing():
 
 
 def test_another_config_is_named_by_its_fields(tmp_path: Path):
-    """Catches a run that goes on with other settings, and a message that leaves one searching for them."""
+    """Catches a run that goes on with other settings, and a message that leaves one searching for
+    them.
+    """
     write_config(tmp_path, config())
     assert read_config(tmp_path) == config()
     check_same_run(tmp_path, config(data__workers=7))
-    with pytest.raises(CodecError, match=r"seed was 0, is 3; schedule.stages.0.steps was 3, is 4. .*init_from=.*resume="):
+    with pytest.raises(
+        CodecError,
+        match=r"seed was 0, is 3; schedule.stages.0.steps was 3, is 4. .*init_from=.*resume=",
+    ):
         check_same_run(tmp_path, config(seed=3, schedule__stages=[{"steps": 4}]))
     (tmp_path / "config.yaml").unlink()
     with pytest.raises(CodecError, match="no config.yaml"):
@@ -85,13 +109,17 @@ def test_another_config_is_named_by_its_fields(tmp_path: Path):
 def test_a_moved_run_writes_where_it_is(tmp_path: Path):
     """Catches a moved or repeated run that writes into the folder of the first."""
     moved = moved_to(tmp_path, config())
-    assert moved["run"] == str(tmp_path) and moved["data"]["record"] == str(tmp_path / "set_aside.jsonl")
+    assert moved["run"] == str(tmp_path) and moved["data"]["record"] == str(
+        tmp_path / "set_aside.jsonl"
+    )
     assert moved_to(tmp_path, config(data__record="/elsewhere"))["data"]["record"] == "/elsewhere"
     assert moved_to(tmp_path, config(data__record=None))["data"]["record"] is None
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path):
-    """Catches checkpoints of two processes that replace each other, and a lock that outlives a killed process."""
+    """Catches checkpoints of two processes that replace each other, and a lock that outlives a
+    killed process.
+    """
     reading, writing = os.pipe()
     other = os.fork()
     if not other:
@@ -100,7 +128,10 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path):
             signal.pause()
     try:
         os.read(reading, 5)
-        with pytest.raises(CodecError, match=f"process {other} on .* trains there already"), alone_in(tmp_path):
+        with (
+            pytest.raises(CodecError, match=f"process {other} on .* trains there already"),
+            alone_in(tmp_path),
+        ):
             pass
     finally:
         os.kill(other, signal.SIGKILL)
@@ -111,7 +142,9 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path):
 
 
 def test_a_mistake_leaves_no_folder(tmp_path: Path):
-    """Catches folders of runs that never were, and one that is removed with what somebody had in it or a run had begun."""
+    """Catches folders of runs that never were, and one that is removed with what somebody had in it
+    or a run had begun.
+    """
     old, begun, new = tmp_path / "old", tmp_path / "begun", tmp_path / "runs" / "demo" / "1234"
     old.mkdir()
     for folder in (old, begun, new):
@@ -127,13 +160,21 @@ def test_a_mistake_leaves_no_folder(tmp_path: Path):
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
     """Catches a traceback for a mistyped run=."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(CodecError, match="cannot be written to .* another folder with run="), alone_in(tmp_path / "file" / "run"):
+    with (
+        pytest.raises(CodecError, match="cannot be written to .* another folder with run="),
+        alone_in(tmp_path / "file" / "run"),
+    ):
         pass
 
 
-@pytest.mark.parametrize("before, now, taken", [("bf16", "auto", "bf16"), ("auto", "auto", "auto"), ("bf16", "fp32", "fp32")])
+@pytest.mark.parametrize(
+    "before, now, taken",
+    [("bf16", "auto", "bf16"), ("auto", "auto", "auto"), ("bf16", "fp32", "fp32")],
+)
 def test_the_command_of_an_older_run_goes_on(before: str, now: str, taken: str, tmp_path: Path):
-    """Catches runs of before `codec.precision=auto` that their own command no longer continues, and a change unseen."""
+    """Catches runs of before `codec.precision=auto` that their own command no longer continues, and
+    a change unseen.
+    """
     older, newer = (config(codec={"width": 16, "precision": name}) for name in (before, now))
     assert with_precision_of(tmp_path, newer) == newer  # a new run
     write_config(tmp_path, older)
@@ -174,7 +215,9 @@ def test_a_run_of_before_goes_on(tmp_path: Path):
 
 
 def test_what_looks_like_a_date_stays_a_word(tmp_path: Path):
-    """Catches a run called after its day that cannot be read again, written by us or by OmegaConf."""
+    """Catches a run called after its day that cannot be read again, written by us or by
+    OmegaConf.
+    """
     write_config(tmp_path, config(name="2026-11-30"))
     assert read_config(tmp_path)["name"] == "2026-11-30"
     (tmp_path / "config.yaml").write_text("name: 2026-11-30\nlr: 1.0e-05\n")

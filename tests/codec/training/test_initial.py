@@ -25,12 +25,19 @@ def test_the_same_codec_is_taken_whole(tmp_path: Path):
     other, codec = shaken(), build()
     save_checkpoint(tmp_path / "a.ckpt", other)
     count = len(codec.state_dict())
-    assert init_from(codec, str(tmp_path / "a.ckpt")) == f"init_from={tmp_path / 'a.ckpt'}: {count} of {count} tensors taken"
-    assert all(torch.equal(value, codec.state_dict()[name]) for name, value in other.state_dict().items())
+    assert (
+        init_from(codec, str(tmp_path / "a.ckpt"))
+        == f"init_from={tmp_path / 'a.ckpt'}: {count} of {count} tensors taken"
+    )
+    assert all(
+        torch.equal(value, codec.state_dict()[name]) for name, value in other.state_dict().items()
+    )
 
 
 def test_what_does_not_match_is_named_by_module(tmp_path: Path):
-    """Catches a network that stays untrained in silence, and a list of hundreds of names that nobody reads."""
+    """Catches a network that stays untrained in silence, and a list of hundreds of names that
+    nobody reads.
+    """
     other, codec = shaken(), build("motion=implicit", "residual_depth=3")
     before = {name: value.clone() for name, value in codec.state_dict().items()}
     save_checkpoint(tmp_path / "a.ckpt", other)
@@ -42,7 +49,10 @@ def test_what_does_not_match_is_named_by_module(tmp_path: Path):
         assert torch.equal(value, came if matches else before[name])
         taken += matches
     assert f"{taken} of {len(before)} tensors taken" in said
-    assert "not there, left as they are: " in said and "there but not in this codec, not used: motion" in said
+    assert (
+        "not there, left as they are: " in said
+        and "there but not in this codec, not used: motion" in said
+    )
     assert all(line.count(";") < 14 for line in said.splitlines())
 
 
@@ -60,7 +70,9 @@ def test_nothing_to_take_and_bad_numbers_are_errors(tmp_path: Path):
     """Catches a run that starts from scratch, or from NaN, although weights were given."""
     codec = build()
     save_checkpoint(tmp_path / "none.ckpt", codec, weights={"other.weight": torch.zeros(3)})
-    with pytest.raises(CodecError, match="none of its 1 tensors has a name and shape of this codec"):
+    with pytest.raises(
+        CodecError, match="none of its 1 tensors has a name and shape of this codec"
+    ):
         init_from(codec, str(tmp_path / "none.ckpt"))
     bad = {name: value * float("nan") for name, value in codec.state_dict().items()}
     save_checkpoint(tmp_path / "bad.ckpt", codec, weights=bad)

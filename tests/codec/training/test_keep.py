@@ -34,7 +34,13 @@ class TinyTraining:
     def __init__(self, step: int = 0) -> None:
         self.codec, self.codec_steps, self.stepping, self.validation_loss = Tiny(), step, False, 1.0
         self.samples = self.skipped = self.skipped_in_a_row = self.stages_done = 0
-        self.figures, self.before, self.average, self.means, self.events = {}, {}, None, TermMeans(), Events()
+        self.figures, self.before, self.average, self.means, self.events = (
+            {},
+            {},
+            None,
+            TermMeans(),
+            Events(),
+        )
         self.stage, self.data_state = SimpleNamespace(name="a"), lambda samples: {}
         self.optimizer = torch.optim.SGD(self.codec.parameters(), lr=1.0)
         self.kept: dict[str, torch.Tensor] | None = None
@@ -52,7 +58,10 @@ def run_to(folder: Path, steps: int, **settings: int) -> KeepCheckpoints:
 
 
 def steps_in(folder: Path) -> dict[str, int]:
-    return {path.name: read_checkpoint(path)["training"]["codec_steps"] for path in sorted(folder.glob("*.ckpt"))}
+    return {
+        path.name: read_checkpoint(path)["training"]["codec_steps"]
+        for path in sorted(folder.glob("*.ckpt"))
+    }
 
 
 def test_the_last_ones_are_kept(tmp_path: Path):
@@ -65,8 +74,12 @@ def test_the_last_ones_are_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize("stop_at", range(1, 5))
-def test_a_kill_while_they_are_renamed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int):
-    """Catches a moment at which neither the new checkpoint nor the one before it has a name that is looked for."""
+def test_a_kill_while_they_are_renamed_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+):
+    """Catches a moment at which neither the new checkpoint nor the one before it has a name that is
+    looked for.
+    """
     run_to(tmp_path, 3)
     real, calls = os.replace, []
 
@@ -83,12 +96,18 @@ def test_a_kill_while_they_are_renamed_loses_nothing(tmp_path: Path, monkeypatch
     newest = 3 if stop_at == 1 else 4
     assert find_newest(tmp_path)["training"]["codec_steps"] == newest
     settle(tmp_path, 3)
-    assert steps_in(tmp_path)["last.ckpt"] == newest and find_newest(tmp_path)["training"]["codec_steps"] == newest
+    assert (
+        steps_in(tmp_path)["last.ckpt"] == newest
+        and find_newest(tmp_path)["training"]["codec_steps"] == newest
+    )
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """Catches a run that cannot go on after a crash of the machine, or goes on with weights that a disk changed, and one whose
-    history does not tell."""
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Catches a run that cannot go on after a crash of the machine, or goes on with weights that a
+    disk changed, and one whose history does not tell.
+    """
     run_to(tmp_path, 3)
     last, before = tmp_path / "last.ckpt", tmp_path / "last-1.ckpt"
     os.truncate(last, last.stat().st_size // 2)
@@ -110,7 +129,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, 
         find_newest(tmp_path)  # the same command again must not begin anew over it
 
 
-def test_a_checkpoint_that_cannot_be_read_now_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_checkpoint_that_cannot_be_read_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches a passing error of the machine that throws a good checkpoint away for good."""
 
     def too_many_files(*given: Any, **how: Any) -> None:

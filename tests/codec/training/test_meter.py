@@ -35,16 +35,30 @@ class Batches:
 def trained(folder: Any, *callbacks: Callback, **options: Any) -> tuple[CodecTraining, list[dict]]:
     """A module after a stage of four steps, and the rows that it logged."""
     events = Events(folder / "events.jsonl")
-    module = CodecTraining(build().train(), RateDistortionLoss(), Schedule([STAGE]), log_every=1, events=events)
+    module = CodecTraining(
+        build().train(), RateDistortionLoss(), Schedule([STAGE]), log_every=1, events=events
+    )
     rows: list[dict] = []
     module.write = rows.append
-    settings = dict(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    Trainer(callbacks=list(callbacks), accelerator="cpu", **settings, **options).fit(module, Batches())
+    settings = dict(
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    Trainer(callbacks=list(callbacks), accelerator="cpu", **settings, **options).fit(
+        module, Batches()
+    )
     return module, rows
 
 
-def test_a_stage_is_measured_and_no_number_of_it_changes(tmp_path: Any, capsys: pytest.CaptureFixture):
-    """Catches a count that disturbs the step it counts (a resumed run counts in another one), and figures that are not there."""
+def test_a_stage_is_measured_and_no_number_of_it_changes(
+    tmp_path: Any, capsys: pytest.CaptureFixture
+):
+    """Catches a count that disturbs the step it counts (a resumed run counts in another one), and
+    figures that are not there.
+    """
     meter = SpeedMeter(workers=1)
     measured, rows = trained(tmp_path, meter, precision=FAST)
     assert capsys.readouterr().out.strip() == meter.line and "of what this CPU can" in meter.line
@@ -52,9 +66,14 @@ def test_a_stage_is_measured_and_no_number_of_it_changes(tmp_path: Any, capsys: 
     assert said["kind"] == "speed" and said["speed/frames_per_s"] > 0
     assert measured.gauges == []
     plain, without = trained(tmp_path, precision=FAST)
-    assert all(torch.equal(a, b) for a, b in zip(measured.codec.parameters(), plain.codec.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(measured.codec.parameters(), plain.codec.parameters(), strict=True)
+    )
     names = {f"speed/{name}" for name in ("frames_per_s", "data_wait", "idle", "memory_mb", "mfu")}
-    assert set(rows[0]) - set(without[0]) == names - {"speed/mfu"}  # the first step is not like others
+    assert set(rows[0]) - set(without[0]) == names - {
+        "speed/mfu"
+    }  # the first step is not like others
     assert set(rows[-1]) - set(without[-1]) == names
     assert all(0 <= row[f"speed/{name}"] <= 1 for row in rows for name in ("data_wait", "idle"))
 
@@ -79,10 +98,14 @@ def test_a_stage_that_fails_leaves_no_gauge_behind(tmp_path: Any):
     meter = SpeedMeter()
     with pytest.raises(KeyError, match="a bad day"):
         trained(tmp_path, meter, Fails())
-    assert meter._module.gauges == [] and not torch.utils._python_dispatch._len_torch_dispatch_stack()
+    assert (
+        meter._module.gauges == [] and not torch.utils._python_dispatch._len_torch_dispatch_stack()
+    )
 
 
 def test_the_peak_is_of_the_arithmetic_of_the_training():
     """Catches a share of a peak that the training never aims at."""
     assert precisions_of("bf16-mixed") == (torch.bfloat16, torch.float32)
-    assert precisions_of("16-mixed") == (torch.float16, torch.float32) and precisions_of("32-true") == (torch.float32,)
+    assert precisions_of("16-mixed") == (torch.float16, torch.float32) and precisions_of(
+        "32-true"
+    ) == (torch.float32,)

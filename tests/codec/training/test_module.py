@@ -15,12 +15,16 @@ from codec.training.schedule import Schedule
 
 @pytest.mark.parametrize("networks", [(), *SMALL_CODECS.values()], ids=["corvid", *SMALL_CODECS])
 def test_every_parameter_is_in_one_named_group(networks: tuple[str, ...]):
-    """Catches parameters that nobody trains (CompressAI #16), or that are stepped twice, and groups that cannot be named."""
+    """Catches parameters that nobody trains (CompressAI #16), or that are stepped twice, and groups
+    that cannot be named.
+    """
     made = module(*networks)
     groups = {group["name"]: group["params"] for group in made.optimizer.param_groups}
     held = [id(p) for params in groups.values() for p in params]
     assert sorted(held) == sorted(id(p) for p in made.codec.parameters())
-    assert set(groups) <= {"intra", "motion", "residual", "entropy"} and len(groups) == len(made.optimizer.param_groups)
+    assert set(groups) <= {"intra", "motion", "residual", "entropy"} and len(groups) == len(
+        made.optimizer.param_groups
+    )
 
 
 def test_a_stage_slows_a_part_down():
@@ -28,7 +32,10 @@ def test_a_stage_slows_a_part_down():
     made = module(lr_of={"motion": 0.1})
     made.training_step(clip(), 0)
     rates = {group["name"]: group["lr"] for group in made.optimizer.param_groups}
-    assert rates["motion"] == pytest.approx(0.1 * rates["residual"]) and rates["intra"] == rates["residual"]
+    assert (
+        rates["motion"] == pytest.approx(0.1 * rates["residual"])
+        and rates["intra"] == rates["residual"]
+    )
     with pytest.raises(CodecError, match="lr_of names .'motoin'"):
         module(lr_of={"motoin": 0.1})
 
@@ -64,7 +71,9 @@ def test_non_finite_steps_are_skipped_counted_and_finally_fatal(capsys: pytest.C
     bad.frames[1, 1, 0, 5, 5] = float("nan")
     made.training_step(bad, 0)
     made.training_step(bad, 1)
-    assert made.skipped == 2 and all(torch.equal(a, b) for a, b in zip(before, made.codec.parameters(), strict=True))
+    assert made.skipped == 2 and all(
+        torch.equal(a, b) for a, b in zip(before, made.codec.parameters(), strict=True)
+    )
     assert "step 0: loss not finite, skipped (1 so far): one, two" in capsys.readouterr().out
     with pytest.raises(CodecError, match="3 updates in a row .* one, two"):
         made.training_step(bad, 2)
@@ -114,7 +123,9 @@ def test_frozen_parts_stay_as_they_are():
     for name, parameter in made.codec.named_parameters():
         if name.startswith(("intra.", "motion.entropy.")):
             assert torch.equal(parameter, before[name])
-    assert not torch.equal(made.codec.residual.analysis.head.weight, before["residual.analysis.head.weight"])
+    assert not torch.equal(
+        made.codec.residual.analysis.head.weight, before["residual.analysis.head.weight"]
+    )
     with pytest.raises(CodecError, match="frozen names 'motoin'"):
         module(frozen=["motoin"])
 
@@ -123,7 +134,9 @@ def test_what_a_codec_holds_frozen_stays_so():
     """Catches a stage that thaws an image model whose config says frozen."""
     codec = build()
     codec.intra.requires_grad_(False)
-    made = CodecTraining(codec, RateDistortionLoss(), Schedule([STAGE, STAGE | {"name": "b", "frozen": ["motion"]}]))
+    made = CodecTraining(
+        codec, RateDistortionLoss(), Schedule([STAGE, STAGE | {"name": "b", "frozen": ["motion"]}])
+    )
     made.begin_stage(1)
     made.begin_stage(0)
     assert not any(p.requires_grad for p in made.codec.intra.parameters())
@@ -131,7 +144,9 @@ def test_what_a_codec_holds_frozen_stays_so():
 
 
 def test_validation_in_between_changes_nothing():
-    """Catches densities that are solved for where a run happens to be validated: a resumed run would go on otherwise."""
+    """Catches densities that are solved for where a run happens to be validated: a resumed run
+    would go on otherwise.
+    """
     results = []
     for validated in (False, True):
         made = module(*SMALL_CODECS["ssf"])
@@ -161,14 +176,19 @@ def test_a_stage_says_whether_exact_networks_round():
 
 
 def test_weights_that_cannot_code_are_named_at_the_end_of_a_stage(capsys: pytest.CaptureFixture):
-    """Catches days of training that end in a checkpoint no stream can be coded with, without a word."""
+    """Catches days of training that end in a checkpoint no stream can be coded with, without a
+    word.
+    """
     codec = build("entropy=two_step")
     warn_of_sums(codec)
     assert capsys.readouterr().out == ""
     with torch.no_grad():
         codec.entropy.first.blocks[0].project.weight.fill_(30.0)
     warn_of_sums(codec)
-    assert "cannot code streams: entropy.first.blocks.0.project: sums of up to" in capsys.readouterr().out
+    assert (
+        "cannot code streams: entropy.first.blocks.0.project: sums of up to"
+        in capsys.readouterr().out
+    )
 
 
 class OneWeight(nn.Module):
@@ -188,5 +208,7 @@ def test_a_loss_gets_what_a_stage_says_by_name():
     CodecTraining(codec, loss, Schedule([STAGE, STAGE | {"name": "b", "loss": {"weight": 3.0}}]))
     assert loss.seen == [3.0, None]
     for told in ({"frame_weights": [1.0, 2.0]}, {"loss": {"mse": 1.0}}):
-        with pytest.raises(CodecError, match="stage 'a': loss OneWeight: .*unexpected keyword.*leave it out"):
+        with pytest.raises(
+            CodecError, match="stage 'a': loss OneWeight: .*unexpected keyword.*leave it out"
+        ):
             CodecTraining(codec, loss, Schedule([STAGE | told]))

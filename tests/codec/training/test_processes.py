@@ -38,9 +38,13 @@ def part(whole: Clip, rank: int, ranks: int) -> Clip:
 
 def trained(rank: int, ranks: int, bad: bool) -> dict:
     """What a process has after some steps: losses, weights, figures of a validation."""
-    made: CodecTraining = module(batch=4, frames=2, settings={"log_every": 1, "ema": 0.9, "val_qualities": (20,)}, truncate=1)
+    made: CodecTraining = module(
+        batch=4, frames=2, settings={"log_every": 1, "ema": 0.9, "val_qualities": (20,)}, truncate=1
+    )
     type(made).global_rank = property(lambda self: rank)
-    made.codec.to(memory_format=torch.channels_last)  # gradients in another layout than weights would be taken for others
+    made.codec.to(
+        memory_format=torch.channels_last
+    )  # gradients in another layout than weights would be taken for others
     rows = []
     made.write = rows.append
     for step in range(3):
@@ -65,20 +69,29 @@ def in_a_process(folder: Path) -> None:
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path):
-    """Catches gradients that are not averaged (or only those of the last pass), qualities and noise that follow the process,
-    figures of the first process's clips alone, and a bad clip that only its own process skips."""
+    """Catches gradients that are not averaged (or only those of the last pass), qualities and noise
+    that follow the process, figures of the first process's clips alone, and a bad clip that only
+    its own process skips.
+    """
     run_in_processes(2, in_a_process, tmp_path)
-    for bad, first, second in zip((False, True), *(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True):
+    for bad, first, second in zip(
+        (False, True), *(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True
+    ):
         alone = trained(0, 1, bad)
         assert torch.equal(first["weights"], second["weights"])
         torch.testing.assert_close(first["weights"], alone["weights"], rtol=1e-3, atol=1e-4)
         assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)
-        assert first["figures"] == pytest.approx(alone["figures"], rel=1e-3) and first["figures"] == second["figures"]
+        assert (
+            first["figures"] == pytest.approx(alone["figures"], rel=1e-3)
+            and first["figures"] == second["figures"]
+        )
         assert first["skipped"] == second["skipped"] == alone["skipped"] == int(bad)
 
 
 def test_batches_are_shared_evenly():
-    """Catches a batch of which a process would get a part of a clip, and process counts that are no numbers."""
+    """Catches a batch of which a process would get a part of a clip, and process counts that are no
+    numbers.
+    """
     stage = Stage("a", 1, 2, 64, 6, 1e-3, 1e-3, accumulate=3)
     check_batch(stage, 2)
     with pytest.raises(CodecError, match="batch 6 .* 4 processes x 3"):
@@ -88,14 +101,24 @@ def test_batches_are_shared_evenly():
         count_processes({"devices": "auto"})
 
 
-SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SCRIPT = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_NTASKS": "2",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
 SRUN = SCRIPT | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """One that no cluster has touched, to be filled."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "TORCHELASTIC", "MASTER"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM", "TORCHELASTIC", "MASTER"))
+    }
     monkeypatch.setattr(os, "environ", kept)
     return kept
 
@@ -114,8 +137,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, True),
     ],
 )
-def test_only_a_step_of_srun_has_started_the_others(environment: dict[str, str], given: dict[str, str], outside: bool):
-    """Catches a run that waits for ever for processes that nobody starts, and one that starts them a second time."""
+def test_only_a_step_of_srun_has_started_the_others(
+    environment: dict[str, str], given: dict[str, str], outside: bool
+):
+    """Catches a run that waits for ever for processes that nobody starts, and one that starts them
+    a second time.
+    """
     environment |= given
     assert are_started_outside() == outside
     check_processes(2)
@@ -139,7 +166,9 @@ def test_several_nodes_need_srun(environment: dict[str, str]):
 
 
 def test_lightning_is_told_who_started_the_processes(environment: dict[str, str]):
-    """Catches Lightning's own guess, its traceback for `srun --ntasks=2`, and its requeueing beside ours."""
+    """Catches Lightning's own guess, its traceback for `srun --ntasks=2`, and its requeueing beside
+    ours.
+    """
     assert type(strategy_and_plugins(2)["plugins"][0]) is LightningEnvironment
     environment |= SRUN
     (started,) = strategy_and_plugins(2)["plugins"]
@@ -150,11 +179,15 @@ def wait_for_one_that_never_comes(folder: Path) -> None:
     """Run by every process."""
     (folder / os.environ["LOCAL_RANK"]).touch()
     with StopOnSignal():
-        torch.distributed.TCPStore("127.0.0.1", 0, world_size=3, is_master=True, wait_for_workers=True)
+        torch.distributed.TCPStore(
+            "127.0.0.1", 0, world_size=3, is_master=True, wait_for_workers=True
+        )
 
 
 def test_processes_that_wait_for_each_other_are_stopped(tmp_path: Path):
-    """Catches a signal to the first process that ends nothing, or ends it as an error: the job would not be queued again."""
+    """Catches a signal to the first process that ends nothing, or ends it as an error: the job
+    would not be queued again.
+    """
 
     def signal_when_they_wait() -> None:
         while len(list(tmp_path.iterdir())) < 2:
@@ -169,7 +202,16 @@ def test_processes_that_wait_for_each_other_are_stopped(tmp_path: Path):
 
 def stage(steps: int = 200, batch: int = 4, accumulate: int = 1) -> Stage:
     """A stage of which only these matter."""
-    return Stage(name="one", steps=steps, frames=2, crop=64, batch=batch, lr=1e-3, lr_end=1e-3, accumulate=accumulate)
+    return Stage(
+        name="one",
+        steps=steps,
+        frames=2,
+        crop=64,
+        batch=batch,
+        lr=1e-3,
+        lr_end=1e-3,
+        accumulate=accumulate,
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,9 +231,14 @@ def stage(steps: int = 200, batch: int = 4, accumulate: int = 1) -> Stage:
     ],
 )
 def test_a_cpu_gets_the_processes_that_share_its_batches(
-    trainer: dict[str, Any], stages: list[Stage], wanted: int | list[int], monkeypatch: pytest.MonkeyPatch
+    trainer: dict[str, Any],
+    stages: list[Stage],
+    wanted: int | list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    """Catches cores that idle, a batch that cannot be shared, and processes for a run that ends before they start."""
+    """Catches cores that idle, a batch that cannot be shared, and processes for a run that ends
+    before they start.
+    """
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr("codec.training.processes.memory_total", lambda device: 64 * 2**30)
     assert choose_devices({"accelerator": "cpu"} | trainer, stages) == wanted

@@ -34,7 +34,9 @@ def test_pieces_of_a_clip_go_on_in_the_pattern(patterned: VideoCodec):
 
 @torch.inference_mode()
 def test_an_intra_frame_begins_the_pattern_anew(patterned: VideoCodec):
-    """Catches positions counted from the clip's start, also with an intra frame in a later piece."""
+    """Catches positions counted from the clip's start, also with an intra frame in a
+    later piece.
+    """
     frames = clip(2, 5).frames.float() / 255
     expected = [[14, 0, 0, 14, 0], [63, 50, 56, 63, 50]]
     whole = patterned(frames, QUALITY, hard=True, intra_period=3)
@@ -55,7 +57,9 @@ def seen_by_the_loss(task: str, **stage: object) -> list[tuple[CodedClip, torch.
     return seen
 
 
-@pytest.mark.parametrize("stage", [{}, {"truncate": 2}, {"update": "frame"}, {"checkpointing": True}])
+@pytest.mark.parametrize(
+    "stage", [{}, {"truncate": 2}, {"update": "frame"}, {"checkpointing": True}]
+)
 def test_training_and_validation_code_at_each_frames_quality(stage: dict):
     """Catches a way of training in which the loss hears of the clip's quality alone."""
     *steps, last = seen_by_the_loss("codec", **stage)

@@ -17,8 +17,14 @@ def test_the_rate_rises_then_falls_to_its_end():
     """Catches a rate that jumps, or does not end where it should."""
     stage = Schedule([STAGE | {"steps": 100, "warmup": 10}]).stages[0]
     rates = [stage.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(1e-4) and rates[9] == pytest.approx(1e-3) and max(rates) == rates[10]
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[-1] == pytest.approx(1e-4, rel=0.01)
+    assert (
+        rates[0] == pytest.approx(1e-4)
+        and rates[9] == pytest.approx(1e-3)
+        and max(rates) == rates[10]
+    )
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[
+        -1
+    ] == pytest.approx(1e-4, rel=0.01)
 
 
 @pytest.mark.parametrize(

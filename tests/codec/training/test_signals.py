@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[3]
 WAITS = """
 import signal
 import torch
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+# Ignored where the tests run in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from codec.training.stopped import EndInTime, stopping_early
 waiting = EndInTime(patience=0.1)
 with stopping_early():
@@ -46,8 +47,12 @@ with StopOnSignal() as stop:
 
 
 @pytest.mark.parametrize("number", ASK_TO_STOP)
-def test_before_the_first_step_a_signal_ends_the_run_at_once(number: int, capfd: pytest.CaptureFixture):
-    """Catches a run that waits for data, a compiler or other processes and does not listen, and a handler that stays behind."""
+def test_before_the_first_step_a_signal_ends_the_run_at_once(
+    number: int, capfd: pytest.CaptureFixture
+):
+    """Catches a run that waits for data, a compiler or other processes and does not listen, and a
+    handler that stays behind.
+    """
     before = signal.getsignal(number)
     with pytest.raises(StoppedEarly, match=signal.Signals(number).name), StopOnSignal():
         os.kill(os.getpid(), number)
@@ -69,19 +74,29 @@ def test_after_the_first_step_it_is_noted():
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_process_that_waits_for_others_in_a_library_ends(number: int, code: int):
-    """Catches a job of too few processes that can only be killed: handlers in Python are not called while C++ waits."""
+    """Catches a job of too few processes that can only be killed: handlers in Python are not called
+    while C++ waits.
+    """
     with subprocess.Popen(
-        [sys.executable, "-c", WAITS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", WAITS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as waits:
         assert waits.stdout.readline() == "waits\n"
         time.sleep(1)
         waits.send_signal(number)
         assert waits.wait(60) == code, waits.stderr.read()
-        assert f"stopped before the first step ({signal.Signals(number).name})" in waits.stderr.read()
+        assert (
+            f"stopped before the first step ({signal.Signals(number).name})" in waits.stderr.read()
+        )
 
 
 @pytest.mark.parametrize("code, said", [(WAITS_NO_MORE, "SIGTERM\n"), (FORKED, "on \n")])
 def test_training_that_has_begun_and_signals_of_workers_are_left_alone(code: str, said: str):
-    """Catches a run that is ended in the middle of a checkpoint, or because one of its data workers was told to end."""
+    """Catches a run that is ended in the middle of a checkpoint, or because one of its data workers
+    was told to end.
+    """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, said), done.stderr

@@ -17,7 +17,13 @@ def gradients(made: CodecTraining, samples: int = 2, frames: int = 4) -> dict[st
     found = {}
 
     def look() -> None:
-        found.update({name: p.grad.clone() for name, p in made.codec.named_parameters() if p.grad is not None})
+        found.update(
+            {
+                name: p.grad.clone()
+                for name, p in made.codec.named_parameters()
+                if p.grad is not None
+            }
+        )
 
     made.clip_gradient = 1e9
     made.optimizer.step = look
@@ -29,11 +35,15 @@ def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     """Within float tolerance of the largest gradient of each parameter."""
     assert set(first) == set(second)
     for name, value in first.items():
-        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4 * float(value.abs().max()) + 1e-8, msg=name)
+        torch.testing.assert_close(
+            value, second[name], rtol=1e-3, atol=1e-4 * float(value.abs().max()) + 1e-8, msg=name
+        )
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch():
-    """Catches parts weighted wrongly, and noise or qualities that follow the part instead of the sample."""
+    """Catches parts weighted wrongly, and noise or qualities that follow the part instead of the
+    sample.
+    """
     whole, parts = (gradients(module(batch=4, frames=3, accumulate=n), 4, 3) for n in (1, 4))
     assert_close(whole, parts)
 
@@ -43,7 +53,9 @@ def test_checkpointing_changes_no_gradient():
 
     Gradients of what is otherwise computed once a step are added up in another order.
     """
-    plain, again = (gradients(module("entropy=two_step", frames=4, checkpointing=on)) for on in (False, True))
+    plain, again = (
+        gradients(module("entropy=two_step", frames=4, checkpointing=on)) for on in (False, True)
+    )
     assert set(plain) == set(again)
     for name, value in plain.items():
         largest = float(value.abs().max())
@@ -51,7 +63,9 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_truncation_is_the_sum_over_frames_cut_where_it_says():
-    """Catches a cut at the wrong frame, and pieces of a clip that count by number and not by their frames."""
+    """Catches a cut at the wrong frame, and pieces of a clip that count by number and not by their
+    frames.
+    """
     made = module(frames=5, truncate=2)
     found = gradients(made, frames=5)
     frames, losses, before = clip(2, 5).frames.float() / 255, [], None
@@ -62,11 +76,15 @@ def test_truncation_is_the_sum_over_frames_cut_where_it_says():
         losses.append(made.loss(frames[:, start:stop], before, quality).loss * (stop - start) / 5)
         before.references = before.references.detach()
     torch.stack(losses).sum().backward()
-    assert_close(found, {name: p.grad for name, p in made.codec.named_parameters() if p.grad is not None})
+    assert_close(
+        found, {name: p.grad for name, p in made.codec.named_parameters() if p.grad is not None}
+    )
 
 
 def test_bits_of_components_are_means_over_all_frames():
-    """Catches figures that grow where a clip is coded in pieces, of which some have no intra frame."""
+    """Catches figures that grow where a clip is coded in pieces, of which some have no
+    intra frame.
+    """
     rows = []
     for settings in ({}, {"truncate": 2}, {"update": "frame", "lr": 0.0, "lr_end": 0.0}):
         made = module(frames=4, settings={"log_every": 1}, **settings)
@@ -79,7 +97,9 @@ def test_bits_of_components_are_means_over_all_frames():
 
 
 def test_pieces_code_the_clip_as_a_whole_does():
-    """Catches a state that is lost between pieces, frames counted anew, and noise of another frame."""
+    """Catches a state that is lost between pieces, frames counted anew, and noise of
+    another frame.
+    """
     codec, frames, quality = build(), clip(2, 5).frames.float() / 255, torch.tensor([5, 50])
     noise = ClipNoise([(0, 1), (0, 2)])
     whole = codec(frames, quality, noise=noise)
@@ -87,13 +107,17 @@ def test_pieces_code_the_clip_as_a_whole_does():
     rest = codec(frames[:, 2:], quality, noise=noise, before=first)
     assert torch.equal(whole.frames, torch.cat([first.frames, rest.frames], 1))
     for name, bits in whole.bits.items():
-        parts = [part.bits.get(name, torch.zeros(2, part.frames.shape[1])) for part in (first, rest)]
+        parts = [
+            part.bits.get(name, torch.zeros(2, part.frames.shape[1])) for part in (first, rest)
+        ]
         assert torch.equal(bits, torch.cat(parts, 1)), name
     assert (rest.first, rest.intra) == (2, (False,) * 3)
 
 
 def test_an_update_after_every_frame():
-    """Catches a stage of a step per frame that updates once a clip, and steps that are counted per update."""
+    """Catches a stage of a step per frame that updates once a clip, and steps that are counted per
+    update.
+    """
     made = module(update="frame", frames=3)
     steps, kept = [], made.optimizer.step
     made.optimizer.step = lambda: (steps.append(made.codec_steps), kept())
@@ -112,22 +136,32 @@ def test_the_rest_of_a_clip_with_a_bad_frame_is_left():
 
 
 def test_frames_where_nothing_is_trained_are_passed_over():
-    """Catches a backward pass without a gradient: the intra frame where the intra coder is frozen."""
+    """Catches a backward pass without a gradient: the intra frame where the intra coder
+    is frozen.
+    """
     made = module(update="frame", frozen=["intra"])
     before = {name: p.clone() for name, p in made.codec.named_parameters()}
     made.training_step(clip(), 0)
-    changed = {name.split(".")[0] for name, p in made.codec.named_parameters() if not torch.equal(p, before[name])}
+    changed = {
+        name.split(".")[0]
+        for name, p in made.codec.named_parameters()
+        if not torch.equal(p, before[name])
+    }
     assert changed == {"motion", "residual", "entropy"} and made.skipped == 0
 
 
 def test_noise_follows_the_sample():
-    """Catches noise that depends on the batch, the process or the memory layout, and samples that share theirs."""
+    """Catches noise that depends on the batch, the process or the memory layout, and samples that
+    share theirs.
+    """
     both = ClipNoise([(7, 3), (7, 4)])
     values = torch.empty(2, 5, 4, 6)
     whole = both.frame(1).like(values)
     assert torch.equal(whole[1:], both[1:].frame(1).like(values[1:]))
     assert torch.equal(whole, both.frame(1).like(values.to(memory_format=torch.channels_last)))
-    assert not torch.equal(whole[0], whole[1]) and not torch.equal(whole, both.frame(2).like(values))
+    assert not torch.equal(whole[0], whole[1]) and not torch.equal(
+        whole, both.frame(2).like(values)
+    )
     assert whole.min() >= 0 and whole.max() < 1
 
 
@@ -154,8 +188,20 @@ def test_stages_that_make_no_sense_are_refused(stage: dict, said: str):
 
 def test_a_scaled_schedule_has_every_stage():
     """Catches a quick look at a recipe that leaves a stage out."""
-    stage = {"name": "a", "steps": 1000, "frames": 2, "crop": 64, "batch": 1, "lr": 1e-3, "lr_end": 0, "warmup": 100}
+    stage = {
+        "name": "a",
+        "steps": 1000,
+        "frames": 2,
+        "crop": 64,
+        "batch": 1,
+        "lr": 1e-3,
+        "lr_end": 0,
+        "warmup": 100,
+    }
     schedule = Schedule([stage, stage | {"name": "b", "steps": 10, "warmup": 0}], scale=0.01)
-    assert [(s.steps, s.warmup, s.validate_every) for s in schedule.stages] == [(10, 1, 10), (1, 0, 10)]
+    assert [(s.steps, s.warmup, s.validate_every) for s in schedule.stages] == [
+        (10, 1, 10),
+        (1, 0, 10),
+    ]
     with pytest.raises(CodecError, match="schedule.scale: 0"):
         Schedule([stage], scale=0)

@@ -38,18 +38,28 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         tiles = has_bf16 if has_tiles is None else has_tiles
         monkeypatch.setattr(ours, "multiplies_bf16_in_tiles", lambda device: tiles)
         best = "bf16" if tiles else "fp32"
-        monkeypatch.setattr(ours, "slower_here", lambda name, device: "" if name == best else f"{name} is slow here")
+        monkeypatch.setattr(
+            ours, "slower_here", lambda name, device: "" if name == best else f"{name} is slow here"
+        )
 
     return be
 
 
-@pytest.mark.parametrize("has_bf16, name, said", [(True, "bf16-mixed", "multiplies"), (False, "32-true", "does not multiply")])
+@pytest.mark.parametrize(
+    "has_bf16, name, said",
+    [(True, "bf16-mixed", "multiplies"), (False, "32-true", "does not multiply")],
+)
 def test_auto_follows_the_machine_and_says_why(machine: Any, has_bf16: bool, name: str, said: str):
     """Catches hours in an arithmetic that the processor emulates, and a choice without a word."""
     machine(has_bf16)
     chosen = choose_precision(CPU, None, None)
-    assert (chosen.name, chosen.line) == (name, f"precision: {name}, as this CPU {said} bfloat16 (trainer.precision=auto)")
-    assert best_precision(CPU) == name and best_precision(CPU | {"precision": "32-true"}) == "32-true"
+    assert (chosen.name, chosen.line) == (
+        name,
+        f"precision: {name}, as this CPU {said} bfloat16 (trainer.precision=auto)",
+    )
+    assert (
+        best_precision(CPU) == name and best_precision(CPU | {"precision": "32-true"}) == "32-true"
+    )
 
 
 def test_bf16_without_tiles_is_not_trained_in(machine: Any):
@@ -57,7 +67,10 @@ def test_bf16_without_tiles_is_not_trained_in(machine: Any):
     machine(True, has_tiles=False)
     chosen = choose_precision(CPU, None, None)
     said = "this CPU multiplies bfloat16, but not in AMX's tiles: float32 trains faster"
-    assert (chosen.name, chosen.line) == ("32-true", f"precision: 32-true, as {said} (trainer.precision=auto)")
+    assert (chosen.name, chosen.line) == (
+        "32-true",
+        f"precision: 32-true, as {said} (trainer.precision=auto)",
+    )
 
 
 def test_a_measurement_only_warns(machine: Any, monkeypatch: pytest.MonkeyPatch):
@@ -69,16 +82,24 @@ def test_a_measurement_only_warns(machine: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_resumed_run_keeps_its_precision_unless_told(machine: Any):
-    """Catches a run that changes its arithmetic with the node, one that cannot be changed, and silence about what that costs."""
+    """Catches a run that changes its arithmetic with the node, one that cannot be changed, and
+    silence about what that costs.
+    """
     machine(False)
     kept = choose_precision(CPU, "bf16-mixed", None)
     assert kept.name == "bf16-mixed" and kept.line == (
-        "precision: bf16-mixed, as until now; bf16 is slow here; trainer.precision=32-true goes on in that"
+        "precision: bf16-mixed, as until now; bf16 is slow here; trainer.precision=32-true goes on "
+        "in that"
     )
     assert choose_precision(CPU, "32-true", None).line == "precision: 32-true, as until now"
     told = choose_precision(CPU | {"precision": "32-true"}, "bf16-mixed", None)
-    assert (told.name, told.line) == ("32-true", "precision: 32-true, as given, bf16-mixed until now")
-    assert choose_precision(CPU | {"precision": "bf16-mixed"}, None, None).line.endswith("as given; bf16 is slow here")
+    assert (told.name, told.line) == (
+        "32-true",
+        "precision: 32-true, as given, bf16-mixed until now",
+    )
+    assert choose_precision(CPU | {"precision": "bf16-mixed"}, None, None).line.endswith(
+        "as given; bf16 is slow here"
+    )
 
 
 def test_jobs_of_a_sweep_follow_the_first(machine: Any, tmp_path: Path):
@@ -87,9 +108,14 @@ def test_jobs_of_a_sweep_follow_the_first(machine: Any, tmp_path: Path):
     assert choose_precision(CPU, None, tmp_path / "sweep").name == "bf16-mixed"
     machine(False)
     second = choose_precision(CPU, None, tmp_path / "sweep")
-    assert (second.name, second.line) == ("bf16-mixed", "precision: bf16-mixed, as the first job of the sweep; bf16 is slow here")
+    assert (second.name, second.line) == (
+        "bf16-mixed",
+        "precision: bf16-mixed, as the first job of the sweep; bf16 is slow here",
+    )
     assert choose_precision(CPU, None, tmp_path / "another").name == "32-true"
-    assert choose_precision(CPU | {"precision": "32-true"}, None, tmp_path / "sweep").name == "32-true"
+    assert (
+        choose_precision(CPU | {"precision": "32-true"}, None, tmp_path / "sweep").name == "32-true"
+    )
     assert agree(tmp_path / "sweep", "32-true", torch.device("cpu")) == "bf16-mixed"
     assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["precision_cpu.txt"]
 
@@ -98,8 +124,15 @@ def in_a_process(folder: Path) -> None:
     """Run by every process: the second would compute in what the first does not."""
     rank, found = int(os.environ["LOCAL_RANK"]), []
     for names in (("bf16-mixed", "32-true"), ("32-true", "bf16-mixed")):
-        given = {"accelerator": "cpu", "devices": 2, "plugins": [LightningEnvironment()], "precision": names[rank]}
-        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        given = {
+            "accelerator": "cpu",
+            "devices": 2,
+            "plugins": [LightningEnvironment()],
+            "precision": names[rank],
+        }
+        quiet = dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        )
         trainer = Trainer(strategy=GradientMean(), **given, **quiet)
         trainer.strategy.setup_environment()
         with trainer.precision_plugin.forward_context():
@@ -113,36 +146,71 @@ def test_all_processes_compute_as_the_first(tmp_path: Path):
     """Catches nodes that differ in what they can and average gradients of two arithmetics."""
     run_in_processes(2, in_a_process, tmp_path)
     expected = [["bf16-mixed", "torch.bfloat16"], ["32-true", "torch.float32"]]
-    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [expected, expected]
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [
+        expected,
+        expected,
+    ]
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
     """A run of two steps."""
     write_video(moving_clip(12, 80, 96), FPS, tmp_path / "clips" / "clip.mp4")
-    stages = "[{name: one, steps: 2, frames: 2, crop: 64, batch: 1, lr: 1e-3, lr_end: 1e-3, validate_every: 1}]"
-    data = ["data=folder", f"data.root={tmp_path}/clips", "data.workers=0", "data.val_frames=2", "data.val_crop=64"]
-    small = ["width=16", "training.val_qualities=[30]", "wandb=disabled", "trainer.accelerator=cpu", "checkpoint_every=1"]
+    stages = (
+        "[{name: one, steps: 2, frames: 2, crop: 64, batch: 1, lr: 1e-3, lr_end: 1e-3, "
+        "validate_every: 1}]"
+    )
+    data = [
+        "data=folder",
+        f"data.root={tmp_path}/clips",
+        "data.workers=0",
+        "data.val_frames=2",
+        "data.val_crop=64",
+    ]
+    small = [
+        "width=16",
+        "training.val_qualities=[30]",
+        "wandb=disabled",
+        "trainer.accelerator=cpu",
+        "checkpoint_every=1",
+    ]
     return composed(*data, *small, f"run={tmp_path}/run", f"schedule.stages={stages}")
 
 
 def test_a_run_records_and_keeps_what_it_computed_in(
-    machine: Any, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    machine: Any,
+    config: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    """Catches numbers of which nobody knows the arithmetic, a folder named after the machine, a reproduction in another
-    arithmetic, and a resumed run that forgets what it was told."""
+    """Catches numbers of which nobody knows the arithmetic, a folder named after the machine, a
+    reproduction in another arithmetic, and a resumed run that forgets what it was told.
+    """
     machine(False)
     shown: list[str] = []
-    monkeypatch.setattr("codec.training.run.wandb_logger", lambda *given: shown.append(given[-1]["trainer"]["precision"]))
+    monkeypatch.setattr(
+        "codec.training.run.wandb_logger",
+        lambda *given: shown.append(given[-1]["trainer"]["precision"]),
+    )
     folder, before = tmp_path / "run", identity(config)
     train(folder, config)
     assert "precision: 32-true, as this CPU does not multiply bfloat16" in capsys.readouterr().out
-    assert json.loads((folder / "record.json").read_text())[0]["precision"] == precision_of_run(folder) == "32-true"
+    assert (
+        json.loads((folder / "record.json").read_text())[0]["precision"]
+        == precision_of_run(folder)
+        == "32-true"
+    )
     written = read_config(folder)
     assert written["trainer"]["precision"] == "auto" and identity(written) == before
     machine(True)
-    longer = config | {"schedule": config["schedule"] | {"stages": [config["schedule"]["stages"][0] | {"steps": 3}]}}
-    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("steps: 2", "steps: 3"))
+    longer = config | {
+        "schedule": config["schedule"]
+        | {"stages": [config["schedule"]["stages"][0] | {"steps": 3}]}
+    }
+    (folder / "config.yaml").write_text(
+        (folder / "config.yaml").read_text().replace("steps: 2", "steps: 3")
+    )
     content = torch.load(folder / "last.ckpt", weights_only=True)
     content["training"]["stages_done"] = 0
     for name in ("last.ckpt", "last-1.ckpt", "last-2.ckpt", "best.ckpt", "stage_one.ckpt"):
@@ -150,17 +218,28 @@ def test_a_run_records_and_keeps_what_it_computed_in(
     torch.save(content, folder / "last.ckpt")
     train(folder, longer)
     said = capsys.readouterr().out
-    assert "precision: 32-true, as until now; fp32 is slow here; trainer.precision=bf16-mixed goes on in that" in said
-    assert [entry["precision"] for entry in json.loads((folder / "record.json").read_text())] == ["32-true", "32-true"]
+    assert (
+        "precision: 32-true, as until now; fp32 is slow here; trainer.precision=bf16-mixed goes on "
+        "in that" in said
+    )
+    assert [entry["precision"] for entry in json.loads((folder / "record.json").read_text())] == [
+        "32-true",
+        "32-true",
+    ]
     reproduce(folder, tmp_path / "again")
     assert precision_of_run(tmp_path / "again") == "32-true" and shown == ["32-true"] * 3
 
 
 @pytest.mark.parametrize(
-    "words, asked", [([], "auto"), (["trainer.precision=32-true"], "32-true"), (["trainer=default"], "auto")]
+    "words, asked",
+    [([], "auto"), (["trainer.precision=32-true"], "32-true"), (["trainer=default"], "auto")],
 )
-def test_resume_asks_for_what_the_command_says(words: list[str], asked: str, config: dict[str, Any], tmp_path: Path):
-    """Catches a run that goes back to what it was first told, and a command that cannot change it."""
+def test_resume_asks_for_what_the_command_says(
+    words: list[str], asked: str, config: dict[str, Any], tmp_path: Path
+):
+    """Catches a run that goes back to what it was first told, and a command that cannot
+    change it.
+    """
     config["trainer"]["precision"] = "bf16-mixed"
     (tmp_path / "run").mkdir()
     write_config(tmp_path / "run", config)
@@ -174,7 +253,10 @@ def test_resume_asks_for_what_the_command_says(words: list[str], asked: str, con
         assert (folder, plain["trainer"]["precision"]) == (tmp_path / "run", asked)
         assert sweep_folder() is None
         with read_write(composed_config.hydra), open_dict(composed_config.hydra):
-            composed_config.hydra.mode, composed_config.hydra.sweep.dir = RunMode.MULTIRUN, "multirun/one"
+            composed_config.hydra.mode, composed_config.hydra.sweep.dir = (
+                RunMode.MULTIRUN,
+                "multirun/one",
+            )
         HydraConfig.instance().set_config(composed_config)
         assert sweep_folder() == Path("multirun/one")
     finally:
@@ -182,7 +264,9 @@ def test_resume_asks_for_what_the_command_says(words: list[str], asked: str, con
 
 
 def test_what_a_run_computed_in(tmp_path: Path):
-    """Catches runs of before the record said it that go on in another arithmetic, and the first start taken for the last."""
+    """Catches runs of before the record said it that go on in another arithmetic, and the first
+    start taken for the last.
+    """
     assert precision_of_run(tmp_path) is None
     (tmp_path / "config.yaml").write_text("trainer: {precision: bf16-mixed}\n")
     (tmp_path / "record.json").write_text("[{}]")

@@ -137,10 +137,17 @@ def test_a_new_index_of_the_same_name_is_read_anew(tmp_path: Path):
     assert len(IndexedSequences(write(path, [row(number) for number in range(4)]))) == 4
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (None, "no such file"), (b"PAR1 no", "damaged"), ("plain", "no index"), ("version", "version 99"), ("none", "no sequences"),
-    ("column", "column path is missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        (b"PAR1 no", "damaged"),
+        ("plain", "no index"),
+        ("version", "version 99"),
+        ("none", "no sequences"),
+        ("column", "column path is missing"),
+    ],
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes | str | None, said: str):
     """Catches an error from inside a library, or from inside a worker, for a wrong file."""
     path = tmp_path / "index.parquet"

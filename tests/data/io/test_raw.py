@@ -112,14 +112,20 @@ def test_rates_are_exact(text: str | float, rate: Fraction):
     assert exact_rate(text) == rate
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("clip.yuv", "size and frame rate; name it like .*manifest.*uvg:FOLDER"),
-    ("clip_64x48.yuv", "says its frame rate;"),
-    ("clip_64x48_25_422.yuv", "cannot read 64x48 yuv422p; pixel formats are yuv420p, "),
-    ("clip_64x48_25_420_444.yuv", "64x48 of contradicting names"),
-    ("clip_64x46_25.yuv", r"9216 bytes are 2\.09 frames of 64x46 yuv420p \(4416 bytes each\), not a whole number"),
-    ("clip_64x48_25_444p10.yuv", r"0\.50 frames of 64x48 yuv444p10le .* not a whole number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("clip.yuv", "size and frame rate; name it like .*manifest.*uvg:FOLDER"),
+        ("clip_64x48.yuv", "says its frame rate;"),
+        ("clip_64x48_25_422.yuv", "cannot read 64x48 yuv422p; pixel formats are yuv420p, "),
+        ("clip_64x48_25_420_444.yuv", "64x48 of contradicting names"),
+        (
+            "clip_64x46_25.yuv",
+            r"9216 bytes are 2\.09 frames of 64x46 yuv420p \(4416 bytes each\), not a whole number",
+        ),
+        ("clip_64x48_25_444p10.yuv", r"0\.50 frames of 64x48 yuv444p10le .* not a whole number"),
+    ],
+)
 def test_unknown_or_wrong_formats_are_refused(tmp_path: Path, name: str, said: str):
     """Catches a guess where nothing is known, and frames that drift through the file for a wrong
     size.
@@ -169,21 +175,27 @@ def test_y4m_headers_are_heeded(tmp_path: Path):
     assert RawReader(Sequence(path, fps=Fraction(30))).rate == 30
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (y4m("W4 H4 F25:1 C422"), "cannot read Y4M of W4 H4 F25:1 C422"),
-    (y4m("W4 H4 F25:1 Cmono"), "C may be 420,"),
-    (y4m("W4 F25:1"), "no good width, height or rate"),
-    (y4m("W4 Hx F25:1"), "no good width, height or rate"),
-    (y4m("W4 H4 F25:0"), "no good width, height or rate"),
-    (y4m("W4 H4"), "no frame rate; state fps"),
-    (y4m("W4 H4 F25:1", marker="FRAME Ip\n"), "do not start with FRAME alone"),
-    (y4m("W4 H4 F25:1")[:-1], "not a whole number"),
-    (y4m("W4 H4 F25:1", frames=0), "not a whole number"),
-    (y4m("W4 H4 F25:1").replace(b"FRAME", b"frame").replace(b"frame", b"FRAME", 1), "frame 1 does not start with FRAME"),
-    (b"YUV4MPEG2 W4 H4 F25:1", "cannot read Y4M"),
-    (b"RIFF" + bytes(100), "no Y4M file"),
-    (b"", "empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (y4m("W4 H4 F25:1 C422"), "cannot read Y4M of W4 H4 F25:1 C422"),
+        (y4m("W4 H4 F25:1 Cmono"), "C may be 420,"),
+        (y4m("W4 F25:1"), "no good width, height or rate"),
+        (y4m("W4 Hx F25:1"), "no good width, height or rate"),
+        (y4m("W4 H4 F25:0"), "no good width, height or rate"),
+        (y4m("W4 H4"), "no frame rate; state fps"),
+        (y4m("W4 H4 F25:1", marker="FRAME Ip\n"), "do not start with FRAME alone"),
+        (y4m("W4 H4 F25:1")[:-1], "not a whole number"),
+        (y4m("W4 H4 F25:1", frames=0), "not a whole number"),
+        (
+            y4m("W4 H4 F25:1").replace(b"FRAME", b"frame").replace(b"frame", b"FRAME", 1),
+            "frame 1 does not start with FRAME",
+        ),
+        (b"YUV4MPEG2 W4 H4 F25:1", "cannot read Y4M"),
+        (b"RIFF" + bytes(100), "no Y4M file"),
+        (b"", "empty"),
+    ],
+)
 def test_bad_y4m_is_refused(tmp_path: Path, content: bytes, said: str):
     """Catches files read as what they are not, and frames found at wrong places."""
     path = tmp_path / "clip.y4m"

@@ -121,10 +121,15 @@ def test_files_that_cannot_be_read_are_said(
     assert "1 set aside" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("words", "match"), [
-    (["-o", "sheet.jpg"], r"sheet\.jpg.*\.png"), (["-o", "nowhere/sheet.png"], "folder that exists"),
-    (["-o", "sheet.png", "--clips", "0"], "clips=0"), (["-o", "sheet.png", "--reader", "cv2"], "reader"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["-o", "sheet.jpg"], r"sheet\.jpg.*\.png"),
+        (["-o", "nowhere/sheet.png"], "folder that exists"),
+        (["-o", "sheet.png", "--clips", "0"], "clips=0"),
+        (["-o", "sheet.png", "--reader", "cv2"], "reader"),
+    ],
+)
 def test_wrong_words_are_refused(
     videos: Path,
     tmp_path: Path,

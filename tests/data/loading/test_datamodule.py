@@ -173,9 +173,17 @@ def test_too_many_faults_in_workers_stop_training(folder: Path, bad_videos: Path
         take(make(folder, workers=1), 20)
 
 
-@pytest.mark.parametrize("field", [
-    {"batch": 0}, {"patience": 0}, {"workers": -1}, {"reader": "cv2"}, {"exclude_every": 1}, {"val_clips": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"batch": 0},
+        {"patience": 0},
+        {"workers": -1},
+        {"reader": "cv2"},
+        {"exclude_every": 1},
+        {"val_clips": 0},
+    ],
+)
 def test_module_fields_are_checked(folder: Path, field: dict):
     """Catches values that would fail later, in a stage or a worker."""
     with pytest.raises(DataError, match=next(iter(field))):

@@ -30,9 +30,20 @@ def test_real_members(tmp_path: Path, videos: Path):
         keys = tuple(((found.key_pts - found.pts[0]) // step).tolist())
         color_space = found.color_space
         timing = Timing(
-            int(found.pts[0]), step, keys, found.frames, found.fps, found.width, found.height, found.pixel_format,
-            color_space.matrix, color_space.full_range, color_space.origin, found.plain, found.codec,
-        )  # fmt: skip
+            int(found.pts[0]),
+            step,
+            keys,
+            found.frames,
+            found.fps,
+            found.width,
+            found.height,
+            found.pixel_format,
+            color_space.matrix,
+            color_space.full_range,
+            color_space.origin,
+            found.plain,
+            found.codec,
+        )
         sequences.append(Sequence(shard, first, frames, byte_range=(offset, length), timing=timing))
         offset += length
     clips = {clip.names[0]: clip for clip in islice(ShardStream(sequences, first_frames, 1), 2)}

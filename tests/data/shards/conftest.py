@@ -26,15 +26,34 @@ def video_row(path: Path, first: int = 0, frames: int | None = None) -> Row:
         else np.searchsorted(found.pts, found.key_pts[found.key_pts >= found.pts[0]]).tolist()
     )
     return {
-        "path": path.name, "source": None, "first": first, "frames": frames or found.frames, "width": found.width,
-        "height": found.height, "fps_num": found.fps.numerator, "fps_den": found.fps.denominator, "kind": "video",
-        "codec": found.codec, "pixel_format": found.pixel_format, "matrix": found.color_space.matrix,
-        "full_range": found.color_space.full_range, "colour_origin": found.color_space.origin, "plain": found.plain,
-        "file_frames": found.frames, "pts_first": 0 if found.pts is None else int(found.pts[0]),
-        "pts_step": steps.pop() if len(steps) == 1 else 0, "key_frames": keys, "offset": None, "bytes": path.stat().st_size,
-        "mtime_ns": path.stat().st_mtime_ns, "content": xxhash.xxh3_128_hexdigest(path.read_bytes()), "hashes": [7],
-        "motion": 1.0, "luma": 100.0, "licence": f"licence of {path.name}",
-    }  # fmt: skip
+        "path": path.name,
+        "source": None,
+        "first": first,
+        "frames": frames or found.frames,
+        "width": found.width,
+        "height": found.height,
+        "fps_num": found.fps.numerator,
+        "fps_den": found.fps.denominator,
+        "kind": "video",
+        "codec": found.codec,
+        "pixel_format": found.pixel_format,
+        "matrix": found.color_space.matrix,
+        "full_range": found.color_space.full_range,
+        "colour_origin": found.color_space.origin,
+        "plain": found.plain,
+        "file_frames": found.frames,
+        "pts_first": 0 if found.pts is None else int(found.pts[0]),
+        "pts_step": steps.pop() if len(steps) == 1 else 0,
+        "key_frames": keys,
+        "offset": None,
+        "bytes": path.stat().st_size,
+        "mtime_ns": path.stat().st_mtime_ns,
+        "content": xxhash.xxh3_128_hexdigest(path.read_bytes()),
+        "hashes": [7],
+        "motion": 1.0,
+        "luma": 100.0,
+        "licence": f"licence of {path.name}",
+    }
 
 
 def write_rows(rows: list[Row], root: Path, target: Path) -> Path:

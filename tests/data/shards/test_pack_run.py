@@ -88,7 +88,8 @@ def test_shards_are_webdatasets(tmp_path: Path, index_of):
 @pytest.mark.parametrize(("matrix", "spread"), [("bt709", "tv"), ("smpte170m", "pc")])
 def test_matrix_and_range_stay(tmp_path: Path, ffmpeg, index_in, matrix: str, spread: str):
     """Catches planes stretched to another range, and members tagged otherwise than their source."""
-    scene = f"testsrc2=size=64x48:rate=25:duration=0.4,scale=out_color_matrix={matrix}:out_range={spread},format=yuv420p"
+    scaled = f"scale=out_color_matrix={matrix}:out_range={spread},format=yuv420p"
+    scene = f"testsrc2=size=64x48:rate=25:duration=0.4,{scaled}"
     params = f"colormatrix={matrix}:fullrange={'on' if spread == 'pc' else 'off'}"
     ffmpeg(
         "-f", "lavfi", "-i", scene, "-c:v", "libx264", "-x264-params", params, tmp_path / "a.mp4"

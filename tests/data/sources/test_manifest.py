@@ -30,13 +30,21 @@ def write(folder: Path, text: str, name: str = "list.csv") -> Path:
 def test_rows_become_sequences(tmp_path: Path):
     """Catches columns exchanged, empty cells that say something, and paths from another folder."""
     found = Manifest(write(tmp_path, ROWS))
-    assert list(found) == [found[number] for number in range(len(found))] == [
-        Sequence(tmp_path / "a.mp4", licence="CC0"),
-        Sequence(tmp_path / "b.yuv", 8, 16, Fraction(30000, 1001), RawFormat(416, 240, "yuv420p")),
-        Sequence(tmp_path / "sub/c, d.yuv", 0, None, Fraction(50), RawFormat(64, 48, "yuv444p10le")),
-        Sequence(tmp_path / "pictures", 2, 3, Fraction(24)),
-        Sequence(Path("/far/e.mkv"), 0),
-    ]  # fmt: skip
+    assert (
+        list(found)
+        == [found[number] for number in range(len(found))]
+        == [
+            Sequence(tmp_path / "a.mp4", licence="CC0"),
+            Sequence(
+                tmp_path / "b.yuv", 8, 16, Fraction(30000, 1001), RawFormat(416, 240, "yuv420p")
+            ),
+            Sequence(
+                tmp_path / "sub/c, d.yuv", 0, None, Fraction(50), RawFormat(64, 48, "yuv444p10le")
+            ),
+            Sequence(tmp_path / "pictures", 2, 3, Fraction(24)),
+            Sequence(Path("/far/e.mkv"), 0),
+        ]
+    )
     assert Manifest(write(tmp_path, ROWS), root="/data")[0].path == Path("/data/a.mp4")
 
 
@@ -66,24 +74,33 @@ def test_other_columns_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFi
     ]
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("name,frames\na.mp4,5\n", "no column path .or file. among name, frames"),
-    ("path\n", "no row"),
-    ("", "no manifest that can be read"),
-    ("path,frames\na.mp4,5\nb.mp4,6,7\n", "no manifest that can be read .*columns"),
-    ("path,file\na,b\n", "two columns mean the same among path, file"),
-    ("path,frames\na.mp4,5\n ,6\n", "row 2, path=''; give"),
-    ("path,frames\na.mp4,5\nb.mp4,ten\n", "row 2, frames='ten'; give a whole number from 1"),
-    ("path,frames\na.mp4,0\n", "row 1, frames='0'"),
-    ("path,first\na.mp4,-1\n", "row 1, first='-1'; give a whole number from 0"),
-    ("path,first\na.mp4,1.5\n", "row 1, first='1.5'"),
-    ("path,first\na.mp4,99999999999\n", "row 1, first='99999999999'"),
-    ("path,fps\na.mp4,25\nb.mp4,25/0\n", "row 2, fps='25/0'; give frames per second"),
-    ("path,fps\na.mp4,fast\n", "row 1, fps='fast'"),
-    ("path,width\na.mp4,5\nb.YUV,5\n", "row 2, height=''; give width and height"),
-    ("path,width,height,pixel_format\nb.yuv,4,4,nv12\n", "row 1, pixel_format='nv12'; choose one of yuv420p"),
-    ("path,pixel_format\nb.yuv,yuv444p\n", "row 1, pixel_format='yuv444p'; give width and height too"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,frames\na.mp4,5\n", "no column path .or file. among name, frames"),
+        ("path\n", "no row"),
+        ("", "no manifest that can be read"),
+        ("path,frames\na.mp4,5\nb.mp4,6,7\n", "no manifest that can be read .*columns"),
+        ("path,file\na,b\n", "two columns mean the same among path, file"),
+        ("path,frames\na.mp4,5\n ,6\n", "row 2, path=''; give"),
+        ("path,frames\na.mp4,5\nb.mp4,ten\n", "row 2, frames='ten'; give a whole number from 1"),
+        ("path,frames\na.mp4,0\n", "row 1, frames='0'"),
+        ("path,first\na.mp4,-1\n", "row 1, first='-1'; give a whole number from 0"),
+        ("path,first\na.mp4,1.5\n", "row 1, first='1.5'"),
+        ("path,first\na.mp4,99999999999\n", "row 1, first='99999999999'"),
+        ("path,fps\na.mp4,25\nb.mp4,25/0\n", "row 2, fps='25/0'; give frames per second"),
+        ("path,fps\na.mp4,fast\n", "row 1, fps='fast'"),
+        ("path,width\na.mp4,5\nb.YUV,5\n", "row 2, height=''; give width and height"),
+        (
+            "path,width,height,pixel_format\nb.yuv,4,4,nv12\n",
+            "row 1, pixel_format='nv12'; choose one of yuv420p",
+        ),
+        (
+            "path,pixel_format\nb.yuv,yuv444p\n",
+            "row 1, pixel_format='yuv444p'; give width and height too",
+        ),
+    ],
+)
 def test_errors_name_file_row_and_column(tmp_path: Path, text: str, said: str):
     """Catches a message that does not lead to the cell."""
     with pytest.raises(DataError, match=f"list.csv: {said}"):

@@ -38,9 +38,17 @@ def class_d(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "sequences", "frames"), [
-    ("uvg", 7, 3900), ("mcl-jcv", 30, 4115), ("hevc-b", 5, 2080), ("hevc-c", 4, 1900), ("hevc-d", 4, 1900), ("hevc-e", 3, 1800),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "sequences", "frames"),
+    [
+        ("uvg", 7, 3900),
+        ("mcl-jcv", 30, 4115),
+        ("hevc-b", 5, 2080),
+        ("hevc-c", 4, 1900),
+        ("hevc-d", 4, 1900),
+        ("hevc-e", 3, 1800),
+    ],
+)
 def test_tables_add_up(name: str, sequences: int, frames: int):
     """Catches a slip in a table. The sums are of DCVC's test_cfg/all_yuv420.json."""
     table = TESTSETS[name]
