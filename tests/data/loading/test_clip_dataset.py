@@ -248,7 +248,7 @@ def test_the_share_is_of_what_was_drawn(
 
 
 def test_a_mistake_in_a_program_is_no_bad_file():
-    """Catches a data set of one's own whose typing error quarantines all files, one after the other."""
+    """Catches a data set of one's own whose typing error quarantines every file in turn."""
 
     def mistaken(number: int) -> None:
         raise AttributeError("no such attribute")
