@@ -77,7 +77,7 @@ def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
 
 def clips_of(chosen: Any) -> tuple[list[Sequence], list[str]]:
     """The clips, and of each its class where `chosen` is paths by class."""
-    from data.files import find_sequences
+    from data.sources.discovery import find_sequences
 
     if not isinstance(chosen, dict):
         return list(find_sequences(chosen)), []

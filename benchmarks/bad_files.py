@@ -26,15 +26,15 @@ import numpy as np
 from parts.bad_files import DAMAGED, make_bad_files
 from parts.figures import report
 
-from data.clip import Clip
 from data.errors import DataError
 from data.index.options import ScanOptions
 from data.index.scan import scan
-from data.index.source import Source
-from data.module import ClipDataModule
-from data.readers import open_reader
+from data.index.source_files import Source
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
+from data.loading.clip import Clip
+from data.loading.datamodule import ClipDataModule
 from data.sequences import Sequence
-from data.source import read_source
 
 FRAMES, GOOD, EPOCHS = 2, 4, 4  # frames a clip, copies of the good file
 READERS = ("auto", "decord", "pyav")

@@ -33,8 +33,8 @@ from codec.evaluation.complexity import measure_complexity, total
 from codec.freeze import freeze
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.sources.discovery import find_videos
 
 CONF = Path(__file__).parents[1] / "conf"
 FULL_HD = (1080, 1920)

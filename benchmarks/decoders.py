@@ -32,8 +32,8 @@ import numpy as np
 from parts.decoder_files import CLOSED, LARGE, make_720p, make_cases, make_cut, make_large
 from parts.figures import report
 
-from data.readers import open_reader
-from data.source import read_source
+from data.io.readers import open_reader
+from data.io.source_clip import read_source
 
 FRAMES, PATIENCE = 7, 60  # frames a clip, seconds before something hangs
 Read = Callable[[list[int]], np.ndarray]

@@ -29,8 +29,8 @@ from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import SourceClip, read_source
+from data.io.source_clip import SourceClip, read_source
+from data.sources.discovery import find_videos
 
 CHECKPOINT = Path(__file__).parents[1] / "docs" / "results" / "corvid_s" / "corvid_s.ckpt"
 DIRECTIONS = (("bf16", "fp32"), ("fp32", "bf16"))

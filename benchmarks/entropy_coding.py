@@ -30,8 +30,8 @@ from codec.entropy.coder import PayloadReader, PayloadWriter
 from codec.entropy.symbol_coder import SymbolCoder, SymbolEncoder
 from codec.entropy.symbols import CdfTables, SymbolModel
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.sources.discovery import find_videos
 
 
 @dataclass

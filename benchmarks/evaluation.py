@@ -26,7 +26,7 @@ from codec.evaluation import evaluate
 from codec.evaluation.measure import Measure
 from codec.evaluation.running import Running
 from codec.evaluation.synthetic import panning_clip
-from data.writer import write_video
+from data.io.writer import write_video
 
 CLIPS = 5
 ANCHORS: list[StandardCodec] = [

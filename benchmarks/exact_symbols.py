@@ -41,8 +41,8 @@ from codec.entropy.symbols import SymbolModel
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.sources.discovery import find_videos
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from codec.freeze import freeze
 from codec.layers.frames import pad_frames
 from codec.references import References
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.sources.discovery import find_videos
 
 SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
 PRECISIONS = ("bf16", "fp16")

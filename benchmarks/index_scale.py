@@ -28,12 +28,12 @@ import torch
 from parts.figures import report
 from torch import Tensor
 
-from data.dataset import ClipDataset
-from data.division import divided
-from data.index import KEY
 from data.index.schema import COLUMNS, VERSION
 from data.index.table import IndexedSequences
+from data.loading.dataset import ClipDataset
+from data.loading.split import split_sequences
 from data.sequences import Sequence
+from data.sources.manifest import INDEX_KEY
 
 ROWS = 65_536
 
@@ -87,7 +87,7 @@ def main() -> None:
 
 def write_index(path: Path, sequences: int) -> None:
     """Three sequences a file, names and numbers as real ones have."""
-    metadata = {KEY: str(VERSION).encode(), b"root": b"/somewhere/videos"}
+    metadata = {INDEX_KEY: str(VERSION).encode(), b"root": b"/somewhere/videos"}
     words = dict(
         kind="video",
         codec="h264",
@@ -172,9 +172,9 @@ def worker(index: Path, number: int, draws: int, ready: Barrier, answers: Queue)
     process = psutil.Process()
     ready.wait()
     before, begun = process.memory_info().rss, time.perf_counter()
-    train, _ = divided(IndexedSequences(index), 10)
+    train, _ = split_sequences(IndexedSequences(index), 10)
     clips = ClipDataset(train, frames=7, crop=256, stride=3)
-    clips.hold.open = BlackReader
+    clips.frame_cache.open = BlackReader
     clips[number]
     seconds, grown = time.perf_counter() - begun, process.memory_info().rss - before
     times = []

@@ -40,8 +40,8 @@ from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 from data.index.table import IndexedSequences
-from data.module import ClipDataModule
-from data.readers import open_reader
+from data.io.readers import open_reader
+from data.loading.datamodule import ClipDataModule
 
 CONF = Path(__file__).parents[1] / "conf"
 WIDTH, HEIGHT, FRAMES, LENGTH, FILES = 448, 256, 7, 500, 4

@@ -22,9 +22,9 @@ from parts.figures import report
 from parts.sources import encode
 from tqdm import tqdm
 
-from data.batches import Batches
-from data.dataset import ClipDataset
-from data.loader import ClipLoader
+from data.loading.dataloader import ClipLoader
+from data.loading.dataset import ClipDataset
+from data.loading.samplers import ClipBatchSampler
 from data.sequences import Sequence
 
 FRAMES, BATCH, WARM = 7, 10, 0.1  # the share of clips that warms up
@@ -74,12 +74,12 @@ def workers_memory(files: list[Path], choice: argparse.Namespace) -> tuple[np.nd
     clips = ClipDataset(
         [Sequence(file) for file in files], FRAMES, 256, stride=3, reader=choice.reader
     )
-    batches = Batches(0, choice.clips // BATCH, BATCH)
+    batches = ClipBatchSampler(0, choice.clips // BATCH, BATCH)
     rows, begun = [], time.perf_counter()
     for _ in tqdm(
         ClipLoader(clips, batches, choice.workers, start_method="spawn"), unit="batch", disable=None
     ):
-        processes = [clips.faults.read_by(worker)[0] for worker in range(choice.workers)]
+        processes = [clips.quarantine.read_by(worker)[0] for worker in range(choice.workers)]
         if min(processes) > 0:
             rows.append([psutil.Process(process).memory_info().rss / MB for process in processes])
     return np.array(rows), time.perf_counter() - begun

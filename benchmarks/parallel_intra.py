@@ -43,8 +43,8 @@ from codec.registry import register
 from codec.stream import compress, decompress
 from codec.training.run import train
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import SourceClip, read_source
+from data.io.source_clip import SourceClip, read_source
+from data.sources.discovery import find_videos
 
 CONF = Path(__file__).parents[1] / "conf"
 VIDEOS, CLIPS = ["sample:bikes", "sample:bigbuckbunny"], ["sample:carphone", "sample:city"]

@@ -43,8 +43,8 @@ from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, References
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import SourceClip, read_source
+from data.io.source_clip import SourceClip, read_source
+from data.sources.discovery import find_videos
 
 CHECKPOINT = Path(__file__).parents[1] / "docs" / "results" / "corvid_s" / "corvid_s.ckpt"
 CLIPS = ["sample:carphone", "sample:city"]  # what the demo is evaluated on

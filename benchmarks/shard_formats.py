@@ -4,12 +4,12 @@ one run.
 Both hold the same short-GOP clips of 50-500 KB. Each format is measured in a process of its own
 with an empty home and temporary folder, so that what it leaves there can be listed. Files are in
 the page cache for both. `tar` is read in the three ways there are: webdataset's own reader front to
-back, `data.stream.ShardStream` front to back, and one read of (offset, bytes), as the indexed path
-does. litdata is read through `StreamingDataset`, from its folder and, as from an object storage,
-from a "local:" store by way of its cache, which is under the home by default. "Exact resume" is:
-read some batches of two through a DataLoader of so many workers, go on from the state in a new
-loader, and see the batches of the uninterrupted run. Random reads take every member once; a set of
-a single chunk says nothing of them, as litdata then holds it all in memory.
+back, `data.loading.stream.ShardStream` front to back, and one read of (offset, bytes), as the
+indexed path does. litdata is read through `StreamingDataset`, from its folder and, as from an
+object storage, from a "local:" store by way of its cache, which is under the home by default.
+"Exact resume" is: read some batches of two through a DataLoader of so many workers, go on from the
+state in a new loader, and see the batches of the uninterrupted run. Random reads take every member
+once; a set of a single chunk says nothing of them, as litdata then holds it all in memory.
 
     pip install litdata
     python benchmarks/shard_formats.py [--clip sample:bigbuckbunny] [--members 1000] [--json FILE]
@@ -31,7 +31,7 @@ import imageio_ffmpeg
 import numpy as np
 from parts.figures import report
 
-from data.files import find_videos
+from data.sources.discovery import find_videos
 
 SHARD = 64 * 2**20
 LEAST, MOST = 50_000, 500_000  # bytes a member

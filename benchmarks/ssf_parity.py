@@ -29,9 +29,9 @@ from codec.registry import build
 from codec.stream import compress
 from codec.training.module import SOLVE_EVERY
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.module import ClipDataModule
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.loading.datamodule import ClipDataModule
+from data.sources.discovery import find_videos
 
 CONF = Path(__file__).parents[1] / "conf"
 WHOLE = 128  # CompressAI's ssf2020 takes multiples of this alone

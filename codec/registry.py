@@ -84,7 +84,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "unit_types": "codec.entropy.unit_types:UnitTypeEntropy",
     },
     "loss": {"rate_distortion": "codec.losses.rate_distortion:RateDistortionLoss"},
-    "data": {"clips": "data.module:ClipDataModule"},
+    "data": {"clips": "data.loading.datamodule:ClipDataModule"},
     "schedule": {"stages": "codec.training.schedule:Schedule"},
     "anchor": {
         "x264": "codec.anchors:X264",

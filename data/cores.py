@@ -1,10 +1,13 @@
-"""How many cores a process may use: of the machine, by its affinity and by the groups (container, job) that hold it."""
+"""How many cores a process may use: of the machine, by its affinity and by the groups (container,
+job) that hold it.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
@@ -26,7 +29,10 @@ def own_groups(controller: str) -> Iterator[tuple[Path, int]]:
     """
     for line in OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        folders = [str(folder).lstrip("/") for folder in (PurePosixPath(path), *PurePosixPath(path).parents)]
+        folders = [
+            str(folder).lstrip("/")
+            for folder in (PurePosixPath(path), *PurePosixPath(path).parents)
+        ]
         if not controllers:
             yield from ((GROUPS / folder, 2) for folder in folders)
         elif controller in controllers.split(","):

@@ -1,5 +1,56 @@
-"""The one error of the data side."""
+"""The one error of the data side, and checks of what users give that raise it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from stat import S_ISREG
+
+REPAIR = "copy or download it again, or remove it"
 
 
 class DataError(Exception):
-    """Bad input to a reader, a data set or a writer; the message names the file or field and the remedy."""
+    """Bad input to a reader, a data set or a writer; the message names the file or field and the
+    remedy.
+    """
+
+
+def check_at_least(least: int, **fields: int) -> None:
+    """DataError naming the first field that is smaller."""
+    for name, value in fields.items():
+        if value < least:
+            raise DataError(f"{name}={value}; give {least} or more")
+
+
+def check_share(**fields: float) -> None:
+    """DataError naming the first field outside 0..1."""
+    for name, value in fields.items():
+        if not 0 <= value <= 1:
+            raise DataError(f"{name}={value}; give a share from 0 to 1")
+
+
+def check_file(path: Path, size: int | None = None, exact: bool = True) -> os.stat_result:
+    """`stat` of a file that is there and not empty; DataError else, or when its bytes are not (at
+    least) `size`.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        said = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path}: {said}; check the path") from error
+    if not S_ISREG(stat.st_mode):
+        raise DataError(f"{path}: no file; check the path")
+    if stat.st_size == 0:
+        raise DataError(f"{path}: empty (0 bytes); {REPAIR}")
+    if size is not None and (stat.st_size < size or (exact and stat.st_size != size)):
+        raise DataError(
+            f"{path}: {stat.st_size} bytes, {size} when it was indexed; index again, or {REPAIR}"
+        )
+    return stat
+
+
+def check_frame_numbers(indices: Iterable[int], frames: int, path: Path) -> list[int]:
+    """Frame numbers as a list; DataError when there are none or one is outside 0..frames - 1."""
+    wanted = [int(index) for index in indices]
+    if not wanted or min(wanted) < 0 or max(wanted) >= frames:
+        raise DataError(f"{path}: frames {wanted} asked for, it holds 0..{frames - 1}")
+    return wanted

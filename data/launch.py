@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data.checks import check_at_least
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 from data.private import make_private
 from data.progress import Progress
 
@@ -33,8 +32,8 @@ def run_parts(
 ) -> list[T]:
     """Run `function(*arguments)` for every part in a process of its own, and wait for all of them.
 
-    Nothing is run a second time: a part that fails is reported when the others are done. If this process is interrupted, so are
-    local parts, and the array on the cluster is cancelled.
+    Nothing is run a second time: a part that fails is reported when the others are done. If this
+    process is interrupted, so are local parts, and the array on the cluster is cancelled.
 
     Args:
         function: importable by name; it and its arguments are pickled.
@@ -42,22 +41,31 @@ def run_parts(
         launcher: "local" runs them on this machine, "slurm" submits one array.
         folder: for logs and answers, one of each a part; on a cluster all nodes must see it.
         at_once: parts that run at the same time.
-        slurm: options of submitit, without their prefix: `partition="cpu"`, `time=600` (minutes), `cpus_per_task=16`,
-            `mem="32GB"`, `additional_parameters={"qos": "low"}`.
+        slurm: options of submitit, without their prefix: `partition="cpu"`, `time=600` (minutes),
+            `cpus_per_task=16`, `mem="32GB"`, `additional_parameters={"qos": "low"}`.
 
     Returns:
         The answers, in the order of the parts.
 
     Raises:
-        DataError: the launcher is unknown or not installed; the cluster refuses the array; some parts failed, each with its log.
+        DataError: the launcher is unknown or not installed; the cluster refuses the array; some
+            parts failed, each with its log.
     """
     check_at_least(1, at_once=at_once)
-    executor = _executor(launcher, Path(folder), at_once, slurm)
-    return _answers(_ended(executor, function, arguments_by_part, launcher, at_once))
+    executor = _executor(launcher, folder=Path(folder), at_once=at_once, slurm=slurm)
+    return _answers(
+        _ended(
+            executor, function=function, parts=arguments_by_part, launcher=launcher, at_once=at_once
+        )
+    )
 
 
 def _ended(
-    executor: submitit.Executor, function: Callable[..., T], parts: Sequence[tuple[Any, ...]], launcher: str, at_once: int
+    executor: submitit.Executor,
+    function: Callable[..., T],
+    parts: Sequence[tuple[Any, ...]],
+    launcher: str,
+    at_once: int,
 ) -> list[submitit.Job[T]]:
     """A job a part, all of them done; when we are interrupted, so are they."""
     jobs: list[submitit.Job[T]] = []
@@ -79,30 +87,49 @@ def _ended(
 
 
 def _said(error: BaseException) -> str:
-    """The last line of the trace that submitit quotes between dashes, or else the first of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    """The last line of the trace that submitit quotes between dashes, or else the first of its
+    message.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        type(error).__name__
+    ]
     dashes = [number for number, line in enumerate(lines) if set(line) == {"-"}]
     return lines[dashes[-1] - 1] if len(dashes) > 1 else lines[0]
 
 
-def _executor(launcher: str, folder: Path, at_once: int, slurm: dict[str, Any]) -> submitit.Executor:
+def _executor(
+    launcher: str, folder: Path, at_once: int, slurm: dict[str, Any]
+) -> submitit.Executor:
     if launcher not in LAUNCHERS:
         raise DataError(f"launcher={launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
     try:
         import submitit
 
-        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look when SLURM keeps no accounts
+        logging.getLogger("submitit").setLevel(
+            logging.ERROR
+        )  # it warns at every look when SLURM keeps no accounts
     except ImportError as error:
-        raise DataError("launcher: submitit is not installed; run pip install 'corvid[cluster]'") from error
+        raise DataError(
+            "launcher: submitit is not installed; run pip install 'corvid[cluster]'"
+        ) from error
     try:
         make_private(folder)  # of pickles, which run what they say
-        executor = submitit.AutoExecutor(folder=folder / "%j", cluster=launcher, **_retries(launcher))
+        executor = submitit.AutoExecutor(
+            folder=folder / "%j", cluster=launcher, **_retries(launcher)
+        )
         if launcher == "slurm":
-            executor.update_parameters(slurm_array_parallelism=at_once, **{f"slurm_{name}": slurm[name] for name in slurm})
+            executor.update_parameters(
+                slurm_array_parallelism=at_once, **{f"slurm_{name}": slurm[name] for name in slurm}
+            )
         else:
-            executor.update_parameters(timeout_min=60 * 24 * 365)  # of submitit's own watch; files have their own
+            executor.update_parameters(
+                timeout_min=60 * 24 * 365
+            )  # of submitit's own watch; files have their own
     except (RuntimeError, TypeError, NameError, ValueError, OSError) as error:
-        raise DataError(f"launcher={launcher}: {str(error).strip()}; correct the options, or take launcher=local") from error
+        raise DataError(
+            f"launcher={launcher}: {str(error).strip()}; correct the options, or take "
+            "launcher=local"
+        ) from error
     return executor
 
 
@@ -119,7 +146,10 @@ def _submitted(
     try:
         return executor.map_array(function, *zip(*parts, strict=True))
     except (submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
-        raise DataError(f"launcher=slurm: the cluster refuses the array ({str(error).strip()}); correct its options") from error
+        raise DataError(
+            f"launcher=slurm: the cluster refuses the array ({str(error).strip()}); correct its "
+            "options"
+        ) from error
 
 
 def _wait(jobs: Sequence[submitit.Job[T]], most: int, progress: Progress) -> None:
@@ -136,7 +166,8 @@ def _wait(jobs: Sequence[submitit.Job[T]], most: int, progress: Progress) -> Non
 
 
 def _answers(jobs: Sequence[submitit.Job[T]]) -> list[T]:
-    answers, failures = [], []
+    answers = []
+    failures = []
     for number, job in enumerate(jobs, 1):
         error = job.exception()
         if error is None:
@@ -144,6 +175,11 @@ def _answers(jobs: Sequence[submitit.Job[T]]) -> list[T]:
             continue
         failures.append(f"part {number}: {_said(error)} (log {job.paths.stderr})")
     if failures:
-        lines = "\n  ".join(failures[:20] + ([f"and {len(failures) - 20} more"] if len(failures) > 20 else []))
-        raise DataError(f"{len(failures)} of {len(jobs)} parts failed; mend the cause and run the same command again:\n  {lines}")
+        lines = "\n  ".join(
+            failures[:20] + ([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])
+        )
+        raise DataError(
+            f"{len(failures)} of {len(jobs)} parts failed; mend the cause and run the same command "
+            f"again:\n  {lines}"
+        )
     return answers

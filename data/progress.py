@@ -18,7 +18,8 @@ _RATES = ((1, "s"), (60, "min"), (3600, "h"))
 
 
 class Progress:
-    """Shows how far work is, to be used around it: `with Progress("compress", 300) as progress: ... progress.update()`.
+    """Shows how far work is, to be used around it: `with Progress("compress", 300) as progress: ...
+    progress.update()`.
 
     At a terminal this is a bar of tqdm. Elsewhere a line is written every half minute, also while
     nothing is finished, with what is done, the rate and how long is left. Of several at once only
@@ -52,15 +53,23 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.title, self.total, self.unit, self.done = title, total, unit, done
-        self._left, self._note, self._clock = left, note, clock
+        self.title = title
+        self.total = total
+        self.unit = unit
+        self.done = done
+        self._left = left
+        self._note = note
+        self._clock = clock
         self._stream = sys.stderr if stream is None else stream
         self._text = ""  # of the last note
         self._lines = 0
         self._start = self._said = clock()
-        self._first: tuple[float, int] | None = None  # when the first update came, and what was done then
+        self._first: tuple[float, int] | None = (
+            None  # when the first update came, and what was done then
+        )
         self._begun_with = done
-        self._lock, self._ended = threading.RLock(), threading.Event()
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
         self._writes = shown and not is_terminal(self._stream)
         self._bar: tqdm | None = None
         if shown and not self._writes:
@@ -114,7 +123,8 @@ class Progress:
 
     def line(self) -> str:
         """What is done, the rate, what is left, and the last note."""
-        said, rate = [self._so_far()], self.rate()
+        said = [self._so_far()]
+        rate = self.rate()
         waited = f"{duration(self._clock() - self._start)} so far"
         said.append(rate_text(rate, self.unit) if rate else waited)
         left = self.seconds_left()
@@ -123,11 +133,14 @@ class Progress:
         return ", ".join(said) + (f"; {self._text}" if self._text else "")
 
     def rate(self) -> float | None:
-        """Units a second: since the first was done, which is often slower than others, or else since the start."""
+        """Units a second: since the first was done, which is often slower than others, or else
+        since the start.
+        """
         now = self._clock()
         at, before = self._first or (self._start, self._begun_with)
         if self.done == before:
-            at, before = self._start, self._begun_with
+            at = self._start
+            before = self._begun_with
         return (self.done - before) / (now - at) if self.done > before and now > at else None
 
     def seconds_left(self) -> float | None:
@@ -189,7 +202,11 @@ def rate_text(rate: float, unit: str) -> str:
 
 def amount(number: float, unit: str) -> str:
     """A number of units, in the plural where it is needed; bytes as MB."""
-    return f"{number / 1e6:,.0f} MB" if unit == "B" else f"{number:,} {unit if number == 1 else _plural(unit)}"
+    return (
+        f"{number / 1e6:,.0f} MB"
+        if unit == "B"
+        else f"{number:,} {unit if number == 1 else _plural(unit)}"
+    )
 
 
 def _plural(unit: str) -> str:

@@ -13,7 +13,9 @@ PIXEL_FORMATS = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
 
 @dataclass(frozen=True)
 class RawFormat:
-    """What a headerless YUV file does not say: pixels, and one of `PIXEL_FORMATS` (ffmpeg's names)."""
+    """What a headerless YUV file does not say: pixels, and one of `PIXEL_FORMATS` (ffmpeg's
+    names).
+    """
 
     width: int
     height: int
@@ -26,9 +28,11 @@ class Timing:
 
     Attributes:
         pts_first, pts_step: frame n is shown at `pts_first + n * pts_step`, in the stream's units.
-        key_frames: numbers, in the file, of keyframes; the last one before each frame of the sequence is among them.
+        key_frames: numbers, in the file, of keyframes; the last one before each frame of the
+            sequence is among them.
         frames: of the whole file.
-        fps, width, height, pixel_format, matrix, full_range, colour_origin, plain, codec: as `Probe` says.
+        fps, width, height, pixel_format, matrix, full_range, colour_origin, plain, codec: as
+        `Probe` says.
     """
 
     pts_first: int
@@ -41,7 +45,7 @@ class Timing:
     pixel_format: str
     matrix: str
     full_range: bool
-    colour_origin: str
+    color_origin: str
     plain: bool
     codec: str
 
@@ -56,7 +60,7 @@ class Sequence:
         frames: None is all from `first` on.
         fps: of a source that does not say it (raw YUV, pictures).
         raw: of headerless YUV.
-        part: offset and length in bytes, of a member of a shard.
+        byte_range: offset and length in bytes, of a member of a shard.
         timing: what an index knows.
         licence: of the source, "" when unknown.
         bytes: of the file or the part when it was indexed; None when it was not.
@@ -68,7 +72,7 @@ class Sequence:
     frames: int | None = None
     fps: Fraction | None = None
     raw: RawFormat | None = None
-    part: tuple[int, int] | None = None
+    byte_range: tuple[int, int] | None = None
     timing: Timing | None = None
     licence: str = ""
     bytes: int | None = None
@@ -78,9 +82,13 @@ class Sequence:
     def label(self) -> str:
         """A short name for logs: the file's; of a part, also where it is in its shard."""
         name = "/".join(self.path.parts[-2:]) if self.path.suffix == "" else self.path.name
-        if self.part is None:
+        if self.byte_range is None:
             return name
-        return f"{Path(self.source).name}@{name}+{self.part[0]}" if self.source else f"{name}+{self.part[0]}"
+        return (
+            f"{Path(self.source).name}@{name}+{self.byte_range[0]}"
+            if self.source
+            else f"{name}+{self.byte_range[0]}"
+        )
 
 
 class Sequences(Protocol):

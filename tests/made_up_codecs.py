@@ -8,7 +8,7 @@ from typing import Any
 
 from codec.errors import CodecError
 from codec.evaluation import CodedResult
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 
 @dataclass(frozen=True)

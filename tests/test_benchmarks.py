@@ -20,11 +20,11 @@ from codec.entropy.two_step import TwoStep
 from codec.freeze import freeze
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec
-from data.colour import Colour
-from data.dataset import ClipDataset
 from data.errors import DataError
 from data.index.table import IndexedSequences
-from data.source import SourceClip
+from data.io.color import ColorSpace
+from data.io.source_clip import SourceClip
+from data.loading.dataset import ClipDataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -156,8 +156,8 @@ def test_the_synthetic_index_is_an_index(benchmarks: None, tmp_path: Path):
         and sequences[3].path == sequences[5].path
     )
     clips = ClipDataset(sequences, frames=7, crop=256)
-    clips.hold.open = index_scale.BlackReader
-    assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.faults.count == 0
+    clips.frame_cache.open = index_scale.BlackReader
+    assert clips[0].frames.shape == (1, 7, 3, 256, 256) and clips.quarantine.count == 0
 
 
 def test_ways_of_the_loader_benchmark_read(benchmarks: None, tmp_path: Path):
@@ -195,7 +195,7 @@ def test_drift_is_seen_and_where(benchmarks: None, codec: VideoCodec):
 def moving_source(frames: int, height: int, width: int) -> SourceClip:
     """`moving_clip` as it comes from a file."""
     rgb = moving_clip(frames, height, width)
-    how = {"planes": None, "rgb": rgb, "colour": Colour("bt709", False, "guessed")}
+    how = {"planes": None, "rgb": rgb, "color_space": ColorSpace("bt709", False, "guessed")}
     return SourceClip("moving", Path("moving"), Fraction(25), width, height, frames, **how)
 
 

@@ -13,6 +13,7 @@ from codec.registry import build as build_named
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 from codec.video import VideoCodec
+from data.loading.datamodule import ClipDataModule
 
 NEED_VIDEOS = ("data=folder", "experiment=ablate_prediction", "experiment=ablate_intra")
 GO_WITH = {
@@ -78,6 +79,17 @@ def test_every_stage_of_a_recipe_takes_a_step(schedule: str, networks: tuple[str
         assert any(not torch.equal(a, b) for a, b in zip(before, made._trained, strict=True)), (
             stage.name
         )
+
+
+def test_a_stored_config_names_the_data_module_by_its_old_path(tmp_path: Path):
+    """Catches a run of before the data package was divided that cannot be resumed."""
+    config = composed("data=folder", f"data.root={tmp_path}")["data"]
+    del config["type"]
+    (tmp_path / "config.yaml").write_text(
+        OmegaConf.to_yaml({"_target_": "data.module.ClipDataModule", **config})
+    )
+    stored = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
+    assert isinstance(build_named("data", stored, "data"), ClipDataModule)
 
 
 def test_ranges_of_bits_can_be_given_on_the_command_line():

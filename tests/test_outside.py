@@ -17,7 +17,7 @@ from codec import registry
 from codec.checkpoint import build_codec, load_codec, read_checkpoint
 from codec.errors import CodecError
 from codec.registry import PLUGINS, register, use_plugins
-from data.writer import write_video
+from data.io.writer import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding_a_network.md").read_text()

@@ -19,8 +19,8 @@ from codec.evaluation.axes import AXES, axis_of
 from codec.evaluation.keys import stream_key
 from codec.evaluation.measure import Measure
 from codec.evaluation.metric_specs import MetricSpec
-from data.source import read_source
-from data.writer import write_video
+from data.io.source_clip import read_source
+from data.io.writer import write_video
 
 ROOT = Path(__file__).parents[1]
 FILE = re.compile(r"`~/(lab/\S+)`:\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL)

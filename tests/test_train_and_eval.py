@@ -16,7 +16,7 @@ from small_codec import FPS, moving_clip
 from codec.checkpoint import load_codec, model_hash
 from codec.training.folder import identity, read_config
 from codec.training.run import train
-from data.writer import write_video
+from data.io.writer import write_video
 
 ROOT = Path(__file__).parents[1]
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

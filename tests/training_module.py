@@ -8,7 +8,7 @@ from small_codec import build, moving_clip
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
-from data.clip import Clip
+from data.loading.clip import Clip
 
 STAGE = {"name": "a", "steps": 10, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4}
 

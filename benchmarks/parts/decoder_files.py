@@ -5,7 +5,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from data.samples import sample_clip
+from data.sources.sample_clips import sample_clip
 
 PICTURES = [
     "-f",

@@ -19,9 +19,9 @@ from codec.errors import CodecError
 from codec.quality import QUALITIES
 from codec.references import Context
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.module import ClipDataModule
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.loading.datamodule import ClipDataModule
+from data.sources.discovery import find_videos
 
 TESTED = (4, 22, 41, 59)  # qualities
 KINDS = ("integers", "floats", "float context")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.clip import Clip, join_clips
+from data.loading.clip import Clip, join_clips
 from data.sequences import Sequence
 
 DONE, WHOLE = 7, 20  # batches before a resume, and in all
@@ -46,10 +46,12 @@ def tar_ways(folder: Path) -> Ways:
     """webdataset's reader, ours, and single reads at known offsets."""
     import webdataset
 
-    from data.stream import ShardStream
+    from data.loading.stream import ShardStream
 
     shards = sorted(folder.glob("*.tar"))
-    sequences = [Sequence(shard, 0, 1, part=part) for shard in shards for part in _parts(shard)]
+    sequences = [
+        Sequence(shard, 0, 1, byte_range=part) for shard in shards for part in _parts(shard)
+    ]
 
     def by_webdataset() -> Iterator[bytes]:
         for sample in webdataset.WebDataset(
@@ -99,7 +101,7 @@ def _parts(shard: Path) -> list[tuple[int, int]]:
 
 
 def _read(sequence: Sequence) -> bytes:
-    offset, length = sequence.part
+    offset, length = sequence.byte_range
     handle = os.open(sequence.path, os.O_RDONLY)
     try:
         return os.pread(handle, length, offset)

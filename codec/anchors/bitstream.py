@@ -10,7 +10,7 @@ from av.error import FFmpegError
 
 from codec.anchors.planes import Planes
 from codec.errors import CodecError
-from data.decode import STRICT, decoder_errors, frames_to_planes
+from data.io.video import STRICT, decoder_errors, frames_to_planes
 
 FORMATS = {".hevc": "hevc", ".h264": "h264", ".obu": "obu", ".vvc": "vvc"}
 TYPES = {1: "I", 2: "P", 3: "B"}

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from codec.errors import CodecError
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 Planes = tuple[Tensor, Tensor, Tensor]
 

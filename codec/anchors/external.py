@@ -19,8 +19,8 @@ from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import Planes, from_bytes, pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
 from codec.files import sha256_of
-from data.colour import planes_to_rgb
-from data.source import SourceClip
+from data.io.color import planes_to_rgb
+from data.io.source_clip import SourceClip
 
 PIXELS = ("yuv420p", "rgb24")
 FIELDS = ("input", "output", "quality", "width", "height", "fps", "frames", "intra_period")
@@ -193,13 +193,13 @@ class External:
     def _to_raw(self, source: SourceClip) -> bytes:
         if self.pixels == "rgb24":
             return source.rgb.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
-        return to_bytes(pad_to_even(source.planes or rgb_to_planes(source.rgb, source.colour)))
+        return to_bytes(pad_to_even(source.planes or rgb_to_planes(source.rgb, source.color_space)))
 
     def _from_raw(self, raw: bytes, source: SourceClip) -> Decoded:
         if self.pixels == "rgb24":
             return Decoded(_rgb(raw, source, self.name))
         planes: Planes = from_bytes(raw, source.frames, source.height, source.width)
-        return Decoded(planes_to_rgb(*planes, source.colour), planes)
+        return Decoded(planes_to_rgb(*planes, source.color_space), planes)
 
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """Speed and memory of the two commands at the middle quality, starting them included."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from data.colour import WEIGHTS, Colour
+from data.io.color import WEIGHTS, ColorSpace
 
 Planes = tuple[Tensor, Tensor, Tensor]
 
@@ -52,7 +52,7 @@ def from_bytes(raw: bytes, frames: int, height: int, width: int) -> Planes:
     return y, u, v
 
 
-def rgb_to_planes(rgb: Tensor, colour: Colour) -> Planes:
+def rgb_to_planes(rgb: Tensor, colour: ColorSpace) -> Planes:
     """4:2:0 planes of frames that have none, in the matrix and range of `colour`.
 
     Args:
@@ -71,7 +71,7 @@ def rgb_to_planes(rgb: Tensor, colour: Colour) -> Planes:
     return y, u, v
 
 
-def frame_to_planes(rgb: Tensor, colour: Colour) -> Planes:
+def frame_to_planes(rgb: Tensor, colour: ColorSpace) -> Planes:
     """Planes of one frame `(3, H, W)`, float in 0..255, not rounded.
 
     Source: ITU-R BT.601-7 and BT.709-6, the luma weights and the quantisation of both.

@@ -13,8 +13,8 @@ from codec.anchors.bitstream import FORMATS, DecodedFile, read_file
 from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
-from data.colour import planes_to_rgb
-from data.source import SourceClip
+from data.io.color import planes_to_rgb
+from data.io.source_clip import SourceClip
 
 RGB_SOURCE = "4:2:0 planes made from the RGB frames (the source has none)"
 OWN_PLANES = "the source's own 4:2:0 planes"
@@ -118,7 +118,7 @@ class StandardCodec(ABC):
         return CodedResult(
             file=file,
             bytes=file.stat().st_size,
-            decoded=planes_to_rgb(*found.planes, source.colour),
+            decoded=planes_to_rgb(*found.planes, source.color_space),
             encode_seconds=encoded - started,
             decode_seconds=ended - reading,
             extra={
@@ -137,7 +137,7 @@ class StandardCodec(ABC):
     def decode(self, file: Path, source: SourceClip) -> Decoded:
         """The frames of a file that was made of `source`."""
         planes = self.read(file, source).planes
-        return Decoded(planes_to_rgb(*planes, source.colour), planes)
+        return Decoded(planes_to_rgb(*planes, source.color_space), planes)
 
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """Speed and memory of the encoder and of ffmpeg's decoder, alone, one thread each.
@@ -187,7 +187,7 @@ class StandardCodec(ABC):
 def raw_file(source: SourceClip, folder: Path, bits: int, frames: int | None = None) -> Shot:
     """Write the planes of `source`, padded to even sides, or of its first `frames`."""
     count = frames or source.frames
-    planes = source.planes or rgb_to_planes(source.rgb[:count], source.colour)
+    planes = source.planes or rgb_to_planes(source.rgb[:count], source.color_space)
     padded = pad_to_even((planes[0][:count], planes[1][:count], planes[2][:count]))
     file = folder.absolute() / "planes.yuv"
     file.write_bytes(to_bytes(padded, bits))

@@ -69,8 +69,8 @@ def run_compress(choice: argparse.Namespace) -> None:
     from codec.quality import QualityPattern, check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
+    from data.io.source_clip import read_source
     from data.progress import Progress
-    from data.source import read_source
 
     keep_freed_memory()
     check_quality(choice.quality)
@@ -110,8 +110,8 @@ def run_decompress(choice: argparse.Namespace) -> None:
     from codec.stream import decompress
     from codec.stream.container import read_stream
     from codec.stream.models import find_model
+    from data.io.writer import write_video
     from data.progress import Progress
-    from data.writer import write_video
 
     keep_freed_memory()
     header, _ = read_stream(choice.input)

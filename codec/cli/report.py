@@ -188,7 +188,7 @@ def run_score(choice: argparse.Namespace) -> None:
 def _read_results(choice: argparse.Namespace) -> "tuple[RDResult, DecodedFrames]":
     from codec.evaluation.conditions import merge_files
     from codec.report import DecodedFrames
-    from data.files import find_sequences
+    from data.sources.discovery import find_sequences
 
     result = merge_files(choice.results, choice.output)
     choice.output.mkdir(parents=True, exist_ok=True)

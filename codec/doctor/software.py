@@ -115,7 +115,7 @@ def check_kernels(plan: Plan) -> Finding:
 
     from codec.entropy.coder import PayloadReader, PayloadWriter
     from codec.entropy.laplace import laplace_tables
-    from data.colour import Colour, planes_to_rgb
+    from data.io.color import ColorSpace, planes_to_rgb
 
     symbols = torch.arange(-32, 32).reshape(1, 4, 4, 4)
     rows = torch.full_like(symbols, 40)
@@ -124,7 +124,9 @@ def check_kernels(plan: Plan) -> Finding:
     payload = writer.finish()
     read = PayloadReader(payload).read(rows, laplace_tables())
     gray = torch.full((1, 4, 4), 128, dtype=torch.uint8)
-    rgb = planes_to_rgb(gray, gray[:, :2, :2], gray[:, :2, :2], Colour("bt709", True, "guessed"))
+    rgb = planes_to_rgb(
+        gray, gray[:, :2, :2], gray[:, :2, :2], ColorSpace("bt709", True, "guessed")
+    )
     if not torch.equal(read, symbols) or rgb.unique().tolist() != [128]:
         return failing("the entropy coder or the colour conversion computes wrongly", KERNELS)
     return ok(
@@ -192,7 +194,7 @@ def check_lpips(plan: Plan) -> Finding:
 
 def check_decoders(plan: Plan) -> Finding:
     """decord and PyAV return the frames that a small file was made of, in any order."""
-    from data.readers import open_reader
+    from data.io.readers import open_reader
 
     present = importlib.util.find_spec("decord") is not None
     order = [4, 0, 5, 2]
@@ -215,7 +217,7 @@ def check_encoder(plan: Plan) -> Finding:
     """x265 codes a small clip, and its file decodes to nearly the same frames."""
     from codec.anchors import X265
     from codec.metrics import psnr
-    from data.source import read_source
+    from data.io.source_clip import read_source
 
     with _small_video() as (path, _):
         source = read_source(path)
@@ -231,7 +233,7 @@ def check_data(plan: Plan) -> Finding:
     """One sample of the data, read as in training."""
     if plan.data is None:
         return ok("not looked at; give --data PATH")
-    from data.module import ClipDataModule
+    from data.loading.datamodule import ClipDataModule
 
     data = ClipDataModule(
         frames=2,
@@ -256,7 +258,7 @@ def _small_video() -> Iterator[tuple[Path, "Tensor"]]:
     """A file of smooth moving shapes, and the frames `(T, 3, H, W)` that it was made of."""
     import torch
 
-    from data.writer import write_video
+    from data.io.writer import write_video
 
     slopes = torch.arange(WIDTH) / 9 + torch.arange(HEIGHT)[:, None] / 7
     waves = torch.stack([torch.sin(slopes + 0.6 * t) for t in range(FRAMES)])

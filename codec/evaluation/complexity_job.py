@@ -15,8 +15,8 @@ from codec.evaluation.synthetic import panning_clip
 from codec.layers.frames import check_size
 from codec.precision import check_precision
 from codec.video import VideoCodec
-from data.files import find_videos
-from data.source import read_source
+from data.io.source_clip import read_source
+from data.sources.discovery import find_videos
 
 _LARGEST_SIDE = 16384
 

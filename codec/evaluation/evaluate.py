@@ -26,8 +26,8 @@ from codec.evaluation.running import Running, run_here, run_on_cluster
 from codec.evaluation.store import Store, default_folder
 from codec.evaluation.work import Task, clip_names, is_done, point_of, source_of
 from codec.precision import why_fastest
+from data.io.source_clip import SourceClip
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip
 
 Clip = str | Path | VideoSequence
 log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ def facts_of(clip: VideoSequence, name: str, frames: int | None, store: Store) -
 
 def described(source: SourceClip) -> dict[str, Any]:
     """Size, frames, and how the colours were read."""
-    colour = source.colour
+    colour = source.color_space
     rounded = f" of {source.bits} bits rounded to 8" if source.bits > 8 else ""
     return {
         **{

@@ -21,7 +21,7 @@ from codec.precision import check_precision, resolve_precision, slower_here
 from codec.quality import check_quality
 from codec.stream import compress, frames_sha256
 from codec.video import VideoCodec
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 log = logging.getLogger(__name__)
 SPREAD = (0, 13, 25, 38, 50, 63)

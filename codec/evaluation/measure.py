@@ -31,7 +31,7 @@ from codec.metrics import (
     temporal_difference,
 )
 from codec.metrics.ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 PLANES = ("psnr_y", "psnr_u", "psnr_v")
 LEARNED = {"lpips_alex": "alex", "lpips_vgg": "vgg", "dists": "dists", "temporal_lpips": "alex"}
@@ -286,8 +286,8 @@ def planes_of(source: SourceClip, coded: CodedResult) -> tuple[Planes, Planes]:
     """The source's and the decoded 4:2:0 planes; what is there only in RGB is converted in the
     source's colour.
     """
-    reference = source.planes or rgb_to_planes(source.rgb, source.colour)
-    return reference, coded.planes or rgb_to_planes(coded.decoded, source.colour)
+    reference = source.planes or rgb_to_planes(source.rgb, source.color_space)
+    return reference, coded.planes or rgb_to_planes(coded.decoded, source.color_space)
 
 
 @torch.inference_mode()

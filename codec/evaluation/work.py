@@ -17,8 +17,8 @@ from codec.errors import CodecError
 from codec.evaluation.measure import Measure
 from codec.evaluation.rd import Point
 from codec.evaluation.store import Store, Stored
+from data.io.source_clip import SourceClip, read_source
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip, read_source
 
 log = logging.getLogger(__name__)
 FACTS = ("bytes", "encode_seconds", "decode_seconds", "frame_bytes", "extra")

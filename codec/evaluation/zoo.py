@@ -20,7 +20,7 @@ from codec.evaluation.fresh import process, stamp
 from codec.evaluation.zoo_models import VIDEO, load_model, qualities_of, weights_file
 from codec.evaluation.zoo_stream import decode_file, encode_file, operations, quality_in
 from codec.files import sha256_of
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 ROUNDING = 1  # levels by which two processes may differ
 

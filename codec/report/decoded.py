@@ -17,10 +17,10 @@ from codec.stream import decompress
 from codec.stream.container import read_stream
 from codec.stream.models import find_model
 from codec.video import VideoCodec
-from data.colour import Colour, planes_to_rgb
 from data.errors import DataError
+from data.io.color import ColorSpace, planes_to_rgb
+from data.io.source_clip import SourceClip, read_source
 from data.sequences import Sequence as VideoSequence
-from data.source import SourceClip, read_source
 
 COLOR = re.compile(r"(bt601|bt709) (full|limited)")
 
@@ -113,7 +113,7 @@ class DecodedFrames:
             )
             raise NotShown(str(file), why) from error
 
-    def _color_of(self, clip: str) -> Colour:
+    def _color_of(self, clip: str) -> ColorSpace:
         text = str(self.result.conditions.get("clips", {}).get(clip, {}).get("colour", ""))
         found = COLOR.search(text)
         if not found:
@@ -121,7 +121,7 @@ class DecodedFrames:
                 f"conditions.clips.{clip}.colour: {text!r}; "
                 "a matrix and a range expected, as eval.py writes them"
             )
-        return Colour(found.group(1), found.group(2) == "full", "recorded")
+        return ColorSpace(found.group(1), found.group(2) == "full", "recorded")
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from codec.errors import CodecError
 from codec.training.stage import Stage
-from data.module import ClipDataModule
-from data.readers import open_reader
+from data.io.readers import open_reader
+from data.loading.datamodule import ClipDataModule
 
 MOST = 2  # times the shorter side of the largest video looked at
 

@@ -27,7 +27,7 @@ from codec.training.stopped import Stopped
 from codec.training.trainer import make_trainer
 from codec.training.validation import Validation
 from codec.video import VideoCodec
-from data.module import ClipDataModule
+from data.loading.datamodule import ClipDataModule
 
 
 def fit(

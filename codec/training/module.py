@@ -26,7 +26,7 @@ from codec.training.tasks import task_named
 from codec.training.warp import WARP, with_warp
 from codec.training.watch import BitsWatch
 from codec.video import VideoCodec
-from data.clip import Clip
+from data.loading.clip import Clip
 
 SOLVE_EVERY = 50
 

@@ -16,8 +16,8 @@ from codec.training.means import bpp_of
 from codec.training.module import CodecTraining
 from codec.training.processes import gather, is_first
 from codec.training.warp import with_warp
-from data.clip import Clip
-from data.module import ClipDataModule
+from data.loading.clip import Clip
+from data.loading.datamodule import ClipDataModule
 from data.progress import progress_over
 
 _Row = tuple[int, int, dict[str, float]]  # quality, clips, terms

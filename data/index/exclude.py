@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from data.cores import available_cores
 from data.errors import DataError
-from data.files import find_sequences
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
-from data.index.pictures import reader_pictures, video_pictures
-from data.index.source import Source
-from data.probe import probe
-from data.readers import open_reader
+from data.index.small_frames import small_reader_frames, small_video_frames
+from data.index.source_files import Source
+from data.io.probe import probe
+from data.io.readers import open_reader
+from data.sources.discovery import find_sequences
 
 CROPS = (0.95, 0.9)  # of both sides, from the centre
 ASPECTS = (4 / 3, 16 / 9, 2.39)  # pictures that black bars may have been added to
@@ -41,11 +41,12 @@ class Excluded:
     owners: np.ndarray
 
 
-def excluded_pictures(places: Sequence[str]) -> Excluded:
+def hash_test_sets(places: Sequence[str]) -> Excluded:
     """Hash all frames of test sets; frames that look like the one before are hashed once.
 
     Raises:
-        DataError: as `find_sequences`; or a file cannot be decoded: a test set is hashed as a whole or not at all.
+        DataError: as `find_sequences`; or a file cannot be decoded: a test set is hashed as a whole
+            or not at all.
     """
     names: list[str] = []
     hashes: list[np.ndarray] = []
@@ -58,7 +59,8 @@ def excluded_pictures(places: Sequence[str]) -> Excluded:
 
 
 def matches(rows: pa.Table, tests: Excluded, bits: int) -> tuple[np.ndarray, list[str]]:
-    """Which sequences show test pictures: at least `LEAST` of their hashed frames differ from one of a test set by up to `bits`.
+    """Which sequences show test pictures: at least `LEAST` of their hashed frames differ from one
+    of a test set by up to `bits`.
 
     Args:
         rows: of an index.
@@ -66,7 +68,8 @@ def matches(rows: pa.Table, tests: Excluded, bits: int) -> tuple[np.ndarray, lis
         bits: of 64.
 
     Returns:
-        bool `(N,)`, and for each row that matches, in order, which test sequence it shows and how many frames match.
+        bool `(N,)`, and for each row that matches, in order, which test sequence it shows and how
+        many frames match.
     """
     column = pa.chunked_array(rows["hashes"].chunks, rows["hashes"].type).combine_chunks()
     column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
@@ -76,21 +79,30 @@ def matches(rows: pa.Table, tests: Excluded, bits: int) -> tuple[np.ndarray, lis
     shown = np.zeros(len(rows), np.int64)
     shown[row[where >= 0]] = tests.owners[where[where >= 0]] if len(tests.owners) else 0
     found = count >= LEAST
-    return found, [f"{count[i]} frames of it are frames of {tests.names[shown[i]]}" for i in np.flatnonzero(found)]
+    return found, [
+        f"{count[i]} frames of it are frames of {tests.names[shown[i]]}"
+        for i in np.flatnonzero(found)
+    ]
 
 
 def _nearest(hashes: np.ndarray, others: np.ndarray, bits: int) -> np.ndarray:
     """`nearest` by all cores."""
     with ThreadPoolExecutor(available_cores()) as pool:
         parts = np.array_split(hashes, len(hashes) // PORTION + 1)
-        return np.concatenate([where for where, _ in pool.map(lambda part: nearest(part, others, bits), parts)])
+        return np.concatenate(
+            [where for where, _ in pool.map(lambda part: nearest(part, others, bits), parts)]
+        )
 
 
 def _hashes(source: Source) -> Iterator[int]:
     """Hashes of a test clip's frames and their variants, without repetitions."""
     sequence = source.sequence
     video = source.kind == "video"
-    pictures = video_pictures(probe(sequence.path)) if video else reader_pictures(open_reader(sequence))
+    pictures = (
+        small_video_frames(probe(sequence.path))
+        if video
+        else small_reader_frames(open_reader(sequence))
+    )
     last = np.uint64(NONE)
     for number, picture in pictures:
         if not sequence.first <= number < sequence.first + (sequence.frames or 1 << 31):
@@ -104,16 +116,22 @@ def _hashes(source: Source) -> Iterator[int]:
 
 
 def variants(grey: np.ndarray) -> Iterator[np.ndarray]:
-    """What a picture `(h, w)` may have become: cropped, with black bars, and all of these mirrored."""
+    """What a picture `(h, w)` may have become: cropped, with black bars, and all of these
+    mirrored.
+    """
     height, width = grey.shape
     others = [grey]
     for share in CROPS:
-        top, left = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
+        top = round(height * (1 - share) / 2)
+        left = round(width * (1 - share) / 2)
         others.append(grey[top : height - top, left : width - left])
     for aspect in ASPECTS:
-        down, across = max(0, round(width / aspect) - height) // 2, max(0, round(height * aspect) - width) // 2
+        down = max(0, round(width / aspect) - height) // 2
+        across = max(0, round(height * aspect) - width) // 2
         if max(down / height, across / width) > 0.02:
-            others.append(cv2.copyMakeBorder(grey, down, down, across, across, cv2.BORDER_CONSTANT, value=0))
+            others.append(
+                cv2.copyMakeBorder(grey, down, down, across, across, cv2.BORDER_CONSTANT, value=0)
+            )
     for other in others:
         yield other
         yield other[:, ::-1]

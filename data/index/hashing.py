@@ -9,7 +9,9 @@ from numba import njit
 from PIL import Image
 
 SIDE = 32  # pixels of the thumbnails that are hashed
-NONE = 0  # instead of the hash of a flat picture, which would be the hash of its noise; `phash` never gives it
+# instead of the hash of a flat picture, which would be the hash of its noise; `phash` never gives
+# it
+NONE = 0
 FLAT = 4.0  # standard deviation of a thumbnail, luma 0..255, below which it counts as flat
 SPREAD = 8  # hashes of a sequence at least, at equal distances
 MOST = 64  # and at most
@@ -29,9 +31,11 @@ def phash(thumb: np.ndarray) -> int:
 
 
 def hashed_frames(frames: int, fps: float) -> list[int]:
-    """Numbers of the frames of a sequence that are hashed: 8, 16, 32 or 64 at equal distances, at most a second apart.
+    """Numbers of the frames of a sequence that are hashed: 8, 16, 32 or 64 at equal distances, at
+    most a second apart.
 
-    Every second of 16 is one of 8: two sequences of one content are compared at `SPREAD` places, whatever their length.
+    Every second of 16 is one of 8: two sequences of one content are compared at `SPREAD` places,
+    whatever their length.
     """
     count = SPREAD
     while count < MOST and frames / count > fps:
@@ -59,10 +63,11 @@ def nearest(hashes: np.ndarray, others: np.ndarray, within: int) -> tuple[np.nda
         within: a distance.
 
     Returns:
-        int32 `(N,)` where it is in `others`, -1 when none is within the distance or the hash is `NONE`; uint8
-        `(N,)` the distance.
+        int32 `(N,)` where it is in `others`, -1 when none is within the distance or the hash is
+        `NONE`; uint8 `(N,)` the distance.
     """
-    where, least = np.full(len(hashes), -1, np.int32), np.full(len(hashes), 65, np.uint8)
+    where = np.full(len(hashes), -1, np.int32)
+    least = np.full(len(hashes), 65, np.uint8)
     for i in range(len(hashes)):
         if hashes[i] == 0:
             continue
@@ -70,7 +75,9 @@ def nearest(hashes: np.ndarray, others: np.ndarray, within: int) -> tuple[np.nda
         for j in range(len(others)):
             x = hashes[i] ^ others[j]
             x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
-            x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+            x = (x & np.uint64(0x3333333333333333)) + (
+                (x >> np.uint64(2)) & np.uint64(0x3333333333333333)
+            )
             x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
             bits = np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
             if bits < best:

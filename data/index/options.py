@@ -6,8 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from data.checks import check_at_least
-from data.errors import DataError
+from data.errors import DataError, check_at_least
 
 
 @dataclass(frozen=True)
@@ -17,8 +16,10 @@ class ScanOptions:
     Attributes:
         min_frames: shorter sequences are dropped.
         black: mean luma, 0..255, below which a frame is black.
-        static: mean difference of neighbouring frames, luma 0..255, below which a stretch is near-static.
-        cut: mean change over hue, saturation and luma, 0..255, from which a frame may begin a new scene.
+        static: mean difference of neighbouring frames, luma 0..255, below which a stretch is
+            near-static.
+        cut: mean change over hue, saturation and luma, 0..255, from which a frame may begin a new
+            scene.
         licence: of all files that no manifest states one for.
     """
 
@@ -39,9 +40,11 @@ class IndexOptions:
 
     Attributes:
         scan: see `ScanOptions`.
-        duplicates: bits of 64 in which the hashes of near duplicates may differ on average; -1 keeps near duplicates.
+        duplicates: bits of 64 in which the hashes of near duplicates may differ on average; -1
+            keeps near duplicates.
         exclude: test sets whose pictures must not be trained on, as `find_sequences` takes them.
-        exclude_bits: bits of 64 in which a frame may differ from a test set's frame and count as the same picture.
+        exclude_bits: bits of 64 in which a frame may differ from a test set's frame and count as
+            the same picture.
     """
 
     scan: ScanOptions = field(default_factory=ScanOptions)
@@ -65,7 +68,9 @@ class IndexOptions:
             scan = ScanOptions(**found.pop("scan"))
             return IndexOptions(scan=scan, **{**found, "exclude": tuple(found["exclude"])})
         except (TypeError, KeyError, ValueError) as error:
-            raise DataError(f"options of an index cannot be read ({error}); make the index again") from error
+            raise DataError(
+                f"options of an index cannot be read ({error}); make the index again"
+            ) from error
 
 
 def said(options: IndexOptions | ScanOptions) -> dict[str, Any]:

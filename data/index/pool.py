@@ -9,20 +9,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 
 from pebble import ProcessExpired, ProcessPool
 
-from data.checks import REPAIR
-from data.errors import DataError
+from data.errors import REPAIR, DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
-from data.index.source import Source, stamp_of
+from data.index.source_files import Source, stamp_of
 from data.progress import Progress
 
 AHEAD = 4  # files handed out for each worker
 TASKS = 500  # files after which a worker is replaced, against leaks in libraries
-SECONDS, SECONDS_PER_MB = 120.0, 10.0  # a file may take; 4K HEVC takes 1.5 s/MB on one core
+# a file may take; 4K HEVC takes 1.5 s/MB on one core
+SECONDS = 120.0
+SECONDS_PER_MB = 10.0
 log = logging.getLogger(__name__)
 
 
-def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Callable[[Scan], None]) -> None:
+def scan_all(
+    sources: list[Source], options: ScanOptions, workers: int, keep: Callable[[Scan], None]
+) -> None:
     """Scan files in processes of their own, in any order; a `Progress` shows how far it is.
 
     Args:
@@ -33,14 +36,18 @@ def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Ca
     """
     todo = iter(sources)
     pending: dict[Future[Scan], Source] = {}
-    context = multiprocessing.get_context("fork")  # nothing but the answer is shared; spawn would import all that the command did
+    context = multiprocessing.get_context(
+        "fork"
+    )  # nothing but the answer is shared; spawn would import all that the command did
     counts = _Counts()
     shown = Progress("index", len(sources), "file", note=counts.text)
     with ProcessPool(workers, max_tasks=TASKS, context=context) as pool, shown as progress:
         try:
             while True:
                 for source in _some(todo, AHEAD * workers - len(pending)):
-                    pending[pool.schedule(scan, [source, options], timeout=_patience(source))] = source
+                    pending[pool.schedule(scan, [source, options], timeout=_patience(source))] = (
+                        source
+                    )
                 if not pending:
                     return
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -54,7 +61,9 @@ def scan_all(sources: list[Source], options: ScanOptions, workers: int, keep: Ca
 
 
 def _answer(future: Future[Scan], source: Source) -> Scan:
-    """What a worker found, or why there is nothing: a busy node or too little memory may be to blame, so that has no stamp."""
+    """What a worker found, or why there is nothing: a busy node or too little memory may be to
+    blame, so that has no stamp.
+    """
     path = source.sequence.path
     try:
         return future.result()
@@ -62,9 +71,13 @@ def _answer(future: Future[Scan], source: Source) -> Scan:
         message = f"{path}: the decoder did not finish in {_patience(source):.0f} s; {REPAIR}"
     except ProcessExpired as error:
         message = f"{path}: the decoder crashed (exit code {error.exitcode}); {REPAIR}"
-    except Exception as error:  # whatever a library raises for one file must not end the run; the row in the report says it
+    except Exception as error:
+        # whatever a library raises for one file must not end the run; the row in the report says it
         log.warning("%s: %s: %s", path, type(error).__name__, error)
-        message = f"{path}: failed with {type(error).__name__}: {str(error).replace('; ', ', ')}; {REPAIR}, or report this"
+        message = (
+            f"{path}: failed with {type(error).__name__}: {str(error).replace('; ', ', ')}; "
+            f"{REPAIR}, or report this"
+        )
     return rejected(source, None, message)
 
 
@@ -89,7 +102,9 @@ class _Counts:
     def count(self, scan: Scan) -> None:
         """One more file."""
         self._sequences += len(scan.rows)
-        self._hours += sum(row["frames"] * row["fps_den"] / row["fps_num"] for row in scan.rows) / 3600
+        self._hours += (
+            sum(row["frames"] * row["fps_den"] / row["fps_num"] for row in scan.rows) / 3600
+        )
         self._rejected += not scan.rows
 
     def text(self) -> str:

@@ -11,15 +11,13 @@ import cv2
 import numpy as np
 
 from data.errors import DataError
-from data.index.analysis import Analyser, Analysis
 from data.index.hashing import hashed_frames, phash
-from data.index.matroska import check_clusters
 from data.index.options import ScanOptions
-from data.index.pictures import reader_pictures, video_pictures
-from data.index.pieces import Piece, pieces
-from data.index.source import Source, Stamp, content_of, printable, stamp_of
-from data.probe import Probe, probe
-from data.readers import Reader, open_reader
+from data.index.scenes import Analysis, FrameAnalyzer, Segment, pieces
+from data.index.small_frames import check_clusters, small_reader_frames, small_video_frames
+from data.index.source_files import Source, Stamp, content_of, printable, stamp_of
+from data.io.probe import Probe, probe
+from data.io.readers import Reader, open_reader
 
 UNREADABLE = "unreadable"
 DETAILS = {
@@ -27,7 +25,11 @@ DETAILS = {
     "black": "mean luma {luma:.1f}, black is below {black:g}",
     "near-static": "neighbouring frames differ by {motion:.3f}, near-static is below {static:g}",
 }
-REMEDIES = {"short": "lower --min-frames", "black": "lower --black", "near-static": "lower --static"}
+REMEDIES = {
+    "short": "lower --min-frames",
+    "black": "lower --black",
+    "near-static": "lower --static",
+}
 Row = dict[str, Any]  # see `data.index.schema`
 
 
@@ -37,9 +39,11 @@ class Scan:
 
     Attributes:
         name: of the source.
-        stamp: of the file when it was read; None when what was wrong may pass, so that it is to be scanned again.
+        stamp: of the file when it was read; None when what was wrong may pass, so that it is to be
+            scanned again.
         rows: of the index.
-        dropped: rows that are not wanted, with `reason`, `detail` and `remedy`; a file that cannot be used is one of 0 frames.
+        dropped: rows that are not wanted, with `reason`, `detail` and `remedy`; a file that cannot
+            be used is one of 0 frames.
     """
 
     name: str
@@ -49,23 +53,31 @@ class Scan:
 
 
 def scan(source: Source, options: ScanOptions) -> Scan:
-    """Decode a source, cut it, look at it, hash it. Raises nothing for a bad file: that is its answer."""
+    """Decode a source, cut it, look at it, hash it. Raises nothing for a bad file: that is its
+    answer.
+    """
     cv2.setNumThreads(1)
     stamp = None
     try:
         stamp = stamp_of(source.sequence.path)
         if printable(str(source.sequence.path)) != str(source.sequence.path):
-            raise DataError(f"{source.sequence.path}: its name is not UTF-8, an index cannot hold it; rename it")
+            raise DataError(
+                f"{source.sequence.path}: its name is not UTF-8, an index cannot hold it; rename it"
+            )
         return _scan(source, stamp, options)
     except DataError as error:
         return rejected(source, None if may_pass(error, source) else stamp, str(error))
 
 
 def may_pass(error: BaseException, source: Source) -> bool:
-    """Whether a failure may be one of the machine and not of the file: no memory, or a storage that does not answer."""
+    """Whether a failure may be one of the machine and not of the file: no memory, or a storage that
+    does not answer.
+    """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):  # Pillow's own have no number
+        if isinstance(cause, MemoryError) or (
+            isinstance(cause, OSError) and cause.errno
+        ):  # Pillow's own have no number
             return True
         cause = cause.__cause__
     path = source.sequence.path
@@ -78,11 +90,15 @@ def may_pass(error: BaseException, source: Source) -> bool:
 
 
 def rejected(source: Source, stamp: Stamp | None, message: str) -> Scan:
-    """The answer for a file that cannot be used, `stamp` as in `Scan`; a DataError's message ends in its remedy."""
-    detail, _, remedy = printable(message.removeprefix(f"{source.sequence.path}: ")).rpartition("; ")
+    """The answer for a file that cannot be used, `stamp` as in `Scan`; a DataError's message ends
+    in its remedy.
+    """
+    detail, _, remedy = printable(message.removeprefix(f"{source.sequence.path}: ")).rpartition(
+        "; "
+    )
     row = _dropped(UNREADABLE, detail or remedy, remedy if detail else "", first=0, frames=0)
     seen = {} if stamp is None else {"bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns}
-    return Scan(source.name, stamp, [], [row | {"path": source.name} | seen])
+    return Scan(source.name, stamp=stamp, rows=[], dropped=[row | {"path": source.name} | seen])
 
 
 def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
@@ -90,8 +106,12 @@ def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
     opened: Probe | Reader = probe(path) if source.kind == "video" else open_reader(source.sequence)
     if source.kind == "video":
         check_clusters(path)
-    pictures = video_pictures(opened) if isinstance(opened, Probe) else reader_pictures(opened)
-    analyser, start, frames = Analyser(options.cut), None, 0
+    pictures = (
+        small_video_frames(opened) if isinstance(opened, Probe) else small_reader_frames(opened)
+    )
+    analyser = FrameAnalyzer(options.cut)
+    start = None
+    frames = 0
     for number, picture in pictures:
         start = number if start is None else start
         analyser.add(picture)
@@ -100,19 +120,34 @@ def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
     common |= {"bytes": stamp.bytes, "mtime_ns": stamp.mtime_ns, "content": content_of(path)}
     common["licence"] = source.sequence.licence or options.licence
     if stamp_of(path) != stamp:
-        raise DataError(f"{path}: was changed while it was read; index again when nothing writes to it")
-    found, result = analyser.finish(), Scan(source.name, stamp)
-    for piece in _wanted(source, found, options, start, frames):
-        row = common | _row(piece, found, start, keys, opened.fps)
+        raise DataError(
+            f"{path}: was changed while it was read; index again when nothing writes to it"
+        )
+    found = analyser.finish()
+    result = Scan(source.name, stamp)
+    for piece in _wanted(source, found=found, options=options, start=start, frames=frames):
+        row = common | _row(piece, found=found, start=start, keys=keys, fps=opened.fps)
         if piece.reason:
-            words = {**vars(options), "frames": row["frames"], "luma": piece.luma, "motion": piece.motion}
-            result.dropped.append(row | _dropped(piece.reason, DETAILS[piece.reason].format(**words), REMEDIES[piece.reason]))
+            words = {
+                **vars(options),
+                "frames": row["frames"],
+                "luma": piece.luma,
+                "motion": piece.motion,
+            }
+            result.dropped.append(
+                row
+                | _dropped(
+                    piece.reason, DETAILS[piece.reason].format(**words), REMEDIES[piece.reason]
+                )
+            )
         else:
             result.rows.append(row)
     return result
 
 
-def _wanted(source: Source, found: Analysis, options: ScanOptions, start: int, frames: int) -> Iterator[Piece]:
+def _wanted(
+    source: Source, found: Analysis, options: ScanOptions, start: int, frames: int
+) -> Iterator[Segment]:
     """Pieces of the spans that are asked for; DataError when a span is not in the file."""
     for first, count in source.spans or ((0, None),):
         stop = frames if count is None else first + count
@@ -125,12 +160,32 @@ def _wanted(source: Source, found: Analysis, options: ScanOptions, start: int, f
 
 def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, list[int]]:
     """Columns that all rows of a file share, and the numbers of its keyframes."""
-    row = {"path": source.name, "source": None, "kind": source.kind, "offset": None, "file_frames": frames}
-    row |= {"width": opened.width, "height": opened.height, "codec": "", "plain": False, "pts_first": 0, "pts_step": 0}
-    fps = Fraction(opened.fps if isinstance(opened, Probe) else opened.rate).limit_denominator(1_000_000)
+    row = {
+        "path": source.name,
+        "source": None,
+        "kind": source.kind,
+        "offset": None,
+        "file_frames": frames,
+    }
+    row |= {
+        "width": opened.width,
+        "height": opened.height,
+        "codec": "",
+        "plain": False,
+        "pts_first": 0,
+        "pts_step": 0,
+    }
+    fps = Fraction(opened.fps if isinstance(opened, Probe) else opened.rate).limit_denominator(
+        1_000_000
+    )
     row |= {"fps_num": fps.numerator, "fps_den": fps.denominator}
-    colour, keys = opened.colour, []
-    row |= {"matrix": colour.matrix, "full_range": colour.full_range, "colour_origin": colour.origin}
+    color_space = opened.color_space
+    keys = []
+    row |= {
+        "matrix": color_space.matrix,
+        "full_range": color_space.full_range,
+        "colour_origin": color_space.origin,
+    }
     if not isinstance(opened, Probe):
         return row | {"pixel_format": getattr(opened, "pixel_format", "rgb24")}, keys
     row |= {"codec": opened.codec, "pixel_format": opened.pixel_format, "plain": opened.plain}
@@ -149,16 +204,19 @@ def _timing(found: Probe) -> tuple[int, int, list[int]] | None:
     return None if rests.any() else (int(found.pts[0]), step, numbers.tolist())
 
 
-def _row(piece: Piece, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
+def _row(piece: Segment, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
     """Columns of one sequence; `start` is the number of the first frame that was analysed."""
-    first, stop = start + piece.first, start + piece.stop
+    first = start + piece.first
+    stop = start + piece.stop
     before = [key for key in keys if key <= first][-1:]
     places = hashed_frames(piece.stop - piece.first, float(fps))
     return {
         "first": first,
         "frames": stop - first,
         "key_frames": before + [key for key in keys if first < key < stop],
-        "hashes": [] if piece.reason else [phash(found.thumbs[piece.first + place]) for place in places],
+        "hashes": []
+        if piece.reason
+        else [phash(found.thumbs[piece.first + place]) for place in places],
         "motion": piece.motion,
         "luma": piece.luma,
     }

@@ -1,4 +1,6 @@
-"""The files of an index: sequences, what was left out, and the journal of a run that is not finished."""
+"""The files of an index: sequences, what was left out, and the journal of a run that is not
+finished.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.index import KEY
 from data.index.options import IndexOptions
 from data.index.scan import Row, Scan
 from data.index.schema import COLUMNS, VERSION
-from data.index.source import Stamp
+from data.index.source_files import Stamp
 from data.index.table import check_index
+from data.sources.manifest import INDEX_KEY
 
 WORDS = [pa.field(name, pa.string()) for name in ("reason", "detail", "remedy")]
 DROPPED = pa.schema([*(field.with_nullable(True) for field in COLUMNS), *WORDS])
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredIndex:
     """An index as it is on disk.
 
     Attributes:
@@ -61,15 +63,20 @@ def table_of(rows: Iterable[Row], schema: pa.Schema = COLUMNS) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
-def write_index(path: Path, stored: Stored, counts: dict[str, Any]) -> None:
+def write_index(path: Path, stored: StoredIndex, counts: dict[str, Any]) -> None:
     """Write both files, each whole or not at all."""
-    metadata = {KEY: str(VERSION), b"root": stored.root, b"where": stored.where, b"options": stored.options.text()}
+    metadata = {
+        INDEX_KEY: str(VERSION),
+        b"root": stored.root,
+        b"where": stored.where,
+        b"options": stored.options.text(),
+    }
     metadata |= {b"part": json.dumps(stored.part), b"counts": json.dumps(counts)}
     write_table(dropped_path(path), stored.dropped.replace_schema_metadata(metadata))
     write_table(path, stored.rows.replace_schema_metadata(metadata))
 
 
-def read_index(path: Path) -> Stored:
+def read_index(path: Path) -> StoredIndex:
     """Read both files.
 
     Raises:
@@ -79,11 +86,18 @@ def read_index(path: Path) -> Stored:
     known = tables[0].schema.metadata
     try:
         part = json.loads(known[b"part"])
-        root, where, options = known[b"root"].decode(), known[b"where"].decode(), IndexOptions.read(known[b"options"])
-        whole = [table.select(schema.names).cast(schema) for table, schema in zip(tables, (COLUMNS, DROPPED), strict=True)]
+        root = known[b"root"].decode()
+        where = known[b"where"].decode()
+        options = IndexOptions.read(known[b"options"])
+        whole = [
+            table.select(schema.names).cast(schema)
+            for table, schema in zip(tables, (COLUMNS, DROPPED), strict=True)
+        ]
     except (KeyError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: was not made by this version of corvid data index ({error}); {AGAIN}") from error
-    return Stored(root, options, None if part is None else tuple(part), where, *whole)
+        raise DataError(
+            f"{path}: was not made by this version of corvid data index ({error}); {AGAIN}"
+        ) from error
+    return StoredIndex(root, options, None if part is None else tuple(part), where, *whole)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -96,17 +110,21 @@ def write_table(path: Path, table: pa.Table) -> None:
         os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}); free the disk, or give another name") from error
+        raise DataError(
+            f"{path}: cannot be written ({error}); free the disk, or give another name"
+        ) from error
     finally:
         if part is not None:
             Path(part).unlink(missing_ok=True)
 
 
 class Journal:
-    """What has been scanned by a run that is not finished: a line a file, flushed, so that an interrupted run goes on.
+    """What has been scanned by a run that is not finished: a line a file, flushed, so that an
+    interrupted run goes on.
 
     Args:
-        path: the file; one that is there is continued if it was begun for the same thing, else begun anew.
+        path: the file; one that is there is continued if it was begun for the same thing, else
+            begun anew.
         heading: what the run is for; any JSON.
 
     Attributes:
@@ -120,7 +138,9 @@ class Journal:
         try:
             self._file = path.open("a" if begun else "w", encoding="utf-8")
         except OSError as error:
-            raise DataError(f"{path}: cannot be written ({error.strerror}); give another output") from error
+            raise DataError(
+                f"{path}: cannot be written ({error.strerror}); give another output"
+            ) from error
         if not begun:
             self._write(heading)
 
@@ -140,7 +160,9 @@ class Journal:
             self._file.write(json.dumps(value) + "\n")
             self._file.flush()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror}); free the disk and run again") from error
+            raise DataError(
+                f"{self.path}: cannot be written ({error.strerror}); free the disk and run again"
+            ) from error
 
     def _read(self, heading: dict[str, Any]) -> bool:
         """Take up what is there; cut off a last line that was not finished."""
@@ -159,7 +181,9 @@ class Journal:
                     return False
                 if number:
                     stamp = None if value["stamp"] is None else Stamp(**value["stamp"])
-                    scan = Scan(value["name"], stamp, value["rows"], value["dropped"])
+                    scan = Scan(
+                        value["name"], stamp=stamp, rows=value["rows"], dropped=value["dropped"]
+                    )
                     self.done[scan.name] = scan
         os.truncate(self.path, good)
         return good > 0

@@ -7,10 +7,22 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-PICTURES = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=1.6"]  # 40 frames, each different
+PICTURES = [
+    "-f",
+    "lavfi",
+    "-i",
+    "testsrc2=size=96x64:rate=25:duration=1.6",
+]  # 40 frames, each different
 SOUND = ["-f", "lavfi", "-i", "sine=duration=1"]
 X264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3"]
-X265 = ["-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params", "log-level=error:keyint=12:bframes=3:open-gop="]
+X265 = [
+    "-c:v",
+    "libx265",
+    "-pix_fmt",
+    "yuv420p",
+    "-x265-params",
+    "log-level=error:keyint=12:bframes=3:open-gop=",
+]
 
 
 def run_ffmpeg(*arguments: str | Path) -> bytes:
@@ -27,27 +39,73 @@ def ffmpeg() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of good videos of 40 frames 96x64 (but for odd.mkv and the one that an edit list cuts)."""
+    """A folder of good videos of 40 frames 96x64 (but for odd.mkv and the one that an edit list
+    cuts).
+    """
     folder = tmp_path_factory.mktemp("videos")
     run_ffmpeg(*PICTURES, *X264, "-g", "12", "-movflags", "+faststart", folder / "h264.mp4")
     run_ffmpeg(*PICTURES, *X264, "-g", "12", "-x264-params", "open-gop=1", folder / "h264_open.mkv")
     run_ffmpeg(*PICTURES, *X265[:-1], X265[-1] + "0", folder / "hevc.mp4")
     run_ffmpeg(*PICTURES, *X265[:-1], X265[-1] + "1", folder / "hevc_open.mp4")
-    run_ffmpeg(*PICTURES, "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-f", "mpeg", folder / "mpeg2.mpg")
+    run_ffmpeg(
+        *PICTURES, "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-f", "mpeg", folder / "mpeg2.mpg"
+    )
     run_ffmpeg(*PICTURES, *X264, "-g", "12", folder / "b_frames.avi")
-    run_ffmpeg(*PICTURES, "-c:v", "libsvtav1", "-preset", "12", "-g", "12", "-pix_fmt", "yuv420p", folder / "av1.mkv")
+    run_ffmpeg(
+        *PICTURES,
+        "-c:v",
+        "libsvtav1",
+        "-preset",
+        "12",
+        "-g",
+        "12",
+        "-pix_fmt",
+        "yuv420p",
+        folder / "av1.mkv",
+    )
     run_ffmpeg("-ss", "0.7", "-i", folder / "h264.mp4", "-c", "copy", folder / "edited.mp4")
     odd = ["-vf", "crop=45:33:3:5:exact=1", "-pix_fmt", "yuv420p", "-c:v", "ffv1"]
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=30000/1001:duration=0.3", *odd, folder / "odd.mkv")
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=96x64:rate=30000/1001:duration=0.3",
+        *odd,
+        folder / "odd.mkv",
+    )
     return folder
 
 
 @pytest.fixture(scope="session")
 def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of h264.mp4 and hevc.mp4: 120 frames 96x64 that move, with B-frames that others refer to, keyframes 60 apart."""
+    """A folder of h264.mp4 and hevc.mp4: 120 frames 96x64 that move, with B-frames that others
+    refer to, keyframes 60 apart.
+    """
     folder = tmp_path_factory.mktemp("long")
-    pictures = ["-f", "lavfi", "-i", "mandelbrot=size=96x64:rate=25", "-frames:v", "120", "-pix_fmt", "yuv420p", "-g", "60"]
-    run_ffmpeg(*pictures, "-c:v", "libx264", "-bf", "3", "-b-pyramid", "normal", "-refs", "4", folder / "h264.mp4")
+    pictures = [
+        "-f",
+        "lavfi",
+        "-i",
+        "mandelbrot=size=96x64:rate=25",
+        "-frames:v",
+        "120",
+        "-pix_fmt",
+        "yuv420p",
+        "-g",
+        "60",
+    ]
+    run_ffmpeg(
+        *pictures,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "3",
+        "-b-pyramid",
+        "normal",
+        "-refs",
+        "4",
+        folder / "h264.mp4",
+    )
     options = "log-level=error:keyint=60:bframes=4:b-pyramid=1:open-gop=0"
     run_ffmpeg(*pictures, "-c:v", "libx265", "-x265-params", options, folder / "hevc.mp4")
     return folder

@@ -25,7 +25,9 @@ def write(folder: Path, **files: str) -> None:
 
 
 def test_quotas_of_the_own_group_and_its_parents_are_seen(groups: Path, tmp_path: Path):
-    """Catches a container of two cores on a machine of eight that gets eight threads, at any level or version of groups."""
+    """Catches a container of two cores on a machine of eight that gets eight threads, at any level
+    or version of groups.
+    """
     assert cores.available_cores() == cores.allowed_cores() == 8
     (tmp_path / "own").write_text("0::/slurm/job_7/task_0\n")
     assert cores.available_cores() == 8
@@ -43,7 +45,9 @@ def test_quotas_of_the_own_group_and_its_parents_are_seen(groups: Path, tmp_path
 
 
 def test_a_quota_above_the_affinity_changes_nothing(groups: Path, tmp_path: Path):
-    """Catches more threads than the cores that a process may run on, and a broken file that ends the program."""
+    """Catches more threads than the cores that a process may run on, and a broken file that ends
+    the program.
+    """
     (tmp_path / "own").write_text("0::/\n")
     write(groups, cpu__max="6400000 100000\n")
     assert cores.available_cores() == 8

@@ -19,13 +19,15 @@ def test_a_folder_of_another_user_is_not_taken_over(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Catches a folder with a known name in /tmp that somebody else made first, or a link to one."""
+    """Catches a folder with a known name in /tmp that somebody made first, or a link to one."""
     (tmp_path / "link").symlink_to(make_private(tmp_path / "theirs"))
     with pytest.raises(DataError, match="link: .*remove it, or choose another"):
         make_private(tmp_path / "link")
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
-    with pytest.raises(DataError, match=f"theirs: belongs to user {me} .*remove it, or choose another"):
+    with pytest.raises(
+        DataError, match=f"theirs: belongs to user {me} .*remove it, or choose another"
+    ):
         make_private(tmp_path / "theirs")
 
 

@@ -26,7 +26,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_log_gets_a_line_every_half_minute(clock: Clock):
-    """Catches a log without a sign of life, one with a line a step, and control characters of a bar."""
+    """Catches a log without a sign of life, one with a line a step, and control characters of a
+    bar.
+    """
     log = io.StringIO()
     with Progress("compress", 300, stream=log, clock=clock, note=lambda: "loss 0.5") as shown:
         for _ in range(100):
@@ -42,7 +44,9 @@ def test_a_log_gets_a_line_every_half_minute(clock: Clock):
 
 
 def test_a_step_that_takes_long_is_told_while_it_lasts(clock: Clock):
-    """Catches twenty minutes of silence before the first point, and its time counted for all others."""
+    """Catches twenty minutes of silence before the first point, and its time counted for all
+    others.
+    """
     log = io.StringIO()
     with Progress("evaluate", 4, "point", stream=log, clock=clock) as shown:
         for seconds, finished in ((36, 0), (36, 0), (600, 1), (60, 1)):
@@ -59,15 +63,24 @@ def test_a_step_that_takes_long_is_told_while_it_lasts(clock: Clock):
 def test_short_work_says_nothing(clock: Clock):
     """Catches lines about what is over at once."""
     log = io.StringIO()
-    assert list(progress_over([1, 2, 3], "validation", "batch", stream=log, clock=clock)) == [1, 2, 3]
+    assert list(progress_over([1, 2, 3], "validation", "batch", stream=log, clock=clock)) == [
+        1,
+        2,
+        3,
+    ]
     assert log.getvalue() == ""
 
 
 def test_only_the_innermost_speaks(clock: Clock):
-    """Catches two lines a half minute where a stage validates, a line right after another, and second processes that speak."""
+    """Catches two lines a half minute where a stage validates, a line right after another, and
+    second processes that speak.
+    """
     log = io.StringIO()
     how = {"stream": log, "clock": clock}
-    with Progress("stage", 10, "step", **how) as outer, Progress("other", 10, "step", shown=False, **how) as silent:
+    with (
+        Progress("stage", 10, "step", **how) as outer,
+        Progress("other", 10, "step", shown=False, **how) as silent,
+    ):
         clock.now += 40
         silent.update()
         outer.tick()
@@ -80,7 +93,9 @@ def test_only_the_innermost_speaks(clock: Clock):
             clock.now += 10
         clock.now += 10
         outer.update()
-        assert log.getvalue().splitlines()[:1] == ["validation: 2 of 8 clips, 3.0 clips/min, about 2 min left"]
+        assert log.getvalue().splitlines()[:1] == [
+            "validation: 2 of 8 clips, 3.0 clips/min, about 2 min left"
+        ]
         assert len(log.getvalue().splitlines()) == 2 and "in 50 s" in log.getvalue()
 
 
@@ -91,7 +106,9 @@ def test_what_a_run_had_done_before_does_not_count_for_its_rate(clock: Clock):
     shown.update()
     clock.now += 98
     shown.update(49)
-    assert shown.rate() == 0.5 and shown.seconds_left() == 100 and "350 of 400 steps" in shown.line()
+    assert (
+        shown.rate() == 0.5 and shown.seconds_left() == 100 and "350 of 400 steps" in shown.line()
+    )
 
 
 def test_a_terminal_has_its_bar(clock: Clock):
@@ -119,7 +136,14 @@ def test_an_error_ends_the_thread_and_promises_nothing(monkeypatch: pytest.Monke
 
 def test_numbers_are_for_people():
     """Catches seconds where days are meant, and rates of 0.0."""
-    assert [duration(s) for s in (4.4, 89, 150, 5400, 50_000, 400_000)] == ["4 s", "89 s", "2 min", "1.5 h", "14 h", "4.6 days"]
+    assert [duration(s) for s in (4.4, 89, 150, 5400, 50_000, 400_000)] == [
+        "4 s",
+        "89 s",
+        "2 min",
+        "1.5 h",
+        "14 h",
+        "4.6 days",
+    ]
     assert [rate_text(r, "step") for r in (31.4, 3.14, 0.25, 0.001)] == [
         "31 steps/s",
         "3.1 steps/s",
@@ -127,4 +151,8 @@ def test_numbers_are_for_people():
         "3.6 steps/h",
     ]
     assert rate_text(41e6, "B") == "41 MB/s" and amount(2_500_000_000, "B") == "2,500 MB"
-    assert (amount(1, "batch"), amount(2, "batch"), amount(1200, "point")) == ("1 batch", "2 batches", "1,200 points")
+    assert (amount(1, "batch"), amount(2, "batch"), amount(1200, "point")) == (
+        "1 batch",
+        "2 batches",
+        "1,200 points",
+    )

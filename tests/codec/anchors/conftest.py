@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.colour import Colour, planes_to_rgb
-from data.source import SourceClip
+from data.io.color import ColorSpace, planes_to_rgb
+from data.io.source_clip import SourceClip
 
 
 def make_clip(width: int, height: int, frames: int = 3, planes: bool = True) -> SourceClip:
     """A gradient that moves two pixels a frame, with its own planes or with RGB only."""
-    colour = Colour("bt601", False, "guessed")
+    colour = ColorSpace("bt601", False, "guessed")
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     moved = [
         (2 * column + row + 4 * time + 20 * ((column + 2 * time) // 8 % 2)) % 200 + 20
@@ -24,7 +24,7 @@ def make_clip(width: int, height: int, frames: int = 3, planes: bool = True) -> 
     own = (luma, torch.full(half, 110, dtype=torch.uint8), torch.full(half, 140, dtype=torch.uint8))
     rgb = planes_to_rgb(*own, colour)
     size = {"width": width, "height": height, "frames": frames}
-    pixels = {"planes": own if planes else None, "rgb": rgb, "colour": colour}
+    pixels = {"planes": own if planes else None, "rgb": rgb, "color_space": colour}
     return SourceClip("moving", Path("moving.mkv"), Fraction(30000, 1001), **size, **pixels)
 
 

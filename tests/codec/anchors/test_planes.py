@@ -5,7 +5,7 @@ import torch
 
 from codec.anchors.planes import from_bytes, pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
-from data.colour import Colour, planes_to_rgb
+from data.io.color import ColorSpace, planes_to_rgb
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 2), (17, 16)])
@@ -43,7 +43,7 @@ def test_planes_from_rgb_invert_the_conversion(matrix: str, full: bool, size: tu
         .clamp(0, 255)
         .to(torch.uint8)[None]
     )
-    colour = Colour(matrix, full, "tagged")
+    colour = ColorSpace(matrix, full, "tagged")
     planes = rgb_to_planes(rgb, colour)
     assert planes[1].shape == (1, (size[0] + 1) // 2, (size[1] + 1) // 2)
     error = (planes_to_rgb(*planes, colour).int() - rgb.int())[..., 4:-4, 4:40].abs()

@@ -14,7 +14,7 @@ from codec.anchors import HM, VTM, X264, X265, StandardCodec, SvtAv1, Vvenc, ffm
 from codec.anchors.bitstream import FORMATS, read_file
 from codec.errors import CodecError
 from codec.metrics import psnr
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 Clips = Callable[..., SourceClip]
 ANCHORS = [

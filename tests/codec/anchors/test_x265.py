@@ -14,7 +14,7 @@ from codec.anchors import X265, ffmpeg, process
 from codec.anchors.standard import QUIET, raw_file
 from codec.errors import CodecError
 from codec.metrics import psnr
-from data.source import SourceClip
+from data.io.source_clip import SourceClip
 
 Clips = Callable[..., SourceClip]
 ROOT = Path(__file__).parents[3]

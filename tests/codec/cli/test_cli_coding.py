@@ -13,8 +13,8 @@ from codec.checkpoint import load_codec
 from codec.cli import main
 from codec.cli.coding import warn_if_emulated
 from codec.stream import compress, frames_sha256
-from data.source import read_source
-from data.writer import write_video
+from data.io.source_clip import read_source
+from data.io.writer import write_video
 
 
 @pytest.fixture(scope="module")

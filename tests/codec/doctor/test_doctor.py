@@ -23,7 +23,7 @@ from codec.doctor.plan import Plan, ok, plan_of
 from codec.errors import CodecError
 from codec.evaluation import memory
 from codec.metrics.backbones import BACKBONES, find_weights
-from data import readers
+from data.io import readers
 
 Usage = namedtuple("Usage", "total used free")
 NO_GPU = {"gpus": "", "driver": "", "runtime": "13", "cudnn": "9", "nccl": ""}
@@ -402,7 +402,7 @@ def test_a_runs_config_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small video."""
-    from data.writer import write_video
+    from data.io.writer import write_video
 
     frames = torch.from_numpy(
         np.random.RandomState(0).randint(0, 255, (12, 3, 64, 64)).astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.writer import write_video
+from data.io.writer import write_video
 
 
 @pytest.fixture(scope="session")

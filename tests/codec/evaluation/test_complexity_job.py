@@ -9,7 +9,7 @@ from codec.cli import main
 from codec.evaluation import configured
 from codec.evaluation.complexity_job import ComplexityJob, job_of
 from codec.evaluation.synthetic import panning_clip
-from data.writer import write_video
+from data.io.writer import write_video
 
 
 def test_the_command_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.CaptureFixture):

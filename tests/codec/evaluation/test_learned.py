@@ -17,7 +17,7 @@ from codec.evaluation.evaluate import precision_lines
 from codec.evaluation.keys import stream_key
 from codec.evaluation.learned import LearnedCodec
 from codec.stream.container import read_stream
-from data.source import SourceClip, read_source
+from data.io.source_clip import SourceClip, read_source
 
 CONF = Path(__file__).parents[3] / "conf"
 

@@ -15,10 +15,10 @@ from codec.errors import CodecError
 from codec.evaluation.axes import AXES
 from codec.evaluation.measure import Measure, Scored
 from codec.metrics import load_lpips, psnr, temporal_difference
-from data.colour import Colour, planes_to_rgb
-from data.source import SourceClip
+from data.io.color import ColorSpace, planes_to_rgb
+from data.io.source_clip import SourceClip
 
-COLOUR = Colour("bt709", False, "tagged")
+COLOUR = ColorSpace("bt709", False, "tagged")
 FAST = [name for name in AXES if name not in ("lpips_vgg", "dists")]
 
 

@@ -25,7 +25,7 @@ from codec.evaluation.measure import Measure
 from codec.evaluation.running import Running
 from codec.evaluation.store import Store
 from codec.evaluation.work import Task
-from data.writer import write_video
+from data.io.writer import write_video
 
 ANCHOR = X265(qualities=(20, 30, 40), preset="ultrafast", tunes=("psnr",))
 TIMES = ("encode_seconds", "decode_seconds")

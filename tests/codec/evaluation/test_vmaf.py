@@ -13,13 +13,13 @@ from distorted import clip_and_distorted
 from codec.anchors.planes import Planes, rgb_to_planes
 from codec.errors import CodecError
 from codec.evaluation.vmaf import version, vmaf
-from data.colour import Colour
+from data.io.color import ColorSpace
 
 
 def planes(frames: int, width: int, height: int) -> list[Planes]:
     """A clip and what a poor codec left of it."""
     return [
-        rgb_to_planes(clip, Colour("bt601", False, "guessed"))
+        rgb_to_planes(clip, ColorSpace("bt601", False, "guessed"))
         for clip in clip_and_distorted(frames, width, height)
     ]
 

@@ -14,8 +14,8 @@ from codec.errors import CodecError
 from codec.evaluation.zoo import ZooCodec
 from codec.evaluation.zoo_models import load_model
 from codec.evaluation.zoo_stream import HEADER, decode_file, encode_file
-from data.colour import Colour
-from data.source import SourceClip
+from data.io.color import ColorSpace
+from data.io.source_clip import SourceClip
 
 # By hand: hyper-decoders 4.73, motion 36.80, residual 39.20, blurring of the reference 0.48.
 SSF_DECODE_KMAC = 81.21
@@ -55,7 +55,7 @@ def clip(frames: int = 3) -> SourceClip:
         torch.uint8
     )
     size = {"width": 51, "height": 38, "frames": frames}
-    pixels = {"planes": None, "rgb": rgb, "colour": Colour("bt601", False, "said")}
+    pixels = {"planes": None, "rgb": rgb, "color_space": ColorSpace("bt601", False, "said")}
     return SourceClip("moving", Path("moving.mkv"), Fraction(25), **size, **pixels)
 
 

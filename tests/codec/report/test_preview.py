@@ -20,7 +20,7 @@ from codec.report import DecodedFrames, make_preview
 from codec.report.preview import BASE64, fit_videos, matched_levels, rate_gap
 from codec.report.vp9_preview import decode_vp9, encode_vp9
 from codec.stream import compress, decompress
-from data.colour import Colour
+from data.io.color import ColorSpace
 from data.sequences import Sequence
 
 
@@ -120,7 +120,7 @@ def streams(
     folder = tmp_path_factory.mktemp("streams")
     frames = moving_clip(3, 48, 64)
     compress(load_codec(checkpoint), frames, Fraction(25), 32, folder / "a.cvd")
-    planes = to_bytes(pad_to_even(rgb_to_planes(frames, Colour("bt601", False, "guessed"))))
+    planes = to_bytes(pad_to_even(rgb_to_planes(frames, ColorSpace("bt601", False, "guessed"))))
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x48", "-r", "25", "-i", "-"]
     ffmpeg.run(
         [*raw, "-c:v", "libx265", "-qp", "10", "-f", "hevc", str(folder / "a.hevc")], stdin=planes

@@ -12,7 +12,7 @@ from codec.quality import QualityPattern
 from codec.stream import compress, decompress, frames_sha256
 from codec.stream.container import read_stream
 from codec.video import VideoCodec
-from data.writer import write_video
+from data.io.writer import write_video
 
 ASSETS = Path(__file__).parents[2] / "assets" / "streams"
 PUBLISHED = (

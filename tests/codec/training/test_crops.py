@@ -7,8 +7,8 @@ from small_codec import FPS, moving_clip
 from codec.errors import CodecError
 from codec.training.crops import check_crops
 from codec.training.stage import Stage
-from data.module import ClipDataModule
-from data.writer import write_video
+from data.io.writer import write_video
+from data.loading.datamodule import ClipDataModule
 
 
 @pytest.fixture(scope="module")

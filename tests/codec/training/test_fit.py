@@ -15,7 +15,7 @@ from codec.training import fit
 from codec.training.module import CodecTraining
 from codec.training.run import train
 from codec.training.stopped import Stopped
-from data.writer import write_video
+from data.io.writer import write_video
 
 STAGE = {
     "steps": 3,

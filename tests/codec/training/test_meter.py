@@ -14,7 +14,7 @@ from codec.training.meter import SpeedMeter, precisions_of
 from codec.training.module import CodecTraining
 from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
-from data.clip import Clip
+from data.loading.clip import Clip
 
 FAST = best_precision({"accelerator": "cpu"})
 STAGE = {"name": "a", "steps": 4, "frames": 2, "crop": 64, "batch": 2, "lr": 1e-3, "lr_end": 1e-4}

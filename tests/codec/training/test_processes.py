@@ -26,7 +26,7 @@ from codec.training.signals import StopOnSignal
 from codec.training.stage import Stage
 from codec.training.stopped import Stopped
 from codec.training.validation import validate
-from data.clip import Clip
+from data.loading.clip import Clip
 
 
 def part(whole: Clip, rank: int, ranks: int) -> Clip:

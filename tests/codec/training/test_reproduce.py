@@ -22,7 +22,7 @@ from codec.training.reproduce import (
     last_validation,
 )
 from codec.training.run import train
-from data.writer import write_video
+from data.io.writer import write_video
 
 STAGES = "[{name: one, steps: 2, frames: 2, crop: 64, batch: 2, lr: 1e-3, lr_end: 1e-3}]"
 

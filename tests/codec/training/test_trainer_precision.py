@@ -23,7 +23,7 @@ from codec.training.processes import GradientMean, run_in_processes
 from codec.training.record import precision_of_run
 from codec.training.reproduce import reproduce
 from codec.training.run import train
-from data.writer import write_video
+from data.io.writer import write_video
 
 CPU = {"accelerator": "cpu", "precision": "auto"}
 

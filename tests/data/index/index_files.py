@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data.index.options import ScanOptions
 from data.index.scan import Scan, scan
-from data.index.source import Source, find_sources
-from data.index.store import Stored
+from data.index.source_files import Source, find_sources
+from data.index.store import StoredIndex
 
 CUT = (30, 60, 90, 120)  # where `cut.mp4` changes: moving, zoom, black, cells, still
 CELLS_AT, STILL_AT = 90, 120
@@ -23,11 +23,16 @@ def source_of(path: Path) -> Source:
     return source
 
 
-def kept(stored: Stored) -> list[tuple[str, int]]:
+def kept(stored: StoredIndex) -> list[tuple[str, int]]:
     """Path and first frame of every row."""
-    return [(row["path"], row["first"]) for row in stored.rows.select(["path", "first"]).to_pylist()]
+    return [
+        (row["path"], row["first"]) for row in stored.rows.select(["path", "first"]).to_pylist()
+    ]
 
 
-def left_out(stored: Stored) -> list[tuple[str, str]]:
+def left_out(stored: StoredIndex) -> list[tuple[str, str]]:
     """Path and reason of all that was left out."""
-    return [(row["path"], row["reason"]) for row in stored.dropped.select(["path", "reason"]).to_pylist()]
+    return [
+        (row["path"], row["reason"])
+        for row in stored.dropped.select(["path", "reason"]).to_pylist()
+    ]

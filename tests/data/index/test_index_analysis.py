@@ -4,30 +4,35 @@ import cv2
 import numpy as np
 import pytest
 
-from data.index.analysis import Analyser, Analysis
 from data.index.hashing import NONE, SIDE, distances, hashed_frames, nearest, phash, thumbnail
 from data.index.options import ScanOptions
-from data.index.pieces import pieces
+from data.index.scenes import Analysis, FrameAnalyzer, pieces
 
 
 def scene(seed: int, frames: int, shift: int = 2) -> list[np.ndarray]:
     """Pictures of a coloured pattern that moves by `shift` pixels a frame."""
     rng = np.random.default_rng(seed)
-    wide = cv2.resize(rng.integers(0, 256, (6, 40, 3), dtype=np.uint8), (400, 60), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.resize(
+        rng.integers(0, 256, (6, 40, 3), dtype=np.uint8), (400, 60), interpolation=cv2.INTER_CUBIC
+    )
     return [np.ascontiguousarray(wide[:, shift * n : shift * n + 100]) for n in range(frames)]
 
 
 def analysed(pictures: list[np.ndarray]) -> Analysis:
-    analyser = Analyser()
+    analyser = FrameAnalyzer()
     for picture in pictures:
         analyser.add(picture)
     return analyser.finish()
 
 
 def test_cuts_are_found_at_their_frame_even_at_the_ends():
-    """Catches cuts off by one, missed near the first and last frame, and missed soon after another."""
+    """Catches cuts off by one, missed near the first and last frame, and missed soon after
+    another.
+    """
     lengths = (1, 20, 4, 30, 2)
-    found = analysed([picture for seed, frames in enumerate(lengths) for picture in scene(seed, frames, 1)])
+    found = analysed(
+        [picture for seed, frames in enumerate(lengths) for picture in scene(seed, frames, 1)]
+    )
     assert found.cuts == (1, 21, 25, 55)
     assert len(found.luma) == len(found.motion) == len(found.thumbs) == sum(lengths)
 
@@ -45,16 +50,24 @@ def test_luma_and_motion_are_means_over_the_picture():
 
 
 def made(luma: list[float], motion: list[float], cuts: tuple[int, ...] = ()) -> Analysis:
-    return Analysis(np.float32(luma), np.float32(motion), cuts, np.zeros((len(luma), SIDE, SIDE), np.uint8))
+    return Analysis(
+        np.float32(luma), np.float32(motion), cuts, np.zeros((len(luma), SIDE, SIDE), np.uint8)
+    )
 
 
-def parts(found: Analysis, bounds: tuple[int, int] | None = None, **options: float) -> list[tuple[int, int, str]]:
-    whole = pieces(found, ScanOptions(**{"min_frames": 4, **options}), bounds or (0, len(found.luma)))
+def parts(
+    found: Analysis, bounds: tuple[int, int] | None = None, **options: float
+) -> list[tuple[int, int, str]]:
+    whole = pieces(
+        found, ScanOptions(**{"min_frames": 4, **options}), bounds or (0, len(found.luma))
+    )
     return [(piece.first, piece.stop, piece.reason) for piece in whole]
 
 
 def test_pieces_end_at_cuts_and_short_ones_are_dropped():
-    """Catches a sequence that straddles a cut, frames that are in no piece, and short pieces kept."""
+    """Catches a sequence that straddles a cut, frames that are in no piece, and short pieces
+    kept.
+    """
     found = made([100] * 20, [5] * 20, (8, 10))
     assert parts(found) == [(0, 8, ""), (8, 10, "short"), (10, 20, "")]
     assert parts(found, (6, 15)) == [(6, 8, "short"), (8, 10, "short"), (10, 15, "")]
@@ -62,20 +75,32 @@ def test_pieces_end_at_cuts_and_short_ones_are_dropped():
 
 def test_black_and_still_stretches_are_split_off():
     """Catches them in training, and good frames beside them lost."""
-    assert parts(made([100] * 6 + [2] * 5 + [100] * 6, [5] * 17)) == [(0, 6, ""), (6, 11, "black"), (11, 17, "")]
-    assert parts(made([100] * 20, [5] * 6 + [0] * 8 + [5] * 6)) == [(0, 5, ""), (5, 14, "near-static"), (14, 20, "")]
+    assert parts(made([100] * 6 + [2] * 5 + [100] * 6, [5] * 17)) == [
+        (0, 6, ""),
+        (6, 11, "black"),
+        (11, 17, ""),
+    ]
+    assert parts(made([100] * 20, [5] * 6 + [0] * 8 + [5] * 6)) == [
+        (0, 5, ""),
+        (5, 14, "near-static"),
+        (14, 20, ""),
+    ]
     assert parts(made([2] * 2, [0] * 2)) == [(0, 2, "black")]
 
 
 def test_a_black_frame_and_repeated_frames_stay():
-    """Catches video of 12.5 fps in a file of 25 taken for still, and a flash that tears a sequence apart."""
+    """Catches video of 12.5 fps in a file of 25 taken for still, and a flash that tears a sequence
+    apart.
+    """
     assert parts(made([100] * 16, [0, 5] * 8)) == [(0, 16, "")]
     assert parts(made([100] * 8 + [2] + [100] * 8, [5] * 17)) == [(0, 17, "")]
 
 
 def test_motion_of_a_piece_leaves_out_its_cut():
     """Catches the jump at the cut counted as motion."""
-    first, second = pieces(made([100] * 8, [0, 1, 1, 1, 90, 1, 1, 1], (4,)), ScanOptions(min_frames=4), (0, 8))
+    first, second = pieces(
+        made([100] * 8, [0, 1, 1, 1, 90, 1, 1, 1], (4,)), ScanOptions(min_frames=4), (0, 8)
+    )
     assert (first.motion, second.motion) == (1, 1)
 
 

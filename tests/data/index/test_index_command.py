@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.cli import add_data_commands
-from data.commands.index import slurm_options
+from data.cli.index import slurm_options
 from data.errors import DataError
 from data.index.report import _replacing
 from data.index.store import read_index
@@ -22,23 +22,47 @@ def corvid(*words: str | Path) -> None:
     choice.run(choice)
 
 
-def test_index_command_says_what_there_is(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    """Catches numbers that the files do not hold, and a report without the rejected file, its reason or its remedy."""
+def test_index_command_says_what_there_is(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Catches numbers that the files do not hold, and a report without the rejected file, its
+    reason or its remedy.
+    """
     corvid("index", collection, "-o", tmp_path / "i.parquet", "--workers", 1, "--licence", "CC0")
     said = capsys.readouterr().out
-    assert "4 sequences" in said and "2 of 5 files" in said and "1 unreadable" in said and str(tmp_path / "i.report.html") in said
+    assert (
+        "4 sequences" in said
+        and "2 of 5 files" in said
+        and "1 unreadable" in said
+        and str(tmp_path / "i.report.html") in said
+    )
     page = (tmp_path / "i.report.html").read_text()
-    for words in ("bad.mp4", "no video that ffmpeg can open", "download it again", "128×72", "CC0", "data:image/png;base64"):
+    for words in (
+        "bad.mp4",
+        "no video that ffmpeg can open",
+        "download it again",
+        "128×72",
+        "CC0",
+        "data:image/png;base64",
+    ):
         assert words in page
     assert "http" not in page.replace("http-equiv", "")
     with (tmp_path / "i.rejected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["reason"] for row in rows} == {"unreadable", "black", "near-static", "duplicate", "near duplicate"}
+    assert {row["reason"] for row in rows} == {
+        "unreadable",
+        "black",
+        "near-static",
+        "duplicate",
+        "near duplicate",
+    }
     assert all(row["detail"] and row["remedy"] for row in rows)
 
 
 def test_reports_written_at_once_do_not_mix(tmp_path: Path):
-    """Catches two runs of one output that write into one temporary file, or of which the slower finds it gone."""
+    """Catches two runs of one output that write into one temporary file, or of which the slower
+    finds it gone.
+    """
     page = tmp_path / "i.report.html"
     with _replacing(page) as one, _replacing(page) as other:
         one.write_text("one")
@@ -46,28 +70,38 @@ def test_reports_written_at_once_do_not_mix(tmp_path: Path):
     assert page.read_text() == "one" and list(tmp_path.iterdir()) == [page]
 
 
-def test_parts_through_submitit_are_merged(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    """Catches parts that do not find the files from another folder, and an index that is not the whole."""
+def test_parts_through_submitit_are_merged(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Catches parts that do not find the files from another folder, and an index that is not the
+    whole.
+    """
     options = ("--parts", 2, "--at-once", 2, "--workers", 1, "--exclude", collection / "zoom.mp4")
     corvid("index", collection, "-o", tmp_path / "i.parquet", "--launcher", "local", *options)
     stored = read_index(tmp_path / "i.parquet")
     assert stored.part is None and len(stored.rows) + len(stored.dropped) == 9
     assert "in a test set" in stored.dropped["reason"].to_pylist()
-    corvid("merge", tmp_path / "j.parquet", *sorted(tmp_path.glob("i.part-*.parquet")))  # as the help says
+    corvid(
+        "merge", tmp_path / "j.parquet", *sorted(tmp_path.glob("i.part-*.parquet"))
+    )  # as the help says
     assert "in a test set" not in read_index(tmp_path / "j.parquet").dropped["reason"].to_pylist()
 
 
 def test_an_index_of_nothing_fails(tmp_path: Path):
     """Catches a script that goes on to pack and train when nothing could be read."""
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DataError, match=r"i\.parquet: no sequence is left.*i\.rejected\.csv says why"):
+    with pytest.raises(
+        DataError, match=r"i\.parquet: no sequence is left.*i\.rejected\.csv says why"
+    ):
         corvid("index", tmp_path / "text.mp4", "-o", tmp_path / "i.parquet", "--workers", 1)
 
 
 def test_parts_that_fail_are_all_named(tmp_path: Path):
     """Catches failures in silence, and the parts behind the first failure not run."""
     assert run_parts(pow, [(2, 3), (3, 2)], "local", tmp_path / "good", at_once=2) == [8, 9]
-    with pytest.raises(DataError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"):
+    with pytest.raises(
+        DataError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"
+    ):
         run_parts(divmod, [(1, 0), (1, 1), (1, 0)], "local", tmp_path / "bad", at_once=3)
     with pytest.raises(DataError, match="local, slurm"):
         run_parts(pow, [(2, 3)], "cloud", tmp_path)
@@ -98,7 +132,9 @@ def test_slurm_that_is_not_there_or_not_understood(tmp_path: Path, monkeypatch: 
         (["merge", "o.parquet", "nowhere.parquet"], "nowhere.parquet: no such file"),
     ],
 )
-def test_wrong_words_are_refused(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_wrong_words_are_refused(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches hours of work before a wrong word is noticed."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=said):

@@ -42,12 +42,18 @@ def test_near_duplicates_are_found_among_thousands():
     hashes[3000:3500] = flipped(hashes[:500], 3)
     hashes[3500:] = flipped(hashes[500:1000], 5)
     instead, apart = duplicates(rows(hashes), 3.0)
-    assert instead[3000:3500].tolist() == list(range(500)) and (instead[:3000] < 0).all() and (instead[3500:] < 0).all()
+    assert (
+        instead[3000:3500].tolist() == list(range(500))
+        and (instead[:3000] < 0).all()
+        and (instead[3500:] < 0).all()
+    )
     assert set(apart[3000:3500]) == {3.0}
 
 
 def test_the_best_is_kept_in_any_order():
-    """Catches a choice that depends on the order of rows, and a chain that drops its end for one that was dropped."""
+    """Catches a choice that depends on the order of rows, and a chain that drops its end for one
+    that was dropped.
+    """
     hashes = np.repeat(random_hashes(1), 4, 0)
     table = rows(hashes, width=[64, 128, 128, 64], bytes=[9, 5, 7, 9], content=["a", "b", "c", "a"])
     instead, apart = duplicates(table, 3.0)
@@ -58,7 +64,9 @@ def test_the_best_is_kept_in_any_order():
 
 
 def test_what_is_no_near_duplicate():
-    """Catches scenes of one file, other lengths and flat pictures thrown away, and -1 not heeded."""
+    """Catches scenes of one file, other lengths and flat pictures thrown away, and -1 not
+    heeded.
+    """
     two = np.repeat(random_hashes(1), 2, 0)
     assert (duplicates(rows(two, path=["a", "a"], first=[0, 200]), 3.0)[0] < 0).all()
     assert (duplicates(rows(two, frames=[100, 120]), 3.0)[0] < 0).all()

@@ -15,14 +15,18 @@ from data.errors import DataError
 from data.index import build
 from data.index.build import build_index
 from data.index.options import IndexOptions, ScanOptions
-from data.index.source import content_of
+from data.index.source_files import content_of
 
 PLAIN = IndexOptions()
 ZOOMS = ["sub/zoom_copy.mp4", "zoom.mp4", "zoom_small.mkv"]
 
 
-def test_unchanged_files_are_not_scanned_again(own: Path, tmp_path: Path, scans: list[str], caplog: pytest.LogCaptureFixture):
-    """Catches rejected files forgotten, changes missed, what is gone kept, and copies that do not come back."""
+def test_unchanged_files_are_not_scanned_again(
+    own: Path, tmp_path: Path, scans: list[str], caplog: pytest.LogCaptureFixture
+):
+    """Catches rejected files forgotten, changes missed, what is gone kept, and copies that do not
+    come back.
+    """
     build_index(own, tmp_path / "index.parquet", PLAIN)
     assert sorted(scans) == ["bad.mp4", "cut.mp4", *ZOOMS]
     scans.clear()
@@ -32,16 +36,27 @@ def test_unchanged_files_are_not_scanned_again(own: Path, tmp_path: Path, scans:
     os.utime(own / "cut.mp4", (1, 1))
     shutil.copy(own / "zoom_small.mkv", own / "new.mkv")
     again = build_index(own, tmp_path / "index.parquet", PLAIN)
-    assert sorted(scans) == ["cut.mp4", "new.mkv"] and "1 files of the index are gone" in caplog.text
+    assert (
+        sorted(scans) == ["cut.mp4", "new.mkv"] and "1 files of the index are gone" in caplog.text
+    )
     assert kept(again) == [*kept(first)[:3], ("zoom.mp4", 0)]
-    assert [path for path, reason in left_out(again) if "duplicate" in reason] == ["new.mkv", "zoom_small.mkv"]
+    assert [path for path, reason in left_out(again) if "duplicate" in reason] == [
+        "new.mkv",
+        "zoom_small.mkv",
+    ]
 
 
 @pytest.mark.parametrize("part", [None, (1, 1)])
 def test_an_interrupted_run_goes_on(
-    part: tuple[int, int] | None, own: Path, tmp_path: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
+    part: tuple[int, int] | None,
+    own: Path,
+    tmp_path: Path,
+    scans: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    """Catches work that is lost with the process, of a part too, and a torn last line that ends or poisons the next run."""
+    """Catches work that is lost with the process, of a part too, and a torn last line that ends or
+    poisons the next run.
+    """
     output, journal = tmp_path / "index.parquet", tmp_path / "index.journal"
 
     def stop(*_: object) -> None:
@@ -69,9 +84,16 @@ def test_an_interrupted_run_goes_on(
 @pytest.mark.parametrize("cause", [OSError(errno.EIO, "Input/output error"), MemoryError(), None])
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_what_may_pass_is_scanned_again(
-    own: Path, tmp_path: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch, cause: Exception | None, interrupted: bool
+    own: Path,
+    tmp_path: Path,
+    scans: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cause: Exception | None,
+    interrupted: bool,
 ):
-    """Catches files left out for ever for an hour's trouble of the storage, and files at fault decoded in every run."""
+    """Catches files left out for ever for an hour's trouble of the storage, and files at fault
+    decoded in every run.
+    """
     output = tmp_path / "index.parquet"
 
     def fail(path: Path) -> None:
@@ -113,13 +135,17 @@ def test_trouble_of_the_storage_that_ffmpeg_hides_may_pass(
 
 
 def test_a_file_that_cannot_be_looked_at_is_rejected(own: Path, tmp_path: Path, scans: list[str]):
-    """Catches a dangling link that vanishes without a word, at first, when it is new, or for ever when its target is back."""
+    """Catches a dangling link that vanishes without a word, at first, when it is new, or for ever
+    when its target is back.
+    """
     output = tmp_path / "index.parquet"
     (own / "first.mp4").symlink_to(tmp_path / "gone.mp4")
     build_index(own, output, PLAIN)
     (own / "new.mp4").symlink_to(tmp_path / "gone.mp4")
     stored = build_index(own, output, PLAIN)
-    details = dict(zip(stored.dropped["path"].to_pylist(), stored.dropped["detail"].to_pylist(), strict=True))
+    details = dict(
+        zip(stored.dropped["path"].to_pylist(), stored.dropped["detail"].to_pylist(), strict=True)
+    )
     for name in ("first.mp4", "new.mp4"):
         assert (name, "unreadable") in left_out(stored) and "No such file" in details[name]
     shutil.copy(own / "cut.mp4", tmp_path / "gone.mp4")

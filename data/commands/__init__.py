@@ -1,1 +1,0 @@
-"""The `corvid data` commands, a module each."""
