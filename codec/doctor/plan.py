@@ -100,7 +100,7 @@ def _processes(config: dict[str, Any]) -> int:
     """Training processes of this node; torch is imported only where that is `auto`."""
     devices = config["trainer"]["devices"]
     if devices == "auto":
-        from codec.training.processes import choose_devices
+        from codec.training.distributed import choose_devices
         from codec.training.schedule import schedule_of
 
         devices = choose_devices(config["trainer"], schedule_of(config["schedule"]).stages)
