@@ -116,7 +116,14 @@ class BlockMatching(MotionNetwork):
             latent, revise = self.estimate_motion(frame, references, quality, random)
         distances = references.distances[: self.references]
         maps = self.entropy.code(
-            "motion", latent, size, quality, coder, newest.motion, distances, revise
+            "motion",
+            latent,
+            size=size,
+            quality=quality,
+            coder=coder,
+            previous=newest.motion,
+            distances=distances,
+            revise=revise,
         )
         warped, features = self.warp(maps, available)
         prediction, features = self.context(warped, features, quality)
