@@ -15,9 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.count import SymbolCounter
-from codec.entropy.network import EntropyNetwork
-from codec.entropy.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.symbol_coder import (
+    SymbolCoder,
+    SymbolCounter,
+    SymbolDecoder,
+    SymbolEncoder,
+)
+from codec.entropy.models.base import EntropyNetwork
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.quality import check_quality

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.symbol_coder import SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolEncoder
 from codec.errors import CodecError
 from codec.evaluation.complexity.job import ComplexityJob
 from codec.evaluation.complexity.profiler import (
