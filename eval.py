@@ -94,7 +94,7 @@ def run(config: DictConfig) -> None:
     from codec.evaluation.measure import Measure
     from codec.evaluation.running import Running
     from codec.report import bd_tables, write_report
-    from codec.training.record import write_record
+    from codec.training.run_dir import write_record
 
     choice = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     use_plugins(choice["plugins"])

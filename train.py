@@ -13,19 +13,19 @@ from omegaconf.errors import MissingMandatoryValue
 from codec.errors import CodecError
 from codec.registry import use_plugins
 from codec.threads import prepare_threads
-from codec.training.stopped import TRY_AGAIN, Stopped, stopping_early
+from codec.training.shutdown import TRY_AGAIN, Stopped, stopping_early
 from data.errors import DataError
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Config -> its run folder -> training there, from the start or from where it stopped."""
-    from codec.training.command import (
+    from codec.training.run import (
         run_of,
         run_to_resume,
         sweep_folder,
+        train,
     )  # here, for seconds go by in which Ctrl-C may come
-    from codec.training.run import train
 
     try:
         use_plugins(config.plugins)

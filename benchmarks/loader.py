@@ -36,8 +36,8 @@ from parts.sources import encode
 
 from codec.checkpoint import build_codec
 from codec.registry import build
+from codec.training.distributed import best_precision
 from codec.training.module import CodecTraining
-from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
 from data.index.table import IndexedSequences
 from data.io.readers import open_reader

@@ -49,11 +49,9 @@ from torch import Tensor
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
 from codec.registry import build
+from codec.training.distributed import WORTH_STARTING, best_precision, choose_devices
 from codec.training.module import CodecTraining
-from codec.training.precision import best_precision
-from codec.training.processes import WORTH_STARTING, choose_devices
-from codec.training.schedule import Schedule
-from codec.training.stage import Stage
+from codec.training.schedule import Schedule, Stage
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

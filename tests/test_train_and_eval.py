@@ -14,8 +14,8 @@ import torch
 from small_codec import FPS, moving_clip
 
 from codec.checkpoint import load_codec, model_hash
-from codec.training.folder import identity, read_config
 from codec.training.run import train
+from codec.training.run_dir import identity, read_config
 from data.io.writer import write_video
 
 ROOT = Path(__file__).parents[1]

@@ -23,12 +23,10 @@ from codec.doctor.plan import plan_of
 from codec.errors import CodecError
 from codec.stream import compress, decompress, read_stream, write_stream
 from codec.stream.models import model_folder
-from codec.training.folder import check_stored, read_config, with_precision_of
-from codec.training.initial import init_from
-from codec.training.keep import find_newest
-from codec.training.record import precision_of_run
+from codec.training.checkpointing import find_newest, init_from
 from codec.training.reproduce import config_of
 from codec.training.run import train
+from codec.training.run_dir import check_stored, precision_of_run, read_config, with_precision_of
 from codec.video import VideoCodec
 
 PROBE = "untrusted_probe"  # a package that can be imported, which nobody may do

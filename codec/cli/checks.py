@@ -135,7 +135,7 @@ def run_reproduce(choice: argparse.Namespace) -> None:
     from rich.console import Console
 
     from codec.training import reproduce as reproduction
-    from codec.training.stopped import TRY_AGAIN, Stopped
+    from codec.training.shutdown import TRY_AGAIN, Stopped
 
     folder = choice.output or choice.of / "reproduction"
     console = Console()

@@ -18,7 +18,7 @@ def provenance(threads: int | None = None) -> dict[str, Any]:
     """Versions of what takes part, the git commit of the code, the machine's kind and threads (by
     default torch's).
     """
-    from codec.training.record import (
+    from codec.training.run_dir import (
         git_commit,
         versions,
     )  # with Lightning, whose seconds processes that only code need not wait

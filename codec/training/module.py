@@ -4,27 +4,26 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from codec.entropy.density import solve_bounds
 from codec.entropy.exact import set_rounding
+from codec.entropy.network import EntropyNetwork
+from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
+from codec.layers.blocks import Network
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.training.average import WeightAverage
-from codec.training.compiled import compile_networks
-from codec.training.draws import draw
-from codec.training.events import Events
-from codec.training.groups import check_rates, parameter_groups, set_rates, thaw
-from codec.training.means import TermMeans
-from codec.training.processes import gather, mean_gradients, same_weights
-from codec.training.schedule import Schedule
-from codec.training.stage import Stage
-from codec.training.stopped import Stopped
-from codec.training.tasks import task_named
-from codec.training.warp import WARP, with_warp
-from codec.training.watch import BitsWatch
+from codec.quality import QUALITIES
+from codec.training.distributed import gather, mean_gradients, same_weights
+from codec.training.logging import Events, TermMeans
+from codec.training.optim import WeightAverage, check_rates, parameter_groups, set_rates, thaw
+from codec.training.rate_monitor import BitsWatch
+from codec.training.schedule import Schedule, Stage
+from codec.training.shutdown import Stopped
+from codec.training.tasks import WARP, task_named, with_warp
 from codec.video import VideoCodec
 from data.loading.clip import Clip
 
@@ -308,3 +307,54 @@ class CodecTraining(LightningModule):
         with self.trainer.profiler.profile("logging"):
             for logger in self.loggers:
                 logger.log_metrics(numbers, step=self.codec_steps)
+
+
+def draw(seed: int, first: int, count: int, device: torch.device) -> tuple[Tensor, ClipNoise]:
+    """Qualities `(count,)` on `device` and quantisation noise of the samples `first`, `first + 1`,
+    ...
+
+    They follow from the seed and the sample's number alone: its batch, process and place in them
+    change nothing.
+    """
+    keys = [(seed, number) for number in range(first, first + count)]
+    qualities = [int(np.random.default_rng(key).integers(QUALITIES)) for key in keys]
+    return torch.tensor(qualities, device=device), ClipNoise(keys)
+
+
+def compile_networks(codec: VideoCodec, backend: str = "inductor") -> list[str]:
+    """Let `torch.compile` fuse the networks between two transmissions, in place; names in the state
+    dict stay.
+
+    Entropy networks are left alone: exact ones must not be fused, and the others are small. The
+    first steps of every size take a minute more. Results differ in the last bits from those of a
+    run without it, and after a resume from those of a run that went on, as code is compiled anew.
+
+    Args:
+        codec: whose `Network`s are compiled.
+        backend: of `torch.compile`.
+
+    Returns:
+        The names of the networks.
+
+    Raises:
+        CodecError: the codec has none.
+    """
+    within = {
+        inner
+        for network in codec.modules()
+        if isinstance(network, EntropyNetwork)
+        for inner in network.modules()
+    }
+    found = {
+        name: part
+        for name, part in codec.named_modules()
+        if isinstance(part, Network) and part not in within
+    }
+    if not found:
+        raise CodecError(
+            "training.compile=true: no part of this codec is a codec.layers.blocks.Network; use "
+            "training.compile=false"
+        )
+    for part in found.values():
+        part.compile_for(backend)
+    return list(found)

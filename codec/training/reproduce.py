@@ -13,9 +13,8 @@ from rich.table import Table
 
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
-from codec.training.folder import check_stored, read_config
-from codec.training.record import git_commit, precision_of_run, versions
 from codec.training.run import train
+from codec.training.run_dir import check_stored, git_commit, precision_of_run, read_config, versions
 from codec.training.schedule import schedule_of
 
 DECIBELS = 5.0  # that a tolerance of 1 stands for: 0.1 dB at 2 %

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -14,35 +18,40 @@ from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
+from codec.files import WriteError
 from codec.precision import AUTO
-from codec.training.ending import say_stop
-from codec.training.events import EVENTS, Events
-from codec.training.fit import check, fit
-from codec.training.folder import (
-    alone_in,
-    check_same_run,
-    moved_to,
-    with_precision_of,
-    write_config,
-)
-from codec.training.initial import init_from
-from codec.training.keep import KeepCheckpoints, find_newest, settle
-from codec.training.loggers import JsonLinesLogger, forget_after, wandb_logger
-from codec.training.module import CodecTraining
-from codec.training.precision import best_precision, choose_precision
-from codec.training.processes import (
+from codec.training.checkpointing import KeepCheckpoints, find_newest, init_from, settle
+from codec.training.distributed import (
     are_started_outside,
+    best_precision,
     check_nodes,
     choose_devices,
+    choose_precision,
     count_processes,
     run_in_processes,
 )
-from codec.training.record import precision_of_run, write_record
+from codec.training.logging import Events, JsonLinesLogger, forget_after, wandb_logger
+from codec.training.loop import check, check_trainer, fit
+from codec.training.module import CodecTraining
+from codec.training.run_dir import (
+    EVENTS,
+    METRICS,
+    alone_in,
+    check_same_run,
+    check_stored,
+    differences,
+    identity,
+    is_free,
+    listed,
+    moved_to,
+    precision_of_run,
+    read_config,
+    with_precision_of,
+    write_config,
+    write_record,
+)
 from codec.training.schedule import schedule_of
-from codec.training.signals import StopOnSignal
-from codec.training.trainer import check_trainer
-
-METRICS = "metrics.jsonl"
+from codec.training.shutdown import StopOnSignal, Stopped, StoppedEarly
 
 
 def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> CodecTraining | None:
@@ -201,3 +210,102 @@ def _forget_after(folder: Path, step: int) -> None:
 @rank_zero_only
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:
+    """The folder that this config has, and the config: `run=` of the command line, else a folder of
+        its own below `run`.
+
+    Jobs of a sweep share the command line, so each has a folder of its own below it.
+    """
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    exactly = HydraConfig.get().mode == RunMode.RUN and "run" in given()
+    return Path(plain["run"]) / ("" if exactly else identity(plain)), plain
+
+
+def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
+    """The folder that `resume=` names, and the config it was started with, with what else is on the
+    command line.
+
+    Raises:
+        CodecError: no run there, or the command line has a field whose value would change what
+            comes out.
+    """
+    folder = Path(config.resume)
+    before, names, choices = read_config(folder), given(), HydraConfig.get().runtime.choices
+    check_stored(before, folder / "config.yaml", names, begun=any(folder.glob("*.ckpt")))
+    groups = [name for name in names if name in choices and not is_free(name)]
+    now = OmegaConf.create(before)
+    if (
+        "trainer.precision" not in names
+    ):  # then it is what the run computed in last, whatever it was first told
+        OmegaConf.update(now, "trainer.precision", AUTO, force_add=True)
+    for name in names:
+        if name not in ("resume", *groups):
+            OmegaConf.update(now, name, OmegaConf.select(config, name), merge=False, force_add=True)
+    now = OmegaConf.to_container(now, resolve=True)
+    # A group sets fields beyond its own name: with one, the whole command line must be that of the
+    # run.
+    changed = differences(before, OmegaConf.to_container(config, resolve=True) if groups else now)
+    if changed:
+        what = f"with {' and '.join(groups)} the command is of another run: " if groups else ""
+        raise CodecError(
+            f"resume={folder}: {what}{listed(changed)}. This would change what comes out: leave it "
+            "out, or start a new run, "
+            f"which may take the weights of this one with init_from={folder}"
+        )
+    return folder, now
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this command is a job of; None: it is a run by itself."""
+    settings = HydraConfig.get()
+    return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
+
+
+def given() -> list[str]:
+    """Names of the fields and groups on the command line."""
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return [override.key_or_group for override in overrides]
+
+
+@rank_zero_only
+def say_stop(
+    module: CodecTraining, keep: KeepCheckpoints, error: BaseException, signal: str
+) -> None:
+    """Say why training stopped and where the same command goes on; nothing where no stage had
+    begun.
+
+    The event is of the step from which it goes on: those of later steps are forgotten then. `at` is
+    the step that was reached, `cause` one of `signal` (a time limit, too), `interrupt`, `disk` and
+    `error`.
+
+    Args:
+        module, keep: of the run.
+        error: that ended it.
+        signal: name of the signal that had come to this process, or "".
+    """
+    if not (keep.folder / EVENTS).is_file():
+        return
+    cause, why, facts = "error", type(error).__name__, {"reason": str(error)}
+    if isinstance(error, Stopped):
+        cause, why, facts = "signal", str(error) or signal or "a signal to another process", {}
+    elif isinstance(error, KeyboardInterrupt):
+        cause, why, facts = "interrupt", "Ctrl-C", {}
+    elif isinstance(error, WriteError):
+        cause, why = "disk", "a file could not be written"
+    there = keep.last_step is not None
+    goes_on = (
+        f"continues from step {keep.last_step}"
+        if there
+        else "begins again: there is no checkpoint yet"
+    )
+    text = (
+        f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py "
+        f"resume={keep.folder}, {goes_on}"
+    )
+    if not isinstance(error, StoppedEarly):  # which has been said
+        print(f"\n{text}", flush=True)  # below the progress bar
+    module.events.write(
+        "stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts
+    )

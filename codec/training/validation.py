@@ -11,11 +11,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from codec.training.keep import KeepCheckpoints
-from codec.training.means import bpp_of
+from codec.training.checkpointing import KeepCheckpoints
+from codec.training.distributed import gather, is_first
+from codec.training.logging import bpp_of
 from codec.training.module import CodecTraining
-from codec.training.processes import gather, is_first
-from codec.training.warp import with_warp
+from codec.training.tasks import with_warp
 from data.loading.clip import Clip
 from data.loading.datamodule import ClipDataModule
 from data.progress import progress_over

@@ -10,7 +10,7 @@ from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncod
 from codec.entropy.two_step import PriorQuality, TwoStep
 from codec.freeze import freeze
 from codec.stream import compress, decompress
-from codec.training.initial import init_from
+from codec.training.checkpointing import init_from
 
 QUALITY, SIZE = torch.tensor([20]), (5, 7)
 SEES = ["entropy=two_step", "entropy.prior_quality=true"]

@@ -3,8 +3,8 @@ import torch
 from training_module import clip, module
 
 from codec.errors import CodecError
-from codec.training.average import WeightAverage
-from codec.training.state import restore, training_state
+from codec.training.checkpointing import restore, training_state
+from codec.training.optim import WeightAverage
 from codec.training.validation import validate
 
 

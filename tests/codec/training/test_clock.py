@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from codec.training import clock as clock_module
-from codec.training.clock import PartClock, part_of
+from codec.training import throughput as clock_module
+from codec.training.throughput import PartClock, part_of
 
 
 @pytest.fixture

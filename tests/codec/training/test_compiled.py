@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.training.compiled import compile_networks
+from codec.training.module import compile_networks
 from codec.video import VideoCodec
 
 

@@ -5,8 +5,8 @@ import pytest
 from small_codec import FPS, moving_clip
 
 from codec.errors import CodecError
-from codec.training.crops import check_crops
-from codec.training.stage import Stage
+from codec.training.loop import check_crops
+from codec.training.schedule import Stage
 from data.io.writer import write_video
 from data.loading.datamodule import ClipDataModule
 

@@ -6,10 +6,10 @@ import pytest
 
 from codec.errors import CodecError
 from codec.files import WriteError
-from codec.training.ending import say_stop
-from codec.training.events import EVENTS, Events
-from codec.training.loggers import forget_after
-from codec.training.stopped import Stopped
+from codec.training.logging import Events, forget_after
+from codec.training.run import say_stop
+from codec.training.run_dir import EVENTS
+from codec.training.shutdown import Stopped
 
 
 def stopped(

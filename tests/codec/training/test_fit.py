@@ -11,10 +11,10 @@ import torch
 from small_codec import FPS, composed, moving_clip
 
 from codec.checkpoint import load_codec, read_checkpoint
-from codec.training import fit
+from codec.training import loop as fit
 from codec.training.module import CodecTraining
 from codec.training.run import train
-from codec.training.stopped import Stopped
+from codec.training.shutdown import Stopped
 from data.io.writer import write_video
 
 STAGE = {

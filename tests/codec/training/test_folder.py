@@ -9,8 +9,9 @@ from small_codec import composed
 from codec import registry
 from codec.checkpoint import build_codec
 from codec.errors import CodecError
-from codec.training.events import EVENTS, Events
-from codec.training.folder import (
+from codec.training.logging import Events
+from codec.training.run_dir import (
+    EVENTS,
     alone_in,
     check_same_run,
     differences,

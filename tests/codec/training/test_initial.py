@@ -7,7 +7,7 @@ from torch import nn
 
 from codec.checkpoint import save_checkpoint
 from codec.errors import CodecError
-from codec.training.initial import init_from
+from codec.training.checkpointing import init_from
 from codec.video import VideoCodec
 
 
@@ -58,7 +58,7 @@ def test_what_does_not_match_is_named_by_module(tmp_path: Path):
 
 def test_other_shapes_are_shown():
     """Catches a width that was changed and is found out after days."""
-    from codec.training.initial import _modules
+    from codec.training.checkpointing import _modules
 
     ours, theirs = nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict()
     assert _modules(["weight"], ours, theirs) == ["weight (3, 2), there (3, 4)"]

@@ -13,9 +13,8 @@ import codec.files
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
 from codec.files import WriteError
-from codec.training.events import Events
-from codec.training.keep import KeepCheckpoints, find_newest, settle
-from codec.training.means import TermMeans
+from codec.training.checkpointing import KeepCheckpoints, find_newest, settle
+from codec.training.logging import Events, TermMeans
 
 TRAINER = SimpleNamespace(is_global_zero=True)
 

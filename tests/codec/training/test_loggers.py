@@ -10,7 +10,7 @@ import pytest
 import wandb
 
 from codec.errors import CodecError
-from codec.training.loggers import JsonLinesLogger, WandbLogger, forget_after, wandb_logger
+from codec.training.logging import JsonLinesLogger, WandbLogger, forget_after, wandb_logger
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from small_codec import build, moving_clip
 from torch import nn
 
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.training.events import Events
-from codec.training.meter import SpeedMeter, precisions_of
+from codec.training.distributed import best_precision
+from codec.training.logging import Events
 from codec.training.module import CodecTraining
-from codec.training.precision import best_precision
 from codec.training.schedule import Schedule
+from codec.training.throughput import SpeedMeter, precisions_of
 from data.loading.clip import Clip
 
 FAST = best_precision({"accelerator": "cpu"})

@@ -8,7 +8,7 @@ from training_module import STAGE, clip, module
 from codec.entropy.exact import Exact
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.training.fit import warn_of_sums
+from codec.training.loop import warn_of_sums
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
 

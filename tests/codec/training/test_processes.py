@@ -11,9 +11,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEn
 from training_module import clip, module
 
 from codec.errors import CodecError
-from codec.training.fit import check_batch
-from codec.training.module import CodecTraining
-from codec.training.processes import (
+from codec.training.distributed import (
     are_started_outside,
     check_nodes,
     check_processes,
@@ -22,9 +20,10 @@ from codec.training.processes import (
     run_in_processes,
     strategy_and_plugins,
 )
-from codec.training.signals import StopOnSignal
-from codec.training.stage import Stage
-from codec.training.stopped import Stopped
+from codec.training.loop import check_batch
+from codec.training.module import CodecTraining
+from codec.training.schedule import Stage
+from codec.training.shutdown import StopOnSignal, Stopped
 from codec.training.validation import validate
 from data.loading.clip import Clip
 
@@ -240,16 +239,18 @@ def test_a_cpu_gets_the_processes_that_share_its_batches(
     before they start.
     """
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    monkeypatch.setattr("codec.training.processes.memory_total", lambda device: 64 * 2**30)
+    monkeypatch.setattr("codec.training.distributed.memory_total", lambda device: 64 * 2**30)
     assert choose_devices({"accelerator": "cpu"} | trainer, stages) == wanted
 
 
 def test_processes_are_no_more_than_memory_holds_and_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     """Catches a machine with many cores and little memory, and GPUs that nobody asked for."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    monkeypatch.setattr("codec.training.processes.memory_total", lambda device: 13 * 2**30)
+    monkeypatch.setattr("codec.training.distributed.memory_total", lambda device: 13 * 2**30)
     assert choose_devices({"accelerator": "cpu", "devices": "auto"}, [stage(batch=64)]) == 4
-    monkeypatch.setattr("codec.training.processes.device_of", lambda trainer: torch.device("cuda"))
+    monkeypatch.setattr(
+        "codec.training.distributed.device_of", lambda trainer: torch.device("cuda")
+    )
     assert choose_devices({"devices": "auto"}, [stage(batch=64)]) == 1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.training.record import write_record
+from codec.training.run_dir import write_record
 
 
 def test_other_threads_are_warned_of(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codec.training.signals import StopOnSignal
-from codec.training.stopped import ASK_TO_STOP, Stopped, StoppedEarly, stopping_early
+from codec.training.shutdown import ASK_TO_STOP, StopOnSignal, Stopped, StoppedEarly, stopping_early
 
 ROOT = Path(__file__).parents[3]
 WAITS = """
@@ -16,7 +15,7 @@ import signal
 import torch
 # Ignored where the tests run in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from codec.training.stopped import EndInTime, stopping_early
+from codec.training.shutdown import EndInTime, stopping_early
 waiting = EndInTime(patience=0.1)
 with stopping_early():
     print("waits", flush=True)
@@ -24,17 +23,17 @@ with stopping_early():
 """
 WAITS_NO_MORE = """
 import os, signal, time
-from codec.training.signals import StopOnSignal
+from codec.training.shutdown import StopOnSignal
 with StopOnSignal() as stop:
     stop._end_in_time._patience = 0.0
-    stop.on_train_batch_end(None, None, None, None, 0)
+    stop.step_done()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(1)
     print(stop.wanted)
 """
 FORKED = """
 import os, signal, time
-from codec.training.signals import StopOnSignal
+from codec.training.shutdown import StopOnSignal
 with StopOnSignal() as stop:
     stop._end_in_time._patience = 0.0
     if not (child := os.fork()):
@@ -67,7 +66,7 @@ def test_before_the_first_step_a_signal_ends_the_run_at_once(
 def test_after_the_first_step_it_is_noted():
     """Catches a step that is lost to a signal, and checkpoints of half a step."""
     with StopOnSignal() as stop:
-        stop.on_train_batch_end(None, None, None, None, 0)
+        stop.step_done()
         os.kill(os.getpid(), signal.SIGUSR1)
         assert stop.wanted == "SIGUSR1"
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from codec.training.speed import Speed, advice, summary
+from codec.training.throughput import Speed, advice, summary
 
 GOOD = Speed(
     frames_per_s=41.23,

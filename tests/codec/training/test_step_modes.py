@@ -7,8 +7,7 @@ from training_module import clip, module
 
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
-from codec.training.draws import draw
-from codec.training.module import CodecTraining
+from codec.training.module import CodecTraining, draw
 from codec.training.schedule import Schedule
 
 

@@ -6,10 +6,9 @@ from training_module import clip, module
 from codec.entropy.network import EntropyNetwork
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
-from codec.training.boundary import stage_line
-from codec.training.tasks import TASKS, task_named
+from codec.training.loop import stage_line
+from codec.training.tasks import TASKS, task_named, with_warp
 from codec.training.validation import validate
-from codec.training.warp import with_warp
 from codec.video import CodedClip
 
 

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-import codec.training.trainer as ours
+import codec.training.loop as ours
 from codec.errors import CodecError
-from codec.training.stage import Stage
+from codec.training.schedule import Stage
 
 STAGE = Stage("a", 1, 2, 64, 1, 1e-3, 1e-3)
 

@@ -15,14 +15,17 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from small_codec import CONF, FPS, composed, moving_clip
 
-from codec.training import precision as ours
-from codec.training.command import run_to_resume, sweep_folder
-from codec.training.folder import identity, read_config, write_config
-from codec.training.precision import agree, best_precision, choose_precision
-from codec.training.processes import GradientMean, run_in_processes
-from codec.training.record import precision_of_run
+from codec.training import distributed as ours
+from codec.training.distributed import (
+    GradientMean,
+    agree,
+    best_precision,
+    choose_precision,
+    run_in_processes,
+)
 from codec.training.reproduce import reproduce
-from codec.training.run import train
+from codec.training.run import run_to_resume, sweep_folder, train
+from codec.training.run_dir import identity, precision_of_run, read_config, write_config
 from data.io.writer import write_video
 
 CPU = {"accelerator": "cpu", "precision": "auto"}

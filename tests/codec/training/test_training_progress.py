@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from training_module import module as made_module
 
-from codec.training import progress
-from codec.training.progress import TrainingProgress, pixels, progress_callback
+from codec.training import logging as progress
+from codec.training.logging import TrainingProgress, pixels, progress_callback
 from data.progress import Progress
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from codec.errors import CodecError
-from codec.training.watch import BitsWatch
+from codec.training.rate_monitor import BitsWatch
 
 
 def test_bits_that_explode_or_vanish_are_said_once():

@@ -119,3 +119,49 @@ def _leave_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+class StopOnSignal:
+    """Remembers that a signal came; before the end of the first step, stops at once.
+
+    To be used around training: `with StopOnSignal() as stop`; the loop calls `listen` and
+    `step_done`. The training module asks for `wanted` at every step, agrees with the other
+    processes, and raises `Stopped` after all callbacks have seen the step. Until the first step is
+    done there is nobody to agree with and nothing to keep: `StoppedEarly` is raised where the
+    signal finds the process, which ends in seconds even where it waits in a library.
+
+    Attributes:
+        wanted: name of the signal that came, or "".
+    """
+
+    def __init__(self) -> None:
+        self.wanted = ""
+        self._begun, self._process = False, os.getpid()
+
+    def __enter__(self) -> "StopOnSignal":
+        self._before = {number: signal.getsignal(number) for number in ASK_TO_STOP}
+        self._end_in_time = EndInTime()
+        self.listen()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end_in_time.disarm()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Handle the signals; again in every stage, as Lightning takes SIGTERM for itself."""
+        for number in ASK_TO_STOP:
+            signal.signal(number, self._note)
+
+    def step_done(self) -> None:
+        """From the first call on, signals are remembered only."""
+        self._begun = True
+        self._end_in_time.disarm()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        first, self.wanted = not self.wanted, signal.Signals(number).name
+        if (
+            first and not self._begun and os.getpid() == self._process
+        ):  # a forked data worker leaves it to its parent
+            stop_early(number)

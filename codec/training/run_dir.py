@@ -1,5 +1,5 @@
-"""A run's folder: which one a config has, whether it may continue there, and that only one process
-does.
+"""A run's folder: which one a config has, whether it may continue there, that only one process
+does, and the record of how it was started.
 """
 
 import fcntl
@@ -9,11 +9,15 @@ import logging
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec import registry
@@ -21,8 +25,10 @@ from codec.errors import CodecError
 from codec.files import remove_parts, write_text
 from codec.precision import AUTO
 from codec.stored_yaml import read_yaml, write_yaml
-from codec.training.events import EVENTS
 
+log = logging.getLogger(__name__)
+
+METRICS, EVENTS = "metrics.jsonl", "events.jsonl"  # in it
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what
 # comes out.
 _FREE = (
@@ -45,7 +51,6 @@ _FREE = (
 # A run may go on in another; one that is told which is another run than one that is not.
 _PRECISION = "trainer.precision"
 _SHOWN = 8
-log = logging.getLogger(__name__)
 
 
 def is_free(name: str) -> bool:
@@ -258,3 +263,98 @@ def _named(config: dict[str, Any], name: str) -> Iterable[tuple[str, Any]]:
     entry = registry.find(kind, asked) if isinstance(asked, str) else None
     fields = {field: value for field, value in config.items() if field not in registry.SAYS_WHAT}
     return (fields | {registry.KEY: entry.name if entry else asked}).items()
+
+
+_PACKAGES = [
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "compressai",
+    "decord",
+    "lpips",
+    "wandb",
+    "numpy",
+]
+
+
+@rank_zero_only
+def write_record(folder: Path, step: int = 0, precision: str | None = None) -> None:
+    """Append how the run was started to `record.json`: a list, an entry a start. A resume, from
+        `step`, adds one.
+
+    `precision` is the trainer's; None: nothing is trained. Warns where the source is not that of
+    the first start.
+    """
+    path = folder / "record.json"
+    entries = json.loads(path.read_text()) if path.is_file() else []
+    command, commit, threads = (
+        [Path(sys.argv[0]).name, *sys.argv[1:]],
+        git_commit(),
+        torch.get_num_threads(),
+    )
+    how = {"threads": threads} | ({"precision": precision} if precision else {})
+    entries.append(
+        {"command": command, "step": step, "commit": commit, **how, "versions": versions()}
+    )
+    write_text(path, json.dumps(entries, indent=2) + "\n")
+    if commit != entries[0]["commit"]:
+        log.warning(
+            "%s: started with commit %s, goes on with %s; results may differ",
+            folder,
+            entries[0]["commit"],
+            commit,
+        )
+    if threads != (first := entries[0].get("threads", threads)):
+        log.warning(
+            "%s: started with %d threads, goes on with %d; weights will not be the same bit by bit",
+            folder,
+            first,
+            threads,
+        )
+
+
+def precision_of_run(folder: Path, start: int = -1) -> str | None:
+    """What the run in `folder` computed in when it was last started, or at another `start`; None
+    where that is not known.
+
+    Runs older than the record's field say it in their config.
+    """
+    record, config = folder / "record.json", folder / "config.yaml"
+    entries = json.loads(record.read_text()) if record.is_file() else []
+    if entries and "precision" in entries[start]:
+        return entries[start]["precision"]
+    trainer = read_yaml(config).get("trainer") if config.is_file() else None
+    asked = trainer.get("precision") if isinstance(trainer, dict) else None
+    return None if asked in (None, AUTO) else asked
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, Corvid and what results depend on."""
+    found = {"python": platform.python_version()}
+    for package in ["corvid", *_PACKAGES]:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """The commit of the source, with `+changes` where the working tree differs; `unknown` outside a
+    checkout.
+    """
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")

@@ -1,22 +1,34 @@
-"""Which checkpoints a run keeps, and which one it continues from."""
+"""Checkpoints of a run: which are kept, what they hold, going on from one, and starting with the
+weights of another run.
+"""
 
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
-from codec.checkpoint import DamagedCheckpoint, load_weights, read_checkpoint, save_checkpoint
+from codec.checkpoint import (
+    DamagedCheckpoint,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    with_todays_names,
+)
 from codec.errors import CodecError
 from codec.files import WriteError, sync_folder
-from codec.training.events import EVENTS, Events
+from codec.training.logging import Events
 from codec.training.module import CodecTraining
-from codec.training.state import restore, training_state
+from codec.training.run_dir import EVENTS
+from codec.video import VideoCodec
+
+log = logging.getLogger(__name__)
 
 NEXT, LAST, BROKEN = "next.ckpt", "last.ckpt", ".broken"
-log = logging.getLogger(__name__)
 
 
 class KeepCheckpoints(Callback):
@@ -192,3 +204,147 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _number(path: Path) -> int:
     return int(path.stem[5:])
+
+
+_COUNTS = {
+    "codec_steps": int,
+    "samples": int,
+    "skipped": int,
+    "skipped_in_a_row": int,
+    "stages_done": int,
+    "figures": dict,
+    "before": dict,
+}
+
+
+def training_state(module: CodecTraining) -> dict[str, Any]:
+    """Counts, figures, the optimizer, where the data stands, and the weights themselves where an
+    average of them is kept.
+    """
+    state = {name: getattr(module, name) for name in _COUNTS} | {
+        "stage": module.stage.name,
+        "means": module.means.state(),
+    }
+    if module.average:
+        state |= {"weights": module.codec.state_dict(), "average": module.average.state()}
+    return state | {
+        "data": module.data_state(module.samples),
+        "optimizer": module.optimizer.state_dict(),
+    }
+
+
+def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Take up what a checkpoint held: the weights that were kept, and a `training_state`.
+
+    Raises:
+        CodecError: the checkpoint is of an earlier version, or of a run with other settings.
+    """
+    if "means" not in state:
+        raise CodecError(
+            "resume: the checkpoint is of an earlier version; take its weights with init_from=RUN"
+        )
+    for name, kind in _COUNTS.items():
+        if type(state[name]) is not kind or (kind is int and state[name] < 0):
+            raise TypeError(f"{name} is {state[name]!r:.100}")
+    load(module, weights, state)
+    for name in _COUNTS:
+        setattr(module, name, state[name])
+    module.means.restore(state["means"])
+    module.resumed_data = state["data"]
+
+
+def load(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Take up weights, their average and the optimizer, but no counts."""
+    weights, _ = with_todays_names(module.codec, weights)
+    own, _ = with_todays_names(module.codec, state.get("weights", weights))
+    module.codec.load_state_dict(own)
+    if module.average:
+        module.average.restore(weights, state["average"])
+    module.optimizer.load_state_dict(state["optimizer"])
+
+
+_SHOWN = 12
+
+
+def init_from(codec: VideoCodec, where: str) -> str:
+    """Load the weights of a checkpoint file or run folder that match by name and shape; the rest
+    stays as it is.
+
+    Returns:
+        What matched and what did not, in a few lines.
+
+    Raises:
+        CodecError: no checkpoint there, nothing matches, or a weight that does is not finite.
+    """
+    came, _ = with_todays_names(codec, read_checkpoint(where)["codec"])
+    own = codec.state_dict()
+    taken = {
+        name: value
+        for name, value in came.items()
+        if name in own and value.shape == own[name].shape
+    }
+    if not taken:
+        raise CodecError(
+            f"init_from={where}: none of its {len(came)} tensors has a name and shape of this "
+            "codec; remove it"
+        )
+    for name, value in taken.items():
+        if not torch.isfinite(value).all():
+            raise CodecError(
+                f"init_from={where}: {name} holds non-finite values; give an earlier checkpoint"
+            )
+    codec.load_state_dict(taken, strict=False)
+    reshaped = [name for name in own if name in came and name not in taken]
+    kinds = {
+        "of another shape there, left as they are": _modules(reshaped, own, came),
+        "not there, left as they are": _modules([name for name in own if name not in came], own),
+        "there but not in this codec, not used": _modules(
+            [name for name in came if name not in own], came
+        ),
+    }
+    return "\n".join(
+        [
+            f"init_from={where}: {len(taken)} of {len(own)} tensors taken",
+            *(_few(k, v) for k, v in kinds.items() if v),
+        ]
+    )
+
+
+def _modules(
+    names: list[str], all_of_them: dict[str, Tensor], there: dict[str, Tensor] | None = None
+) -> list[str]:
+    """Names with shapes; those of a module, all of whose tensors are among them, are one entry."""
+    listed, groups = set(names), {}
+    others = [name for name in all_of_them if name not in listed]
+    for name in names:
+        parts = name.split(".")
+        prefixes = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
+        group = next(
+            (
+                prefix
+                for prefix in prefixes
+                if not any(other.startswith(prefix) for other in others)
+            ),
+            name,
+        )
+        groups.setdefault(group, []).append(name)
+    return [_entry(group, members, all_of_them, there) for group, members in groups.items()]
+
+
+def _entry(
+    group: str, members: list[str], shapes: dict[str, Tensor], there: dict[str, Tensor] | None
+) -> str:
+    first = members[0]
+    shape = f"{tuple(shapes[first].shape)}" + (
+        f", there {tuple(there[first].shape)}" if there else ""
+    )
+    return (
+        f"{first} {shape}"
+        if len(members) == 1
+        else f"{group}* ({len(members)} tensors, as {first} {shape})"
+    )
+
+
+def _few(kind: str, entries: list[str]) -> str:
+    more = f"; and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return f"  {kind}: " + "; ".join(entries[:_SHOWN]) + more

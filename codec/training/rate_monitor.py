@@ -4,7 +4,7 @@ from collections import deque
 from statistics import median
 
 from codec.errors import CodecError
-from codec.training.means import bpp_of
+from codec.training.logging import bpp_of
 
 KNOWN = 50  # logged means that tell what is usual
 NEEDED = 10  # of them before anything is said
