@@ -243,7 +243,7 @@ class _Coded:
         from data.progress import Progress
 
         start = time.perf_counter()
-        frames = ((frame, False) for frame in self.source)
+        frames: Iterator[tuple[Tensor, bool]] = ((frame, False) for frame in self.source)
         if self._choice.scene_cuts:
             frames = with_scene_cuts(self.source)
         writer = StreamWriter(file, self.encoder.header)
@@ -315,15 +315,16 @@ def run_decompress(choice: argparse.Namespace) -> None:
     from data.progress import Progress
 
     keep_freed_memory()
-    if choice.output != PIPE:
-        check_target(choice.output)
-    _check_audio(choice, choice.output, choice.input)
     first, count = _range(choice.frames)
     start = time.perf_counter()
     with _stream_input(choice) as reader:
+        if choice.output != PIPE:
+            check_target(choice.output)
+        _check_audio(choice, choice.output, choice.input)
         decoder = _decoder(reader, choice)
         end = reader.read_end()
-        total = end and len(range(end.frames)[first : None if count is None else first + count])
+        stop = None if count is None else first + count
+        total = None if end is None else len(range(end.frames)[first:stop])
         if end and choice.frames and not total:
             raise CodecError(f"{choice.input}: no frame from {first} on, it holds {end.frames}")
         audio = Path(f"{choice.input}.mka") if choice.audio == "copy" else None
@@ -363,7 +364,8 @@ def _report_decoded(
     if error is not None:
         print(f"error: {error}; {frames} frames before it were written", file=sys.stderr)
         sys.exit(DAMAGED)
-    whole = reader.end is not None and decoder.frames == reader.end.frames
+    end = reader.end
+    whole = end is not None and decoder.frames == end.frames
     if decoder.precision != header.precision:
         print(
             f"pictures are not the encoder's bit by bit, which computed in {header.precision} "
@@ -371,7 +373,7 @@ def _report_decoded(
             "(docs/bitstream.md)",
             file=out,
         )
-    elif whole and not decoder.check_end(reader.end):
+    elif end is not None and whole and not decoder.check_end(end):
         print(
             "pictures differ from the encoder's by rounding: it ran on another device, "
             "or with other threads or versions",
@@ -383,7 +385,8 @@ def run_info(choice: argparse.Namespace) -> None:
     """Print what a .cvd file's header and packets say; no codec is needed."""
     from codec.stream import StreamError
 
-    packets, error = [], None
+    packets: list[tuple[int, int, bool, int]] = []
+    error = None
     with _stream_input(choice) as reader:
         try:
             packets.extend((len(p.payload), p.quality, p.intra, p.time) for p in reader)
@@ -441,7 +444,7 @@ def run_verify(choice: argparse.Namespace) -> None:
             raise CodecError(f"{choice.source}: {source.width}x{source.height}, another size")
         end = reader.read_end()
         given = iter(source or ())
-        with Progress("verify", end and end.frames) as progress:
+        with Progress("verify", end.frames if end else None) as progress:
             try:
                 for frame in _frames(reader, decoder, 0, None):
                     progress.update()
@@ -453,9 +456,15 @@ def run_verify(choice: argparse.Namespace) -> None:
                             values[name].append(score(own, frame))
             except StreamError as damage:
                 error = damage
-        identical = error is None and decoder.check_end(reader.end)
-    found = {"frames": decoder.frames, "whole": error is None, "identical": identical}
-    found |= {name: round(statistics.mean(ones), 4) for name, ones in values.items() if ones}
+        identical = reader.end is not None and decoder.check_end(reader.end)
+    found: dict[str, Any] = {
+        "frames": decoder.frames,
+        "whole": error is None,
+        "identical": identical,
+    }
+    for name, scores in values.items():
+        if scores:
+            found[name] = round(statistics.mean(scores), 4)
     if choice.json:
         print(json.dumps(found | {"error": error and str(error)}, indent=2))
     else:
@@ -483,7 +492,8 @@ def run_play(choice: argparse.Namespace) -> None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as decoding:
         shown = subprocess.run(player, stdin=decoding.stdout, check=False)
-        decoding.stdout.close()
+        if decoding.stdout is not None:
+            decoding.stdout.close()
         if shown.returncode or decoding.poll():
             decoding.terminate()
     sys.exit(shown.returncode or max(0, decoding.returncode))

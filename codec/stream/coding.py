@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,10 +38,9 @@ from codec.stream.container import (
     StreamError,
     StreamHeader,
     StreamWriter,
-    crc32,
     open_stream,
 )
-from codec.video import VideoCodec
+from codec.video import FrozenAs, VideoCodec
 
 Progress = Callable[[int, int], None]
 # Frames of a chain that may be decoded in another precision: so far the drift is measured to be
@@ -81,7 +82,7 @@ class Encoder:
         intra_period: int = -1,
         precision: str | None = None,
         pattern: QualityPattern | None = None,
-        **described: str | bool,
+        **described: Any,
     ) -> None:
         self.quality, self._intra_period = check_quality(quality), intra_period
         if intra_period != -1 and intra_period < 1:
@@ -94,14 +95,15 @@ class Encoder:
                 "fewer"
             )
         self._codec = freeze(codec, precision)
+        frozen = _frozen_as(self._codec)
         self.pattern = pattern or codec.quality_pattern
         self.header = StreamHeader(
             width=width,
             height=height,
             fps=fps,
-            model=self._codec.frozen.model,
+            model=frozen.model,
             padding=codec.block,
-            precision=self._codec.frozen.precision,
+            precision=frozen.precision,
             threads=0 if codec.exact else torch.get_num_threads(),
             intra_period=intra_period,
             **described,
@@ -110,7 +112,7 @@ class Encoder:
         self._references: References | None = None
         self._since_intra = 0
         self.frames = self.crc32 = 0
-        self.reconstruction: Tensor | None = None
+        self.reconstruction = torch.empty(0, dtype=torch.uint8)
 
     @torch.inference_mode()
     def encode(self, frame: Tensor, quality: int | None = None, intra: bool = False) -> Packet:
@@ -153,7 +155,7 @@ class Encoder:
         self._since_intra += 1
         self.frames += 1
         self.reconstruction = _picture(self._codec, coded.reference, header)
-        self.crc32 = crc32(self.reconstruction.numpy(), self.crc32)
+        self.crc32 = crc32(self.reconstruction, self.crc32)
         return Packet(payload=payload, quality=quality, intra=intra, time=number)
 
     def packets(self, frames: Iterable[Tensor]) -> Iterator[Packet]:
@@ -210,7 +212,7 @@ class Decoder:
             )
         self.header, self.name, self._asked = header, name, precision
         self._codec = freeze(codec, header.precision if precision == STREAM else precision)
-        self.precision = self._codec.frozen.precision
+        self.precision = _frozen_as(self._codec).precision
         self._device = next(self._codec.parameters()).device
         self._references: References | None = None
         self._since_intra = 0
@@ -250,7 +252,7 @@ class Decoder:
         self._references = coded.references
         picture = _picture(self._codec, coded.reference, header)
         self.frames += 1
-        self.crc32 = crc32(picture.numpy(), self.crc32)
+        self.crc32 = crc32(picture, self.crc32)
         return picture
 
     def check_chains(self, index: Sequence[IndexEntry], frames: int) -> None:
@@ -385,7 +387,7 @@ def compress(
             packet = encoder.encode(frame, None if qualities is None else qualities[t])
             writer.write(packet)
             frame_bytes.append(len(packet.payload))
-            hashed.update(encoder.reconstruction.numpy())
+            hashed.update(_bytes(encoder.reconstruction))
             if progress:
                 progress(t + 1, len(frames))
         writer.finish(encoder.crc32)
@@ -434,7 +436,7 @@ def decompress(
                 progress(decoder.frames, end.frames if end else 0)
         if not pictures:
             raise StreamError(f"{path}: holds no frame; compress it again")
-        identical = decoder.check_end(reader.end)
+        identical = reader.end is not None and decoder.check_end(reader.end)
     return DecompressedClip(
         frames=torch.stack(pictures),
         header=reader.header,
@@ -447,7 +449,7 @@ def decompress(
 
 def frames_sha256(frames: Tensor) -> str:
     """SHA-256 of uint8 frames `(T, 3, H, W)`."""
-    return hashlib.sha256(frames.contiguous().numpy()).hexdigest()
+    return hashlib.sha256(_bytes(frames)).hexdigest()
 
 
 def _check_frame_qualities(qualities: Sequence[int] | None, frames: int) -> None:
@@ -468,6 +470,20 @@ def _check_memory(path: Path, header: StreamHeader, frames: int) -> None:
         size = f"{frames} frames of {header.width}×{header.height}"
         what = f"{size} take {needed / 1e9:.1f} GB at once, more than this machine's memory"
         raise CodecError(f"{path}: {what}; decode it frame by frame (`corvid decompress`)")
+
+
+def crc32(frames: Tensor, before: int = 0) -> int:
+    """CRC-32 of the frames that came before and of uint8 `frames`."""
+    return zlib.crc32(_bytes(frames), before)
+
+
+def _bytes(frames: Tensor) -> memoryview:
+    return frames.contiguous().numpy().data
+
+
+def _frozen_as(codec: VideoCodec) -> FrozenAs:
+    assert codec.frozen is not None, "a codec from `freeze`"
+    return codec.frozen
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import binascii
 import io
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +114,8 @@ class StreamHeader:
     @property
     def coded_size(self) -> tuple[int, int]:
         """Width and height of the frames that are coded."""
-        return tuple(-(-side // self.padding) * self.padding for side in (self.width, self.height))
+        across, down = -(-self.width // self.padding), -(-self.height // self.padding)
+        return across * self.padding, down * self.padding
 
     @property
     def most_payload(self) -> int:
@@ -602,11 +602,6 @@ def _parse_end(body: _Readable, start: int, limits: Limits) -> StreamEnd:
 def _crc16(content: bytes) -> bytes:
     """CRC-16/XMODEM (polynomial 0x1021, from 0), little-endian."""
     return binascii.crc_hqx(content, 0).to_bytes(2, "little")
-
-
-def crc32(content: bytes | memoryview, before: int = 0) -> int:
-    """CRC-32 of what came before and `content`."""
-    return zlib.crc32(content, before)
 
 
 def _reason(error: Exception) -> str:

@@ -114,7 +114,8 @@ def _from_reader(reader: RawReader | ImageReader, start: int, stop: int | None) 
 def _from_pipe(start: int, stop: int | None) -> SourceStream:
     """Standard input; its frames can be read once."""
     try:
-        container = av.open(sys.stdin.buffer, options={"protocol_whitelist": "pipe"})
+        options = {"protocol_whitelist": "pipe"}
+        container = av.open(sys.stdin.buffer, mode="r", options=options)
         stream = container.streams.video[0]
     except (FFmpegError, OSError, IndexError) as error:
         raise DataError(

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +76,8 @@ class VideoWriter:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._color = color_space or ColorSpace("bt709" if height >= 720 else "bt601", False, "")
-        self._part = self._sink = None
+        self._part: Path | None = None
+        self._sink: _Sink = _Nothing()
         try:
             if folder is not None:
                 self._part = (
@@ -144,12 +144,12 @@ class VideoWriter:
         self._clean()
 
     def _open_sink(self, fps: Fraction, crf: int, audio: Path | None) -> _Sink:
+        if self._part is None:
+            return _Ffmpeg(self._size, fps, _as_planes(self._color, "yuv4mpegpipe"), "pipe:1", [])
         if self._kind == ".npy":
             return _Array(self._part, self._size)
-        if self._kind == "" and not self._pipe:
+        if not self._kind:
             return _Pictures(self._part)
-        if self._pipe:
-            return _Ffmpeg(self._size, fps, _as_planes(self._color, "yuv4mpegpipe"), "pipe:1", [])
         options = {
             ".mkv": ["-c:v", "ffv1", "-pix_fmt", "bgr0"],
             ".mp4": _for_viewing(self._color, crf),
@@ -158,7 +158,7 @@ class VideoWriter:
         }[self._kind]
         size = self._size
         if self._kind == ".mp4" and crf:
-            size = tuple(side + side % 2 for side in size)
+            size = size[0] + size[0] % 2, size[1] + size[1] % 2
         sound = ["-i", _literal(audio)] if audio and self._kind in (".mkv", ".mp4") else []
         return _Ffmpeg(size, fps, options, _literal(self._part), sound)
 
@@ -208,7 +208,7 @@ def check_target(path: Path | str) -> None:
         raise DataError(f"{path}: {folder} cannot be written to; give another folder")
 
 
-def write_video(frames: Tensor | Iterable[Tensor], fps: Fraction | float, path: Path | str) -> Path:
+def write_video(frames: Tensor, fps: Fraction | float, path: Path | str) -> Path:
     """Write the frames of a clip in the form that the suffix says.
 
     Args:
@@ -233,6 +233,14 @@ def write_video(frames: Tensor | Iterable[Tensor], fps: Fraction | float, path: 
 
 class _Sink(Protocol):
     """Takes pictures `(H, W, 3)` uint8 RGB."""
+
+    def write(self, picture: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Nothing:
+    """Before anything is open."""
 
     def write(self, picture: np.ndarray) -> None: ...
 
@@ -309,20 +317,22 @@ class _Ffmpeg:
             stdout=sys.stdout.fileno() if to_pipe else subprocess.DEVNULL,
             stderr=self._messages,
         )
+        assert self._process.stdin is not None
+        self._input = self._process.stdin
 
     def write(self, picture: np.ndarray) -> None:
         more = [(0, side - own) for side, own in zip(self._size, picture.shape, strict=False)]
         if any(after for _, after in more):
             picture = np.pad(picture, (*more, (0, 0)), mode="edge")
         try:
-            self._process.stdin.write(picture.data)
+            self._input.write(picture.data)
         except BrokenPipeError:
             self._finish()  # ffmpeg ended early and says why
             raise
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._input.close()
         self._finish()
 
     def _finish(self) -> None:
