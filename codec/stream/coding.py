@@ -163,6 +163,42 @@ class Encoder:
         return map(self.encode, frames)
 
 
+class Encoding:
+    """Frames that are coded as they are asked for.
+
+    Args:
+        codec: it is frozen.
+        frames: uint8 `(3, H, W)` RGB each, at least one.
+        fps: frames a second.
+        how: others of `Encoder`.
+
+    Attributes:
+        header: of the stream.
+        encoder: that codes them.
+
+    Raises:
+        CodecError: there is no frame; as `Encoder`.
+    """
+
+    def __init__(
+        self, codec: VideoCodec, frames: Iterable[Tensor], fps: Fraction | float, **how: Any
+    ) -> None:
+        rest = iter(frames)
+        first = next(rest, None)
+        if first is None or first.dim() != 3:
+            given = "no frame" if first is None else f"a frame {tuple(first.shape)}"
+            raise CodecError(f"encode: {given} came; uint8 (3, H, W) each expected")
+        height, width = first.shape[-2:]
+        rate = Fraction(fps).limit_denominator(1_000_000)
+        self.encoder = Encoder(codec, width=width, height=height, fps=rate, **how)
+        self.header = self.encoder.header
+        self._frames = itertools.chain([first], rest)
+
+    def __iter__(self) -> Iterator[Packet]:
+        """The packets; once."""
+        return self.encoder.packets(self._frames)
+
+
 class Decoder:
     """Decodes packets one after another.
 
