@@ -16,7 +16,7 @@ from torch import Tensor
 from codec.checkpoint import load_codec
 from codec.cli import main
 from codec.cli.coding import DAMAGED, DIFFERS
-from codec.stream import compress, decompress, read_stream
+from codec.stream import compress, decompress, read_stream, write_stream
 from data.io.source_clip import read_source
 from data.io.writer import write_video
 
@@ -165,8 +165,6 @@ def test_verify_says_whether_frames_are_the_encoders(
     found = json.loads(capsys.readouterr().out)
     assert found["identical"] and found["frames"] == FRAMES and found["error"] is None
     assert 25 < found["psnr"] < 60 and 0.8 < found["ms_ssim"] < 1
-    from codec.stream.container import write_stream
-
     header, packets = read_stream(stream)
     write_stream(tmp_path / "other.cvd", header, packets, reconstruction=1)
     assert run("verify", tmp_path / "other.cvd", *given) == DIFFERS
