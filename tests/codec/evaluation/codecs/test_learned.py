@@ -15,14 +15,8 @@ from codec.errors import CodecError
 from codec.evaluation.codecs import isolated_decoder, learned
 from codec.evaluation.codecs.learned import LearnedCodec
 from codec.evaluation.evaluate import precision_lines
-<<<<<<< HEAD:tests/codec/evaluation/test_learned.py
-from codec.evaluation.keys import stream_key
-from codec.evaluation.learned import LearnedCodec
-from codec.stream import read_stream
-=======
 from codec.evaluation.points.cache import stream_key
-from codec.stream.container import read_stream
->>>>>>> main/main:tests/codec/evaluation/codecs/test_learned.py
+from codec.stream import read_stream
 from data.io.source_clip import SourceClip, read_source
 
 CONF = Path(__file__).parents[4] / "conf"
