@@ -164,7 +164,7 @@ def test_verify_says_whether_frames_are_the_encoders(
     assert not run("verify", stream, *given, "--source", video)
     found = json.loads(capsys.readouterr().out)
     assert found["identical"] and found["frames"] == FRAMES and found["error"] is None
-    assert 25 < found["psnr"] < 60 and 0.8 < found["ms_ssim"] < 1
+    assert 25 < found["psnr"] < 60
     header, packets = read_stream(stream)
     write_stream(tmp_path / "other.cvd", header, packets, reconstruction=1)
     assert run("verify", tmp_path / "other.cvd", *given) == DIFFERS
