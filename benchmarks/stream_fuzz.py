@@ -1,4 +1,4 @@
-"""Mutated .cvd streams through the decoder: frames as they were up to the damage, or one StreamError.
+"""Mutated .cvd streams through the decoder: the frames before the damage, or one StreamError.
 
 Streams of a trained codec are flipped, cut, spliced, reordered, their sizes and counts set to
 extremes, or given another model's header; half of them with checksums that fit, so that the damage
