@@ -32,51 +32,59 @@ log = logging.getLogger(__name__)
 FRAMES = "frames"
 
 
-class TermMeans:
-    """Adds up terms with the number of frames that each is a mean of; nothing waits for a device
-    before `take`.
+class MetricAccumulator:
+    """Means of a loss's terms over steps, chunks and processes, weighted by frames.
+
+    Nothing waits for a device before `compute`. Lightning's own `self.log` cannot replace it: what
+    it has added up is lost where a run stops between two logged rows.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, list[tuple[Tensor, int]]] = {}
-        self._noted: list[tuple[str, Tensor, int]] = []
+        self._pending: list[tuple[str, Tensor, int]] = []
         self._restored: dict[str, tuple[float, int]] = {}
 
-    def note(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
-        """Note the terms, means over samples and frames, that the loss gave for `coded`; they count
-        once an update does.
+    def add(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
+        """Take the terms, means over samples and frames, that the loss gave for `coded`; they count
+        from `commit` on.
         """
-        intra, samples = sum(coded.intra), len(coded.frames)
-        predicted = len(coded.intra) - intra
-        counts = {"psnr_intra": intra, "psnr_predicted": predicted, WARP: predicted}
-        self._noted.append((FRAMES, torch.ones(()), samples * len(coded.intra)))
+        samples, frames = len(coded.frames), len(coded.intra)
+        predicted = frames - sum(coded.intra)
+        counts = {"psnr_intra": sum(coded.intra), "psnr_predicted": predicted, WARP: predicted}
+        self._pending.append((FRAMES, torch.ones(()), samples * frames))
         for name, value in terms.items():
-            self._noted.append((name, value, samples * counts.get(name, len(coded.intra))))
+            self._pending.append((name, value, samples * counts.get(name, frames)))
 
-    def settle(self, updated: bool) -> None:
-        """Add what was noted, or forget it where the update was skipped."""
-        for name, value, count in self._noted if updated else ():
+    def commit(self) -> None:
+        """Count what was added since the last update."""
+        for name, value, count in self._pending:
             self._sums.setdefault(name, []).append((value, count))
-        self._noted = []
+        self._pending = []
 
-    def take(self) -> dict[str, float]:
+    def discard(self) -> None:
+        """Forget what was added since the last update, which was skipped."""
+        self._pending = []
+
+    def compute(self) -> dict[str, float]:
         """Means over all processes since the last call; every process must call it.
 
         Bits of components are means over all frames, those too that a component does not code.
         """
-        mine = self.state()
+        own = self.state_dict()
         self._sums, self._restored = {}, {}
-        everyone = gather(mine)
-        names = dict.fromkeys(name for part in everyone for name in part)  # in order
-        pairs = {name: [part[name] for part in everyone if name in part] for name in names}
-        sums = {name: tuple(map(sum, zip(*found, strict=True))) for name, found in pairs.items()}
-        frames = sums.pop(FRAMES, (0.0, 0))[1]
+        by_process = gather(own)
+        names = dict.fromkeys(name for sums in by_process for name in sums)  # in order
+        found: dict[str, tuple[float, int]] = {}
+        for name in names:
+            there = [sums[name] for sums in by_process if name in sums]
+            found[name] = sum(value for value, _ in there), sum(count for _, count in there)
+        _, frames = found.pop(FRAMES, (0.0, 0))
         return {
             name: value / (frames if name.startswith("bpp_") else count)
-            for name, (value, count) in sums.items()
+            for name, (value, count) in found.items()
         }
 
-    def state(self) -> dict[str, tuple[float, int]]:
+    def state_dict(self) -> dict[str, tuple[float, int]]:
         """Sums and counts so far, of this process, for a checkpoint."""
         names = dict.fromkeys([*self._restored, *self._sums])
         return {
@@ -84,8 +92,8 @@ class TermMeans:
             for name in names
         }
 
-    def restore(self, state: dict[str, tuple[float, int]]) -> None:
-        """Go on from a `state`."""
+    def load_state_dict(self, state: dict[str, tuple[float, int]]) -> None:
+        """Go on from a `state_dict`."""
         self._sums, self._restored = {}, dict(state)
 
 

@@ -22,7 +22,7 @@ from codec.entropy.exact import freeze_exact
 from codec.entropy.prices import update_prices
 from codec.errors import CodecError
 from codec.precision import AUTO
-from codec.training.checkpointing import KeepCheckpoints, load
+from codec.training.checkpointing import CheckpointManager, load_weights_and_optimizer
 from codec.training.distributed import (
     check_processes,
     count_processes,
@@ -34,7 +34,7 @@ from codec.training.logging import progress_callback
 from codec.training.module import CodecTraining
 from codec.training.schedule import PRECISIONS, Stage
 from codec.training.shutdown import StopOnSignal, Stopped
-from codec.training.throughput import SpeedMeter
+from codec.training.throughput import ThroughputMeter
 from codec.training.validation import Validation
 from codec.video import VideoCodec
 from data.io.readers import open_reader
@@ -44,7 +44,7 @@ from data.loading.datamodule import ClipDataModule
 def fit(
     module: CodecTraining,
     data: ClipDataModule,
-    keep: KeepCheckpoints,
+    keep: CheckpointManager,
     loggers: list[Logger],
     trainer: dict[str, Any],
     stop: StopOnSignal,
@@ -75,14 +75,14 @@ def fit(
     for index in range(first, len(stages)):
         if index > first and (signal := next(filter(None, gather(stop.wanted)), "")):
             raise Stopped(signal)  # between two stages, where a checkpoint has just been written
-        left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
+        left = module.schedule.start_of(index) + stages[index].steps - module.global_step
         _begin_stage(module, keep, index, new=left == stages[index].steps)
         if left:
             _fit_stage(module, data, keep, stop, loggers, trainer, left, processes)
         _end_stage(module, keep, index)
 
 
-def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: bool) -> None:
+def _begin_stage(module: CodecTraining, keep: CheckpointManager, index: int, new: bool) -> None:
     module.begin_stage(index)
     if new:
         update_prices(module.codec)  # what stages before noted
@@ -95,7 +95,7 @@ def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: 
 def _fit_stage(
     module: CodecTraining,
     data: ClipDataModule,
-    keep: KeepCheckpoints,
+    keep: CheckpointManager,
     stop: StopOnSignal,
     loggers: list[Logger],
     trainer: dict[str, Any],
@@ -111,21 +111,21 @@ def _fit_stage(
         start_sample=module.samples,
         batches=left,
     )
-    meter = SpeedMeter(data.workers)
+    meter = ThroughputMeter(data.workers)
     progress = progress_callback()
     signals = LambdaCallback(
         on_train_start=lambda *_: stop.listen(),
         on_train_batch_end=lambda *_: stop.step_done(),
     )
-    callbacks = [signals, progress, Validation(data, keep, meter.busy), keep, meter]
+    callbacks = [meter, signals, progress, Validation(data, keep), keep]
     bar = {"enable_progress_bar": isinstance(progress, ProgressBar)}  # else Lightning adds its own
     made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
     text = (
-        f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, "
+        f"{module.schedule.where(module.global_step)}: {left} steps of {stage.batch} clips, "
         f"{stage.frames} frames of "
     )
     module.events.say(
-        "stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name
+        "stage", f"{text}{stage.crop}×{stage.crop}", module.global_step, stage=stage.name
     )
     try:
         made.fit(module, data)
@@ -135,19 +135,19 @@ def _fit_stage(
         raise
     if data.trouble:
         text = f"data: {data.trouble}; the warnings say which, and data.record={data.record}"
-        module.events.say("data", text, module.codec_steps)
+        module.events.say("data", text, module.global_step)
     if module.step_of_stage < stage.steps:
         keep.save_last(module)
         raise Stopped("trainer.max_time")
 
 
-def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None:
+def _end_stage(module: CodecTraining, keep: CheckpointManager, index: int) -> None:
     """Say what the stage did, drop it if it did harm, keep a checkpoint of it."""
     stage = module.stage
     module.events.say(
         "stage end",
         stage_line(stage.name, module.before, module.figures),
-        module.codec_steps,
+        module.global_step,
         stage=stage.name,
     )
     drop_stage_if_worse(module, keep)
@@ -244,7 +244,7 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
     return f"stage {name}: " + "; ".join(parts)
 
 
-def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
+def drop_stage_if_worse(module: CodecTraining, keep: CheckpointManager) -> bool:
     """Take the weights back to those from before the stage where its `rollback` says so; its own
     are kept in a file.
 
@@ -257,17 +257,17 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
     keep.save(module, dropped)
     wait_for_all()
     content = read_checkpoint(keep.folder / _start_of(module))
-    load(module, content["codec"], content["training"])
+    load_weights_and_optimizer(module, content["codec"], content["training"])
     module.figures = dict(before)
     keep.best = float("inf")
-    keep.validated(module)  # or the best would be one of the dropped
+    keep.save_if_best(module)  # or the best would be one of the dropped
     text = (
         f"stage {stage.name}: validation loss rose from {before['val/loss']:.4f} to "
         f"{after['val/loss']:.4f}, by more than "
         f"rollback: {stage.rollback}; back to the weights from before it. Those that it ended with "
         f"are in {keep.folder / dropped}"
     )
-    module.events.say("rollback", text, module.codec_steps, stage=stage.name)
+    module.events.say("rollback", text, module.global_step, stage=stage.name)
     return True
 
 

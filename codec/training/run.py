@@ -20,7 +20,7 @@ from codec.device import set_tf32
 from codec.errors import CodecError
 from codec.files import WriteError
 from codec.precision import AUTO
-from codec.training.checkpointing import KeepCheckpoints, find_newest, init_from, settle
+from codec.training.checkpointing import CheckpointManager, find_newest, init_from, rotate
 from codec.training.distributed import (
     are_started_outside,
     best_precision,
@@ -100,9 +100,9 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
         found = find_newest(folder)
         data = registry.build("data", config["data"], "data")
         module = _module(folder, config, new=not found)
-        keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
+        keep = CheckpointManager(folder, config["checkpoint_every"], config.get("keep_last", 3))
         if found:
-            keep.take_up(module, found)
+            keep.restore(module, found)
         check(module, data, config["trainer"])  # before wandb hears of a run that cannot be
         tracking = wandb_logger(folder, config["name"], config["wandb"], config)
         loggers = [logger for logger in (JsonLinesLogger(folder / METRICS), tracking) if logger]
@@ -117,7 +117,7 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
             if tracking:
                 tracking.finish(failed)
     _say(
-        f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}"
+        f"trained {module.global_step} steps; checkpoints, config and metrics.jsonl are in {folder}"
     )
     return module
 
@@ -143,7 +143,7 @@ def _with_precision(
     trainer = config["trainer"]
     if (
         rank_zero_only.rank
-    ):  # started beside the first process, which will tell what it chose (`GradientMean`)
+    ):  # started beside the first process, which will tell what it chose (`UnwrappedDDPStrategy`)
         return config | {"trainer": trainer | {"precision": best_precision(trainer)}}
     chosen = choose_precision(trainer, precision_of_run(folder), sweep)
     _say(chosen.line)
@@ -166,7 +166,7 @@ def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
     """Get the folder ready and say what is going to happen: the step to go on from; None where its
     run is finished.
     """
-    settle(folder, config.get("keep_last", 3))
+    rotate(folder, config.get("keep_last", 3))
     found = find_newest(folder)
     if found or any(folder.glob("*.ckpt")):
         check_same_run(folder, config)
@@ -271,7 +271,7 @@ def given() -> list[str]:
 
 @rank_zero_only
 def say_stop(
-    module: CodecTraining, keep: KeepCheckpoints, error: BaseException, signal: str
+    module: CodecTraining, keep: CheckpointManager, error: BaseException, signal: str
 ) -> None:
     """Say why training stopped and where the same command goes on; nothing where no stage had
     begun.
@@ -301,11 +301,11 @@ def say_stop(
         else "begins again: there is no checkpoint yet"
     )
     text = (
-        f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py "
+        f"stopped at step {module.global_step} ({why}); the same command, or python train.py "
         f"resume={keep.folder}, {goes_on}"
     )
     if not isinstance(error, StoppedEarly):  # which has been said
         print(f"\n{text}", flush=True)  # below the progress bar
     module.events.write(
-        "stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts
+        "stop", text, keep.last_step or 0, cause=cause, at=module.global_step, **facts
     )

@@ -149,7 +149,7 @@ class Stage:
         return step % self.validate_every == 0 or step == self.steps
 
     @property
-    def segment(self) -> int:
+    def bptt_length(self) -> int:
         """Frames from one cut of the gradient to the next."""
         return 1 if self.update == "frame" else self.truncate or self.frames
 

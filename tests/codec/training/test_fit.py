@@ -125,7 +125,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
     plain = CodecTraining.training_step
 
     def signalled(self: CodecTraining, *arguments: Any) -> None:
-        if self.codec_steps == step:
+        if self.global_step == step:
             os.kill(os.getpid(), number)
         plain(self, *arguments)
 
@@ -219,7 +219,7 @@ def test_the_demo_is_an_experiment(tmp_path: Path):
     ]
     quick += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64"]
     made = train(tmp_path, composed("experiment=demo", *quick))
-    assert made.codec_steps == 2 + 2 + 1
+    assert made.global_step == 2 + 2 + 1
     assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {
         path.name for path in tmp_path.iterdir()
     }
@@ -234,7 +234,7 @@ def test_a_stage_that_does_harm_is_dropped(clips: Path, tmp_path: Path):
     for part in (lambda content: content["codec"], lambda content: content["training"]["weights"]):
         good, back = (part(read_checkpoint(tmp_path / f"stage_s{k}.ckpt")) for k in range(2))
         assert all(torch.equal(value, back[name]) for name, value in good.items())
-    assert made.codec_steps == 6 and (tmp_path / "dropped_s1.ckpt").is_file()
+    assert made.global_step == 6 and (tmp_path / "dropped_s1.ckpt").is_file()
     best = read_checkpoint(tmp_path / "best.ckpt")["training"]
     assert best["figures"]["val/loss"] < 10
     (text,) = [row["text"] for row in rows(tmp_path, "events.jsonl") if row["kind"] == "rollback"]

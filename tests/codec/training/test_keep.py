@@ -13,8 +13,9 @@ import codec.files
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
 from codec.files import WriteError
-from codec.training.checkpointing import KeepCheckpoints, find_newest, settle
-from codec.training.logging import Events, TermMeans
+from codec.training.checkpointing import CheckpointManager, find_newest, rotate
+from codec.training.logging import Events, MetricAccumulator
+from codec.training.throughput import Stopwatch
 
 TRAINER = SimpleNamespace(is_global_zero=True)
 
@@ -31,13 +32,14 @@ class TinyTraining:
     """What checkpoints need of a training module."""
 
     def __init__(self, step: int = 0) -> None:
-        self.codec, self.codec_steps, self.stepping, self.validation_loss = Tiny(), step, False, 1.0
+        self.codec, self.global_step, self.validation_loss = Tiny(), step, 1.0
+        self.is_consistent, self.stopwatch = True, Stopwatch()
         self.samples = self.skipped = self.skipped_in_a_row = self.stages_done = 0
-        self.figures, self.before, self.average, self.means, self.events = (
+        self.figures, self.before, self.ema, self.accumulator, self.events = (
             {},
             {},
             None,
-            TermMeans(),
+            MetricAccumulator(),
             Events(),
         )
         self.stage, self.data_state = SimpleNamespace(name="a"), lambda samples: {}
@@ -48,9 +50,9 @@ class TinyTraining:
         return self.kept or self.codec.state_dict()
 
 
-def run_to(folder: Path, steps: int, **settings: int) -> KeepCheckpoints:
+def run_to(folder: Path, steps: int, **settings: int) -> CheckpointManager:
     """Checkpoints of a run after so many steps, written every step."""
-    keep = KeepCheckpoints(folder, every=1, **settings)
+    keep = CheckpointManager(folder, every=1, **settings)
     for step in range(1, steps + 1):
         keep.on_train_batch_end(TRAINER, TinyTraining(step), None, None, step)
     return keep
@@ -67,7 +69,7 @@ def test_the_last_ones_are_kept(tmp_path: Path):
     """Catches one checkpoint too few, one too many, and numbers that do not follow the steps."""
     run_to(tmp_path, 5, keep_last=3)
     assert steps_in(tmp_path) == {"last.ckpt": 5, "last-1.ckpt": 4, "last-2.ckpt": 3}
-    keep = KeepCheckpoints(tmp_path, keep_last=1)
+    keep = CheckpointManager(tmp_path, keep_last=1)
     keep.save_last(TinyTraining(6))
     assert steps_in(tmp_path) == {"last.ckpt": 6}
 
@@ -90,11 +92,11 @@ def test_a_kill_while_they_are_renamed_loses_nothing(
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(SystemExit):
-        KeepCheckpoints(tmp_path).save_last(TinyTraining(4))
+        CheckpointManager(tmp_path).save_last(TinyTraining(4))
     monkeypatch.setattr(os, "replace", real)
     newest = 3 if stop_at == 1 else 4
     assert find_newest(tmp_path)["training"]["codec_steps"] == newest
-    settle(tmp_path, 3)
+    rotate(tmp_path, 3)
     assert (
         steps_in(tmp_path)["last.ckpt"] == newest
         and find_newest(tmp_path)["training"]["codec_steps"] == newest
@@ -151,14 +153,14 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path):
 
 def test_the_best_is_kept_and_remembered(tmp_path: Path):
     """Catches a best.ckpt that is overwritten by a worse one, after a resume too."""
-    keep, module = KeepCheckpoints(tmp_path), TinyTraining(1)
-    keep.validated(module)
+    keep, module = CheckpointManager(tmp_path), TinyTraining(1)
+    keep.save_if_best(module)
     keep.save_last(module)
-    again = KeepCheckpoints(tmp_path)
-    again.take_up(TinyTraining(), find_newest(tmp_path))
+    again = CheckpointManager(tmp_path)
+    again.restore(TinyTraining(), find_newest(tmp_path))
     worse = TinyTraining(2)
     worse.validation_loss = 1.5
-    again.validated(worse)
+    again.save_if_best(worse)
     assert steps_in(tmp_path)["best.ckpt"] == 1
 
 
@@ -166,7 +168,7 @@ def test_weights_to_keep_are_what_is_exported(tmp_path: Path):
     """Catches a checkpoint that exports raw weights where their average was validated."""
     module = TinyTraining(1)
     module.kept = {name: value + 1 for name, value in module.codec.state_dict().items()}
-    KeepCheckpoints(tmp_path).save_last(module)
+    CheckpointManager(tmp_path).save_last(module)
     assert torch.equal(read_checkpoint(tmp_path)["codec"]["weight"], module.kept["weight"])
 
 
@@ -181,7 +183,7 @@ def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     module = TinyTraining(3)
     with pytest.raises(WriteError) as error:
         keep.save_last(module)
-    monkeypatch.setattr(KeepCheckpoints, "save", lambda *args: pytest.fail("tried again"))
+    monkeypatch.setattr(CheckpointManager, "save", lambda *args: pytest.fail("tried again"))
     keep.on_exception(TRAINER, module, error.value)
     assert steps_in(tmp_path) == {"last.ckpt": 2, "last-1.ckpt": 1}
 
@@ -201,7 +203,7 @@ def test_a_stop_keeps_the_last_step_but_not_half_of_one(tmp_path: Path):
     keep = run_to(tmp_path, 1)
     keep.every = 100
     half = TinyTraining(2)
-    half.stepping = True
+    half.is_consistent = False
     keep.on_exception(TRAINER, half, KeyboardInterrupt())
     assert steps_in(tmp_path)["last.ckpt"] == 1
     keep.on_exception(TRAINER, TinyTraining(3), KeyboardInterrupt())

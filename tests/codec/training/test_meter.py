@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from codec.training.distributed import best_precision
 from codec.training.logging import Events
 from codec.training.module import CodecTraining
 from codec.training.schedule import Schedule
-from codec.training.throughput import SpeedMeter, precisions_of
+from codec.training.throughput import ThroughputMeter, _Counts, precisions_of
 from data.loading.clip import Clip
 
 FAST = best_precision({"accelerator": "cpu"})
@@ -59,7 +60,7 @@ def test_a_stage_is_measured_and_no_number_of_it_changes(
     """Catches a count that disturbs the step it counts (a resumed run counts in another one), and
     figures that are not there.
     """
-    meter = SpeedMeter(workers=1)
+    meter = ThroughputMeter(workers=1)
     measured, rows = trained(tmp_path, meter, precision=FAST)
     assert capsys.readouterr().out.strip() == meter.line and "of what this CPU can" in meter.line
     said = json.loads((tmp_path / "events.jsonl").read_text())
@@ -80,12 +81,17 @@ def test_a_stage_is_measured_and_no_number_of_it_changes(
 
 def test_operations_are_those_of_forward_and_backward():
     """Catches a count of one direction alone, or of what runs between the steps."""
-    network, meter = nn.Conv2d(3, 5, 1), SpeedMeter()
-    meter._operations = None
-    with meter.clock.profile("run_training_batch"):
-        network(torch.rand(1, 3, 4, 4)).sum().backward()
+    meter = ThroughputMeter()
+    network = nn.Conv2d(3, 5, 1)
+    module = CodecTraining(build().train(), RateDistortionLoss(), Schedule([STAGE]))
+    meter.device, meter._now = torch.device("cpu"), _Counts(0.0)
+    meter._first_wait = 0.0
+    batch, trainer = next(iter(Batches())), SimpleNamespace(world_size=1)
+    meter.on_train_batch_start(trainer, module, batch, 0)
+    network(torch.rand(1, 3, 4, 4)).sum().backward()
+    meter.on_train_batch_end(trainer, module, None, batch, 0)
     network(torch.rand(1, 3, 4, 4))
-    assert meter._counter.get_total_flops() == 2 * 2 * 3 * 5 * 16  # the input needs no gradient
+    assert meter._operations == 2 * 2 * 3 * 5 * 16  # the input needs no gradient
 
 
 class Fails(Callback):
@@ -95,7 +101,7 @@ class Fails(Callback):
 
 def test_a_stage_that_fails_leaves_no_gauge_behind(tmp_path: Any):
     """Catches a module that goes on asking, and operations that are counted for ever."""
-    meter = SpeedMeter()
+    meter = ThroughputMeter()
     with pytest.raises(KeyError, match="a bad day"):
         trained(tmp_path, meter, Fails())
     assert (

@@ -47,7 +47,7 @@ def test_steps_lower_the_loss():
     made._log_training = lambda terms: losses.append(float(terms["loss"]))
     for _ in range(10):
         made.training_step(clip(), 0)
-        made.codec_steps = made.samples = 0  # the same qualities and noise
+        made.global_step = made.samples = 0  # the same qualities and noise
     assert losses[-1] < losses[0]
 
 
@@ -198,7 +198,7 @@ class OneWeight(nn.Module):
         super().__init__()
         self.seen: list[float | None] = []
 
-    def weigh(self, weight: float | None = None) -> None:
+    def set_weights(self, weight: float | None = None) -> None:
         self.seen.append(weight)
 
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from codec.training.throughput import Speed, advice, summary
+from codec.training.throughput import Throughput, advice, summary
 
-GOOD = Speed(
+GOOD = Throughput(
     frames_per_s=41.23,
     shares={"step": 0.9, "validation": 0.08, "data": 0.004, "checkpoints": 0.01, "other": 0.006},
     operations_per_s=12e12,
@@ -35,7 +35,7 @@ def shares(**parts: float) -> dict[str, float]:
             "checkpoints takes 5.0% of the time: raise checkpoint_every",
         ),
         (shares(logging=0.2), "logging takes 20.0% of the time: raise training.log_every"),
-        (shares(Curious=0.2), "Curious takes 20.0% of the time: look at that callback"),
+        (shares(other=0.2), "other takes 20.0% of the time: work between steps: larger batches"),
         (
             {"memory": 9_500_000_000},
             "memory is 95% full: a smaller batch or activation checkpointing",
