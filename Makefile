@@ -32,6 +32,7 @@ lint: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	.venv/bin/lint-imports
+	$(RUN) -m mypy
 
 bench: install
 	@for file in benchmarks/*.py; do echo "== $$file"; $(RUN) $$file; code=$$?; \

@@ -87,7 +87,7 @@ def save_checkpoint(
         )
     values = codec.state_dict() if weights is None else weights
     stored = {codec.stored_names.get(name, name): value for name, value in values.items()}
-    content = {
+    content: dict[str, Any] = {
         "format": _FORMAT,
         "codec_config": codec.config,
         "codec": stored,

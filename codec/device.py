@@ -188,8 +188,8 @@ def _cpu_has(questions: Sequence[str], flags: Sequence[str]) -> bool:
     """By torch's own questions where it has them, else by what the system says of the processor:
     any of them.
     """
-    asked = [getattr(torch.cpu, name, None) for name in questions]
-    if all(asked):
+    asked = [getattr(torch.cpu, name) for name in questions if hasattr(torch.cpu, name)]
+    if len(asked) == len(questions):
         return any(question() for question in asked)
     info = Path("/proc/cpuinfo")
     return not set(flags).isdisjoint(info.read_text().split() if info.is_file() else [])
@@ -243,12 +243,15 @@ def measure_peak(device: torch.device, precisions: Sequence[torch.dtype]) -> flo
     values = torch.rand(
         2, side, side, device=device, generator=torch.Generator(device).manual_seed(0)
     )
-    fastest = min(_seconds_of_product(*values.to(precision), device) for precision in precisions)
+    fastest = min(_seconds_of_product(values.to(precision)) for precision in precisions)
     return 2 * side**3 / fastest
 
 
 @torch.no_grad()
-def _seconds_of_product(first: torch.Tensor, second: torch.Tensor, device: torch.device) -> float:
+def _seconds_of_product(values: torch.Tensor) -> float:
+    """Seconds of the matrix product of two `(2, N, N)`."""
+    first, second = values
+    device = values.device
     torch.mm(first, second)
     taken: list[float] = []
     while len(taken) < 3 or sum(taken) < PEAK_SECONDS:

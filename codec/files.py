@@ -108,7 +108,7 @@ def _message(path: Path, error: BaseException, size: int) -> str:
         with suppress(OSError):
             free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f}"
         reason += f" ({size / 1e6:.1f} MB needed, {free} MB free)"
-    remedy = _REMEDIES.get(number, "Look at the disk")
+    remedy = "Look at the disk" if number is None else _REMEDIES.get(number, "Look at the disk")
     return (
         f"{path}: not written, {reason}; what was kept earlier is still there. {remedy} and give "
         "the same command again"
@@ -121,7 +121,8 @@ def _reason(error: BaseException) -> tuple[int | None, str]:
 
     torch hides the system's error behind its own, and with it at times the number: None.
     """
-    found, seen = "", error
+    found = ""
+    seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
             return seen.errno, "the disk is full" if seen.errno in _FULL else str(

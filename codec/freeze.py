@@ -76,7 +76,7 @@ def _frozen_copy(
         copy.deepcopy(codec).eval().requires_grad_(False).cpu()
     )  # the CPU rounds weights, whatever the device
     freeze_exact(frozen)
-    frozen.to(device, memory_format=torch.channels_last)
+    frozen.to(device).to(memory_format=torch.channels_last)
     for name, module in frozen.named_modules():
         if isinstance(module, Network):
             if PRECISIONS[wanted.precision] != torch.float32 and not name.startswith("intra."):

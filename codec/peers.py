@@ -10,6 +10,7 @@ from codec.errors import CodecError
 from codec.intra.network import IntraCoder
 from codec.layers.compressai import ScaleSpaceFlow
 from codec.layers.peer_weights import peer_weights, stored_weights
+from codec.layers.steps import QualitySteps
 from codec.motion.scale_space import ScaleSpaceMotion
 from codec.quality import check_quality
 from codec.residual.pixel import PixelResidual
@@ -59,7 +60,8 @@ def to_compressai_ssf(codec: VideoCodec, quality: int) -> dict[str, Tensor]:
     """
     check_quality(quality)
     model = ScaleSpaceFlow()
-    theirs, ours = model.state_dict(), {}
+    theirs = model.state_dict()
+    ours: dict[str, Tensor] = {}
     for module, part in _modules(codec):
         ours |= {
             name: value.detach().cpu().clone()
@@ -72,9 +74,9 @@ def to_compressai_ssf(codec: VideoCodec, quality: int) -> dict[str, Tensor]:
                 f"to_compressai_ssf: {name} is {tuple(value.shape)}, ssf2020 has {wanted}; use "
                 "codec=ssf as it is"
             )
-    for part, (network, entropy) in _networks(codec).items():
-        _fold(ours, network.steps, quality, f"{part}_encoder.6", [f"{part}_decoder.0"])
-        hyper = f"{part}_hyperprior"
+    for prefix, (network, entropy) in _networks(codec).items():
+        _fold(ours, network.steps, quality, f"{prefix}_encoder.6", [f"{prefix}_decoder.0"])
+        hyper = f"{prefix}_hyperprior"
         decoders = [f"{hyper}.hyper_decoder_mean.0", f"{hyper}.hyper_decoder_scale.deconv1"]
         _fold(ours, entropy.steps, quality, f"{hyper}.hyper_encoder.4", decoders)
     model.load_state_dict(theirs | ours)
@@ -83,7 +85,7 @@ def to_compressai_ssf(codec: VideoCodec, quality: int) -> dict[str, Tensor]:
 
 
 def _fold(
-    weights: dict[str, Tensor], steps: nn.Module, quality: int, encoder: str, decoders: list[str]
+    weights: dict[str, Tensor], steps: QualitySteps, quality: int, encoder: str, decoders: list[str]
 ) -> None:
     """Multiply the gains of one quality into the last convolution before a latent and the first
     ones after it.
@@ -96,7 +98,9 @@ def _fold(
         weights[f"{decoder}.weight"] *= after[:, None, None, None]
 
 
-def _networks(codec: VideoCodec) -> dict[str, tuple[nn.Module, nn.Module]]:
+def _networks(
+    codec: VideoCodec,
+) -> dict[str, tuple[ScaleSpaceMotion | PixelResidual, MeanScaleHyperprior]]:
     """By CompressAI's prefix: what makes a latent, and what codes it."""
     if not isinstance(codec.intra, IntraCoder):
         raise CodecError(f"codec.intra is {type(codec.intra).__name__}; use codec=ssf as it is")
@@ -105,6 +109,7 @@ def _networks(codec: VideoCodec) -> dict[str, tuple[nn.Module, nn.Module]]:
         "motion": (codec.motion, getattr(codec.motion, "entropy", None)),
         "res": (codec.residual, codec.entropy),
     }
+    found: dict[str, tuple[ScaleSpaceMotion | PixelResidual, MeanScaleHyperprior]] = {}
     for part, (network, entropy) in networks.items():
         wanted = ScaleSpaceMotion if part == "motion" else PixelResidual
         if not isinstance(network, wanted) or not isinstance(entropy, MeanScaleHyperprior):
@@ -113,11 +118,12 @@ def _networks(codec: VideoCodec) -> dict[str, tuple[nn.Module, nn.Module]]:
                 f"codec: {wanted.__name__} and MeanScaleHyperprior expected, {came} came; use "
                 "codec=ssf as it is"
             )
-    if (codec.motion.levels, codec.motion.sigma) != (5, 1.5):
-        raise CodecError(
-            f"motion.levels, sigma: {codec.motion.levels}, {codec.motion.sigma}; ssf2020 has 5, 1.5"
-        )
-    return networks
+        if isinstance(network, ScaleSpaceMotion) and (network.levels, network.sigma) != (5, 1.5):
+            raise CodecError(
+                f"motion.levels, sigma: {network.levels}, {network.sigma}; ssf2020 has 5, 1.5"
+            )
+        found[part] = (network, entropy)
+    return found
 
 
 def _modules(codec: VideoCodec) -> Iterator[tuple[str, nn.Module]]:

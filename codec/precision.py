@@ -74,9 +74,10 @@ def measure_precisions(device: torch.device, *names: str) -> dict[str, float]:
 def _seconds(
     block: GatedBlock, values: torch.Tensor, precision: torch.dtype, device: torch.device
 ) -> float:
-    block = block.to(device, precision, memory_format=torch.channels_last)
+    block = block.to(device, precision).to(memory_format=torch.channels_last)
     values = values.to(device, precision, memory_format=torch.channels_last)
-    began, taken = time.perf_counter(), []
+    taken: list[float] = []
+    began = time.perf_counter()
     block(values)  # once for kernels that are made when they are first needed
     while len(taken) < 2 or time.perf_counter() - began < MEASURED_SECONDS:
         taken.append(seconds_of(lambda: block(values), device)[0])

@@ -41,7 +41,7 @@ class Reference:
     def detach(self) -> Reference:
         """The same values without a history."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        tensors = {
+        tensors: dict[str, Any] = {
             name: value.detach() for name, value in values.items() if isinstance(value, Tensor)
         }
         return replace(self, **tensors)

@@ -229,7 +229,7 @@ def register(kind: str, name: str, target: Any = None) -> Any:
     before = _OWN[kind].get(name)
     taken = name in _BUILT_IN[kind] or name in _ALIASES.get(kind, {})
     if taken or (before is not None and before.path != entry.path):
-        owner = "Corvid" if taken else before.package
+        owner = "Corvid" if taken or before is None else before.package
         raise CodecError(f"register: the {kind} {name!r} is taken by {owner}; choose another name")
     _OWN[kind][name] = entry
     _PATHS[kind][entry.path] = name
@@ -403,9 +403,9 @@ def _arguments(entry: Entry, config: dict[str, Any]) -> Iterator[tuple[str, Any]
     for name, value in config.items():
         if name in (key_of(entry.kind), _OLD_KEY, *_DROPPED):
             continue
-        name = renamed.get(name, name)
-        if name is not None:
-            yield name, value
+        new_name = renamed.get(name, name)
+        if new_name is not None:
+            yield new_name, value
 
 
 def _value(kind: str, value: Any, field: str, plugins: tuple[str, ...]) -> Any:

@@ -5,7 +5,7 @@ frames.
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class CodedClip:
 
     frames: Tensor
     bits: dict[str, Tensor]
-    predict: Callable[[], Tensor]
+    predict: Callable[[], Tensor | None]
     intra: tuple[bool, ...]
     quality: Tensor
     lambdas: LambdaRange = LambdaRange()
@@ -60,7 +60,9 @@ class CodedClip:
         """`(B, T, 3, H, W)` what frames were predicted to be; intra frames' reconstructions in
         their place. Made when it is first asked for.
         """
-        return self.predict()
+        predictions = self.predict()
+        assert predictions is not None  # every predicted frame has one
+        return predictions
 
     @property
     def total_bits(self) -> Tensor:
@@ -196,20 +198,22 @@ class VideoCodec(nn.Module):
                 f"{tuple(quality.shape)} came"
             )
         check_qualities(quality)
-        size, first = frames.shape[-2:], before.first + before.frames.shape[1] if before else 0
-        references, coded, spent = before and before.references, [], []
+        height, width = frames.shape[-2:]
+        size = (height, width)
+        first = before.first + before.frames.shape[1] if before else 0
+        references = before.references if before else None
+        coded: list[CodedFrame] = []
+        spent: list[dict[str, Tensor]] = []
         positions = [since_intra(first + t, intra_period) for t in range(frames.shape[1])]
         qualities = self.quality_pattern.by_frame(quality, positions)
         # what is computed again must not find what was kept
         with rounded_once(self), nullcontext() if checkpointing else computed_once(self):
             for t, (position, own) in enumerate(zip(positions, qualities, strict=True)):
                 known = references if position else None
-                given = frames[:, t], known, size, own, hard, noise, first + t
-                frame, bits = (
-                    checkpoint(self._estimate, *given, use_reentrant=False)
-                    if checkpointing
-                    else self._estimate(*given)
-                )
+                estimate = self._estimate
+                if checkpointing:
+                    estimate = partial(checkpoint, self._estimate, use_reentrant=False)
+                frame, bits = estimate(frames[:, t], known, size, own, hard, noise, first + t)
                 references = frame.references
                 coded.append(frame)
                 spent.append(bits)
@@ -226,7 +230,7 @@ class VideoCodec(nn.Module):
         time: int,
     ) -> tuple[CodedFrame, dict[str, Tensor]]:
         """One frame and its bits by component; the same again when it is computed again."""
-        coder = RateEstimator(hard, noise and noise.frame(time))
+        coder = RateEstimator(hard, None if noise is None else noise.frame(time))
         return self.code_frame(frame, references, size, quality, coder, time), coder.take_bits()
 
     def _coded_clip(
@@ -242,12 +246,12 @@ class VideoCodec(nn.Module):
 
         def pictures(values: list[Tensor | None]) -> Tensor | None:
             """Of predicted frames; the reconstruction of intra frames. All in one conversion."""
-            if any(value is None and not alone for value, alone in zip(values, intra, strict=True)):
-                return None
-            chosen = zip(values, intra, decoded, strict=True)
-            return self.picture(
-                torch.stack([own if alone else value for value, alone, own in chosen], 1), size
-            )
+            chosen = [
+                own if alone else value
+                for value, alone, own in zip(values, intra, decoded, strict=True)
+            ]
+            known = [one for one in chosen if one is not None]
+            return self.picture(torch.stack(known, 1), size) if len(known) == len(chosen) else None
 
         zero = torch.zeros(len(decoded[0]), device=decoded[0].device)
         names = dict.fromkeys(name for bits in spent for name in bits)
@@ -256,7 +260,9 @@ class VideoCodec(nn.Module):
             bits={name: torch.stack([bits.get(name, zero) for bits in spent], 1) for name in names},
             predict=lambda: pictures([frame.prediction for frame in coded]),
             intra=intra,
-            quality=torch.stack([frame.reference.quality for frame in coded], 1),
+            quality=torch.stack(
+                [own for frame in coded if (own := frame.reference.quality) is not None], 1
+            ),
             lambdas=self.lambdas,
             first=first,
             references=coded[-1].references,
@@ -313,8 +319,8 @@ class VideoCodec(nn.Module):
         return CodedFrame(
             reference=reference,
             references=references.push(reference, self.references) if references else buffer,
-            prediction=context and context.prediction,
-            warped_uncoded=context and context.warped_uncoded,
+            prediction=context.prediction if context else None,
+            warped_uncoded=context.warped_uncoded if context else None,
         )
 
     def code_predicted(
@@ -358,7 +364,9 @@ def check_features(networks: dict[str, nn.Module]) -> None:
     different numbers of them.
     """
     widths = {
-        name: network.features for name, network in networks.items() if hasattr(network, "features")
+        name: getattr(network, "features")  # noqa: B009 (torch's stub takes it for a module)
+        for name, network in networks.items()
+        if hasattr(network, "features")
     }
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{name}.features: {width}" for name, width in widths.items())
@@ -371,7 +379,8 @@ def choose_colours(codec: nn.Module, wanted: str | None) -> str:
     Raises:
         CodecError: unknown colours, or networks made for others.
     """
-    made_for = {module.made_for for module in codec.modules() if getattr(module, "made_for", None)}
+    every = (getattr(module, "made_for", None) for module in codec.modules())
+    made_for = {str(made) for made in every if made}
     chosen = wanted or (min(made_for) if made_for else "rgb")
     if chosen not in COLOURS:
         raise CodecError(f"codec.colours: {chosen!r} given; choose from {', '.join(COLOURS)}")

@@ -14,7 +14,7 @@ class DataError(Exception):
     """
 
 
-def check_at_least(least: int, **fields: int) -> None:
+def check_at_least(least: int, **fields: float) -> None:
     """DataError naming the first field that is smaller."""
     for name, value in fields.items():
         if value < least:

@@ -82,7 +82,9 @@ def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
             pictures += context.decode(packet if packet.size else None)
         if errors:
             raise CodecError(f"{file}: damaged ({errors[0][2].strip()}); code it again")
-    return pictures, [picture.pts for picture in pictures], sizes
+    # only a damaged file has a picture without a packet: -1 is none of theirs
+    order = [-1 if picture.pts is None else picture.pts for picture in pictures]
+    return pictures, order, sizes
 
 
 def _planes(pictures: list[av.VideoFrame], width: int, height: int) -> Planes:

@@ -54,9 +54,10 @@ def run(
             the end of what it said.
     """
     source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-    pipes = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        process = subprocess.Popen(command, cwd=folder, **pipes)
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     except OSError as error:
         raise CodecError(
             f"{command[0]}: cannot be run ({error.strerror}); give the path of an executable"
@@ -65,7 +66,8 @@ def run(
     try:
         with process:
             try:
-                out, said = process.communicate(stdin)
+                # its stub knows bytes alone; any buffer will do
+                out, said = process.communicate(stdin)  # type: ignore[arg-type]
             except BaseException:
                 process.kill()
                 raise

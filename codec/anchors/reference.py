@@ -51,13 +51,19 @@ class Reference(StandardCodec):
                     f"{example}"
                 )
 
+    def _files(self) -> tuple[Path, Path]:
+        """The executable and its configuration, which were checked when this was made."""
+        assert self.encoder and self.config
+        return Path(self.encoder), Path(self.config)
+
     def versions(self) -> dict[str, str]:
         """Of the encoder as it says it, and hashes of the executable and the configuration."""
+        encoder, config = self._files()
         return {
-            self.title: said_version(self.encoder),
-            "encoder_sha256": sha256_of(self.encoder),
-            "config": Path(self.config).name,
-            "config_sha256": sha256_of(self.config),
+            self.title: said_version(str(encoder)),
+            "encoder_sha256": sha256_of(encoder),
+            "config": config.name,
+            "config_sha256": sha256_of(config),
         }
 
     def command(self, shot: Shot, quality: str, tune: str | None, output: str) -> list[str]:
@@ -67,10 +73,11 @@ class Reference(StandardCodec):
         width, height = shot.size.split("x")
         rate = str(round(Fraction(shot.fps))) if shot.fps[0].isdigit() else shot.fps
         quoting = not Path(output).is_absolute()
+        encoder, config = self._files()
         return [
-            *(Path(self.encoder).name if quoting else str(Path(self.encoder).absolute()), "-c"),
+            *(encoder.name if quoting else str(encoder.absolute()), "-c"),
             *(
-                Path(self.config).name if quoting else str(Path(self.config).absolute()),
+                config.name if quoting else str(config.absolute()),
                 "-f",
                 shot.frames,
                 "-q",

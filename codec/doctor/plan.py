@@ -72,7 +72,7 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
         CodecError: its config.yaml cannot be read or is not of a run.
     """
     asked = (("data", data and {"root": data}), ("workers", workers))
-    given = {name: value for name, value in asked if value is not None}
+    given: dict[str, Any] = {name: value for name, value in asked if value is not None}
     file = folder / "config.yaml"
     if not file.is_file():
         return Plan(folder, **given)

@@ -71,7 +71,7 @@ REQUEUE = "in the job script: #SBATCH --requeue and --signal=USR1@120, as docs/f
 
 def check_packages(plan: Plan) -> Finding:
     """Python and every package that Corvid requires, in the required versions."""
-    wanted = importlib.metadata.metadata("corvid").get("Requires-Python", "")
+    wanted = importlib.metadata.metadata("corvid")["Requires-Python"] or ""
     python = platform.python_version()
     wrong = [] if python in SpecifierSet(wanted) else [f"python {python} ({wanted})"]
     for line in importlib.metadata.requires("corvid") or []:
@@ -104,7 +104,8 @@ def check_torch(plan: Plan) -> Finding:
     weights = torch.ones(8, 8, requires_grad=True)
     (weights @ weights).sum().backward()
     kept = nms(torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]]), torch.tensor([0.5, 0.9]), 0.5)
-    if weights.grad.unique().tolist() != [16.0] or kept.tolist() != [1]:
+    gradient = torch.zeros(()) if weights.grad is None else weights.grad
+    if gradient.unique().tolist() != [16.0] or kept.tolist() != [1]:
         return failing("computes wrongly", INSTALL)
     return ok(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
 
@@ -246,6 +247,7 @@ def check_data(plan: Plan) -> Finding:
     data.configure(frames=2, crop=64, batch=1, batches=1)
     data.setup()
     (clip,) = data.train_dataloader()
+    assert data.train_clips is not None and data.val_clips is not None
     found = (
         f"{len(data.train_clips)} sequences to train on, {len(data.val_clips)} clips to validate; "
         f"read {clip.names[0]}"

@@ -66,10 +66,12 @@ class RateEstimator(SymbolCoder):
         self.bits: dict[str, Tensor] = {}
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        assert latent is not None  # it has what it estimates
         if model.integer:
             return self._decided(component, latent.float() - model.means, model)
         if not self.hard:
-            values, bits = model.estimate(latent, self.random(latent))
+            noise = self.noise.like(latent) if self.noise else torch.rand_like(latent)
+            values, bits = model.estimate(latent, noise)
             self._spend(component, bits)
             return values
         symbols, rows = torch.round(latent.float() - model.means), model.rows
@@ -112,6 +114,7 @@ class SymbolRounder(SymbolCoder):
     ordered = False
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        assert latent is not None  # it rounds what it has
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
@@ -125,6 +128,7 @@ class SymbolEncoder(SymbolCoder):
         self._writer = PayloadWriter()
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
+        assert latent is not None  # it writes what it has
         symbols = torch.round(latent.float() - model.means)
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)

@@ -59,9 +59,11 @@ class ConditionalIntra(IntraNetwork):
         self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         context = self.enlarged(frame, size, quality, coder)
-        latent = self.transform.analyse(frame, context, quality) if coder.encodes else None
+        given = None
+        if coder.encodes and frame is not None:
+            given = self.transform.analyse(frame, context, quality)
         latent_size = (size[0] // self.latent_stride, size[1] // self.latent_stride)
-        latent = self.entropy.code("intra", latent, latent_size, quality, coder)
+        latent = self.entropy.code("intra", given, latent_size, quality, coder)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
         return Reference(frame=reconstruction, features=features)
 

@@ -79,10 +79,12 @@ class IntraCoder(IntraNetwork):
         self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         context = self.empty_context(len(quality), size, quality.device)
-        latent = self.transform.analyse(frame, context, quality) if coder.encodes else None
+        given = None
+        if coder.encodes and frame is not None:
+            given = self.transform.analyse(frame, context, quality)
         stride = self.transform.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
-        latent = self.entropy.code(self.component, latent, latent_size, quality, coder)
+        latent = self.entropy.code(self.component, given, latent_size, quality, coder)
         reconstruction, features = self.transform.synthesise(latent, context, quality)
         return Reference(frame=reconstruction, features=features)
 

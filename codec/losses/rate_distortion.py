@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.errors import CodecError
-from codec.metrics.lpips import load_lpips
+from codec.metrics.lpips import Lpips, load_lpips
 from codec.video import CodedClip
 
 
@@ -58,7 +58,7 @@ class RateDistortionLoss(nn.Module):
         self.start = {"mse": mse, "lpips": lpips, "prediction": prediction, "estimate": estimate}
         self.backbone = (lpips_net, lpips_backbone)
         self.start_frame_weights = frame_weights or [1.0]
-        self.perceptual = None
+        self.perceptual: Lpips | None = None
         self.set_weights()
 
     def set_weights(self, frame_weights: list[float] | None = None, **weights: float) -> None:
@@ -100,6 +100,7 @@ class RateDistortionLoss(nn.Module):
             if count
         }
         if self.lpips:
+            assert self.perceptual is not None  # `weigh` loads it with the first weight above 0
             with torch.autocast(frames.device.type, enabled=False):
                 lpips = self.perceptual(
                     frames.flatten(0, 1), coded.frames.float().flatten(0, 1)

@@ -182,7 +182,7 @@ class NumpyUnpickler(pickle.Unpickler):
     """
 
     allowed = {
-        "_reconstruct": np.core.multiarray._reconstruct,
+        "_reconstruct": getattr(np.core.multiarray, "_reconstruct"),  # noqa: B009 (not in its stubs)
         "ndarray": np.ndarray,
         "dtype": np.dtype,
     }

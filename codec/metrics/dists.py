@@ -68,6 +68,12 @@ class Dists(nn.Module):
     2020.
     """
 
+    alpha: Tensor
+    beta: Tensor
+    mean: Tensor
+    deviation: Tensor
+    window: Tensor
+
     def __init__(self, weights: Weights, alpha: Tensor, beta: Tensor, origin: str) -> None:
         super().__init__()
         self.origin = origin

@@ -68,8 +68,8 @@ class DecodedFrames:
             return decompress(file, self._codec_of(file)).frames[:count]
         if file.suffix not in FORMATS:
             raise NotShown(point.codec, f"{file.suffix} files are not decoded for the report")
-        planes = read_file(file, point.frames, point.width, point.height).planes
-        return planes_to_rgb(*(plane[:count] for plane in planes), self._color_of(point.clip))
+        y, u, v = read_file(file, point.frames, point.width, point.height).planes
+        return planes_to_rgb(y[:count], u[:count], v[:count], self._color_of(point.clip))
 
     def source_of(self, clip: str, frames: int) -> Tensor:
         """The first frames of the original, uint8 RGB `(T, 3, H, W)`.

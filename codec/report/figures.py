@@ -4,6 +4,7 @@ import math
 import statistics
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ LINE_COLORS = (
     "#5B6470",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -194,7 +195,13 @@ def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[flo
     return sorted(
         (
             statistics.geometric_mean(point.bpp for point in points),
-            axis.value(statistics.fmean(axis.place(point.metrics[metric]) for point in points)),
+            axis.value(
+                statistics.fmean(
+                    axis.place(value)
+                    for point in points
+                    if (value := point.metrics[metric]) is not None
+                )
+            ),
         )
         for points in found
     )
@@ -244,14 +251,18 @@ def draw_title(panel: Axes, name: str, rates: Sequence[str]) -> None:
     short = name if len(name) <= NAME_LENGTH else f"{name[: half - 1]}…{name[-half:]}"
     panel.set_title(short, pad=7 + RATE_LINE * len(rates))
     if rates:
-        place = {
-            "xy": (0, 1),
-            "xycoords": "axes fraction",
-            "xytext": (0, 4),
-            "textcoords": "offset points",
-        }
-        look = {"fontsize": RATE_SIZE, "family": "monospace", "linespacing": 1.25}
-        panel.annotate("\n".join(rates), **place, **look, ha="left", va="bottom")
+        panel.annotate(
+            "\n".join(rates),
+            xy=(0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            fontsize=RATE_SIZE,
+            family="monospace",
+            linespacing=1.25,
+            ha="left",
+            va="bottom",
+        )
 
 
 def rate_lines(comparisons: Sequence[Comparison]) -> list[str]:
@@ -264,7 +275,7 @@ def rate_lines(comparisons: Sequence[Comparison]) -> list[str]:
     title = "mean BD-rate" if comparisons[0].is_mean else "BD-rate (overlap)"
     codecs = list(dict.fromkeys(row.codec for row in comparisons))
     columns = [[title, *codecs]]
-    omitted = []
+    omitted: list[list[str]] = []
     for anchor in dict.fromkeys(row.anchor for row in comparisons):
         rows = {row.codec: row for row in comparisons if row.anchor == anchor}
         column = [
@@ -325,22 +336,36 @@ def _draw_cost(panel: Axes, result: RDResult, codec: str, rows: Sequence[Compari
     index = result.codecs().index(codec)
     color = LINE_COLORS[index % len(LINE_COLORS)]
     kmac = decoding_kmac(result, codec)
-    heights = [row.bd_rate_percent for row in rows]
+    heights = [math.nan if row.bd_rate_percent is None else row.bd_rate_percent for row in rows]
     if kmac:
         marker = MARKERS[index % len(MARKERS)]
         places = [kmac] * len(heights)
-        look = {"marker": marker, "markersize": 7, "linestyle": ""}
-        panel.plot(places, heights, color=color, label=codec, **look)
-        offset = {"xycoords": "data", "xytext": (6, 3)}
+        panel.plot(
+            places, heights, color=color, label=codec, marker=marker, markersize=7, linestyle=""
+        )
+        offset: dict[str, Any] = {"xycoords": "data", "xytext": (6, 3)}
     else:
         across = panel.get_yaxis_transform()
-        look = {"transform": across, "linestyle": "--", "linewidth": 1}
-        panel.plot([0, 1], heights * 2 or [None, None], color=color, label=codec, **look)
+        ends = heights * 2 or [math.nan, math.nan]
+        panel.plot(
+            [0, 1],
+            ends,
+            color=color,
+            label=codec,
+            transform=across,
+            linestyle="--",
+            linewidth=1,
+        )
         offset = {"xycoords": across, "xytext": (0, 2)}
     for row in filter(clip_count, rows):
-        where = (kmac or 0, row.bd_rate_percent)
-        look = {"textcoords": "offset points", "fontsize": 6.5, "color": color}
-        panel.annotate(clip_count(row), where, **look, **offset)
+        panel.annotate(
+            clip_count(row),
+            (kmac or 0, row.bd_rate_percent),
+            textcoords="offset points",
+            fontsize=6.5,
+            color=color,
+            **offset,
+        )
 
 
 def decoding_kmac(result: RDResult, codec: str) -> float | None:

@@ -43,7 +43,10 @@ def bd_tables(comparisons: Sequence[Comparison]) -> list[Table]:
     anchors = dict.fromkeys(row.anchor for row in means)
     tables = [bd_table([row for row in means if row.anchor == anchor]) for anchor in anchors]
     for table in tables[-1:]:
-        table.caption = Text("\n").join(filter(None, (table.caption, Text(CAPTION))))
+        caption = Text(CAPTION)
+        if isinstance(table.caption, Text):
+            caption = Text("\n").join([table.caption, caption])
+        table.caption = caption
     return tables
 
 
@@ -112,8 +115,8 @@ def complexity_tables(complexity: Complexity) -> list[Table]:
     tables = [_frame_table(title, frame, complexity) for title, frame in frames.items()]
     symbols = _cost_table("Symbols a frame", ("frame", "component"), ("coded", "skipped"))
     for title, frame in frames.items():
-        for component, coded in frame.coded.items():
-            symbols.add_row(title, component, f"{coded:,}", f"{frame.skipped[component]:,}")
+        for component, count in frame.coded.items():
+            symbols.add_row(title, component, f"{count:,}", f"{frame.skipped[component]:,}")
         coded = f"{sum(frame.coded.values()):,}"
         skipped = f"{sum(frame.skipped.values()):,}"
         symbols.add_row(title, "total", coded, skipped, style="bold", end_section=True)

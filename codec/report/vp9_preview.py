@@ -78,6 +78,7 @@ def encode_vp9(frames: Tensor, fps: float, crf: int = CRF_CHOICES[0]) -> Preview
     """
     height, width = frames.shape[-2:]
     encoder = av.CodecContext.create(ENCODER, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
     encoder.width = width
     encoder.height = height
     encoder.pix_fmt = PIXEL_FORMAT
@@ -102,6 +103,7 @@ def encode_vp9(frames: Tensor, fps: float, crf: int = CRF_CHOICES[0]) -> Preview
 def decode_vp9(packets: Sequence[bytes]) -> Tensor:
     """What a player shows: uint8 RGB `(T, 3, H, W)`."""
     decoder = av.CodecContext.create(ENCODER, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
     frames = [frame for packet in packets for frame in decoder.decode(av.Packet(packet))]
     frames += decoder.decode(None)
     shown = [

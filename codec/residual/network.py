@@ -103,8 +103,17 @@ class ResidualNetwork(ResidualCoder):
         coder: SymbolCoder,
         entropy: EntropyNetwork,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        latent = self.analyse(frame, context, quality) if coder.encodes else None
-        size = tuple(side // self.latent_stride for side in context.prediction.shape[-2:])
-        prior = {"previous": newest.latent, "previous_quality": newest.quality}
-        latent = entropy.code("residual", latent, size, quality, coder, **prior)
+        given = None
+        if coder.encodes and frame is not None:
+            given = self.analyse(frame, context, quality)
+        height, width = context.prediction.shape[-2:]
+        latent = entropy.code(
+            "residual",
+            given,
+            size=(height // self.latent_stride, width // self.latent_stride),
+            quality=quality,
+            coder=coder,
+            previous=newest.latent,
+            previous_quality=newest.quality,
+        )
         return latent, *self.synthesise(latent, context, quality)

@@ -27,7 +27,7 @@ from codec.stream.container import (
     read_stream,
     write_stream,
 )
-from codec.video import VideoCodec, is_intra
+from codec.video import FrozenAs, VideoCodec, is_intra
 
 Progress = Callable[[int, int], None]
 # Frames of a chain that may be decoded in another precision: so far the drift is measured to be
@@ -111,15 +111,15 @@ def compress(
     _check_input(frames, quality, intra_period)
     check_frame_qualities(qualities, len(frames))
     codec = freeze(codec, precision)
+    frozen_as = _frozen_as(codec)
     pattern = pattern or codec.quality_pattern
     expected = pattern.qualities(quality, len(frames), intra_period)
     own = expected if qualities is None else tuple(qualities)
-    size, payloads, references, reconstruction = (
-        tuple(frames.shape[-2:]),
-        [],
-        None,
-        torch.empty_like(frames),
-    )
+    height, width = frames.shape[-2:]
+    size = (height, width)
+    payloads: list[bytes] = []
+    references: References | None = None
+    reconstruction = torch.empty_like(frames)
     device = next(codec.parameters()).device
     for t, frame in enumerate(frames):
         coder = SymbolEncoder()
@@ -136,9 +136,20 @@ def compress(
         if progress:
             progress(t + 1, len(frames))
     threads = 0 if codec.exact else torch.get_num_threads()
-    rest = (codec.frozen.model, threads, _crc32(reconstruction), codec.frozen.precision)
-    rest = (*rest, pattern, None if own == expected else own)
-    header = StreamHeader(size[1], size[0], len(frames), fps, quality, intra_period, *rest)
+    header = StreamHeader(
+        width=width,
+        height=height,
+        frames=len(frames),
+        fps=fps,
+        quality=quality,
+        intra_period=intra_period,
+        model=frozen_as.model,
+        threads=threads,
+        reconstruction=_crc32(reconstruction),
+        precision=frozen_as.precision,
+        pattern=pattern,
+        own_qualities=None if own == expected else own,
+    )
     written = write_stream(path, header, payloads)
     seconds = time.perf_counter() - start
     return CompressedFile(
@@ -147,7 +158,7 @@ def compress(
         frame_bytes=[len(payload) for payload in payloads],
         seconds=seconds,
         reconstruction_sha256=frames_sha256(reconstruction),
-        precision=codec.frozen.precision,
+        precision=frozen_as.precision,
     )
 
 
@@ -187,10 +198,12 @@ def decompress(
             "compress it again"
         )
     codec = freeze(codec, header.precision if precision == STREAM else precision)
+    frozen_as = _frozen_as(codec)
     if precision != STREAM:
-        _check_precision(path, header, precision, codec.frozen.precision)
+        _check_precision(path, header, precision, frozen_as.precision)
     _check_memory(path, header)
-    size, references = (header.height, header.width), None
+    size = (header.height, header.width)
+    references: References | None = None
     frames = torch.empty(header.frames, 3, *size, dtype=torch.uint8)
     device = next(codec.parameters()).device
     with _threads(header.threads):
@@ -210,8 +223,14 @@ def decompress(
             f"versions (it was written with {header.threads} threads), or compress it again here"
         )
     return DecompressedClip(
-        frames, header, time.perf_counter() - start, identical, codec.frozen.precision
+        frames, header, time.perf_counter() - start, identical, frozen_as.precision
     )
+
+
+def _frozen_as(codec: VideoCodec) -> FrozenAs:
+    """What a codec that `freeze` gave was made from."""
+    assert codec.frozen is not None
+    return codec.frozen
 
 
 def _check_memory(path: Path, header: StreamHeader) -> None:
@@ -279,7 +298,7 @@ def _read_frame(
 
 def frames_sha256(frames: Tensor) -> str:
     """SHA-256 of uint8 frames `(T, 3, H, W)`."""
-    return hashlib.sha256(frames.contiguous().numpy()).hexdigest()
+    return hashlib.sha256(frames.contiguous().numpy().data).hexdigest()
 
 
 @contextmanager
@@ -294,7 +313,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _crc32(frames: Tensor) -> int:
-    return zlib.crc32(frames.contiguous().numpy())
+    return zlib.crc32(frames.contiguous().numpy().data)
 
 
 def _picture(codec: VideoCodec, reference: Reference, size: tuple[int, int]) -> Tensor:

@@ -63,6 +63,7 @@ def run_show(choice: argparse.Namespace) -> None:
     }
     module = ClipDataModule(root, worst_share=1.0, **options)
     clips, licences = draw_clips(module, choice.clips)
+    assert module.train_clips is not None
     failed = module.train_clips.quarantine.count
     read = f"{failed} set aside, see the log" if failed else "all that were drawn could be read"
     title = (

@@ -284,11 +284,13 @@ def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = 
     check_places(exclude)
     stored = [read_index(part) for part in parts]
     first = stored[0]
+    which: list[tuple[int, int]] = []
     for path, one in zip(parts, stored, strict=True):
         if one.part is None:
             raise DataError(
                 f"{path}: is a whole index; give the files that corvid data index --part wrote"
             )
+        which.append(one.part)
         for what, mine, its in (
             ("root", first.root, one.root),
             ("options", first.options, one.options),
@@ -298,7 +300,7 @@ def merge_parts(output: Path, parts: Sequence[Path], exclude: tuple[str, ...] = 
                     f"{path}: its {what} is {its}, but {mine} in {parts[0]}; make all parts with "
                     "the same"
                 )
-    _check_all_there(output, [one.part for one in stored])
+    _check_all_there(output, which)
     rows, dropped = (
         pa.concat_tables(getattr(one, name) for one in stored) for name in ("rows", "dropped")
     )

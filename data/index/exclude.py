@@ -103,16 +103,17 @@ def _hashes(source: Source) -> Iterator[int]:
         if video
         else small_reader_frames(open_reader(sequence))
     )
-    last = np.uint64(NONE)
+    last = np.array([NONE], np.uint64)
     for number, picture in pictures:
         if not sequence.first <= number < sequence.first + (sequence.frames or 1 << 31):
             continue
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        plain = np.uint64(phash(thumbnail(grey)))
-        if plain == NONE or (last != NONE and distances(plain[None], last[None])[0] <= REPEAT):
+        plain = phash(thumbnail(grey))
+        here = np.array([plain], np.uint64)
+        if plain == NONE or (last[0] != NONE and distances(here, last)[0] <= REPEAT):
             continue
-        last = plain
-        yield from {int(plain), *(phash(thumbnail(variant)) for variant in variants(grey))} - {NONE}
+        last = here
+        yield from {plain, *(phash(thumbnail(variant)) for variant in variants(grey))} - {NONE}
 
 
 def variants(grey: np.ndarray) -> Iterator[np.ndarray]:
@@ -130,7 +131,7 @@ def variants(grey: np.ndarray) -> Iterator[np.ndarray]:
         across = max(0, round(height * aspect) - width) // 2
         if max(down / height, across / width) > 0.02:
             others.append(
-                cv2.copyMakeBorder(grey, down, down, across, across, cv2.BORDER_CONSTANT, value=0)
+                cv2.copyMakeBorder(grey, down, down, across, across, cv2.BORDER_CONSTANT, value=[0])
             )
     for other in others:
         yield other

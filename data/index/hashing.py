@@ -71,7 +71,7 @@ def nearest(hashes: np.ndarray, others: np.ndarray, within: int) -> tuple[np.nda
     for i in range(len(hashes)):
         if hashes[i] == 0:
             continue
-        best = within + 1
+        best = np.int64(within + 1)
         for j in range(len(others)):
             x = hashes[i] ^ others[j]
             x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter, LogFormatter, MaxNLocator
 
 from data.errors import DataError
 from data.index.options import said
@@ -30,7 +30,7 @@ SHOWN = 300  # rows of a table on the page; the CSV has them all
 LEFT_OUT = ["path", "first", "frames", "reason", "detail", "remedy"]
 TOP = 10  # sizes, rates and formats that are listed
 BINS = 40
-STYLE = {  # ink that is read on light and dark paper; no paper of its own
+STYLE: dict[Any, Any] = {  # ink that is read on light and dark paper; no paper of its own
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), "#808690"
     ),
@@ -254,7 +254,7 @@ def _histogram(title: str, values: np.ndarray, seconds: np.ndarray, log: bool = 
         figure = Figure(figsize=(5, 2.4), layout="constrained")
         axes = figure.add_subplot()
         unit, size = ("hours", 3600) if seconds.sum() >= 2 * 3600 else ("minutes", 60)
-        axes.hist(values, edges, weights=seconds / size, color=FILL)
+        axes.hist(values, edges.tolist(), weights=seconds / size, color=FILL)
         axes.set_ylabel(unit)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if log:
@@ -275,7 +275,7 @@ def _edges(low: float, high: float, log: bool) -> np.ndarray:
     return np.linspace(low - margin, high + margin, BINS + 1)
 
 
-def _few(decades: float) -> FuncFormatter:
+def _few(decades: float) -> Formatter:
     """Numbers at 2 and 5 between powers of ten where these are few."""
     if decades > 3:
         return LogFormatter(minor_thresholds=(0, 0))

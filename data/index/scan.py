@@ -16,8 +16,10 @@ from data.index.options import ScanOptions
 from data.index.scenes import Analysis, FrameAnalyzer, Segment, pieces
 from data.index.small_frames import check_clusters, small_reader_frames, small_video_frames
 from data.index.source_files import Source, Stamp, content_of, printable, stamp_of
+from data.io.images import ImageReader
 from data.io.probe import Probe, probe
-from data.io.readers import Reader, open_reader
+from data.io.raw import RawReader
+from data.io.readers import open_reader
 
 UNREADABLE = "unreadable"
 DETAILS = {
@@ -103,14 +105,18 @@ def rejected(source: Source, stamp: Stamp | None, message: str) -> Scan:
 
 def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
     path = source.sequence.path
-    opened: Probe | Reader = probe(path) if source.kind == "video" else open_reader(source.sequence)
+    opened: Probe | ImageReader | RawReader
     if source.kind == "video":
+        opened = probe(path)
         check_clusters(path)
-    pictures = (
-        small_video_frames(opened) if isinstance(opened, Probe) else small_reader_frames(opened)
-    )
+        pictures = small_video_frames(opened)
+    else:
+        reader = open_reader(source.sequence)
+        assert isinstance(reader, RawReader | ImageReader)
+        opened = reader
+        pictures = small_reader_frames(opened)
     analyser = FrameAnalyzer(options.cut)
-    start = None
+    start: int | None = None
     frames = 0
     for number, picture in pictures:
         start = number if start is None else start
@@ -124,9 +130,10 @@ def _scan(source: Source, stamp: Stamp, options: ScanOptions) -> Scan:
             f"{path}: was changed while it was read; index again when nothing writes to it"
         )
     found = analyser.finish()
+    assert start is not None  # `finish` wants a picture
     result = Scan(source.name, stamp)
     for piece in _wanted(source, found=found, options=options, start=start, frames=frames):
-        row = common | _row(piece, found=found, start=start, keys=keys, fps=opened.fps)
+        row = common | _row(piece, found=found, start=start, keys=keys, fps=float(opened.fps))
         if piece.reason:
             words = {
                 **vars(options),
@@ -158,9 +165,11 @@ def _wanted(
             yield from pieces(found, options, (max(first - start, 0), stop - start))
 
 
-def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, list[int]]:
+def _common(
+    source: Source, opened: Probe | ImageReader | RawReader, frames: int
+) -> tuple[Row, list[int]]:
     """Columns that all rows of a file share, and the numbers of its keyframes."""
-    row = {
+    row: Row = {
         "path": source.name,
         "source": None,
         "kind": source.kind,
@@ -180,7 +189,7 @@ def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, l
     )
     row |= {"fps_num": fps.numerator, "fps_den": fps.denominator}
     color_space = opened.color_space
-    keys = []
+    keys: list[int] = []
     row |= {
         "matrix": color_space.matrix,
         "full_range": color_space.full_range,
@@ -189,19 +198,19 @@ def _common(source: Source, opened: Probe | Reader, frames: int) -> tuple[Row, l
     if not isinstance(opened, Probe):
         return row | {"pixel_format": getattr(opened, "pixel_format", "rgb24")}, keys
     row |= {"codec": opened.codec, "pixel_format": opened.pixel_format, "plain": opened.plain}
-    if opened.pts is not None and (timing := _timing(opened)):
+    if opened.pts is not None and (timing := _timing(opened.pts, opened.key_pts)):
         row["pts_first"], row["pts_step"], keys = timing
     return row, keys
 
 
-def _timing(found: Probe) -> tuple[int, int, list[int]] | None:
+def _timing(pts: np.ndarray, key_pts: np.ndarray) -> tuple[int, int, list[int]] | None:
     """First time, step and keyframe numbers of a video of constant frame rate; None of another."""
-    steps = np.unique(np.diff(found.pts))
+    steps = np.unique(np.diff(pts))
     step = int(steps[0]) if len(steps) else 1
-    if len(steps) > 1 or step >= 1 << 31 or not len(found.key_pts):
+    if len(steps) > 1 or step >= 1 << 31 or not len(key_pts):
         return None
-    numbers, rests = np.divmod(found.key_pts - found.pts[0], step)
-    return None if rests.any() else (int(found.pts[0]), step, numbers.tolist())
+    numbers, rests = np.divmod(key_pts - pts[0], step)
+    return None if rests.any() else (int(pts[0]), step, numbers.tolist())
 
 
 def _row(piece: Segment, found: Analysis, start: int, keys: list[int], fps: float) -> Row:
@@ -209,7 +218,7 @@ def _row(piece: Segment, found: Analysis, start: int, keys: list[int], fps: floa
     first = start + piece.first
     stop = start + piece.stop
     before = [key for key in keys if key <= first][-1:]
-    places = hashed_frames(piece.stop - piece.first, float(fps))
+    places = hashed_frames(piece.stop - piece.first, fps)
     return {
         "first": first,
         "frames": stop - first,

@@ -82,6 +82,7 @@ class FrameAnalyzer:
 
     def finish(self) -> Analysis:
         """What was seen; at least one picture must have been added."""
+        assert self._last is not None
         self._feed(self._last, WINDOW)
         cuts = sorted({cut for cut in self._cuts if 0 < cut < len(self._luma)})
         luma = np.array(self._luma, np.float32)

@@ -60,7 +60,9 @@ def small_video_frames(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
             )
         if twice:
             digests.append(_digest(frame))
-        number = count if numbers is None else numbers.get(frame.pts)
+        number: int | None = count
+        if numbers is not None:
+            number = None if frame.pts is None else numbers.get(frame.pts)
         if number is None:
             continue  # hidden by an edit list
         if last is not None and number != last + 1:

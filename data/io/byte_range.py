@@ -5,8 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class ByteRange(io.RawIOBase):
@@ -38,7 +42,7 @@ class ByteRange(io.RawIOBase):
         self._at = min(max(0, start + position), self._length)
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "Buffer") -> int:
         room = memoryview(buffer)[: self._length - self._at]
         count = os.preadv(self._file, [room], self._offset + self._at)
         self._at += count
@@ -56,8 +60,8 @@ def opened(
 ) -> Iterator[av.container.InputContainer]:
     """A file, or a part of it, opened by PyAV and closed behind the `with`."""
     if part is None:
-        with av.open(str(path)) as container:
+        with av.open(str(path), "r") as container:
             yield container
         return
-    with ByteRange(path, *part) as file, av.open(file) as container:
+    with ByteRange(path, *part) as file, av.open(file, "r") as container:
         yield container

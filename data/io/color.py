@@ -140,7 +140,8 @@ def frame_to_rgb(
         convert,
     )  # here: numba takes time and memory that not every process needs
 
-    convert(*planes, half or (0, 0), window, *_factors(color_space, bits), out)
+    y, u, v = planes
+    convert(y, u, v, half or (0, 0), window, *_factors(color_space, bits), out)
 
 
 def compile_kernels() -> None:

@@ -80,7 +80,7 @@ class ImageReader:
                 )
                 raise DataError(f"{name}: {size}; put each size in a folder of its own")
             deep = any(
-                ";16" in str(tile[3]) for tile in image.tile
+                ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
             )  # Pillow would cut 16-bit RGB to 8 bits and say nothing
             if image.mode not in EXACT_MODES or deep or "transparency" in image.info:
                 kind = "16-bit" if deep else image.mode

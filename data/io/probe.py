@@ -145,16 +145,18 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
         and not _has_leading(packets)
     )
     colorspace = int(getattr(context, "colorspace", 2))
+    pixel_format = context.pix_fmt
+    assert pixel_format is not None  # `_check_whole` refuses such a file
     return Probe(
         path=path,
         frames=len(shown),
         fps=Fraction(fps),
         width=context.width,
         height=context.height,
-        pixel_format=context.pix_fmt,
+        pixel_format=pixel_format,
         color_space=color_space_of(
             str(path),
-            pixel_format=context.pix_fmt,
+            pixel_format=pixel_format,
             matrix=colorspace,
             color_range=int(context.color_range),
             height=context.height,
@@ -184,7 +186,7 @@ def _check_whole(path: Path, stream: av.VideoStream, packets: list[av.Packet]) -
         )
     promised = _seconds(stream.metadata.get("DURATION", ""))
     ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
-    held = float(max(ends) * stream.time_base) if ends else promised
+    held = float(max(ends) * stream.time_base) if ends and stream.time_base else promised
     if held < 0.9 * promised - 0.5:
         raise DataError(
             f"{path}: cut short, holds {held:.1f} s of the {promised:.1f} s its header says; "

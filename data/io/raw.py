@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Numbers
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ class RawReader:
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error}); {REPAIR}") from error
 
-    def _picture(self, file: BinaryIO, number: int) -> list[np.ndarray]:
+    def _picture(self, file: BufferedReader, number: int) -> list[np.ndarray]:
         marker = self._layout.marker
         count = frame_bytes(self._layout.format)
         file.seek(self._start + self._layout.header + number * (marker + count))
@@ -188,11 +188,12 @@ def stated_format(sequence: Sequence) -> tuple[RawFormat, Fraction]:
         DataError: neither says them, or the pixel format is not supported.
     """
     named = read_name(sequence.path.stem)
-    size = (named.width, named.height) if named.width else None
-    form = sequence.raw or (RawFormat(*size, named.pixel_format or "") if size else None)
+    form = sequence.raw
+    if form is None and named.width and named.height:
+        form = RawFormat(named.width, named.height, named.pixel_format or "")
     fps = sequence.fps or named.fps
     lacking = [what for what, known in (("size", form), ("frame rate", fps)) if known is None]
-    if lacking:
+    if form is None or fps is None:
         raise DataError(
             f"{sequence.path}: headerless YUV, and nothing says its {' and '.join(lacking)}; "
             f"{STATE}"

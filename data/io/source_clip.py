@@ -96,7 +96,7 @@ def read_source(
     first = sequence.first + start
     count = min(counts, default=None)
     clip = _read(sequence, first, count)
-    if room is not None and clip.frames < count:
+    if room is not None and count is not None and clip.frames < count:
         what = f"{clip.frames} frames from frame {first} on, {count} expected"
         raise DataError(
             f"{path}: {what}; correct the number of frames where the sequence is listed, or "

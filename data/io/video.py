@@ -104,7 +104,7 @@ class PyavReader:
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = STRICT
-                before = [] if numbers is None else keys[keys <= min(numbers)]
+                before = keys[:0] if numbers is None else keys[keys <= min(numbers)]
                 if seek and len(before):
                     container.seek(int(before[-1]), stream=stream)
                 del errors[:]  # of opening: about other streams, or repeated by decoding
@@ -114,7 +114,9 @@ class PyavReader:
                     ):  # behind a seek into an open GOP they are usual
                         log.debug("%s: %s", self.path, errors[0][2].strip())
                         return None
-                    index = count if numbers is None else numbers.get(frame.pts)
+                    index: int | None = count
+                    if numbers is not None:
+                        index = None if frame.pts is None else numbers.get(frame.pts)
                     if frame.is_corrupt and not (
                         len(before) and frame.pts is not None and frame.pts < before[-1]
                     ):
@@ -125,7 +127,7 @@ class PyavReader:
                             f"{self.path}: changes its size to {size}, from "
                             f"{self.width}x{self.height}; cut there"
                         )
-                    if index in wanted:
+                    if index is not None and index in wanted:
                         found[index] = frame
                     if len(found) == len(wanted):
                         return found
@@ -144,9 +146,8 @@ def _frames(
     says it only within a temporal layer, so there all are decoded.
     """
     context = stream.codec_context
-    leave_out = wanted is not None and context.name == "h264"
     for packet in container.demux(stream):
-        if leave_out:
+        if wanted is not None and context.name == "h264":
             context.skip_frame = (
                 "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
             )
@@ -283,7 +284,9 @@ def _lines(plane: av.video.plane.VideoPlane, bits: int) -> np.ndarray:
     """
     kind = np.dtype(SAMPLES[bits])
     columns = plane.line_size // kind.itemsize
-    return np.frombuffer(plane, kind)[: plane.height * columns].reshape(plane.height, columns)
+    return np.frombuffer(memoryview(plane), kind)[: plane.height * columns].reshape(
+        plane.height, columns
+    )
 
 
 def _by_decoder(frame: av.VideoFrame, color_space: ColorSpace) -> np.ndarray:

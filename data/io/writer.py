@@ -129,6 +129,7 @@ def _ffmpeg(pictures: np.ndarray, fps: Fraction, options: list[str], target: Pat
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
         ) as process:
+            assert process.stdin is not None
             try:
                 for picture in pictures:
                     process.stdin.write(picture.data)

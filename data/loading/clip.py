@@ -79,7 +79,8 @@ def crop_at(
         uint8 `(T, 3, size, size)`, contiguous and sharing no memory with `frames`.
     """
     pictures = _padded(frames.numpy(), size)
-    top, left, _, _ = window_at(*pictures.shape[-2:], size, down, across)
+    height, width = pictures.shape[-2:]
+    top, left, _, _ = window_at(height, width, size, down, across)
     window = torch.from_numpy(pictures[..., top : top + size, left : left + size])
     return torch.flip(window, list(flip)).contiguous()  # a copy; numpy mirrors 30 times slower
 

@@ -63,6 +63,7 @@ def draw_clips(module: ClipDataModule, count: int) -> tuple[list[Clip], list[str
     """
     module.configure(module.frames, module.crop, batch=1, batches=count)
     clips = list(module.train_dataloader())
+    assert module.train_clips is not None
     sequences = module.train_clips.sequences
     order = module.train_clips.order
     return clips, [

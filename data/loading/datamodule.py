@@ -106,21 +106,21 @@ class ClipDataModule(LightningDataModule):
         self.workers = workers
         self.exclude_every = exclude_every
         self.seed = seed
-        self._starting = dict(start_method=start_method, patience=patience)
-        self._drawing = dict(
+        self._starting: dict[str, Any] = dict(start_method=start_method, patience=patience)
+        self._drawing: dict[str, Any] = dict(
             stride=stride, seed=seed, reader=reader, flips=flips, reverse=reverse, hold_mb=hold_mb
         )
         self._worst_share = worst_share
         self.record = None if record is None else Path(record)
         self._validating = (val_frames, val_crop, val_clips)
         self._placing = ShardLocation(shards, stage=stage, stage_gb=stage_gb, stream=stream)
-        self._streaming = dict(
+        self._streaming: dict[str, Any] = dict(
             seed=seed, workers=workers, buffer=buffer, worst_share=worst_share, record=self.record
         )
         self.streams = stream
-        self._stream = None
-        self._stream_state = None
-        self._loader = None
+        self._stream: ShardStream | None = None
+        self._stream_state: dict[str, Any] | None = None
+        self._loader: ClipLoader | None = None
         self.train_clips: ClipDataset | None = None
         self.val_clips: ValidationClips | None = None
         self.configure(frames, crop, batch)
@@ -182,11 +182,18 @@ class ClipDataModule(LightningDataModule):
         batches = ClipBatchSampler(
             self.start_sample, count=self.batches, batch=self.batch, rank=rank, ranks=ranks
         )
-        clips = self.train_clips.resized(self.frames, self.crop)
+        assert self.train_clips is not None
+        drawn = self.train_clips.resized(self.frames, self.crop)
+        clips: ClipDataset | ShardStream = drawn
         if self.streams:
-            which = dict(rank=rank, ranks=ranks, where=self._placing.where)
             self._stream = clips = ShardStream(
-                clips.sequences, clips.draw, self.batch, **which, **self._streaming
+                drawn.sequences,
+                drawn.draw,
+                self.batch,
+                rank=rank,
+                ranks=ranks,
+                where=self._placing.where,
+                **self._streaming,
             )
             if self._stream_state is not None:
                 self._stream.load_state_dict(self._stream_state)
@@ -200,6 +207,7 @@ class ClipDataModule(LightningDataModule):
         process and then held.
         """
         self.setup()
+        assert self.val_clips is not None
         rank, ranks = self._processes()
         part = Subset(self.val_clips, range(rank, len(self.val_clips), ranks))
         return DataLoader(part, batch_size=self.batch, collate_fn=join_clips)
@@ -222,6 +230,7 @@ class ClipDataModule(LightningDataModule):
         with the right ones.
         """
         self.setup()
+        assert self.train_clips is not None
         stream = self._stream and self._stream.state_dict(self._batches_before(samples))
         return {"sequences": len(self.train_clips), "seed": self.seed, "stream": stream}
 

@@ -49,6 +49,8 @@ def is_mistake(error: Exception) -> bool:
     if not isinstance(error, MISTAKES):
         return False
     trace = error.__traceback__
+    if trace is None:
+        return True  # never raised: no library's
     while trace.tb_next is not None:
         trace = trace.tb_next
     ours = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("codec", "data")
@@ -126,13 +128,14 @@ class Quarantine:
         self._in_a_row += 1
         sequence = self.sequences[number]
         if self.record is not None:
-            row = {
+            row: dict[str, object] = {
                 "path": str(sequence.path),
                 "first": sequence.first,
                 "frames": sequence.frames,
                 "part": sequence.byte_range,
             }
-            self._append(row | {"reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
+            row |= {"reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S")}
+            _append(self.record, row)
         of = min(len(self.sequences), max(MIN_SAMPLE, int(self._reading[:, 2].sum())))
         share = f"{self.count} of {of} sequences"
         if self.count > self.worst_share * of:
@@ -187,18 +190,17 @@ class Quarantine:
             [os.getpid(), number, int(self._reading[worker, 2]) + (number >= 0)]
         )
 
-    def _append(self, row: dict[str, object]) -> None:
-        """One write of one line, so that lines of this node's processes do not mix; no lock."""
+
+def _append(record: Path, row: dict[str, object]) -> None:
+    """One write of one line, so that lines of this node's processes do not mix; no lock."""
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            self.record.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                os.write(handle, (json.dumps(row) + "\n").encode())
-            finally:
-                os.close(handle)
-        except OSError as error:
-            log.warning(
-                "%s: cannot be written (%s); what is set aside is only logged",
-                self.record,
-                error.strerror,
-            )
+            os.write(handle, (json.dumps(row) + "\n").encode())
+        finally:
+            os.close(handle)
+    except OSError as error:
+        log.warning(
+            "%s: cannot be written (%s); what is set aside is only logged", record, error.strerror
+        )

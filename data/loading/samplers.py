@@ -59,6 +59,9 @@ class EpochShuffle:
     def __init__(self, sequences: int, seed: int) -> None:
         self.sequences = sequences
         self.seed = seed
+        self._forget()
+
+    def _forget(self) -> None:
         self._epoch = -1
         self._shuffled = np.empty(0, np.int32)
 
@@ -76,4 +79,6 @@ class EpochShuffle:
         return {"sequences": self.sequences, "seed": self.seed}  # a worker shuffles for itself
 
     def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__(**state)
+        self.sequences = state["sequences"]
+        self.seed = state["seed"]
+        self._forget()

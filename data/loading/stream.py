@@ -224,7 +224,7 @@ class _InMemory(Probe):
     data: bytes = b""
 
     def opened(self) -> AbstractContextManager[av.container.InputContainer]:
-        return av.open(io.BytesIO(self.data))
+        return av.open(io.BytesIO(self.data), "r")
 
 
 def open_member(sequence: Sequence, data: bytes) -> Reader:
@@ -344,5 +344,8 @@ def shard_starts(sequences: Sequences) -> np.ndarray:
         changes = np.flatnonzero(np.diff(codes)) + 1
     else:
         paths = [sequence.path for sequence in sequences]
-        changes = [number for number in range(1, len(paths)) if paths[number] != paths[number - 1]]
+        changes = np.array(
+            [number for number in range(1, len(paths)) if paths[number] != paths[number - 1]],
+            np.int64,
+        )
     return np.array([0, *changes, len(sequences)], np.int64)

@@ -49,6 +49,12 @@ class PackSource:
     pixel_format: str
 
     @property
+    def frame_count(self) -> int:
+        """How many frames there are."""
+        assert self.sequence.frames is not None  # members of a shard have so many
+        return self.sequence.frames
+
+    @property
     def untouched(self) -> bool:
         """Whether the source's own samples are packed."""
         whole = self.opened.width - self.width < 2 and self.opened.height - self.height < 2
@@ -71,19 +77,19 @@ class PackSource:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         if isinstance(self.opened, Probe):
-            return _video_frames(self.opened, self.sequence.first, self.sequence.frames)
-        return self._read()
+            return _video_frames(self.opened, self.sequence.first, self.frame_count)
+        return self._read(self.opened)
 
-    def _read(self) -> Iterator[av.VideoFrame]:
-        end = self.sequence.first + self.sequence.frames
+    def _read(self, opened: RawReader | ImageReader) -> Iterator[av.VideoFrame]:
+        end = self.sequence.first + self.frame_count
         for first in range(self.sequence.first, end, PORTION):
             numbers = range(first, min(first + PORTION, end))
-            if isinstance(self.opened, ImageReader):
-                for picture in self.opened.read(numbers).permute(0, 2, 3, 1).numpy():
+            if isinstance(opened, ImageReader):
+                for picture in opened.read(numbers).permute(0, 2, 3, 1).numpy():
                     yield av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             else:
                 for planes in zip(
-                    *(plane.numpy() for plane in self.opened.planes(numbers)), strict=True
+                    *(plane.numpy() for plane in opened.planes(numbers)), strict=True
                 ):
                     yield _frame(planes, self.pixel_format)
 
@@ -114,11 +120,12 @@ class PackSource:
         """The planes without padding and without an odd line or column."""
         planes = []
         for plane, part in zip(frame.planes, (1, 2, 2), strict=True):
-            lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(
-                plane.height, plane.line_size
-            )
+            lines = np.frombuffer(memoryview(plane), np.uint8)[
+                : plane.height * plane.line_size
+            ].reshape(plane.height, plane.line_size)
             planes.append(lines[: self.height // part, : self.width // part])
-        return tuple(planes)
+        y, u, v = planes
+        return y, u, v
 
 
 def pack_source(sequence: Sequence, short_side: int | None = None) -> PackSource:
@@ -128,20 +135,21 @@ def pack_source(sequence: Sequence, short_side: int | None = None) -> PackSource
     Raises:
         DataError: the source cannot be opened or does not hold these frames.
     """
+    opened: Probe | RawReader | ImageReader
     if sequence.raw is not None or sequence.path.suffix.lower() in (".yuv", ".y4m"):
-        opened = RawReader(sequence)
-        fps = opened.rate
-        pixel_format = opened.pixel_format
+        opened = raw = RawReader(sequence)
+        fps = raw.rate
+        pixel_format = raw.pixel_format
     elif sequence.path.is_dir():
-        opened = ImageReader(sequence)
-        fps = opened.rate
+        opened = images = ImageReader(sequence)
+        fps = images.rate
         pixel_format = "rgb24"
     else:
-        opened = probe(sequence.path)
-        fps = opened.fps
-        pixel_format = opened.pixel_format
-    if sequence.first + sequence.frames > opened.frames:
-        last = sequence.first + sequence.frames - 1
+        opened = video = probe(sequence.path)
+        fps = video.fps
+        pixel_format = video.pixel_format
+    last = sequence.first + (sequence.frames or 0) - 1
+    if last >= opened.frames:
         raise DataError(
             f"{sequence.path}: frames {sequence.first}..{last} asked for, it holds "
             f"{opened.frames}; index again"
@@ -199,7 +207,7 @@ def _wanted(found: Probe, first: int, frames: int, seek: bool) -> Iterator[av.Vi
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         stream.codec_context.options = STRICT
-        before = found.key_pts[found.key_pts <= wanted[0]] if seek else []
+        before = found.key_pts[found.key_pts <= wanted[0] if seek else slice(0)]
         if len(before):
             container.seek(int(before[-1]), stream=stream)
         given = 0
@@ -222,5 +230,5 @@ def _frame(planes: tuple[np.ndarray, ...], pixel_format: str) -> av.VideoFrame:
         lines = np.zeros((plane.height, plane.line_size), np.uint8)
         octets = np.ascontiguousarray(samples).view(np.uint8).reshape(plane.height, -1)
         lines[:, : octets.shape[1]] = octets
-        plane.update(lines)
+        plane.update(lines.tobytes())
     return frame

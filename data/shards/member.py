@@ -153,6 +153,7 @@ def _encoded(member: Member, root: Path, options: PackOptions, scratch: Path) ->
 
 def _row(row: Row, member: Member, found: Probe, data: bytes, content: str) -> Row:
     """The row of the packed video."""
+    assert found.pts is not None  # x264 in MP4: `_check` has seen the times of all frames
     step = int(found.pts[1] - found.pts[0]) if found.frames > 1 else 1
     color_space = found.color_space
     made = {
@@ -233,6 +234,7 @@ def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Pat
         with subprocess.Popen(
             [*command, str(target)], stdin=subprocess.PIPE, stderr=messages
         ) as process:
+            assert process.stdin is not None
             try:
                 for picture in source.frames():
                     for plane in picture:
@@ -259,8 +261,8 @@ def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Pat
 def _check(found: Probe, source: PackSource, fps: Fraction, options: PackOptions) -> None:
     """DataError unless the encoded file is what was asked for."""
     path = source.sequence.path
-    frames = source.sequence.frames
-    expected = (
+    frames = source.frame_count
+    expected: tuple[object, ...] = (
         frames,
         source.width,
         source.height,
@@ -270,7 +272,7 @@ def _check(found: Probe, source: PackSource, fps: Fraction, options: PackOptions
         True,
     )
     color_space = found.color_space
-    made = (
+    made: tuple[object, ...] = (
         found.frames,
         found.width,
         found.height,
@@ -288,6 +290,8 @@ def _check(found: Probe, source: PackSource, fps: Fraction, options: PackOptions
             f"{path}: packed as (frames, width, height, fps, matrix, full range, plain) {made}, "
             f"not {expected}"
         )
+    if found.pts is None:
+        raise DataError(f"{path}: packed without the time of every frame")
     steps = np.unique(np.diff(found.pts))
     if len(steps) > 1:
         raise DataError(f"{path}: packed with frame times that vary ({steps.tolist()})")
@@ -316,13 +320,14 @@ def _psnr(data: bytes, source: PackSource) -> float:
 
 
 def _decoded(data: bytes, sequence: Sequence) -> Iterator[Picture]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         for frame in container.decode(video=0):
             if frame.is_corrupt or frame.format.name not in PLANAR:
                 raise DataError(f"{sequence.path}: what was packed does not decode well; {REPAIR}")
-            yield tuple(
-                np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[
+            y, u, v = (
+                np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
                     : plane.height, : plane.width
                 ]
                 for plane in frame.planes
             )
+            yield y, u, v

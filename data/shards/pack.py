@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import TimeoutError as LateError
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +190,7 @@ def _one_shard(
     """Write one shard from the front of a gap; what is left of it."""
     rejected = []
     source_bytes = 0
-    quality = []
+    quality: list[float] = []
     stop = gap.start
     try:
         while stop < gap.stop and shard.bytes < plan.options.shard_mb * 2**20:
@@ -204,12 +204,14 @@ def _one_shard(
             shard.add(outcome)
             row = outcome.member.rows[0]
             encoded = outcome.psnr is not None
+            if outcome.psnr is not None:
+                quality.append(outcome.psnr)
             source_bytes += (
                 row["bytes"] * outcome.member.frames // max(1, row["file_frames"])
                 if encoded
                 else row["bytes"]
             )
-            quality += [outcome.psnr] if encoded else []
+
         psnr = (sum(quality), len(quality), min(quality, default=100.0))
         shard.finish(
             Record(
@@ -228,7 +230,9 @@ def _one_shard(
     return range(stop, gap.stop)
 
 
-def _made(plan: Plan, numbers: range, workers: int, scratch: Path) -> Iterator[Packed | Rejection]:
+def _made(
+    plan: Plan, numbers: range, workers: int, scratch: Path
+) -> Generator[Packed | Rejection, None, None]:
     """Members or why there is none, in order."""
     members = plan.members(numbers)
     if not workers:

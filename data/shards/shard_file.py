@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,9 @@ from data.index.schema import COLUMNS, VERSION
 from data.shards.member import Packed
 from data.shards.plan import Row
 from data.sources.manifest import INDEX_KEY
+
+if TYPE_CHECKING:
+    from webdataset import TarWriter
 
 RECORDS = "records"
 ABOUT = b"corvid.pack"
@@ -63,8 +66,8 @@ class Shard:
         self.bytes = 0
         self._part = folder / f".{name}.tar.part"
         self._packed: list[tuple[str, list[Row], str]] = []
-        self._file = None
-        self._writer = None
+        self._file: BinaryIO | None = None
+        self._writer: TarWriter | None = None
         self.record_file.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, packed: Packed) -> None:
@@ -93,7 +96,7 @@ class Shard:
             DataError: the disk gave other bytes back.
         """
         rows = []
-        if self._writer is not None:
+        if self._writer is not None and self._file is not None:
             self._writer.close()
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -108,7 +111,7 @@ class Shard:
 
     def drop(self) -> None:
         """Leave nothing of an unfinished shard."""
-        if self._writer is not None:
+        if self._writer is not None and self._file is not None:
             with suppress(OSError, ValueError):
                 self._writer.close()
             self._file.close()
@@ -117,7 +120,7 @@ class Shard:
     def _rows(self) -> list[Row]:
         with tarfile.open(self._part) as tar:
             found = {entry.name: (entry.offset_data, entry.size) for entry in tar}
-        rows = []
+        rows: list[Row] = []
         with open(self._part, "rb") as file:
             for name, of_member, content in self._packed:
                 offset, length = found.get(name, (0, 0))

@@ -351,5 +351,5 @@ class ShardLocation:
                 "them there, pack again, or say "
                 "where they are with data.shards"
             )
-        if packed:
+        if isinstance(sequences, IndexedSequences) and packed:
             sequences.moved = {str(path): place for path, place in here.items()}

@@ -37,6 +37,7 @@ class ShardFiles:
                 self._close()
                 self._file = open_path_or_url(str(self.where.get(sequence.path, sequence.path)))
                 self._path = sequence.path
+            assert self._file is not None
             self._file.seek(offset)
             data = self._file.read(length)
         except Exception as error:  # every storage raises its own kinds

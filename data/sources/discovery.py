@@ -56,9 +56,9 @@ def find_sequences(where: Places, root: Path | str | None = None) -> Sequences:
     for place in places:
         special = _special(str(place), root)
         if special is None:
-            special = FileSequences(
-                path for path in _find(place) if not (path in seen or seen.add(path))
-            )
+            found = [path for path in dict.fromkeys(_find(place)) if path not in seen]
+            seen.update(found)
+            special = FileSequences(found)
         parts.append(special)
     parts = [part for part in parts if len(part)]
     if not parts:

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError
 from data.io.yuv_names import exact_rate
@@ -65,7 +65,7 @@ class Manifest:
         self._numbers = {
             name: self._whole_numbers(name, columns[name]) for name in LEAST if name in columns
         }
-        self._texts = {
+        self._texts: dict[str, Any] = {
             name: columns[name] for name in ("fps", "pixel_format", "licence") if name in columns
         }
         self._check_rates()
@@ -128,7 +128,7 @@ class Manifest:
         """Of headerless YUV: width and height come together, the pixel format is one that can be
         read.
         """
-        columns = {**self._numbers, **self._texts}
+        columns: dict[str, Any] = {**self._numbers, **self._texts}
         if not {"width", "height", "pixel_format"} & columns.keys():
             return
         import pyarrow.compute as pc

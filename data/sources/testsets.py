@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from data.errors import DataError
-from data.io.probe import probe
+from data.io.probe import Probe, probe
 from data.io.raw import RawReader, frame_bytes
 from data.io.yuv_names import read_name
 from data.sequences import RawFormat, Sequence
@@ -182,24 +182,24 @@ def _fault(one: TestSequence, path: Path) -> str | None:
             f"{one.width}x{one.height})"
         )
     try:
+        video: RawReader | Probe
         if path.suffix.lower() == ".y4m":
             video = RawReader(Sequence(path))
             rate = video.rate
-            pixels = video.pixel_format
         else:
             video = probe(path)
             rate = video.fps
-            pixels = video.pixel_format
     except DataError as error:
         return str(error)
-    right = (video.width, video.height, pixels) == (one.width, one.height, PIXEL_FORMAT)
+    right = (video.width, video.height, video.pixel_format) == (one.width, one.height, PIXEL_FORMAT)
     if (
         right
         and abs(rate / one.fps - 1) < 0.002
         and one.frames <= video.frames <= one.frames + SPARE
     ):
         return None
-    holds = f"{video.frames} frames of {video.width}x{video.height} {pixels} at {float(rate):g} fps"
+    shape = f"{video.width}x{video.height}"
+    holds = f"{video.frames} frames of {shape} {video.pixel_format} at {float(rate):g} fps"
     return (
         f"{path} holds {holds}, {one.frames} of {one.width}x{one.height} {PIXEL_FORMAT} at "
         f"{one.fps} fps expected"

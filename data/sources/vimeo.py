@@ -64,7 +64,7 @@ def _listed(listing: Path) -> list[str]:
 
 def _check_folders(folder: Path, names: np.ndarray, listing: Path) -> None:
     """Every name is a folder, seen by listing their 96 parents: nothing is looked up one by one."""
-    there = set()
+    there: set[str] = set()
     for parent in {name.split("/")[0] for name in names.tolist()}:
         try:
             there.update(f"{parent}/{name}" for name in os.listdir(folder / parent))
