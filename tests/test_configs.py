@@ -31,6 +31,8 @@ GROUPS = [
     "data",
     "trainer",
     "experiment",
+    "logger",
+    "debug",
 ]
 
 

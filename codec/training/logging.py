@@ -15,13 +15,14 @@ import torch
 import wandb
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from codec.errors import CodecError
 from codec.files import WriteError, append_line, write_text
 from codec.training.distributed import gather, is_first
+from codec.training.run_dir import METRICS
 from codec.training.schedule import Stage
 from codec.training.tasks import WARP
 from codec.video import CodedClip
@@ -150,84 +151,127 @@ class Events:
             log.warning("%s", error)
 
 
-STEP = "codec_step"
 MODES = ("auto", "online", "offline", "disabled")
+LOGGERS = {  # beside metrics.jsonl: names, and their fields of a config
+    "wandb": ("project", "entity", "group", "job_type", "tags", "notes"),
+    "csv": ("prefix",),
+    "tensorboard": ("prefix", "flush_secs", "max_queue"),
+}
 INIT_SECONDS, FINISH_SECONDS = 15, 60  # for wandb to answer, and to upload what is left at the end
 
 
-class _Named(Logger):
-    """What Lightning wants of a logger besides numbers; the run folder's config.yaml holds the
-    settings.
-    """
-
-    @property
-    def name(self) -> str:
-        return "run"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        pass
-
-
-class JsonLinesLogger(_Named):
+class JsonLinesLogger(Logger):
     """One JSON object a line: the step and what was measured there. A resumed run appends.
 
     Args:
         path: file to write.
     """
 
+    name, version = "run", ""  # the run folder's config.yaml holds the settings
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        pass
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         append_line(self.path, json.dumps({"step": step} | metrics))
 
 
-class WandbLogger(_Named):
-    """Gives numbers to a wandb run, over codec steps; what wandb does wrong never stops training.
+class SafeWandbLogger(WandbLogger):
+    """Lightning's, and what wandb does wrong never stops training."""
 
-    Args:
-        run: that wandb has begun.
-    """
-
-    def __init__(self, run: wandb.Run) -> None:
-        super().__init__()
-        self.run: wandb.Run | None = run
-        run.define_metric(STEP)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
+    failed = False
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if self.run is None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.failed:
             return
         try:
-            self.run.log(metrics | {STEP: step})  # without wandb's own step, which may not repeat
+            super().log_metrics(metrics, step)
         except Exception as error:
             log.warning(
                 "wandb: failed at step %s (%s); the run goes on without it, with metrics.jsonl",
                 step,
                 _short(error),
             )
-            self.run = None
+            self.failed = True
 
     @rank_zero_only
-    def finish(self, failed: bool) -> None:
+    def finish(self, exit_code: int) -> None:
         """End the run, or the next one of this process would be merged into it."""
-        if self.run is None:
+        if self.failed:
             return
         try:
-            self.run.finish(exit_code=int(failed))
+            self.experiment.finish(exit_code=exit_code)
         except Exception as error:
             log.warning(
                 "wandb: could not finish (%s); `wandb sync` uploads what is in the run's folder",
                 _short(error),
             )
+
+
+def make_loggers(folder: Path, config: dict[str, Any], step: int = 0) -> list[Logger]:
+    """What gets a run's numbers: `metrics.jsonl` always, and what the config's `logger` names.
+
+    Args:
+        folder: of the run, where all of them write.
+        config: of the run: `logger` holds settings by name (`LOGGERS`), `wandb` the mode of that
+            one. Runs of before have no `logger`: theirs is wandb.
+        step: that the run goes on from.
+
+    Raises:
+        CodecError: an unknown logger or setting, or one whose package is not installed.
+    """
+    chosen = config.get("logger", {"wandb": {}})
+    for name, settings in chosen.items():
+        if name not in LOGGERS:
+            raise CodecError(f"logger.{name}: no logger; choose from {', '.join(LOGGERS)}")
+        if unknown := sorted(set(settings or {}) - set(LOGGERS[name])):
+            what = f"logger.{name}.{unknown[0]}: not a field to give"
+            raise CodecError(f"{what}; known are {', '.join(LOGGERS[name])}")
+    loggers: list[Logger] = [JsonLinesLogger(folder / METRICS)]
+    if rank_zero_only.rank:
+        return loggers
+    for name, settings in chosen.items():
+        made = _make_logger(name, folder, config, step, settings or {})
+        if made is not None:
+            loggers.append(made)
+    return loggers
+
+
+def _make_logger(
+    name: str, folder: Path, config: dict[str, Any], step: int, settings: dict[str, Any]
+) -> Logger | None:
+    if name == "wandb":
+        mode = config.get("wandb", "auto")
+        return wandb_logger(folder, config["name"], mode, config, **settings)
+    if name == "csv":  # a folder a start, csv/version_0, ...; a row is on disk when it is logged
+        return CSVLogger(folder, name="csv", flush_logs_every_n_steps=1, **settings)
+    try:
+        return TensorBoardLogger(
+            folder,
+            name="tensorboard",
+            version="",
+            default_hp_metric=False,
+            purge_step=step + 1,  # rows of a resumed run that come again
+            **settings,
+        )
+    except ModuleNotFoundError as error:
+        raise CodecError(
+            "logger=tensorboard: not installed; pip install tensorboard, or choose logger=csv"
+        ) from error
+
+
+def finish_loggers(loggers: list[Logger], failed: bool) -> None:
+    """End what has to be ended when a run ends; those of Lightning end with every stage."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandbLogger):
+            logger.finish(exit_code=int(failed))
 
 
 @rank_zero_only
@@ -255,8 +299,13 @@ def _step_of(line: str) -> int | None:
 
 @rank_zero_only
 def wandb_logger(
-    folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid"
-) -> WandbLogger | None:
+    folder: Path,
+    name: str,
+    mode: str,
+    config: dict[str, Any],
+    project: str = "corvid",
+    **settings: Any,
+) -> SafeWandbLogger | None:
     """A wandb run that is one over all stages and resumes of what is in the folder, where it also
     writes.
 
@@ -268,6 +317,8 @@ def wandb_logger(
         mode: `auto` (what WANDB_MODE says, else online when logged in, else offline), `online`,
             `offline` or `disabled`.
         config: what wandb shows as the run's config.
+        project: of wandb's.
+        settings: further arguments of `wandb.init`.
 
     Raises:
         CodecError: another mode.
@@ -281,23 +332,23 @@ def wandb_logger(
     if mode == "disabled":
         return None
     seconds = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS))
-    settings = wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS)
-    told = dict(
-        id=_run_id(folder), name=name, project=project, dir=folder, config=config, settings=settings
+    settings |= dict(
+        name=name,
+        save_dir=folder,
+        id=_run_id(folder),
+        project=project,
+        config=config,
+        settings=wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS),
     )
     try:
-        if mode != "online":
-            return WandbLogger(wandb.init(mode=mode, **told))
-        return WandbLogger(wandb.init(mode=mode, resume="allow", **told))
+        return _begun(mode=mode, resume="allow" if mode == "online" else None, **settings)
     except Exception as error:
         log.warning("wandb: %s run could not begin (%s)", mode, _short(error))
-    return _offline_instead(folder, told) if mode == "online" else None
-
-
-def _offline_instead(folder: Path, told: dict[str, Any]) -> WandbLogger | None:
+    if mode != "online":
+        return None
     try:
         wandb.teardown()  # it would say that the run is in use
-        made = WandbLogger(wandb.init(mode="offline", **told))
+        logger = _begun(mode="offline", resume=None, **settings)
     except Exception as error:
         log.warning(
             "wandb: offline neither (%s); the run goes on with metrics.jsonl alone", _short(error)
@@ -307,7 +358,14 @@ def _offline_instead(folder: Path, told: dict[str, Any]) -> WandbLogger | None:
         "wandb: offline instead; later, `wandb sync %s` uploads it",
         folder / "wandb" / "offline-run-*",
     )
-    return made
+    return logger
+
+
+def _begun(**settings: Any) -> SafeWandbLogger:
+    """Lightning begins a run where its `experiment` is first asked for."""
+    logger = SafeWandbLogger(**settings)
+    _ = logger.experiment
+    return logger
 
 
 def _run_id(folder: Path) -> str:

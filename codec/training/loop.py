@@ -13,6 +13,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LambdaCallback, ProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -119,6 +120,9 @@ def _fit_stage(
     )
     callbacks = [meter, signals, progress, Validation(data, keep), keep]
     bar = {"enable_progress_bar": isinstance(progress, ProgressBar)}  # else Lightning adds its own
+    if trainer.get("profiler"):
+        profiler = PROFILERS[trainer["profiler"]]
+        trainer = trainer | {"profiler": profiler(keep.folder, f"profile-{stage.name}")}
     made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
     text = (
         f"{module.schedule.where(module.global_step)}: {left} steps of {stage.batch} clips, "
@@ -347,8 +351,9 @@ _OURS += (
     "enable_model_summary",
     "plugins",
     "accumulate_grad_batches",
-    "profiler",
+    "overfit_batches",
 )
+PROFILERS = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
@@ -367,7 +372,11 @@ def check_trainer(trainer: dict[str, Any]) -> None:
             f"trainer.{unknown[0]}: not a field to give, schedules and conf/trainer say the rest; "
             "remove it"
         )
-    for name, known in (("precision", (AUTO, *PRECISIONS)), ("accelerator", ACCELERATORS)):
+    for name, known in (
+        ("precision", (AUTO, *PRECISIONS)),
+        ("accelerator", ACCELERATORS),
+        ("profiler", (None, *PROFILERS)),
+    ):
         if name in trainer and trainer[name] not in known:
             shown = ", ".join(value for value in known if value)
             raise CodecError(f"trainer.{name}: {trainer[name]} given; choose from {shown}")

@@ -30,7 +30,7 @@ from codec.training.distributed import (
     count_processes,
     run_in_processes,
 )
-from codec.training.logging import Events, JsonLinesLogger, forget_after, wandb_logger
+from codec.training.logging import Events, finish_loggers, forget_after, make_loggers
 from codec.training.loop import check, check_trainer, fit
 from codec.training.module import CodecTraining
 from codec.training.run_dir import (
@@ -104,8 +104,7 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
         if found:
             keep.restore(module, found)
         check(module, data, config["trainer"])  # before wandb hears of a run that cannot be
-        tracking = wandb_logger(folder, config["name"], config["wandb"], config)
-        loggers = [logger for logger in (JsonLinesLogger(folder / METRICS), tracking) if logger]
+        loggers = make_loggers(folder, config, module.global_step)
         failed = True
         try:
             fit(module, data, keep, loggers, config["trainer"], stop)
@@ -114,8 +113,7 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
             say_stop(module, keep, error, stop.wanted)
             raise
         finally:
-            if tracking:
-                tracking.finish(failed)
+            finish_loggers(loggers, failed)
     _say(
         f"trained {module.global_step} steps; checkpoints, config and metrics.jsonl are in {folder}"
     )

@@ -32,7 +32,8 @@ METRICS, EVENTS = "metrics.jsonl", "events.jsonl"  # in it
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what
 # comes out.
 _FREE = (
-    *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer", "plugins"),
+    *("name", "run", "resume", "wandb", "logger", "checkpoint_every", "keep_last"),
+    *("trainer", "plugins"),
     *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
     *(
         f"data.{name}"

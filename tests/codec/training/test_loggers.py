@@ -1,3 +1,5 @@
+import csv
+import importlib.util
 import json
 import logging
 import os
@@ -10,7 +12,16 @@ import pytest
 import wandb
 
 from codec.errors import CodecError
-from codec.training.logging import JsonLinesLogger, WandbLogger, forget_after, wandb_logger
+from codec.training.logging import (
+    JsonLinesLogger,
+    SafeWandbLogger,
+    finish_loggers,
+    forget_after,
+    make_loggers,
+    wandb_logger,
+)
+
+AXIS = "trainer/global_step"  # of all of Lightning's numbers in wandb
 
 
 @pytest.fixture
@@ -25,10 +36,7 @@ class Recorded:
     """A wandb run that keeps what it is told, until it fails."""
 
     def __init__(self) -> None:
-        self.rows, self.axes, self.fails = [], [], False
-
-    def define_metric(self, name: str, **settings: Any) -> None:
-        self.axes.append((name, settings.get("step_metric")))
+        self.rows, self.fails = [], False
 
     def log(self, row: dict[str, float]) -> None:
         if self.fails:
@@ -59,21 +67,20 @@ def test_wandb_counts_codec_steps_and_takes_repeated_ones():
     repeats their steps.
     """
     run = Recorded()
-    logger = WandbLogger(run)
+    logger = SafeWandbLogger(experiment=run)
     for step in (1, 2, 2):
         logger.log_metrics({"loss": 0.5}, step)
-    assert run.axes == [("codec_step", None), ("*", "codec_step")]
-    assert run.rows == [{"loss": 0.5, "codec_step": step} for step in (1, 2, 2)]
+    assert run.rows == [{"loss": 0.5, AXIS: step} for step in (1, 2, 2)]
 
 
 def test_a_failing_wandb_does_not_stop_training(caplog: pytest.LogCaptureFixture):
     """Catches a run of weeks that ends, or warns at every step, because a tracking process died."""
     run = Recorded()
-    logger = WandbLogger(run)
+    logger = SafeWandbLogger(experiment=run)
     run.fails = True
     for step in (1, 2):
         logger.log_metrics({"loss": 0.5}, step)
-    logger.finish(failed=False)
+    logger.finish(exit_code=0)
     assert caplog.text.count("wandb: failed at step 1 (gone)") == 1
 
 
@@ -91,16 +98,16 @@ def test_a_resumed_run_has_the_same_id(tmp_path: Path, clean_wandb: None):
     ids = []
     for step in (5, 4):
         logger = wandb_logger(tmp_path, "test", "offline", {"width": 16})
-        ids.append(logger.run.id)
+        ids.append(logger.experiment.id)
         logger.log_metrics({"loss": 0.5}, step)
-        logger.finish(failed=False)
+        logger.finish(exit_code=0)
     assert ids[0] == ids[1] == (tmp_path / "wandb_id.txt").read_text().strip()
     runs = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     end = (
         time.monotonic() + 60
     )  # wandb's own process writes, on a busy machine after finish() has come back
     while (
-        not (there := all(b"codec_step" in path.read_bytes() for path in runs))
+        not (there := all(AXIS.encode() in path.read_bytes() for path in runs))
         and time.monotonic() < end
     ):
         time.sleep(0.5)
@@ -128,5 +135,62 @@ def test_an_unreachable_wandb_is_a_warning(
         and "offline instead; later, `wandb sync" in caplog.text
     )
     logger.log_metrics({"loss": 0.5}, 1)
-    logger.finish(failed=False)
+    logger.finish(exit_code=0)
     assert any(name.startswith("offline-run-") for name in os.listdir(tmp_path / "wandb"))
+
+
+def test_csv_and_metrics_have_the_same_numbers(tmp_path: Path):
+    """Catches a logger that is chosen and gets nothing, rows that wait for the end of a run, and
+    those of before a resume that are deleted.
+    """
+    config = {"name": "test", "wandb": "offline", "logger": {"csv": {}}}
+    for start in (0, 10):
+        loggers = make_loggers(tmp_path, config, start)
+        for step in (start + 10, start + 20):
+            for logger in loggers:
+                logger.log_metrics({"loss": 0.5 / step}, step)
+        version = tmp_path / "csv" / f"version_{start // 10}" / "metrics.csv"
+        with version.open() as file:
+            rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+        assert rows == [(step, 0.5 / step) for step in (start + 10, start + 20)]
+        finish_loggers(loggers, failed=False)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+    assert not (tmp_path / "wandb").exists() and (tmp_path / "csv" / "version_0").is_dir()
+
+
+def test_runs_of_before_have_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Catches a resumed run that loses its wandb run, and `wandb=disabled` that is not heard."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "codec.training.logging.wandb_logger", lambda folder, name, mode, config: asked.append(mode)
+    )
+    for config in ({"wandb": "offline"}, {"wandb": "disabled", "logger": {"wandb": None}}):
+        assert len(make_loggers(tmp_path, config | {"name": "test"})) == 1
+    make_loggers(tmp_path, {"name": "test", "wandb": "online", "logger": {}})
+    assert asked == ["offline", "disabled"]
+
+
+@pytest.mark.parametrize(
+    "logger, words",
+    [
+        ({"mlflow": {}}, "logger.mlflow: no logger; choose from wandb, csv, tensorboard"),
+        ({"csv": {"save_dir": "/"}}, "logger.csv.save_dir: not a field to give"),
+    ],
+)
+def test_what_no_logger_takes_is_refused(tmp_path: Path, logger: dict[str, Any], words: str):
+    """Catches numbers that go nowhere, and a stored config that writes to another place."""
+    with pytest.raises(CodecError, match=words):
+        make_loggers(tmp_path, {"name": "test", "wandb": "disabled", "logger": logger})
+
+
+def test_tensorboard_is_lightnings_or_says_what_to_install(tmp_path: Path):
+    """Catches a traceback instead of the remedy, and rows that a resumed run shows twice."""
+    config = {"name": "test", "wandb": "disabled", "logger": {"tensorboard": {}}}
+    if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
+        _, logger = make_loggers(tmp_path, config, 3)
+        logger.log_metrics({"loss": 0.5}, 4)
+        logger.finalize("success")
+        assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    else:
+        with pytest.raises(CodecError, match="pip install tensorboard"):
+            make_loggers(tmp_path, config)
