@@ -27,8 +27,7 @@ from torch.nn import functional as F
 
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
-from codec.entropy.count import SymbolCounter
-from codec.entropy.symbol_coder import SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolCounter, SymbolEncoder
 from codec.evaluation.complexity import measure_complexity, total
 from codec.freeze import freeze
 from codec.stream import compress, decompress

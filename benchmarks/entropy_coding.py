@@ -26,9 +26,9 @@ from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import load_codec
-from codec.entropy.coder import PayloadReader, PayloadWriter
-from codec.entropy.symbol_coder import SymbolCoder, SymbolEncoder
-from codec.entropy.symbols import CdfTables, SymbolModel
+from codec.entropy.coding.cdf_tables import CdfTables
+from codec.entropy.coding.rans import PayloadReader, PayloadWriter
+from codec.entropy.coding.symbol_coder import SymbolCoder, SymbolEncoder, SymbolModel
 from codec.video import VideoCodec
 from data.io.source_clip import read_source
 from data.sources.discovery import find_videos

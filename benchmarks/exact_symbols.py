@@ -36,8 +36,7 @@ from torch import Tensor
 
 from codec.checkpoint import load_codec
 from codec.device import default_device
-from codec.entropy.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder
-from codec.entropy.symbols import SymbolModel
+from codec.entropy.coding.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder, SymbolModel
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.video import VideoCodec

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from codec.checkpoint import load_codec
 from codec.device import accelerators, count_waits, default_device, device_name, seconds_of
-from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.freeze import freeze
 from codec.layers.frames import pad_frames
 from codec.references import References

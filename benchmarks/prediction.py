@@ -33,7 +33,7 @@ from torch import Tensor
 from codec.allocator import keep_freed_memory
 from codec.anchors import X265
 from codec.checkpoint import load_codec
-from codec.entropy.factorized import FactorizedEntropy
+from codec.entropy.models.factorized import FactorizedEntropy
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS

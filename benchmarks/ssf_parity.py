@@ -23,7 +23,7 @@ from parts.figures import report
 from torch import Tensor
 
 from codec.checkpoint import build_codec
-from codec.entropy.density import solve_bounds
+from codec.entropy.models.factorized import solve_bounds
 from codec.peers import to_compressai_ssf
 from codec.registry import build
 from codec.stream import compress

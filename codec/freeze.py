@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from codec.checkpoint import model_hash
-from codec.entropy.exact import freeze_exact
+from codec.entropy.models.integer_layers import freeze_exact
 from codec.errors import CodecError
 from codec.layers.blocks import Network
 from codec.precision import AUTO, PRECISIONS, check_precision, resolve_precision

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.mean_scale import MeanScaleHyperprior
+from codec.entropy.models.gaussian_hyperprior import MeanScaleHyperprior
 from codec.errors import CodecError
 from codec.intra.network import IntraCoder
 from codec.layers.compressai import ScaleSpaceFlow

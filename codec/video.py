@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from codec.entropy.exact import rounded_once
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder
+from codec.entropy.models.base import EntropyNetwork
+from codec.entropy.models.integer_layers import rounded_once
 from codec.entropy.noise import ClipNoise
-from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded

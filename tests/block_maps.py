@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codec.entropy.quadtree import CELLS, prediction_modes
+from codec.entropy.models.quadtree import CELLS, prediction_modes
 
 
 def block_maps(

@@ -10,7 +10,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.blocks import rebuild
-from codec.entropy import decisions, laplace, pick, places, quadtree_state, symbols
+from codec.entropy.coding import categorical as decisions
+from codec.entropy.coding import cdf_tables as symbols
+from codec.entropy.coding import laplace
+from codec.entropy.models import checkerboard as pick
+from codec.entropy.models import places, quadtree_state
 
 
 @contextmanager

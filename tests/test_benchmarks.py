@@ -15,8 +15,8 @@ import torch
 from small_codec import build, moving_clip
 
 from codec.checkpoint import build_codec
-from codec.entropy.exact import Exact
-from codec.entropy.two_step import TwoStep
+from codec.entropy.models.checkerboard import TwoStep
+from codec.entropy.models.integer_layers import Exact
 from codec.freeze import freeze
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec

@@ -39,7 +39,7 @@ def make_step(tree: Path, lower, overrides: list[str]):
     from omegaconf import OmegaConf
 
     from codec.checkpoint import build_codec
-    from codec.entropy.exact import set_rounding
+    from codec.entropy.models.integer_layers import set_rounding
     from codec.registry import build
     from codec.training.module import CodecTraining
     from codec.training.schedule import Schedule

@@ -12,9 +12,9 @@ import torch
 from parts.floating import floating
 from torch import Tensor, nn
 
-from codec.entropy.exact import SIXTEENTHS, set_rounding
-from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
-from codec.entropy.two_step import TwoStep
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder
+from codec.entropy.models.checkerboard import TwoStep
+from codec.entropy.models.integer_layers import SIXTEENTHS, set_rounding
 from codec.errors import CodecError
 from codec.quality import QUALITIES
 from codec.references import Context

@@ -5,7 +5,7 @@ from functools import cache
 
 from torch import nn
 
-from codec.entropy.exact import Exact
+from codec.entropy.models.integer_layers import Exact
 
 
 def floating(module: nn.Module) -> nn.Module:

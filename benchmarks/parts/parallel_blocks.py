@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from codec.blocks.intra_blocks import to_frame, to_pixels
-from codec.entropy.coder import SymbolCoder
-from codec.entropy.exact import SIXTEENTHS
-from codec.entropy.hyper import LEVELS_PER_UNIT
-from codec.entropy.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.laplace import LaplaceModel, laplace_bits
-from codec.entropy.levels import LevelEntropy
+from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
+from codec.entropy.coding.laplace import LaplaceModel, laplace_bits
+from codec.entropy.coding.rans import SymbolCoder
+from codec.entropy.models.hyperprior import LEVELS_PER_UNIT
+from codec.entropy.models.integer_layers import SIXTEENTHS
+from codec.entropy.models.levels import LevelEntropy
 from codec.intra.directional import LoopFilter
 from codec.intra.network import IntraNetwork
 from codec.layers.assemble import add_patches

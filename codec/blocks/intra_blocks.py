@@ -27,8 +27,8 @@ from codec.blocks.tables import (
     float_dct,
     integer_dct,
 )
-from codec.entropy.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.laplace import laplace_bits
+from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
+from codec.entropy.coding.laplace import laplace_bits
 from codec.layers.bands import in_bands
 
 _SCALE = 255 * PIXELS_PER_LEVEL
@@ -53,13 +53,13 @@ class IntraBlocks:
 
     @classmethod
     def of(cls, levels: Tensor, maps: Tensor) -> IntraBlocks:
-        """From levels and the maps that `codec.entropy.intra_modes` codes, of any type."""
+        """From levels and the maps that `codec.entropy.models.intra_modes` codes, of any type."""
         split, modes, kinds = maps.to(torch.uint8).split([1, 4, 1], 1)
         return cls(levels=levels, split=split, modes=F.pixel_shuffle(modes, 2), kinds=kinds)
 
     @property
     def maps(self) -> Tensor:
-        """`(B, 6, h, w)` uint8, as `codec.entropy.intra_modes` codes them."""
+        """`(B, 6, h, w)` uint8, as `codec.entropy.models.intra_modes` codes them."""
         return torch.cat([self.split, F.pixel_unshuffle(self.modes, 2), self.kinds], 1)
 
     def to(self, device: torch.device) -> IntraBlocks:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codec.blocks.intra_blocks import SearchPrices
 from codec.blocks.tables import CELL, CHROMA, LUMA_COEFFICIENTS, MODES, UNIT, channel_places
-from codec.entropy.prices import LearnedTables
+from codec.entropy.coding.prices import LearnedTables
 
 GAINS = (0.06, 0.25, 0.6, 1.2, 2.5, 5.0)  # of a block's scales over the mean ones
 _GAIN_BITS = (1.5, 2.5, 2.5, 2.5, 3.0, 4.0)

@@ -114,8 +114,8 @@ def check_kernels(plan: Plan) -> Finding:
     """Symbols through the entropy coder and back, a gray frame through the color conversion."""
     import torch
 
-    from codec.entropy.coder import PayloadReader, PayloadWriter
-    from codec.entropy.laplace import laplace_tables
+    from codec.entropy.coding.laplace import laplace_tables
+    from codec.entropy.coding.rans import PayloadReader, PayloadWriter
     from data.io.color import ColorSpace, planes_to_rgb
 
     symbols = torch.arange(-32, 32).reshape(1, 4, 4, 4)

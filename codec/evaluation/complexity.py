@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.count import SymbolCounter
-from codec.entropy.symbol_coder import SymbolCoder, SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.symbol_coder import (
+    SymbolCoder,
+    SymbolCounter,
+    SymbolDecoder,
+    SymbolEncoder,
+)
 from codec.errors import CodecError
 from codec.evaluation.ledger import (
     BLOCKS,

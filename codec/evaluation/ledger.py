@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-from codec.entropy.network import EntropyNetwork
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork
 from codec.video import VideoCodec
 
 CODER, OTHER = "entropy coder", "other"

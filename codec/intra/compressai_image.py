@@ -5,10 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.density import FactorizedDensity
-from codec.entropy.factorized import FactorizedEntropy
-from codec.entropy.image_hyperprior import ImageHyperprior
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.factorized import FactorizedDensity, FactorizedEntropy
+from codec.entropy.models.gaussian_hyperprior import ImageHyperprior
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.blocks import downward

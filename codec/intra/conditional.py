@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.intra.network import IntraCoder, IntraNetwork
 from codec.layers.frames import pad_frames, padded
 from codec.motion.network import ContextNetwork

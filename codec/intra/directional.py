@@ -29,9 +29,9 @@ from codec.blocks.tables import (
     UNIT,
     step_table,
 )
-from codec.entropy.intra_modes import IntraModeEntropy
-from codec.entropy.levels import LevelEntropy
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.intra_modes import IntraModeEntropy
+from codec.entropy.models.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
 from codec.layers.assemble import add_patches

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.layers.frames import padded
 from codec.references import Context, Reference
 from codec.residual.network import ResidualNetwork

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import torch
+from torch import Tensor
 
 
 def in_bands(work: Callable[[int, int], None], rows: int) -> None:
@@ -38,3 +39,25 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def mapped(kernel: Callable, values: Tensor, kind: torch.dtype, *constants: float) -> Tensor:
+    """What `kernel(values, made, *constants, first, end)` makes of all `values` `(B, C, h, w)`: the
+    same shape, channels last.
+    """
+    source = values.detach().float().permute(0, 2, 3, 1).contiguous()
+    made = torch.empty_like(source, dtype=kind)
+    arrays = (source.view(-1).numpy(), made.view(-1).numpy(), *constants)
+    in_bands(lambda first, end: kernel(*arrays, first, end), values.numel())
+    return made.permute(0, 3, 1, 2)
+
+
+def flat(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` -> `(B, h·w·C)`, contiguous."""
+    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1).contiguous()
+
+
+def as_maps(values: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `flat`."""
+    batch, channels, height, width = shape
+    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)

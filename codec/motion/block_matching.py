@@ -7,8 +7,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.quadtree import CELL, QuadtreeEntropy, Revise, prediction_modes, used_references
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.quadtree import (
+    CELL,
+    QuadtreeEntropy,
+    Revise,
+    prediction_modes,
+    used_references,
+)
 from codec.errors import CodecError
 from codec.layers.block_compensation import (
     bilinear_filters,

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain
 from codec.layers.warp import warp

@@ -5,8 +5,8 @@ pixels and features.
 import torch
 from torch import Tensor
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.layers.block_warp import block_warp
 from codec.layers.gain import QualityGain

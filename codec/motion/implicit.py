@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.references import Context, References
 

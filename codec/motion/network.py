@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
 from codec.layers.gain import QualityGain, QualityTable, step_ladder

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import RateEstimator, SymbolCoder
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.layers.flow import PyramidFlow
 from codec.layers.steps import QualitySteps

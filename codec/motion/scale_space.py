@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.layers.scale_space import scale_space_warp
 from codec.layers.steps import QualitySteps

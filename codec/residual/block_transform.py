@@ -22,12 +22,11 @@ from codec.blocks.units import (
     search_predicted,
     split_of,
 )
-from codec.entropy.intra_modes import flat_rows
-from codec.entropy.levels import LevelEntropy
-from codec.entropy.network import EntropyNetwork
-from codec.entropy.prices import LearnedTables
-from codec.entropy.symbol_coder import SymbolCoder
-from codec.entropy.unit_types import CONTEXTS, UnitTypeEntropy, unit_context
+from codec.entropy.coding.prices import LearnedTables
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork
+from codec.entropy.models.intra_modes import CONTEXTS, UnitTypeEntropy, flat_rows, unit_context
+from codec.entropy.models.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.layers.assemble import add_gated_patches, add_patches
 from codec.layers.gain import QualityGain, step_ladder
@@ -232,7 +231,7 @@ class UnitPrices(nn.Module):
     def note(
         self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor
     ) -> None:
-        """Count what symbols cost; as `codec.entropy.intra_modes.Note`."""
+        """Count what symbols cost; as `codec.entropy.models.intra_modes.Note`."""
         if kind == "type":
             self.types.note("kind", entry, bits, present, quality)
         else:

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from codec.entropy.levels import LevelEntropy
-from codec.entropy.network import EntropyNetwork, check_channels
-from codec.entropy.symbol_coder import SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.base import EntropyNetwork, check_channels
+from codec.entropy.models.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.references import Context, Reference
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec.checkpoint import model_hash
 from codec.device import memory_total
-from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.precision import STREAM

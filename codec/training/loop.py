@@ -19,8 +19,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from codec.checkpoint import read_checkpoint
 from codec.device import GPU_NAMES, accelerators
-from codec.entropy.exact import freeze_exact
-from codec.entropy.prices import update_prices
+from codec.entropy.coding.prices import update_prices
+from codec.entropy.models.integer_layers import freeze_exact
 from codec.errors import CodecError
 from codec.precision import AUTO
 from codec.training.checkpointing import CheckpointManager, load_weights_and_optimizer

@@ -9,9 +9,9 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from codec.entropy.density import solve_bounds
-from codec.entropy.exact import set_rounding
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.models.base import EntropyNetwork
+from codec.entropy.models.factorized import solve_bounds
+from codec.entropy.models.integer_layers import set_rounding
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
 from codec.layers.blocks import Network

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.coding.symbol_coder import RateEstimator
+from codec.entropy.models.base import EntropyNetwork
 from codec.entropy.noise import ClipNoise
-from codec.entropy.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.layers.frames import pad_frames
 from codec.references import References

@@ -6,8 +6,8 @@ from small_codec import FPS, build, moving_clip
 from torch import nn
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
-from codec.entropy.exact import ExactConv
-from codec.entropy.symbol_coder import SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolDecoder, SymbolEncoder
+from codec.entropy.models.integer_layers import ExactConv
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.blocks import Network

@@ -6,7 +6,7 @@ from literature import SMALL_CODECS
 from small_codec import FPS, build, composed, moving_clip, small_config
 
 from codec.checkpoint import build_codec
-from codec.entropy.symbol_coder import RateEstimator
+from codec.entropy.coding.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.layers.frames import COLOURS
 from codec.layers.steps import QualitySteps

@@ -10,8 +10,7 @@ from small_codec import composed, moving_clip
 from torch import Tensor
 
 from codec.checkpoint import build_codec
-from codec.entropy.symbol_coder import RateEstimator
-from codec.entropy.symbols import SymbolModel
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolModel
 from codec.errors import CodecError
 from codec.layers.steps import QualitySteps
 from codec.peers import load_compressai_ssf, to_compressai_ssf

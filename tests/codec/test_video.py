@@ -6,8 +6,8 @@ from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config
 
 from codec.checkpoint import build_codec
-from codec.entropy.exact import set_rounding
-from codec.entropy.symbol_coder import RateEstimator
+from codec.entropy.coding.symbol_coder import RateEstimator
+from codec.entropy.models.integer_layers import set_rounding
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.once import computed_once

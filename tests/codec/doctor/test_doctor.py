@@ -107,7 +107,9 @@ def test_old_and_missing_packages_are_named(plan: Plan, monkeypatch: pytest.Monk
 def test_libraries_that_compute_wrongly(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     """Catches a check that only imports."""
     monkeypatch.setattr("torchvision.ops.nms", lambda *arguments: torch.tensor([0]))
-    monkeypatch.setattr("codec.entropy.coder.PayloadReader.read", lambda self, rows, tables: rows)
+    monkeypatch.setattr(
+        "codec.entropy.coding.rans.PayloadReader.read", lambda self, rows, tables: rows
+    )
     for check in (software.check_torch, software.check_kernels):
         finding = check(plan)
         assert finding.state == "failing" and "computes wrongly" in finding.found and finding.remedy

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.entropy.symbol_coder import SymbolEncoder
+from codec.entropy.coding.symbol_coder import SymbolEncoder
 from codec.errors import CodecError
 from codec.evaluation.complexity import Complexity, header_line, measure_complexity, parts_of, total
 from codec.evaluation.complexity_job import ComplexityJob

@@ -11,8 +11,7 @@ from compressai.models import (
 from small_codec import FPS, build, moving_clip
 from torch import Tensor
 
-from codec.entropy.symbol_coder import RateEstimator
-from codec.entropy.symbols import SymbolModel
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolModel
 from codec.errors import CodecError
 from codec.intra.compressai_image import CompressaiImage
 from codec.stream import compress, decompress, frames_sha256

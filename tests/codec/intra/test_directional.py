@@ -10,9 +10,9 @@ from codec.blocks.intra_blocks import IntraBlocks, to_frame
 from codec.blocks.rebuild import rebuild
 from codec.blocks.tables import CHANNELS, CHROMA_CLASSES
 from codec.checkpoint import build_codec, model_hash
-from codec.entropy.intra_modes import MODES
-from codec.entropy.prices import update_prices
-from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
+from codec.entropy.coding.prices import update_prices
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
+from codec.entropy.models.intra_modes import MODES
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS

@@ -7,10 +7,9 @@ from small_codec import FPS, build, moving_clip, small_config
 from torch import Tensor
 
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
-from codec.entropy.factorized import FactorizedEntropy
-from codec.entropy.quadtree import QuadtreeEntropy
-from codec.entropy.symbol_coder import RateEstimator, SymbolCoder, SymbolEncoder
-from codec.entropy.symbols import SymbolModel
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder, SymbolEncoder, SymbolModel
+from codec.entropy.models.factorized import FactorizedEntropy
+from codec.entropy.models.quadtree import QuadtreeEntropy
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS

@@ -19,9 +19,9 @@ from codec.blocks.units import (
     split_of,
 )
 from codec.checkpoint import build_codec, model_hash
-from codec.entropy.prices import update_prices
-from codec.entropy.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
-from codec.entropy.unit_types import UnitTypeEntropy, unit_context
+from codec.entropy.coding.prices import update_prices
+from codec.entropy.coding.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
+from codec.entropy.models.intra_modes import UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.references import Context, Reference

@@ -1,7 +1,7 @@
 import torch
 from small_codec import build, moving_clip
 
-from codec.entropy.symbol_coder import RateEstimator
+from codec.entropy.coding.symbol_coder import RateEstimator
 from codec.references import Context
 from codec.residual.skip import skip_gate
 

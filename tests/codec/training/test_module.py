@@ -5,7 +5,7 @@ from small_codec import build
 from torch import nn
 from training_module import STAGE, clip, module
 
-from codec.entropy.exact import Exact
+from codec.entropy.models.integer_layers import Exact
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.loop import warn_of_sums

@@ -3,7 +3,7 @@ import torch
 from literature import SMALL_CODECS
 from training_module import clip, module
 
-from codec.entropy.network import EntropyNetwork
+from codec.entropy.models.base import EntropyNetwork
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.loop import stage_line

@@ -1,0 +1,1 @@
+"""The entropy coder and the distributions that it codes symbols by."""
