@@ -6,11 +6,11 @@ steps. So a stopwatch says where the time goes; a profile of what Lightning mark
 `debug=profile`.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -50,11 +50,11 @@ class Stopwatch:
     def restart(self) -> None:
         """Count from zero; what is under way goes on."""
         self._seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self._since = perf_counter()
 
     def switch(self, part: str) -> None:
         """From now on it is `part`."""
-        now = time.perf_counter()
+        now = perf_counter()
         self._seconds[self._part] = self._seconds.get(self._part, 0.0) + now - self._since
         self._since = now
         self._part = part
@@ -233,7 +233,7 @@ class ThroughputMeter(Callback):
         reset_memory_peak(self.device)
         module.gauges.append(self.numbers)
         module.stopwatch.restart()
-        self._start = self._window = self._now = _Counts(time.perf_counter())
+        self._start = self._window = self._now = _Counts(perf_counter())
 
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, index: int
@@ -293,7 +293,7 @@ class ThroughputMeter(Callback):
 
     def _moment(self) -> _Counts:
         seconds = self._module.stopwatch.seconds()
-        return replace(self._now, at=time.perf_counter(), seconds=seconds)
+        return replace(self._now, at=perf_counter(), seconds=seconds)
 
     def _since(self, before: _Counts) -> Throughput:
         now = self._moment()

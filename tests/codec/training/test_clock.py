@@ -19,7 +19,7 @@ from data.loading.clip import Clip
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets seconds pass, where the test says and nowhere else."""
     now = [0.0]
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(throughput, "perf_counter", lambda: now[0])
 
     def pass_by(seconds: float) -> None:
         now[0] += seconds
