@@ -66,8 +66,9 @@ def fit(
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
         Stopped: a signal or a time limit asked for it; a checkpoint was written.
     """
-    _quieten()
-    processes, stages = count_processes(trainer), module.schedule.stages
+    _silence_lightning()
+    processes = count_processes(trainer)
+    stages = module.schedule.stages
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state
@@ -126,15 +127,14 @@ def _fit_stage(
     made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
     text = (
         f"{module.schedule.where(module.global_step)}: {left} steps of {stage.batch} clips, "
-        f"{stage.frames} frames of "
+        f"{stage.frames} frames of {stage.crop}×{stage.crop}"
     )
-    module.events.say(
-        "stage", f"{text}{stage.crop}×{stage.crop}", module.global_step, stage=stage.name
-    )
+    module.events.say("stage", text, module.global_step, stage=stage.name)
     try:
         made.fit(module, data)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
+        # Lightning exits after Ctrl-C; here whoever starts runs decides what follows.
+        if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     if data.trouble:
@@ -198,7 +198,7 @@ def check_batch(stage: Stage, processes: int) -> None:
         )
 
 
-def _quieten() -> None:
+def _silence_lightning() -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
@@ -220,7 +220,7 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
 
     Args:
         name: of the stage.
-        before, after: figures of `validate`; both weighed as the stage weighs.
+        before, after: figures of `validate`; both with the stage's weights of the loss.
     """
     parts = [_change("loss", "val/loss", before, after, 3)]
     for word, key in (("PSNR", "val/psnr"), ("PSNR of the prediction", "val/warp_psnr")):
@@ -230,9 +230,8 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
         parts.append(_change("LPIPS", "val/lpips", before, after, 4))
     bits = [key for key in after if key.startswith("val/bpp_") and not key.startswith("val/bpp_q")]
     families = list(dict.fromkeys(key.split(".")[0] for key in bits))
-    bits.sort(
-        key=lambda key: families.index(key.split(".")[0])
-    )  # kinds of one component side by side
+    # kinds of one component side by side
+    bits.sort(key=lambda key: families.index(key.split(".")[0]))
     components = ", ".join(
         _change(key.removeprefix("val/bpp_"), key, before, after, 4)
         for key in bits
@@ -249,8 +248,8 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
 
 
 def drop_stage_if_worse(module: CodecTraining, keep: CheckpointManager) -> bool:
-    """Take the weights back to those from before the stage where its `rollback` says so; its own
-    are kept in a file.
+    """Go back to the weights from before the stage where its `rollback` says so; its own are kept
+    in a file.
 
     Counts of steps and samples stay. Says so; returns whether it was done.
     """
@@ -290,7 +289,8 @@ def _change(
     return f"{word} {before.get(key, float('nan')):.{digits}f} -> {after[key]:.{digits}f}"
 
 
-MOST = 2  # times the shorter side of the largest video looked at
+# A crop in shorter sides of the largest video: smaller videos are padded by reflection up to there.
+MOST = 2
 
 
 def check_crops(data: ClipDataModule, stages: Sequence[Stage]) -> None:
@@ -326,9 +326,8 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
     count = min(data.val_clips.count, len(sequences))
     for k in range(count):
         sequence = sequences[k * len(sequences) // count]
-        with suppress(
-            Exception
-        ):  # damaged files make libraries raise many kinds; they are set aside when they are drawn
+        # damaged files make libraries raise many kinds; they are set aside when they are drawn
+        with suppress(Exception):
             known = sequence.timing or open_reader(sequence, "pyav")
             found.append((known.width, known.height, str(sequence.path)))
     return found
@@ -336,22 +335,20 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
 
 ACCELERATORS = ("auto", "cpu", *GPU_NAMES, "mps")
 _ALL = inspect.signature(Trainer).parameters
-_OURS = (
-    "max_epochs",
+_DECIDED_HERE = (
+    "accumulate_grad_batches",
+    "callbacks",
+    "enable_checkpointing",
+    "enable_model_summary",
     "limit_train_batches",
     "limit_val_batches",
-    "logger",
-    "callbacks",
-    "num_sanity_val_steps",
-    "strategy",
-)
-_OURS += (
-    "enable_checkpointing",
     "log_every_n_steps",
-    "enable_model_summary",
-    "plugins",
-    "accumulate_grad_batches",
+    "logger",
+    "max_epochs",
+    "num_sanity_val_steps",
     "overfit_batches",
+    "plugins",
+    "strategy",
 )
 PROFILERS = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
 
@@ -367,7 +364,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         CodecError: a precision that training cannot step in, an accelerator or devices that are not
             there, or a field that the Trainer does not have or schedules decide.
     """
-    if unknown := sorted(name for name in trainer if name not in _ALL or name in _OURS):
+    if unknown := sorted(name for name in trainer if name not in _ALL or name in _DECIDED_HERE):
         raise CodecError(
             f"trainer.{unknown[0]}: not a field to give, schedules and conf/trainer say the rest; "
             "remove it"
