@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import wandb
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -21,12 +21,15 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.files import WriteError, append_line, write_text
-from codec.training.distributed import gather, is_first
+from codec.training.distributed import gather, is_first, rank_of_start
 from codec.training.run_dir import METRICS
 from codec.training.schedule import Stage
 from codec.training.tasks import WARP
 from codec.video import CodedClip
 from data.progress import Progress, duration, is_terminal
+
+if TYPE_CHECKING:
+    from codec.training.module import CodecTraining
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +238,7 @@ def make_loggers(folder: Path, config: dict[str, Any], step: int = 0) -> list[Lo
             what = f"logger.{name}.{unknown[0]}: not a field to give"
             raise CodecError(f"{what}; known are {', '.join(LOGGERS[name])}")
     loggers: list[Logger] = [JsonLinesLogger(folder / METRICS)]
-    if rank_zero_only.rank:
+    if rank_of_start():
         return loggers
     for name, settings in chosen.items():
         made = _make_logger(name, folder, config, step, settings or {})
@@ -395,8 +398,9 @@ class TrainingProgress(Callback):
 
     progress: Progress | None = None
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: "CodecTraining") -> None:
         stages, index = module.schedule.stages, module.stage_index
+        title = f"stage {index + 1}/{len(stages)} {module.stage.name}"
 
         def note() -> str:
             numbers = [
@@ -408,33 +412,35 @@ class TrainingProgress(Callback):
 
         def in_all() -> str:
             """What is left with later stages, if their pixels take as long as this one's."""
-            left, stage = self.progress.seconds_left(), stages[index]
-            own = (stage.steps - self.progress.done) * pixels(stage)
+            left, stage = progress.seconds_left(), stages[index]
+            own = (stage.steps - progress.done) * pixels(stage)
             later = sum(stage.steps * pixels(stage) for stage in stages[index + 1 :])
             if not (left and own and later):
                 return ""
             return f"with later stages about {duration(left * (1 + later / own))}"
 
-        title = f"stage {index + 1}/{len(stages)} {module.stage.name}"
-        how = {
-            "done": module.step_of_stage,
-            "note": note,
-            "shown": is_first(),
-            "stream": sys.stdout,
-        }
-        self.progress = Progress(title, module.stage.steps, "step", **how)
-        self.progress.__enter__()
+        self.progress = progress = Progress(
+            title,
+            module.stage.steps,
+            "step",
+            done=module.step_of_stage,
+            note=note,
+            shown=is_first(),
+            stream=sys.stdout,
+        )
+        progress.__enter__()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", outputs: Any, batch: Any, index: int
     ) -> None:
-        self.progress.update()
+        if self.progress:
+            self.progress.update()
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, module: "CodecTraining") -> None:
         self._close()
 
     def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
+        self, trainer: Trainer, module: "CodecTraining", exception: BaseException
     ) -> None:
         self._close(exception)
 

@@ -305,6 +305,7 @@ def check_crops(data: ClipDataModule, stages: Sequence[Stage]) -> None:
         return
     width, height, path = max(found, key=lambda size: min(size[:2]))
     most = MOST * min(width, height)
+    assert data.val_clips is not None
     crops = [(f"schedule stage {stage.name!r}: crop", stage.crop) for stage in stages] + [
         ("data.val_crop", data.val_clips.crop)
     ]
@@ -322,7 +323,9 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
     """Width, height and file of videos spread over those of validation; what cannot be opened is
     left out.
     """
-    sequences, found = data.val_clips.sequences, []
+    assert data.val_clips is not None
+    sequences = data.val_clips.sequences
+    found: list[tuple[int, int, str]] = []
     count = min(data.val_clips.count, len(sequences))
     for k in range(count):
         sequence = sequences[k * len(sequences) // count]

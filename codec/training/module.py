@@ -215,11 +215,12 @@ class CodecTraining(LightningModule):
         Raises:
             CodecError: the loss has no such argument.
         """
-        weights = dict(stage.loss)
+        weights: dict[str, Any] = dict(stage.loss)
         if stage.frame_weights is not None:
             weights["frame_weights"] = stage.frame_weights
         # Losses of other packages may still call it `weigh`, as it was called once.
-        set_weights = getattr(self.loss, "set_weights", None) or self.loss.weigh
+        name = "set_weights" if hasattr(self.loss, "set_weights") else "weigh"
+        set_weights: Callable[..., None] = getattr(self.loss, name)
         try:
             inspect.signature(set_weights).bind(**weights)
         except TypeError as error:
@@ -282,7 +283,9 @@ class CodecTraining(LightningModule):
             norm = torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)
             if torch.isfinite(norm):
                 self._updated_in = self.global_step
-                self.optimizers().step()
+                optimizer = self.optimizers()
+                assert not isinstance(optimizer, list)  # there is one
+                optimizer.step()
                 self.accumulator.commit()
                 self.optimizer.zero_grad()
                 self.skipped_in_a_row = 0

@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec.device import device_name, measure_peak, memory_peak, memory_total, reset_memory_peak
+
+if TYPE_CHECKING:
+    from codec.training.module import CodecTraining
 
 # Parts of the time of training.
 STEP = "step"
@@ -221,22 +224,23 @@ class ThroughputMeter(Callback):
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers
         self.line = ""
-        self._module: LightningModule | None = None
+        self._module: CodecTraining | None = None
         self._counter: FlopCounterMode | None = None
         self._operations: int | None = None  # of a step
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: "CodecTraining") -> None:
         self.device = trainer.strategy.root_device
         self.peak = _peak(self.device, precisions_of(str(trainer.precision)))
         self._module = module
         self._first_wait = 0.0
         reset_memory_peak(self.device)
         module.gauges.append(self.numbers)
-        module.stopwatch.restart()
+        self._stopwatch = module.stopwatch
+        self._stopwatch.restart()
         self._start = self._window = self._now = _Counts(perf_counter())
 
     def on_train_batch_start(
-        self, trainer: Trainer, module: LightningModule, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", batch: Any, index: int
     ) -> None:
         seconds = module.stopwatch.seconds()
         self._first_wait = self._first_wait or seconds.get(DATA, 0.0)
@@ -251,11 +255,12 @@ class ThroughputMeter(Callback):
         module.stopwatch.switch(STEP)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", outputs: Any, batch: Any, index: int
     ) -> None:
         module.stopwatch.switch(OTHER)
         if self._counter:  # it took longer than others
-            operations = self._counted()
+            operations = self._counter.get_total_flops()
+            self._stop_counting()
             self._operations = None if module.skipped > self._skipped else operations
             return
         took = module.stopwatch.seconds()[STEP] - self._step_began
@@ -263,14 +268,14 @@ class ThroughputMeter(Callback):
             self._now, steps=self._now.steps + 1, step_seconds=self._now.step_seconds + took
         )
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, module: "CodecTraining") -> None:
         self._leave()
         throughput = self._since(self._start)
         self.line = summary(throughput)
         module.events.say("speed", self.line, module.global_step, **throughput.numbers())
 
     def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
+        self, trainer: Trainer, module: "CodecTraining", exception: BaseException
     ) -> None:
         self._leave()
 
@@ -280,20 +285,17 @@ class ThroughputMeter(Callback):
         return self._since(before).numbers()
 
     def _leave(self) -> None:
-        if self._counter:
-            self._counted()
+        self._stop_counting()
         if self._module and self.numbers in self._module.gauges:
             self._module.gauges.remove(self.numbers)
 
-    def _counted(self) -> int:
-        """Operations since the step began; no more are counted."""
-        counter, self._counter = self._counter, None
-        counter.__exit__(None, None, None)
-        return counter.get_total_flops()
+    def _stop_counting(self) -> None:
+        if self._counter:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
 
     def _moment(self) -> _Counts:
-        seconds = self._module.stopwatch.seconds()
-        return replace(self._now, at=perf_counter(), seconds=seconds)
+        return replace(self._now, at=perf_counter(), seconds=self._stopwatch.seconds())
 
     def _since(self, before: _Counts) -> Throughput:
         now = self._moment()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from codec.training.checkpointing import CheckpointManager
@@ -36,7 +36,7 @@ class Validation(Callback):
         self.data = data
         self.keep = keep
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: CodecTraining) -> None:
         if module.before:
             return  # resumed in the middle of the stage
         last = module.schedule.stages[module.stage_index - 1]
@@ -48,7 +48,7 @@ class Validation(Callback):
         module.before = dict(module.figures)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int
     ) -> None:
         if module.stage.validates_after(module.step_of_stage):
             self._validate(module)
