@@ -28,6 +28,7 @@ from codec.training.distributed import (
     choose_devices,
     choose_precision,
     count_processes,
+    rank_of_start,
     run_in_processes,
 )
 from codec.training.logging import Events, finish_loggers, forget_after, make_loggers
