@@ -25,7 +25,7 @@ QUICK = (
 
 def test_tiny_runs_to_its_end(tmp_path: Path):
     """Catches a check of a minute that takes an hour, needs videos, or leaves no codec."""
-    config = composed("debug=tiny", "experiment=demo", "wandb=disabled", "logger=csv")
+    config = composed("debug=tiny", "width=16", "wandb=disabled", "logger=csv")
     assert sum(stage["steps"] for stage in config["schedule"]["stages"]) <= 20
     assert max(stage["crop"] for stage in config["schedule"]["stages"]) <= 64
     made = train(tmp_path, config)
