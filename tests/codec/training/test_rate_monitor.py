@@ -45,7 +45,7 @@ def test_a_stage_that_lacks_a_component_goes_on():
     for _ in range(2):
         watch.reset()
         said = ["training.bits_range: residual not coded in this stage, only motion"]
-        assert watch.check({"bpp_motion": 0.1}) == said and watch.look({"bpp_motion": 0.1}) == []
+        assert watch.check({"bpp_motion": 0.1}) == said and watch.check({"bpp_motion": 0.1}) == []
     assert watch.check({"bpp_motion": 0.4}) == [
         "motion costs 0.4000 bpp, outside of its range 0 to 0.3"
     ]
