@@ -82,10 +82,11 @@ class Measure:
 
     def rule(self, name: str) -> str:
         """How one metric is computed; of one from outside also a hash of its package's code."""
-        spec, description = spec_of(name), spec_of(name).description
+        spec, entry = spec_of(name), registry.find("metric", name)
+        assert entry is not None  # `spec_of` has found it
+        package, description = entry.package, spec.description
         if callable(description):
-            description = description(self.every, self.networks.get(spec.load))
-        package = registry.find("metric", name).package
+            description = description(self.every, self.networks[spec.load] if spec.load else None)
         if package == "codec":
             return description
         code = f"{package} {package_source(package)[:16]}"
