@@ -10,7 +10,8 @@ from av.error import FFmpegError
 
 from codec.anchors.planes import Planes
 from codec.errors import CodecError
-from data.io.video import STRICT, decoder_errors, frames_to_planes
+from data.io.container import decoder_errors, opened
+from data.io.video import STRICT, frames_to_planes
 
 FORMATS = {".hevc": "hevc", ".h264": "h264", ".obu": "obu", ".vvc": "vvc"}
 TYPES = {1: "I", 2: "P", 3: "B"}
@@ -69,7 +70,10 @@ def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
     """
     pictures: list[av.VideoFrame] = []
     sizes: list[int] = []
-    with decoder_errors() as errors, av.open(str(file), format=FORMATS[file.suffix]) as container:
+    with (
+        decoder_errors() as errors,
+        opened(file, container_format=FORMATS[file.suffix]) as container,
+    ):
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count, context.options = 1, STRICT
