@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from data.errors import DataError, check_frame_numbers
@@ -20,6 +20,15 @@ from data.sequences import Sequence
 SUFFIXES = (".png", ".jpg", ".jpeg")
 RATE = Fraction(25)  # frames per second, of pictures for which none is stated (ffmpeg's choice too)
 ORIENTATION = 0x0112  # of EXIF; 5 to 8 are a quarter turn
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 EXACT_MODES = ("RGB", "L", "P", "1")  # of Pillow: become 8-bit RGB without loss
 
 
@@ -91,7 +100,9 @@ class ImageReader:
                     "-pix_fmt rgb24 OUT)"
                 )
             try:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                turn = TURNS.get(_orientation(image))
+                upright = image if turn is None else image.transpose(turn)
+                return np.asarray(upright.convert("RGB"))
             except (OSError, ValueError, SyntaxError, MemoryError) as error:
                 raise read_failure(name, "damaged", error) from error
 
@@ -103,9 +114,14 @@ class ImageReader:
             raise read_failure(name, "no picture that can be opened", error) from error
 
 
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 where there is none; what stands before the pixels, as PNG's own method decodes."""
+    return Image.Image.getexif(image).get(ORIENTATION, 1)
+
+
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as EXIF's orientation turns the picture."""
-    quarter = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    quarter = _orientation(image) >= 5
     return (image.height, image.width) if quarter else (image.width, image.height)
 
 
