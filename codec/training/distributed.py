@@ -289,7 +289,9 @@ def run_in_processes(count: int, function: Callable[..., object], *arguments: An
     except multiprocessing.ProcessRaisedException as error:
         if asked:  # as others had left it
             raise Stopped from None
-        known = re.match(r"(?:codec|data)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
+        known = re.match(
+            r"(?:codec|data|common)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1]
+        )
         raise (CodecError(known[1]) if known else error) from None
     finally:
         for number, handler in before.items():

@@ -72,7 +72,7 @@ def test_a_row_says_its_step_and_later_ones_are_forgotten(tmp_path: Path):
     assert path.read_text() == ""
 
 
-def test_wandb_counts_codec_steps_and_takes_repeated_ones():
+def test_wandb_counts_steps_of_the_whole_run_and_takes_repeated_ones():
     """Catches an axis of Lightning's steps, and values that wandb drops because a resumed run
     repeats their steps.
     """
