@@ -198,7 +198,7 @@ def _demux(
                 frames = packet.decode()
             except FFmpegError:
                 frames = []
-            if frames:
+            if frames and isinstance(frames[0], av.VideoFrame):
                 first_frames[index] = frames[0]
             if frames or len(packets[index]) >= TRIED_PACKETS:
                 trying.remove(index)

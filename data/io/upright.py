@@ -1,5 +1,7 @@
 """Upright frames: turned and mirrored as a file's display matrix says, the samples untouched."""
 
+from typing import Any
+
 import av
 import av.filter
 import numpy as np
@@ -47,7 +49,8 @@ class Upright:
 
 def turn_of(frame: av.VideoFrame) -> Turn | None:
     """The key of `TURNS`; None without a display matrix. Of a turn by no quarter, no key."""
-    for data in frame.side_data:
+    side_data: Any = frame.side_data  # iterates over its entries; its stub says over names
+    for data in side_data:
         if data.type is Type.DISPLAYMATRIX:
             matrix = np.frombuffer(bytes(data), np.int32)[[0, 1, 3, 4]]
             scale = max(int(abs(matrix).max()), 1)
