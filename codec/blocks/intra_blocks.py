@@ -27,8 +27,7 @@ from codec.blocks.tables import (
     float_dct,
     integer_dct,
 )
-from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.coding.laplace import laplace_bits
+from codec.entropy.coding.laplace import SCALES, laplace_bits
 from codec.layers.bands import in_bands
 
 _SCALE = 255 * PIXELS_PER_LEVEL
@@ -142,7 +141,7 @@ def search_blocks(
         bits: `(B, 2)` float32, squared pixels that a bit may cost in luma and in chroma.
         prices: of symbols.
         tries: modes that are tried in earnest at 16 and at 8, and classes of chroma.
-        scales: `(B, 2, h, w, C)` int8, positions on the ladder of scales that levels are priced by
+        scales: `(B, 2, h, w, C)` int8, scale indexes that levels are priced by
             where a unit is one block and where it is four; None: by `prices`.
 
     Returns:
@@ -201,7 +200,7 @@ def kernel_prices(prices: SearchPrices, scales: Tensor | None, size: tuple[int, 
         scales = torch.empty(0, 2, *size, CHANNELS, dtype=torch.int8)
     usual = prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size
     arrays = (kernel_array(values.float()) for values in usual)
-    return Prices(*arrays, _ladder(), kernel_array(scales))
+    return Prices(*arrays, _level_bits(), kernel_array(scales))
 
 
 def kernel_array(values: Tensor) -> np.ndarray:
@@ -226,10 +225,10 @@ def search_tables() -> Tables:
 
 
 @cache
-def _ladder() -> np.ndarray:
-    """Bits of 0, of ±1 and of each further level by position on the ladder, `(64, 3)` float32."""
-    positions = torch.arange(LADDER_LEVELS).float()
-    bits = [laplace_bits(torch.full_like(positions, value), positions) for value in (0, 1, 2)]
+def _level_bits() -> np.ndarray:
+    """Bits of 0, of ±1 and of each further level by scale index, `(64, 3)` float32."""
+    indexes = torch.arange(SCALES).float()
+    bits = [laplace_bits(torch.full_like(indexes, value), indexes) for value in (0, 1, 2)]
     return torch.stack([bits[0], bits[1], bits[2] - bits[1]], 1).numpy()
 
 

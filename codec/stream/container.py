@@ -30,7 +30,7 @@ class StreamHeader:
         quality: 0..63, of the clip; those of its frames follow from it by `pattern`.
         intra_period: frames from one intra frame to the next; -1: only the first is intra.
         model: 16 hexadecimal digits, `model_hash` of the codec.
-        exact: symbols follow from whole numbers alone, so that every machine reads the same;
+        exact: symbols follow from integers alone, so that every machine reads the same;
             pictures may differ by rounding.
         threads: where not exact, of the CPU arithmetic, which the decoder follows: sums in another
             order round differently; else 0.

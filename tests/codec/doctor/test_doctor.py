@@ -108,7 +108,7 @@ def test_libraries_that_compute_wrongly(plan: Plan, monkeypatch: pytest.MonkeyPa
     """Catches a check that only imports."""
     monkeypatch.setattr("torchvision.ops.nms", lambda *arguments: torch.tensor([0]))
     monkeypatch.setattr(
-        "codec.entropy.coding.rans.PayloadReader.read", lambda self, rows, tables: rows
+        "codec.entropy.coding.rans.PayloadReader.read", lambda self, indexes, tables: indexes
     )
     for check in (software.check_torch, software.check_kernels):
         finding = check(plan)
