@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -102,13 +102,13 @@ class KeepCheckpoints(Callback):
             self.save(module, "best.ckpt")
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int
     ) -> None:
         if module.codec_steps % self.every == 0:
             self.save_last(module)
 
     def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
+        self, trainer: Trainer, module: CodecTraining, exception: BaseException
     ) -> None:
         unsaved = module.codec_steps not in (0, self.last_step) and not module.stepping
         if unsaved and not isinstance(exception, WriteError):
@@ -314,7 +314,8 @@ def _modules(
     names: list[str], all_of_them: dict[str, Tensor], there: dict[str, Tensor] | None = None
 ) -> list[str]:
     """Names with shapes; those of a module, all of whose tensors are among them, are one entry."""
-    listed, groups = set(names), {}
+    listed = set(names)
+    groups: dict[str, list[str]] = {}
     others = [name for name in all_of_them if name not in listed]
     for name in names:
         parts = name.split(".")

@@ -68,8 +68,8 @@ class GradientMean(DDPStrategy):
                 MixedPrecision(first, self.root_device.type) if mixed else Precision()
             )
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:
-        return model
+    def _setup_model(self, model: nn.Module) -> Any:
+        return model  # not wrapped: gradients are averaged by `mean_gradients`
 
     def _register_ddp_hooks(self) -> None:
         pass
@@ -92,6 +92,11 @@ def strategy_and_plugins(processes: int) -> dict[str, Any]:
 def is_first() -> bool:
     """Whether this is the first of all processes, or the only one."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def rank_of_start() -> int:
+    """Which of all processes this is, by its environment: known before they are connected."""
+    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def mean_gradients(parameters: Iterable[nn.Parameter], flags: list[float]) -> list[float]:
@@ -248,7 +253,7 @@ def _tasks_of_step() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", 1)))
 
 
-def run_in_processes(count: int, function: Callable[..., None], *arguments: Any) -> None:
+def run_in_processes(count: int, function: Callable[..., object], *arguments: Any) -> None:
     """Run a function in `count` new processes of this node; when one fails, the others are ended.
 
     Args:
@@ -295,13 +300,12 @@ def run_in_processes(count: int, function: Callable[..., None], *arguments: Any)
 
 
 def _start(
-    rank: int, count: int, port: str, function: Callable[..., None], arguments: tuple[Any, ...]
+    rank: int, count: int, port: str, function: Callable[..., object], arguments: tuple[Any, ...]
 ) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_PORT": port}
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    rank_zero_only.rank = (
-        int(os.environ.get("NODE_RANK", 0)) * count + rank
-    )  # before there is a Trainer to say so
+    # before there is a Trainer to say so
+    vars(rank_zero_only)["rank"] = int(os.environ.get("NODE_RANK", 0)) * count + rank
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -317,7 +321,8 @@ def _end_with_parent() -> None:
     """A run whose first process was killed is started again by the same command: nobody else may go
     on with it.
     """
-    parent_process().join()
+    if parent := parent_process():
+        parent.join()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import wandb
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -26,6 +26,9 @@ from codec.training.schedule import Stage
 from codec.training.tasks import WARP
 from codec.video import CodedClip
 from data.progress import Progress, duration, is_terminal
+
+if TYPE_CHECKING:
+    from codec.training.module import CodecTraining
 
 log = logging.getLogger(__name__)
 
@@ -274,13 +277,13 @@ def wandb_logger(
         return None
     seconds = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS))
     settings = wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS)
-    told = dict(
+    told: dict[str, Any] = dict(
         id=_run_id(folder), name=name, project=project, dir=folder, config=config, settings=settings
     )
     try:
         if mode != "online":
-            return WandbLogger(wandb.init(mode=mode, **told))
-        return WandbLogger(wandb.init(mode=mode, resume="allow", **told))
+            return WandbLogger(wandb.init(**(told | {"mode": mode})))
+        return WandbLogger(wandb.init(**(told | {"mode": mode, "resume": "allow"})))
     except Exception as error:
         log.warning("wandb: %s run could not begin (%s)", mode, _short(error))
     return _offline_instead(folder, told) if mode == "online" else None
@@ -329,8 +332,9 @@ class TrainingProgress(Callback):
 
     progress: Progress | None = None
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: "CodecTraining") -> None:
         stages, index = module.schedule.stages, module.stage_index
+        title = f"stage {index + 1}/{len(stages)} {module.stage.name}"
 
         def note() -> str:
             numbers = [
@@ -342,33 +346,35 @@ class TrainingProgress(Callback):
 
         def in_all() -> str:
             """What is left with later stages, if their pixels take as long as this one's."""
-            left, stage = self.progress.seconds_left(), stages[index]
-            own = (stage.steps - self.progress.done) * pixels(stage)
+            left, stage = progress.seconds_left(), stages[index]
+            own = (stage.steps - progress.done) * pixels(stage)
             later = sum(stage.steps * pixels(stage) for stage in stages[index + 1 :])
             if not (left and own and later):
                 return ""
             return f"with later stages about {duration(left * (1 + later / own))}"
 
-        title = f"stage {index + 1}/{len(stages)} {module.stage.name}"
-        how = {
-            "done": module.step_of_stage,
-            "note": note,
-            "shown": is_first(),
-            "stream": sys.stdout,
-        }
-        self.progress = Progress(title, module.stage.steps, "step", **how)
-        self.progress.__enter__()
+        self.progress = progress = Progress(
+            title,
+            module.stage.steps,
+            "step",
+            done=module.step_of_stage,
+            note=note,
+            shown=is_first(),
+            stream=sys.stdout,
+        )
+        progress.__enter__()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", outputs: Any, batch: Any, index: int
     ) -> None:
-        self.progress.update()
+        if self.progress:
+            self.progress.update()
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, module: "CodecTraining") -> None:
         self._close()
 
     def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
+        self, trainer: Trainer, module: "CodecTraining", exception: BaseException
     ) -> None:
         self._close(exception)
 

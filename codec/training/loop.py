@@ -301,6 +301,7 @@ def check_crops(data: ClipDataModule, stages: Sequence[Stage]) -> None:
         return
     width, height, path = max(found, key=lambda size: min(size[:2]))
     most = MOST * min(width, height)
+    assert data.val_clips is not None
     crops = [(f"schedule stage {stage.name!r}: crop", stage.crop) for stage in stages] + [
         ("data.val_crop", data.val_clips.crop)
     ]
@@ -318,7 +319,9 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
     """Width, height and file of videos spread over those of validation; what cannot be opened is
     left out.
     """
-    sequences, found = data.val_clips.sequences, []
+    assert data.val_clips is not None
+    sequences = data.val_clips.sequences
+    found: list[tuple[int, int, str]] = []
     count = min(data.val_clips.count, len(sequences))
     for k in range(count):
         sequence = sequences[k * len(sequences) // count]
@@ -340,8 +343,6 @@ _OURS = (
     "callbacks",
     "num_sanity_val_steps",
     "strategy",
-)
-_OURS += (
     "enable_checkpointing",
     "log_every_n_steps",
     "enable_model_summary",

@@ -24,6 +24,7 @@ from codec.training.rate_monitor import BitsWatch
 from codec.training.schedule import Schedule, Stage
 from codec.training.shutdown import Stopped
 from codec.training.tasks import WARP, task_named, with_warp
+from codec.training.throughput import profiler_of
 from codec.video import VideoCodec
 from data.loading.clip import Clip
 
@@ -180,7 +181,7 @@ class CodecTraining(LightningModule):
         Raises:
             CodecError: the loss has no such argument.
         """
-        weights = dict(stage.loss)
+        weights: dict[str, Any] = dict(stage.loss)
         if stage.frame_weights is not None:
             weights["frame_weights"] = stage.frame_weights
         try:
@@ -242,7 +243,9 @@ class CodecTraining(LightningModule):
             torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)
         ):
             self.stepping = True
-            self.optimizers().step()
+            optimizer = self.optimizers()
+            assert not isinstance(optimizer, list)  # there is one
+            optimizer.step()
             self.means.settle(True)
             self.optimizer.zero_grad()
             self.skipped_in_a_row = 0
@@ -304,7 +307,7 @@ class CodecTraining(LightningModule):
 
     def write(self, numbers: dict[str, float]) -> None:
         """Give numbers of this step to all loggers."""
-        with self.trainer.profiler.profile("logging"):
+        with profiler_of(self.trainer).profile("logging"):
             for logger in self.loggers:
                 logger.log_metrics(numbers, step=self.codec_steps)
 

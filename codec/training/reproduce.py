@@ -162,7 +162,7 @@ def compare_weights(run: Path, folder: Path) -> str:
     apart = {
         name: (before[name].double() - after[name].double()).abs().max().item() for name in unequal
     }
-    largest = max(apart, key=apart.get)
+    largest = max(apart, key=lambda name: apart[name])
     return (
         f"weights: {len(unequal)} of {len(before)} tensors differ, by {apart[largest]:.3g} at most "
         f"(in {largest})"
@@ -172,14 +172,10 @@ def compare_weights(run: Path, folder: Path) -> str:
 def figures_table(figures: list[Figure]) -> Table:
     """The comparison in a terminal."""
     table = Table()
-    for name, side in (
-        ("figure", "left"),
-        ("run", "right"),
-        ("again", "right"),
-        ("difference", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=side)
+    table.add_column("figure")
+    for name in ("run", "again", "difference"):
+        table.add_column(name, justify="right")
+    table.add_column("")
     for figure in figures:
         away = (
             f"{figure.difference:+.3f} dB"

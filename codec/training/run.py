@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec import registry
@@ -28,6 +29,7 @@ from codec.training.distributed import (
     choose_devices,
     choose_precision,
     count_processes,
+    rank_of_start,
     run_in_processes,
 )
 from codec.training.logging import Events, JsonLinesLogger, forget_after, wandb_logger
@@ -105,7 +107,9 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
             keep.take_up(module, found)
         check(module, data, config["trainer"])  # before wandb hears of a run that cannot be
         tracking = wandb_logger(folder, config["name"], config["wandb"], config)
-        loggers = [logger for logger in (JsonLinesLogger(folder / METRICS), tracking) if logger]
+        loggers: list[Logger] = [JsonLinesLogger(folder / METRICS)]
+        if tracking:
+            loggers.append(tracking)
         failed = True
         try:
             fit(module, data, keep, loggers, config["trainer"], stop)
@@ -141,9 +145,7 @@ def _with_precision(
     place of `auto`.
     """
     trainer = config["trainer"]
-    if (
-        rank_zero_only.rank
-    ):  # started beside the first process, which will tell what it chose (`GradientMean`)
+    if rank_of_start():  # beside the first process, which tells what it chose (`GradientMean`)
         return config | {"trainer": trainer | {"precision": best_precision(trainer)}}
     chosen = choose_precision(trainer, precision_of_run(folder), sweep)
     _say(chosen.line)
@@ -155,7 +157,7 @@ def _with_devices(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the number of processes in place of `auto`; more than one are said."""
     trainer = config["trainer"]
     devices = choose_devices(trainer, schedule_of(config["schedule"]).stages)
-    if trainer.get("devices", 1) == AUTO and devices > 1:
+    if trainer.get("devices", 1) == AUTO and isinstance(devices, int) and devices > 1:
         _say(
             f"processes: {devices}, which share each batch (trainer.devices=auto; 1 is one process)"
         )
@@ -184,7 +186,7 @@ def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
 
 def _is_finished(found: dict[str, Any] | None, config: dict[str, Any]) -> bool:
     """Whether a checkpoint is of a run that has seen the end of its last stage."""
-    return bool(found) and found["training"].get("stages_done", 0) >= len(
+    return found is not None and found["training"].get("stages_done", 0) >= len(
         config["schedule"]["stages"]
     )
 
@@ -212,13 +214,24 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def plain_config(config: DictConfig, complete: bool = False) -> dict[str, Any]:
+    """A config as dictionaries and lists, its interpolations resolved.
+
+    Raises:
+        MissingMandatoryValue: a field is `???`, where it is to be `complete`.
+    """
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
 def run_of(config: DictConfig) -> tuple[Path, dict[str, Any]]:
     """The folder that this config has, and the config: `run=` of the command line, else a folder of
         its own below `run`.
 
     Jobs of a sweep share the command line, so each has a folder of its own below it.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = plain_config(config, complete=True)
     exactly = HydraConfig.get().mode == RunMode.RUN and "run" in given()
     return Path(plain["run"]) / ("" if exactly else identity(plain)), plain
 
@@ -235,18 +248,19 @@ def run_to_resume(config: DictConfig) -> tuple[Path, dict[str, Any]]:
     before, names, choices = read_config(folder), given(), HydraConfig.get().runtime.choices
     check_stored(before, folder / "config.yaml", names, begun=any(folder.glob("*.ckpt")))
     groups = [name for name in names if name in choices and not is_free(name)]
-    now = OmegaConf.create(before)
+    merged = OmegaConf.create(before)
     if (
         "trainer.precision" not in names
     ):  # then it is what the run computed in last, whatever it was first told
-        OmegaConf.update(now, "trainer.precision", AUTO, force_add=True)
+        OmegaConf.update(merged, "trainer.precision", AUTO, force_add=True)
     for name in names:
         if name not in ("resume", *groups):
-            OmegaConf.update(now, name, OmegaConf.select(config, name), merge=False, force_add=True)
-    now = OmegaConf.to_container(now, resolve=True)
+            value = OmegaConf.select(config, name)
+            OmegaConf.update(merged, name, value, merge=False, force_add=True)
+    now = plain_config(merged)
     # A group sets fields beyond its own name: with one, the whole command line must be that of the
     # run.
-    changed = differences(before, OmegaConf.to_container(config, resolve=True) if groups else now)
+    changed = differences(before, plain_config(config) if groups else now)
     if changed:
         what = f"with {' and '.join(groups)} the command is of another run: " if groups else ""
         raise CodecError(

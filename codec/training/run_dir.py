@@ -25,6 +25,7 @@ from codec.errors import CodecError
 from codec.files import remove_parts, write_text
 from codec.precision import AUTO
 from codec.stored_yaml import read_yaml, write_yaml
+from codec.training.distributed import rank_of_start
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         CodecError: another process trains there, or the folder cannot be made.
     """
-    if rank_zero_only.rank:
+    if rank_of_start():
         yield
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]

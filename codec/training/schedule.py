@@ -157,7 +157,9 @@ class Stage:
         """The same with other numbers of steps."""
         return replace(
             self,
-            **{name: scaled(getattr(self, name)) for name in ("steps", "warmup", "validate_every")},
+            steps=scaled(self.steps),
+            warmup=scaled(self.warmup),
+            validate_every=scaled(self.validate_every),
         )
 
 

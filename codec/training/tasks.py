@@ -94,24 +94,28 @@ class MotionTask(CodecTask):
         for start in range(1, frames.shape[1], segment):
             last = min(start + segment, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
-            predicted, estimated = ([pictures[k] for pictures, _ in found] for k in range(2))
+            predicted = torch.stack([pictures[0] for pictures, _ in found], 1)
+            estimated = [own for (_, own), _ in found if own is not None]
             none = torch.zeros(len(frames), device=frames.device)
             names = dict.fromkeys(name for _, spent in found for name in spent) or [
                 "motion"
             ]  # where nothing is coded
-            bits = {name: _stacked([spent.get(name, none) for _, spent in found]) for name in names}
+            bits = {
+                name: torch.stack([spent.get(name, none) for _, spent in found], 1)
+                for name in names
+            }
             qualities = torch.stack(
                 [codec.quality_pattern.at(quality, t) for t in range(start, last)], 1
             )
             coded = CodedClip(
-                frames=_stacked(predicted),
+                frames=predicted,
                 bits=bits,
-                predict=partial(_stacked, predicted),
+                predict=partial(_same, predicted),
                 intra=(False,) * len(found),
                 quality=qualities,
                 lambdas=codec.lambdas,
                 first=start,
-                warped_uncoded=_stacked(estimated),
+                warped_uncoded=torch.stack(estimated, 1) if estimated else None,
             )
             yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 
@@ -186,10 +190,11 @@ def _predicted(
     estimate would, and the bits.
     """
     with torch.no_grad():
-        coder = RateEstimator(hard, noise and noise.frame(t - 1))
+        coder = RateEstimator(hard, None if noise is None else noise.frame(t - 1))
         pattern = codec.quality_pattern
+        height, width = frames.shape[-2:]
         intra = codec.code_frame(
-            frames[:, t - 1], None, frames.shape[-2:], pattern.at(quality, 0), coder, t - 1
+            frames[:, t - 1], None, (height, width), pattern.at(quality, 0), coder, t - 1
         )
     given = (codec, frames[:, t], t, intra.references, pattern.at(quality, t), hard, noise)
     return checkpoint(_moved, *given, use_reentrant=False) if checkpointing else _moved(*given)
@@ -207,7 +212,9 @@ def _moved(
     """Frame number `t` as it is predicted from references; the same again when it is computed
     again.
     """
-    size, coder = frame.shape[-2:], RateEstimator(hard, noise and noise.frame(t))
+    height, width = frame.shape[-2:]
+    size = (height, width)
+    coder = RateEstimator(hard, None if noise is None else noise.frame(t))
     context = codec.motion(
         pad_frames(codec.colours.from_rgb(frame.float()), codec.block), references, quality, coder
     )
@@ -217,8 +224,8 @@ def _moved(
     return (codec.picture(context.prediction, size), estimate), coder.take_bits()
 
 
-def _stacked(values: list[Tensor | None]) -> Tensor | None:
-    return None if values[0] is None else torch.stack(values, 1)
+def _same(predicted: Tensor) -> Tensor:
+    return predicted
 
 
 WARP = "warp_psnr"
@@ -245,5 +252,7 @@ def with_warp(
     if not (estimate or prediction) or not predicted:
         return terms
     pictures = coded.warped_uncoded if estimate else coded.predictions
+    if pictures is None:
+        return terms
     missed = (frames[:, predicted] - pictures[:, predicted].detach()).square().mean((2, 3, 4))
     return terms | {WARP: -10 * missed.clamp(min=1e-10).log10().mean()}

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec.device import device_name, measure_peak, memory_peak, memory_total, reset_memory_peak
+
+if TYPE_CHECKING:
+    from codec.training.module import CodecTraining
 
 STEP, VALIDATION, DATA, CHECKPOINTS, LOGGING, OTHER = (
     "step",
@@ -25,6 +28,11 @@ STEP, VALIDATION, DATA, CHECKPOINTS, LOGGING, OTHER = (
 )
 _NAMED = {"run_training_batch": STEP, "KeepCheckpoints": CHECKPOINTS}
 _NAMED |= {part: part for part in (VALIDATION, CHECKPOINTS, LOGGING)}
+
+
+def profiler_of(trainer: Trainer) -> Profiler:
+    """Lightning's profiler, which the Trainer has and does not declare."""
+    return vars(trainer)["profiler"]
 
 
 class PartClock(PassThroughProfiler):
@@ -253,17 +261,17 @@ class SpeedMeter(Callback):
         self.workers = workers
         self.clock = PartClock(self._around_step)
         self.line = ""
-        self._module: LightningModule | None = None
+        self._module: CodecTraining | None = None
 
     def busy(self) -> AbstractContextManager:
         """Time in which validation runs: not idle."""
         return self.clock.profile(VALIDATION)
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: "CodecTraining") -> None:
         self.device, self._module = trainer.strategy.root_device, module
         self.peak = _peak(self.device, precisions_of(str(trainer.precision)))
         reset_memory_peak(self.device)
-        trainer.profiler = self.clock
+        vars(trainer)["profiler"] = self.clock
         module.gauges.append(self.numbers)
         self._counter: FlopCounterMode | None = None
         self._operations: int | None = None  # of a step
@@ -272,7 +280,7 @@ class SpeedMeter(Callback):
         self._start = self._window = self._now = _Counts(time.perf_counter())
 
     def on_train_batch_start(
-        self, trainer: Trainer, module: LightningModule, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", batch: Any, index: int
     ) -> None:
         count, length = batch.frames.shape[:2]
         self._first_wait = self._first_wait or self.clock.seconds().get(DATA, 0.0)
@@ -282,7 +290,7 @@ class SpeedMeter(Callback):
         self._skipped, self._step_began = module.skipped, self.clock.seconds().get(STEP, 0.0)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: "CodecTraining", outputs: Any, batch: Any, index: int
     ) -> None:
         if self._counter:  # it took longer than others
             self._operations = (
@@ -295,14 +303,14 @@ class SpeedMeter(Callback):
             self._now, steps=self._now.steps + 1, step_seconds=self._now.step_seconds + took
         )
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, module: "CodecTraining") -> None:
         self._leave()
         speed = self._since(self._start)
         self.line = summary(speed)
         module.events.say("speed", self.line, module.codec_steps, **speed.numbers())
 
     def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
+        self, trainer: Trainer, module: "CodecTraining", exception: BaseException
     ) -> None:
         self._leave()
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from codec.training.checkpointing import KeepCheckpoints
@@ -16,6 +16,7 @@ from codec.training.distributed import gather, is_first
 from codec.training.logging import bpp_of
 from codec.training.module import CodecTraining
 from codec.training.tasks import with_warp
+from codec.training.throughput import profiler_of
 from data.loading.clip import Clip
 from data.loading.datamodule import ClipDataModule
 from data.progress import progress_over
@@ -41,7 +42,7 @@ class Validation(Callback):
     ) -> None:
         self.data, self.keep, self.busy = data, keep, busy
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: CodecTraining) -> None:
         if module.before:
             return  # resumed in the middle of the stage
         last = module.schedule.stages[module.stage_index - 1]
@@ -53,12 +54,12 @@ class Validation(Callback):
         module.before = dict(module.figures)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+        self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int
     ) -> None:
         if module.stage.validates_after(module.step_of_stage):
             self._validate(module)
             module.write(module.figures)
-            with trainer.profiler.profile("checkpoints"):
+            with profiler_of(trainer).profile("checkpoints"):
                 self.keep.validated(module)
 
     def _validate(self, module: CodecTraining) -> None:
