@@ -21,7 +21,7 @@ from data.errors import DataError
 # seconds.
 if TYPE_CHECKING:
     from codec.evaluation import Coder, Evaluation
-    from codec.evaluation.learned import LearnedCodec
+    from codec.evaluation.codecs.learned import LearnedCodec
     from codec.report import Preview
     from data.sequences import Sequence
 
@@ -67,7 +67,7 @@ def load_anchor(name: str, choice: dict[str, Any], fields: dict[str, Any]) -> Co
 
 def load_checkpoints(choice: dict[str, Any]) -> list[LearnedCodec]:
     """The checkpoint to evaluate, called `name`; or several by their names; or none."""
-    from codec.evaluation.learned import LearnedCodec
+    from codec.evaluation.codecs.learned import LearnedCodec
 
     common = {name: choice[name] for name in ("intra_period", "qualities", "device", "precision")}
     chosen = choice["checkpoint"] or {}
@@ -92,7 +92,7 @@ def run(config: DictConfig) -> None:
     from codec.device import check_device
     from codec.evaluation import evaluate
     from codec.evaluation.measure import Measure
-    from codec.evaluation.running import Running
+    from codec.evaluation.points.executor import Running
     from codec.report import bd_tables, write_report
     from codec.training.run_dir import write_record
 

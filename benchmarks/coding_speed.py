@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.entropy.coding.symbol_coder import SymbolCounter, SymbolEncoder
-from codec.evaluation.complexity import measure_complexity, total
+from codec.evaluation.complexity.profiler import measure_complexity, total
 from codec.freeze import freeze
 from codec.stream import compress, decompress
 from codec.video import VideoCodec

@@ -23,9 +23,9 @@ from parts.figures import report
 
 from codec.anchors import X264, X265, StandardCodec, SvtAv1
 from codec.evaluation import evaluate
+from codec.evaluation.complexity.profiler import panning_clip
 from codec.evaluation.measure import Measure
-from codec.evaluation.running import Running
-from codec.evaluation.synthetic import panning_clip
+from codec.evaluation.points.executor import Running
 from data.io.writer import write_video
 
 CLIPS = 5

@@ -37,8 +37,7 @@ from prediction import psnr
 
 from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
-from codec.evaluation.bootstrap import mean_interval
-from codec.evaluation.curves import bd_rate
+from codec.evaluation.results.bd_rate import bd_rate, mean_interval
 from codec.registry import register
 from codec.stream import compress, decompress
 from codec.training.run import train

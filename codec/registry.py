@@ -94,13 +94,13 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "hm": "codec.anchors:HM",
         "vtm": "codec.anchors:VTM",
         "external": "codec.anchors.external:external",
-        "learned": "codec.evaluation.learned:LearnedCodec",
-        "compressai_zoo": "codec.evaluation.zoo:ZooCodec",
+        "learned": "codec.evaluation.codecs.learned:LearnedCodec",
+        "compressai_zoo": "codec.evaluation.codecs.compressai_zoo:ZooCodec",
     },
     "metric": dict.fromkeys(  # of packages: `MetricSpec`s; ours are computed together
         ("psnr_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim", "lpips_alex", "lpips_vgg")
         + ("dists", "vmaf", "vmaf_neg", "temporal_difference", "temporal_lpips"),
-        "codec.evaluation.axes:axis_of",
+        "codec.evaluation.metric_specs:axis_of",
     ),
 }
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.evaluation.synthetic import panning_clip
+from codec.evaluation.complexity.profiler import panning_clip
 
 
 def clip_and_distorted(frames: int, width: int, height: int) -> tuple[Tensor, Tensor]:

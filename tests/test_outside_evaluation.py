@@ -15,10 +15,9 @@ from small_codec import FPS, moving_clip
 from codec import registry
 from codec.anchors import External
 from codec.errors import CodecError
-from codec.evaluation.axes import AXES, axis_of
-from codec.evaluation.keys import stream_key
 from codec.evaluation.measure import Measure
-from codec.evaluation.metric_specs import MetricSpec
+from codec.evaluation.metric_specs import AXES, MetricSpec, axis_of
+from codec.evaluation.points.cache import stream_key
 from data.io.source_clip import read_source
 from data.io.writer import write_video
 

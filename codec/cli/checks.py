@@ -84,8 +84,8 @@ def run_complexity(choice: argparse.Namespace) -> None:
     from rich.console import Console
 
     from codec.allocator import keep_freed_memory
-    from codec.evaluation.complexity import header_line
-    from codec.evaluation.complexity_job import job_of
+    from codec.evaluation.complexity.job import job_of
+    from codec.evaluation.complexity.profiler import header_line
     from codec.report.terminal import complexity_json, complexity_tables, measuring_conditions
 
     keep_freed_memory()

@@ -110,7 +110,7 @@ def _add_preview_options(add: argparse.ArgumentParser, show: str) -> None:
 def run_report(choice: argparse.Namespace) -> None:
     """Merge results, compare, and write everything."""
     from codec.evaluation import compare
-    from codec.evaluation.rd import save, write_json
+    from codec.evaluation.results.rd import save, write_json
     from codec.report import Preview, default_codecs, make_preview, write_report
     from codec.report.page import TITLE
 
@@ -172,7 +172,7 @@ def run_score(choice: argparse.Namespace) -> None:
     """Bradley-Terry scores of the votes in the files."""
     from rich.console import Console
 
-    from codec.evaluation.rd import write_json
+    from codec.evaluation.results.rd import write_json
     from codec.report.study_scores import read_key, read_votes, score_study, study_table
 
     if choice.key is None or len(choice.results) < 2:
@@ -186,7 +186,7 @@ def run_score(choice: argparse.Namespace) -> None:
 
 
 def _read_results(choice: argparse.Namespace) -> "tuple[RDResult, DecodedFrames]":
-    from codec.evaluation.conditions import merge_files
+    from codec.evaluation.results.merge import merge_files
     from codec.report import DecodedFrames
     from data.sources.discovery import find_sequences
 

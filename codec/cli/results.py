@@ -83,7 +83,7 @@ def add_results_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_check(choice: argparse.Namespace) -> None:
     """Print what results hold, and check that they can be merged."""
-    from codec.evaluation.conditions import merge_files
+    from codec.evaluation.results.merge import merge_files
 
     for path in choice.results:
         result = merge_files([path], Path())
@@ -100,7 +100,7 @@ def run_check(choice: argparse.Namespace) -> None:
 def run_merge(choice: argparse.Namespace) -> None:
     """Write the merged result."""
     from codec.evaluation import save
-    from codec.evaluation.conditions import merge_files
+    from codec.evaluation.results.merge import merge_files
 
     check_file(choice.output)
     metrics = [name.strip() for name in choice.metrics.split(",") if name.strip()]
@@ -112,8 +112,8 @@ def run_merge(choice: argparse.Namespace) -> None:
 
 def run_export(choice: argparse.Namespace) -> None:
     """Write CompressAI's files and print how to plot them."""
-    from codec.evaluation.conditions import merge_files
-    from codec.evaluation.exported import export_compressai
+    from codec.evaluation.results.interchange import export_compressai
+    from codec.evaluation.results.merge import merge_files
 
     files = export_compressai(merge_files([choice.result], choice.output), choice.output)
     for file in files:
@@ -125,7 +125,7 @@ def run_export(choice: argparse.Namespace) -> None:
 def run_import(choice: argparse.Namespace) -> None:
     """Write the imported result."""
     from codec.evaluation import save
-    from codec.evaluation.imported import Given, import_results
+    from codec.evaluation.results.interchange import Given, import_results
 
     check_file(choice.output)
     clips = dict(parse_pair(text) for text in choice.clip)

@@ -14,17 +14,17 @@ import torch
 
 from codec.anchors.coder import Coder
 from codec.errors import CodecError
-from codec.evaluation import keys, memory
-from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, RULE, Comparison, compare
-from codec.evaluation.costs import with_complexity
-from codec.evaluation.forecast import plan_line
+from codec.evaluation import memory
+from codec.evaluation.complexity.benchmark import with_complexity
+from codec.evaluation.conditions import provenance
 from codec.evaluation.measure import Measure
-from codec.evaluation.provenance import provenance
-from codec.evaluation.rd import RDResult, save, write_json
-from codec.evaluation.running import Running, run_here, run_on_cluster
-from codec.evaluation.store import Store, default_folder
-from codec.evaluation.work import Task, clip_names, is_done, point_of, source_of
+from codec.evaluation.metric_specs import axis_of
+from codec.evaluation.points import cache
+from codec.evaluation.points.cache import Store, default_folder
+from codec.evaluation.points.executor import Running, plan_line, run_here, run_on_cluster
+from codec.evaluation.points.task import Task, clip_names, is_done, point_of, source_of
+from codec.evaluation.results.bd_rate import MEAN, RULE, Comparison, compare
+from codec.evaluation.results.rd import RDResult, save, write_json
 from codec.precision import why_fastest
 from data.io.source_clip import SourceClip
 from data.sequences import Sequence as VideoSequence
@@ -176,9 +176,9 @@ def planned(
             for tune, quality in (
                 (tune, quality) for tune in tunes_of(coder, measure) for quality in coder.qualities
             ):
-                key = keys.stream_key(fact["key"], coder, own, quality, tune, threads)
+                key = cache.stream_key(fact["key"], coder, own, quality, tune, threads)
                 scores = {
-                    name: keys.score_key(key, measure.rule(name), measure.device, threads)
+                    name: cache.score_key(key, measure.rule(name), measure.device, threads)
                     for name in measure.metrics
                 }
                 plan[-1].append(Task(coder, clip, frames, quality, tune, key, scores, pixels))
@@ -235,8 +235,8 @@ def needed(fact: dict[str, Any], tasks: Sequence[Task]) -> int:
 def facts_of(clip: VideoSequence, name: str, frames: int | None, store: Store) -> dict[str, Any]:
     """What a clip is, and is called; it is read when the store does not know its content."""
     path = clip.path
-    sha256 = keys.clip_hash(path) if path.exists() else ""  # reading it says what is wrong
-    key = keys.clip_key(sha256, clip, frames)
+    sha256 = cache.clip_hash(path) if path.exists() else ""  # reading it says what is wrong
+    key = cache.clip_key(sha256, clip, frames)
     facts = store.read("clips", key) if sha256 else None
     if facts is None:
         facts = described(source_of(clip, frames))

@@ -15,8 +15,8 @@ from codec.anchors.coder import CodedResult
 from codec.anchors.planes import Planes, rgb_to_planes
 from codec.errors import CodecError
 from codec.evaluation import vmaf
-from codec.evaluation.axes import axis_of, spec_of
-from codec.evaluation.keys import package_source
+from codec.evaluation.metric_specs import axis_of, spec_of
+from codec.evaluation.points.cache import package_source
 from codec.metrics import (
     IDENTICAL_DB,
     Lpips,
@@ -30,7 +30,7 @@ from codec.metrics import (
     psnr_611,
     temporal_difference,
 )
-from codec.metrics.ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
+from codec.metrics.fidelity import MS_SSIM_SIDE as MS_SSIM_SIDE
 from data.io.source_clip import SourceClip
 
 PLANES = ("psnr_y", "psnr_u", "psnr_v")

@@ -10,7 +10,7 @@ from types import FrameType
 
 from codec.anchors.process import kill_running
 
-PRELOADED = ["codec.evaluation.learned", "hydra"]
+PRELOADED = ["codec.evaluation.codecs.learned", "hydra"]
 
 
 def forked() -> BaseContext:

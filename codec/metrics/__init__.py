@@ -3,10 +3,14 @@ error.
 """
 
 from codec.metrics.dists import Dists, load_dists
-from codec.metrics.lpips import Lpips, load_lpips
-from codec.metrics.ms_ssim import ms_ssim
-from codec.metrics.psnr import IDENTICAL_DB, psnr, psnr_611
-from codec.metrics.temporal import lpips_in_time, temporal_difference
+from codec.metrics.fidelity import (
+    IDENTICAL_DB,
+    ms_ssim,
+    psnr,
+    psnr_611,
+    temporal_difference,
+)
+from codec.metrics.lpips import Lpips, load_lpips, lpips_in_time
 
 __all__ = [
     "IDENTICAL_DB",

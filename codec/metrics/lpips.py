@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.metrics.backbones import find_weights
+from codec.metrics.fidelity import check_pair
 
 MINIMUM_SIZE = {"alex": 31, "vgg": 16}
 EPSILON = 1e-8
@@ -117,3 +118,41 @@ def normalise(features: Tensor) -> Tensor:
     gradients at 0.
     """
     return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + EPSILON)
+
+
+@torch.inference_mode()
+def lpips_in_time(net: "Lpips", reference: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+    """LPIPS of every frame, and temporal LPIPS of every frame but the first: features are computed
+        once for both.
+
+    Temporal LPIPS is `|LPIPS(x_t, x_{t-1}) - LPIPS(y_t, y_{t-1})|`: how much more or less the
+    decoded clip changes than the source does.
+
+    Args:
+        net: on its device.
+        reference: x, `(T, 3, H, W)` uint8, consecutive frames.
+        decoded: y, the same.
+
+    Returns:
+        `(T,)` and `(T - 1,)` float64 on the CPU.
+
+    Raises:
+        CodecError: the two differ in shape or are not uint8, or the frames are smaller than the net
+            can see.
+
+    Source: Chu et al., *Learning Temporal Coherence via Self-Supervision for GAN-based Video
+    Generation*, 2020: tLP.
+    """
+    check_pair(reference, decoded, "lpips")
+    spatial, temporal, before = [], [], None
+    for first, second in zip(reference.split(1), decoded.split(1), strict=True):
+        images = [frame.to(net.device) / 255 for frame in (first, second)]
+        net.check(*images)
+        x, y = map(net.features, images)
+        spatial.append(net.distance(x, y).item())
+        if before is not None:
+            temporal.append(
+                abs(net.distance(before[0], x).item() - net.distance(before[1], y).item())
+            )
+        before = x, y
+    return torch.tensor(spatial, dtype=torch.float64), torch.tensor(temporal, dtype=torch.float64)

@@ -2,9 +2,9 @@
 
 from codec.report.decoded import DecodedFrames
 from codec.report.figures import rd_figure
+from codec.report.page import write_report
 from codec.report.preview import Preview, default_codecs, make_preview
 from codec.report.terminal import bd_tables
-from codec.report.write import write_report
 
 __all__ = [
     "DecodedFrames",

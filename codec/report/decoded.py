@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from codec.anchors.bitstream import FORMATS, read_file
+from codec.anchors.standard import FORMATS, read_file
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
-from codec.evaluation.rd import Point, RDResult
+from codec.evaluation.results.rd import Point, RDResult
 from codec.files import sha256_of
 from codec.stream import decompress
 from codec.stream.container import read_stream

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from codec.evaluation.axes import Axis, axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
-from codec.evaluation.rd import Point, RDResult
+from codec.evaluation.metric_specs import Axis, axis_of
+from codec.evaluation.results.bd_rate import MEAN, Comparison
+from codec.evaluation.results.rd import Point, RDResult
 from codec.report.formatting import (
     clip_count,
     clip_line,

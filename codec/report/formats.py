@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import Comparison
-from codec.evaluation.rd import RDResult
+from codec.evaluation.metric_specs import axis_of
+from codec.evaluation.results.bd_rate import Comparison
+from codec.evaluation.results.rd import RDResult
 from codec.report.formatting import (
     bd_rate,
     clip_count,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from codec.evaluation.bd_rate import Comparison
-from codec.evaluation.rd import RDResult
+from codec.evaluation.results.bd_rate import Comparison
+from codec.evaluation.results.rd import RDResult
 
 UNIT_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 OPERATIONS = ("encode_kmac", "decode_kmac")

@@ -1,5 +1,8 @@
-"""`report.html`: an evaluation on one page that opens from disk and needs no network."""
+"""The report of an evaluation: figures for papers, tables to paste, and `report.html`, one page
+that opens from disk and needs no network.
+"""
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -9,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 from markupsafe import Markup, escape
+from matplotlib.figure import Figure
 
-from codec.evaluation.axes import Axis, axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
-from codec.evaluation.rd import Point, RDResult
+from codec.evaluation.metric_specs import Axis, axis_of
+from codec.evaluation.results.bd_rate import MEAN, Comparison
+from codec.evaluation.results.rd import Point, RDResult
+from codec.report.figures import complexity_figure, rd_figure
+from codec.report.formats import bd_latex, bd_markdown, summary_latex, summary_markdown
 from codec.report.formatting import (
     bd_rate,
     complexity_of,
@@ -43,6 +50,7 @@ SCRIPTS = (
     "report",
 )
 TITLE = "Corvid: rate and quality"
+NO_DATES = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 DIGITS = 5
 POINT_COLUMNS = ("clip", "codec", "tune", "quality", "kB", "kbps", "bpp")
 SECONDS_COLUMNS = ("encode s", "decode s")
@@ -255,3 +263,54 @@ def rounded(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")
+
+
+def write_report(
+    result: RDResult,
+    comparisons: Sequence[Comparison],
+    output: Path,
+    preview: Preview | None = None,
+    title: str = TITLE,
+) -> list[Path]:
+    """Write `rd_<metric>` and `rd_complexity` as png, svg and pdf, tables, and `report.html`.
+
+    Args:
+        preview: what the visual comparison shows; by default nothing, and the page says so.
+
+    Returns:
+        The files that were written, the page last.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    figures = {
+        f"rd_{metric}": rd_figure(result, comparisons, metric) for metric in result.metrics()
+    }
+    if complexity := complexity_figure(result, comparisons):
+        figures["rd_complexity"] = complexity
+    files = [output / f"{name}.{kind}" for name in figures for kind in NO_DATES]
+    for file in files:
+        file.write_bytes(render_figure(figures[file.stem], file.suffix[1:]))
+    texts = {
+        "bd_rate.md": bd_markdown(comparisons),
+        "summary.md": summary_markdown(result, comparisons),
+        "bd_rate.tex": bd_latex(comparisons),
+        "summary.tex": summary_latex(result, comparisons),
+        "report.html": report_page(result, comparisons, preview or Preview(), title),
+    }
+    for name, text in texts.items():
+        files.append(output / name)
+        files[-1].write_text(text, encoding="utf-8")
+    return files
+
+
+def render_figure(figure: Figure, kind: str) -> bytes:
+    """A figure as png, svg or pdf, the same bytes every time; text in a pdf stays text."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "corvid", "pdf.fonttype": 42}):
+        figure.savefig(
+            buffer,
+            format=kind,
+            dpi=200,
+            facecolor=figure.get_facecolor(),
+            metadata=NO_DATES[kind],
+        )
+    return buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.evaluation.rd import Point, RDResult
+from codec.evaluation.results.rd import Point, RDResult
 from codec.report.decoded import DecodedFrames, NotShown
 from codec.report.vp9_preview import CRF_CHOICES, PreviewVideo, encode_vp9
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.errors import CodecError
-from codec.evaluation.rd import Point, RDResult, write_json
+from codec.evaluation.results.rd import Point, RDResult, write_json
 from codec.report.decoded import DecodedFrames
 from codec.report.page import render
 from codec.report.preview import (

@@ -4,9 +4,9 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
-from codec.evaluation.rd import RDResult
+from codec.evaluation.metric_specs import axis_of
+from codec.evaluation.results.bd_rate import MEAN, Comparison
+from codec.evaluation.results.rd import RDResult
 from codec.report.formatting import (
     clip_count,
     clip_line,

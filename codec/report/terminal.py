@@ -9,9 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codec.evaluation.axes import axis_of
-from codec.evaluation.bd_rate import MEAN, Comparison
-from codec.evaluation.complexity import (
+from codec.evaluation.complexity.profiler import (
     Complexity,
     Cost,
     FrameComplexity,
@@ -19,7 +17,9 @@ from codec.evaluation.complexity import (
     parts_of,
     total,
 )
-from codec.evaluation.provenance import provenance
+from codec.evaluation.conditions import provenance
+from codec.evaluation.metric_specs import axis_of
+from codec.evaluation.results.bd_rate import MEAN, Comparison
 from codec.report.formatting import interval, percent, whole_percent
 
 BD_COLUMNS = ("BD-rate", "95 % interval", "overlap", "clips")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from codec.anchors import HM, VTM, X264, X265, StandardCodec, SvtAv1, Vvenc, ffmpeg
-from codec.anchors.bitstream import FORMATS, read_file
+from codec.anchors.standard import FORMATS, read_file
 from codec.errors import CodecError
 from codec.metrics import psnr
 from data.io.source_clip import SourceClip

@@ -12,8 +12,8 @@ from torch import Tensor
 from codec.anchors.coder import CodedResult
 from codec.anchors.planes import rgb_to_planes
 from codec.errors import CodecError
-from codec.evaluation.axes import AXES
 from codec.evaluation.measure import Measure, Scored
+from codec.evaluation.metric_specs import AXES
 from codec.metrics import load_lpips, psnr, temporal_difference
 from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import SourceClip

@@ -9,8 +9,7 @@ from report_results import FRAMES, FlatFrames, result
 
 from codec.evaluation import Comparison, compare
 from codec.report import make_preview, rd_figure, write_report
-from codec.report.page import report_page
-from codec.report.write import render_figure
+from codec.report.page import render_figure, report_page
 
 
 @pytest.fixture(scope="module")

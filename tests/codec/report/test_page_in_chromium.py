@@ -8,7 +8,7 @@ import pytest
 from report_results import FRAMES, FlatFrames, colour_of, result
 
 from codec.evaluation import compare
-from codec.evaluation.axes import AXES
+from codec.evaluation.metric_specs import AXES
 from codec.report import Preview, make_preview
 from codec.report.page import report_page
 

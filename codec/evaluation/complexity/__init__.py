@@ -1,0 +1,1 @@
+"""What coding costs: operations, time and memory."""

@@ -1,0 +1,1 @@
+"""Results: RD points in a file, put together, exchanged with others, and compared."""
