@@ -203,7 +203,7 @@ def test_training_never_waits_for_the_gpu():
         codec = build_codec(small_config("entropy=checkerboard")).train()
         set_rounding(codec, True)
         quality = torch.tensor([3, 40], dtype=torch.int64, device="cuda")
-        coded = codec(torch.zeros(2, 3, 3, 48, 64), quality)
+        coded = codec(torch.zeros(2, 2, 3, 48, 64), quality)
         made = [coded.frames, coded.predictions, coded.bpp]
     assert {value.device.type for value in made} == {"cuda"}
 

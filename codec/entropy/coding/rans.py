@@ -348,7 +348,7 @@ def _refuse(fault: int, tables: CdfTables, symbols: str) -> None:
     """Raise for an index out of range, or with the message about `symbols`."""
     if fault == BAD_INDEX:
         raise CodecError(
-            f"entropy coder: an index beyond the {len(tables.offsets)} tables; give the tables "
-            "that it counts in"
+            f"entropy coder: an index beyond the {len(tables.offsets)} of its tables; give the "
+            "tables that it counts in"
         )
     raise CodecError(symbols)
