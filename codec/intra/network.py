@@ -57,6 +57,8 @@ class IntraCoder(IntraNetwork):
         CodecError: the entropy network is made for another number of channels than the latent has.
     """
 
+    features: int
+
     def __init__(
         self,
         transform: ResidualNetwork,

@@ -56,7 +56,8 @@ class CheckerboardMask:
         `(B, C / 2, h, w)`.
         """
         if values.shape[2:] != self.even.shape[2:]:
-            return torch.where(self.even, *values.chunk(2, 1))
+            first, last = values.chunk(2, 1)
+            return torch.where(self.even, first, last)
         halves = _halves(values).index_select(1, self.halves)
         return halves.unflatten(1, values.shape[2:]).permute(0, 3, 1, 2)
 
@@ -289,25 +290,38 @@ class CheckerboardEntropy(Once, Exact, EntropyNetwork):
     ) -> Tensor:
         hyper = self.hyper.code(component, latent, size, quality, coder)
         alone = previous is None
-        if alone:
+        if previous is None:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         anchor, non_anchor = checkerboard_masks(*size, quality.device)
-        temporal_mean = (
-            None if self.persistence is None else exact_product(self.persistence, previous, self)
-        )
+        temporal_mean: Tensor | None = None
+        if self.persistence is not None:
+            temporal_mean = exact_product(self.persistence, previous, self)
         moved = None
         if self.prior_quality is not None:
             moved = self.prior_quality(quality, None if alone else previous_quality)
-        frame = {"component": component, "latent": latent, "quality": quality, "coder": coder}
         features = self.first(hyper, previous, quality, moved)
-        params = self.first_head(features, anchor)
-        anchors = self._code_half(anchor, params=params, mean=temporal_mean, **frame)
+        anchors = self._code_half(
+            anchor,
+            params=self.first_head(features, anchor),
+            mean=temporal_mean,
+            component=component,
+            latent=latent,
+            quality=quality,
+            coder=coder,
+        )
         mean = temporal_mean
         if alone or temporal_mean is not None:
             spatial_mean = self.neighbours(anchors)
             mean = spatial_mean if temporal_mean is None else temporal_mean + spatial_mean
-        params = self.second_head(self.second(features, anchors, anchor.even), non_anchor)
-        return anchors + self._code_half(non_anchor, params=params, mean=mean, **frame)
+        return anchors + self._code_half(
+            non_anchor,
+            params=self.second_head(self.second(features, anchors, anchor.even), non_anchor),
+            mean=mean,
+            component=component,
+            latent=latent,
+            quality=quality,
+            coder=coder,
+        )
 
     def _code_half(
         self,
@@ -331,7 +345,7 @@ class CheckerboardEntropy(Once, Exact, EntropyNetwork):
         base = self._select(self.base, quality, mask)
         model = laplace_model(means, index + base, self.skip_below)
         half = None
-        if coder.encodes:
+        if coder.encodes and latent is not None:
             width = self._select(self.dead_zone.width, quality, mask)
             half = self.dead_zone(mask.select(latent), model.means, width)
         return mask.scatter(coder.code(component, half, model))
