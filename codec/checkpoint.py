@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from codec import registry
 from codec.errors import CodecError
-from codec.files import new_version
 from codec.layers.weights import check_weights
 from codec.memory_limit import MemoryLimit
 from codec.video import VideoCodec
+from common.files import new_version
 
 _FORMAT = "corvid checkpoint 1"
 _MOST_ENTRIES = 1_000_000  # of a checkpoint: tensors, numbers, words, and what holds them

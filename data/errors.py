@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
 
+from common.errors import CorvidError
+
 REPAIR = "copy or download it again, or remove it"
 
 
-class DataError(Exception):
+class DataError(CorvidError):
     """Bad input to a reader, a data set or a writer; the message names the file or field and the
     remedy.
     """

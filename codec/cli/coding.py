@@ -64,13 +64,13 @@ def add_coding_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_compress(choice: argparse.Namespace) -> None:
     """Code a video to a .cvd file."""
-    from codec.allocator import keep_freed_memory
     from codec.checkpoint import codec_of, model_hash, read_checkpoint
     from codec.quality import QualityPattern, check_quality
     from codec.stream import compress
     from codec.stream.models import remember_model
+    from common.progress import Progress
+    from common.resources import keep_freed_memory
     from data.io.source_clip import read_source
-    from data.progress import Progress
 
     keep_freed_memory()
     check_quality(choice.quality)
@@ -105,13 +105,13 @@ def run_compress(choice: argparse.Namespace) -> None:
 
 def run_decompress(choice: argparse.Namespace) -> None:
     """Decode a .cvd file to a video, an array, or a folder of PNGs."""
-    from codec.allocator import keep_freed_memory
     from codec.checkpoint import load_codec
     from codec.stream import decompress
     from codec.stream.container import read_stream
     from codec.stream.models import find_model
+    from common.progress import Progress
+    from common.resources import keep_freed_memory
     from data.io.writer import write_video
-    from data.progress import Progress
 
     keep_freed_memory()
     header, _ = read_stream(choice.input)

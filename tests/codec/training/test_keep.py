@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-import codec.files
+import common.files
 from codec.checkpoint import read_checkpoint
 from codec.errors import CodecError
-from codec.files import WriteError
 from codec.training.checkpointing import KeepCheckpoints, find_newest, settle
 from codec.training.logging import Events, TermMeans
+from common.files import WriteError
 
 TRAINER = SimpleNamespace(is_global_zero=True)
 
@@ -177,7 +177,7 @@ def full(handle: int) -> None:
 def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a second attempt that buries the first error, and earlier checkpoints lost to it."""
     keep = run_to(tmp_path, 2)
-    monkeypatch.setattr(codec.files.os, "fsync", full)
+    monkeypatch.setattr(common.files.os, "fsync", full)
     module = TinyTraining(3)
     with pytest.raises(WriteError) as error:
         keep.save_last(module)
@@ -191,7 +191,7 @@ def test_an_exception_is_not_hidden_by_a_full_disk(
 ):
     """Catches a run that says its disk is full where a bad batch ended it."""
     keep = run_to(tmp_path, 2)
-    monkeypatch.setattr(codec.files.os, "fsync", full)
+    monkeypatch.setattr(common.files.os, "fsync", full)
     keep.on_exception(TRAINER, TinyTraining(3), ValueError("bad batch"))
     assert "warning: " in (said := capsys.readouterr().out) and "the disk is full" in said
 

@@ -8,7 +8,7 @@ from training_module import module as made_module
 
 from codec.training import logging as progress
 from codec.training.logging import TrainingProgress, pixels, progress_callback
-from data.progress import Progress
+from common.progress import Progress
 
 
 class Clock:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from common.cluster import run_parts
+from common.errors import CorvidError
 from data.cli import add_data_commands
 from data.cli.index import slurm_options
 from data.errors import DataError
 from data.index.report import _replacing
 from data.index.store import read_index
-from data.launch import run_parts
 
 
 def corvid(*words: str | Path) -> None:
@@ -100,10 +101,10 @@ def test_parts_that_fail_are_all_named(tmp_path: Path):
     """Catches failures in silence, and the parts behind the first failure not run."""
     assert run_parts(pow, [(2, 3), (3, 2)], "local", tmp_path / "good", at_once=2) == [8, 9]
     with pytest.raises(
-        DataError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"
+        CorvidError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"
     ):
         run_parts(divmod, [(1, 0), (1, 1), (1, 0)], "local", tmp_path / "bad", at_once=3)
-    with pytest.raises(DataError, match="local, slurm"):
+    with pytest.raises(CorvidError, match="local, slurm"):
         run_parts(pow, [(2, 3)], "cloud", tmp_path)
 
 
