@@ -199,9 +199,16 @@ def kernel_prices(prices: SearchPrices, scales: Tensor | None, size: tuple[int, 
     """As kernels take them, for frames of `size` units; `scales` as of `search_blocks`."""
     if scales is None:
         scales = torch.empty(0, 2, *size, CHANNELS, dtype=torch.int8)
-    usual = prices.unit, prices.cell, prices.chroma, prices.mode, prices.kind, prices.size
-    arrays = (kernel_array(values.float()) for values in usual)
-    return Prices(*arrays, _ladder(), kernel_array(scales))
+    return Prices(
+        unit=kernel_array(prices.unit.float()),
+        cell=kernel_array(prices.cell.float()),
+        chroma=kernel_array(prices.chroma.float()),
+        mode=kernel_array(prices.mode.float()),
+        kind=kernel_array(prices.kind.float()),
+        size=kernel_array(prices.size.float()),
+        ladder=_ladder(),
+        scales=kernel_array(scales),
+    )
 
 
 def kernel_array(values: Tensor) -> np.ndarray:
@@ -219,10 +226,23 @@ def kernel_constants() -> tuple:
 @cache
 def search_tables() -> Tables:
     """What `search_rows` takes."""
-    wide, small, *directed, chroma_modes = kernel_constants()
-    floats = [np.stack([float_dct(side), float_dct(side).T]) for side in (UNIT, CELL)]
-    by_pixel = [tuple(_by_pixel(table) for table in directed[k]) for k in (0, 1)]
-    return Tables(*channel_places(), wide, small, *floats, *directed, *by_pixel, chroma_modes)
+    wide, small, of_unit, of_cell, of_chroma, chroma_modes = kernel_constants()
+    whole, cells, colours = channel_places()
+    return Tables(
+        whole=whole,
+        cells=cells,
+        colours=colours,
+        matrix_16=wide,
+        matrix_8=small,
+        dct_16=np.stack([float_dct(UNIT), float_dct(UNIT).T]),
+        dct_8=np.stack([float_dct(CELL), float_dct(CELL).T]),
+        of_unit=of_unit,
+        of_cell=of_cell,
+        of_chroma=of_chroma,
+        by_pixel_16=tuple(_by_pixel(table) for table in of_unit),
+        by_pixel_8=tuple(_by_pixel(table) for table in of_cell),
+        chroma_modes=chroma_modes,
+    )
 
 
 @cache

@@ -32,6 +32,13 @@ class BlockPriceTables(LearnedTables):
         kind: `(KNOTS, 6)` bits of chroma's classes. size: `(KNOTS, 2)` of one block and of four.
     """
 
+    unit: Tensor
+    cell: Tensor
+    chroma: Tensor
+    mode: Tensor
+    kind: Tensor
+    size: Tensor
+
     def __init__(self, steps: Tensor, chroma_step: float, share: float = 1.0) -> None:
         mode = torch.full((MODES,), 5.5)
         mode[[0, 1, 10, 26]] = torch.tensor([2.3, 3.3, 4.0, 4.0])
@@ -101,9 +108,12 @@ class BlockPriceTables(LearnedTables):
                 .view(1, -1, 1, 1)
                 .expand(len(sizes), -1, *sizes.shape[2:])
             )
-            values = sizes[:, places], present.expand_as(entry)
             self.note(
-                kind, entry.to(device), *(value.to(device) for value in values), quality.to(device)
+                kind,
+                entry.to(device),
+                values=sizes[:, places].to(device),
+                present=present.expand_as(entry).to(device),
+                quality=quality.to(device),
             )
 
         note("unit", whole, counted & ~split)

@@ -74,8 +74,8 @@ def rebuild_by_tensors(
         if over is not None:
             where = over[2][:, 0, rows, columns]
         own = [modes[:, 0, 2 * rows + i, 2 * columns + j] for i in (0, 1) for j in (0, 1)]
-        left = [values[:, rows, columns] for values in residual]
-        _rebuild_luma(luma, places, split[:, 0, rows, columns], own, left, where)
+        of_luma = [values[:, rows, columns] for values in residual]
+        _rebuild_luma(luma, places, split[:, 0, rows, columns], own, of_luma, where)
         left = of_chroma[:, :, rows, columns]
         _rebuild_chroma(luma, chroma, places, own[0], kinds[:, 0, rows, columns], left, where)
     luma, chroma = luma[:, :-1].view(batch, *size), chroma[..., :-1]
@@ -242,9 +242,13 @@ def _inverse(levels: Tensor, step: Tensor, side: int) -> Tensor:
     matrix = torch.from_numpy(integer_dct(side)).to(levels.device)
     shift = 3 if side == UNIT else 2
     values = ((levels * step + (1 << (shift - 1))) >> shift).clamp(-FAR - 1, FAR)
-    columns = sum(matrix[v][:, None] * values[..., v, None, :] for v in range(side))
+    columns = torch.zeros_like(values)
+    for v in range(side):
+        columns = columns + matrix[v][:, None] * values[..., v, None, :]
     columns = ((columns + 64) >> 7).clamp(-FAR - 1, FAR)
-    pixels = sum(matrix[u] * columns[..., u, None] for u in range(side))
+    pixels = torch.zeros_like(values)
+    for u in range(side):
+        pixels = pixels + matrix[u] * columns[..., u, None]
     return ((pixels + 512) >> 10).flatten(-2)
 
 

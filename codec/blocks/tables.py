@@ -110,7 +110,8 @@ def directions(side: int, smoothed: bool) -> tuple[np.ndarray, np.ndarray, np.nd
     if smoothed:
         for table in (first, second):
             table[2:][smoothed_modes(side)[2:]] += neighbours(side)
-    return tuple(table.reshape(MODES, side**2) for table in (first, second, part))
+    flat = (MODES, side**2)
+    return first.reshape(flat), second.reshape(flat), part.reshape(flat)
 
 
 def neighbours(side: int) -> int:

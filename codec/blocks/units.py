@@ -133,7 +133,7 @@ def _by_kernel(
     batch, tall, wide = levels.shape[:3]
     types, modes, kinds = units.maps.to(torch.uint8).split([1, 4, 1], 1)
     maps = types, F.pixel_shuffle(modes, 2), kinds
-    planes = tuple(torch.empty_like(plane) for plane in predicted)
+    planes = (torch.empty_like(predicted[0]), torch.empty_like(predicted[1]))
     arrays = (
         kernel_array(levels),
         *(kernel_array(values[:, 0]) for values in maps),

@@ -54,10 +54,10 @@ class FrameNoise:
             self._generators = [
                 torch.Generator(values.device).manual_seed(seed) for seed in self.seeds
             ]
-        how = {"device": values.device, "dtype": values.dtype}
-        return torch.stack(
-            [
-                torch.rand(values.shape[1:], generator=generator, **how)
-                for generator in self._generators
-            ]
-        )
+        draws = [
+            torch.rand(
+                values.shape[1:], generator=generator, device=values.device, dtype=values.dtype
+            )
+            for generator in self._generators
+        ]
+        return torch.stack(draws)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.entropy.coding.symbol_coder import SymbolCoder
-from codec.entropy.models.factorized import FactorizedDensity, FactorizedEntropy
+from codec.entropy.models.factorized import FactorizedEntropy
 from codec.entropy.models.gaussian_hyperprior import ImageHyperprior
 from codec.errors import CodecError
 from codec.intra.network import IntraNetwork
@@ -68,12 +68,13 @@ class CompressaiImage(IntraNetwork):
     ) -> None:
         super().__init__()
         self.model, self.colours, self.made_for = model, COLOURS[colours], colours
-        peer = _class_of(model)(hidden, latent_channels)
-        self.g_a, self.g_s = peer.g_a, peer.g_s
-        if hasattr(peer, "h_a"):
+        parts = dict(_class_of(model)(hidden, latent_channels).named_children())
+        self.g_a, self.g_s = parts["g_a"], parts["g_s"]
+        self.entropy: ImageHyperprior | FactorizedEntropy
+        if "h_a" in parts:
             means = model == "mbt2018-mean"
             self.entropy = ImageHyperprior(
-                latent_channels, hidden, peer.h_a, peer.h_s, means, gains
+                latent_channels, hidden, parts["h_a"], parts["h_s"], means, gains
             )
         else:
             self.entropy = FactorizedEntropy(latent_channels, scale=1.0)
@@ -88,14 +89,12 @@ class CompressaiImage(IntraNetwork):
     def forward(
         self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
-        latent = (
-            self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality)
-            if coder.encodes
-            else None
-        )
+        given = None
+        if coder.encodes and frame is not None:
+            given = self.steps.divide(self.g_a(self.colours.to_rgb(frame)), quality)
         stride = self.latent_stride
         latent_size = (padded(size[0], stride) // stride, padded(size[1], stride) // stride)
-        latent = self.entropy.code("intra", latent, latent_size, quality, coder)
+        latent = self.entropy.code("intra", given, latent_size, quality, coder)
         rgb = self.g_s(self.steps.multiply(latent, quality)).float()
         reconstruction = self.colours.from_rgb(rgb)
         return Reference(frame=reconstruction, features=self.to_features(reconstruction))
@@ -137,8 +136,8 @@ class CompressaiImage(IntraNetwork):
 
     def _parts(self) -> dict[str, nn.Module]:
         """The image model's modules by CompressAI's names."""
-        density: FactorizedDensity = self.entropy.density
-        parts = {"g_a": self.g_a, "g_s": self.g_s, "entropy_bottleneck": density}
+        parts: dict[str, nn.Module] = {"g_a": self.g_a, "g_s": self.g_s}
+        parts["entropy_bottleneck"] = self.entropy.density
         return parts | {
             name: getattr(self.entropy, name)
             for name in ("h_a", "h_s")

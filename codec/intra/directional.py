@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class LoopFilter(Network):
         return self.head[0](features), features
 
 
-def level_entropy(groups: Sequence[int], channels: int = CHANNELS, **settings: int) -> LevelEntropy:
+def level_entropy(groups: Sequence[int], channels: int = CHANNELS, **settings: Any) -> LevelEntropy:
     """The network for the levels: frequency by frequency, the lowest first.
 
     Args:
@@ -84,9 +85,9 @@ def level_entropy(groups: Sequence[int], channels: int = CHANNELS, **settings: i
     if channels != CHANNELS:
         raise CodecError(f"entropy.channels: {channels} given; levels of blocks are {CHANNELS}")
     kept = kept_coefficients(UNIT, UNIT, CHROMA)
-    channels = sorted(range(CHANNELS), key=lambda channel: (sum(kept[channel][1:]), kept[channel]))
+    order = sorted(range(CHANNELS), key=lambda channel: (sum(kept[channel][1:]), kept[channel]))
     ends = [0, *accumulate(groups), CHANNELS]
-    parts = [channels[first:end] for first, end in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [order[first:end] for first, end in zip(ends[:-1], ends[1:], strict=True)]
     return LevelEntropy(CHANNELS, parts, **settings)
 
 
@@ -120,6 +121,7 @@ class DirectionalIntra(IntraNetwork):
     """
 
     latent_stride, made_for = UNIT, "ycc"
+    steps: Tensor
 
     def __init__(
         self,
@@ -162,7 +164,7 @@ class DirectionalIntra(IntraNetwork):
         self, frame: Tensor | None, size: tuple[int, int], quality: Tensor, coder: SymbolCoder
     ) -> Reference:
         blocks = planes = None
-        if coder.encodes:
+        if coder.encodes and frame is not None:
             blocks, planes = self.search(frame, quality)
         units = size[0] // UNIT, size[1] // UNIT
         maps = None if blocks is None else blocks.maps
@@ -170,8 +172,9 @@ class DirectionalIntra(IntraNetwork):
         maps = self.modes.code(self.component, maps, units, quality, coder, note=note)
         known, split = self.modes.known_of(maps), maps[:, :1] == 1
         levels = None if blocks is None else blocks.levels.float()
-        given = self.component, levels, units, quality, coder
-        levels = self.entropy.code(*given, known=known, split=split)
+        levels = self.entropy.code(
+            self.component, levels, units, quality, coder, known=known, split=split
+        )
         if planes is None:
             planes = rebuild(IntraBlocks.of(levels, maps), self.steps[quality])
         return self.filtered(levels, split, to_frame(*planes), quality)
@@ -196,16 +199,17 @@ class DirectionalIntra(IntraNetwork):
         pixels = to_pixels(frame.float().cpu())
         bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(own)
         bits = torch.stack([bit, bit * self.chroma_step**2], 1)
-        given = *pixels, self.steps.cpu()[own], bits, self.search_prices(own)
+        steps, prices = self.steps.cpu()[own], self.search_prices(own)
         twice = self.twice and not self.training
         tries = FAST if self.training or twice else THOROUGH
-        blocks, planes, _ = search_blocks(*given, tries)
+        blocks, planes, _ = search_blocks(*pixels, steps, bits, prices, tries)
         if self.training:
             self.prices.note_levels(blocks.levels, blocks.split > 0, own)
         if twice:
             scales = self.expected_scales(blocks.to(quality.device), quality).to(cpu)
-            blocks, planes, _ = search_blocks(*given, THOROUGH, scales)
-        return blocks.to(frame.device), tuple(plane.to(frame.device) for plane in planes)
+            blocks, planes, _ = search_blocks(*pixels, steps, bits, prices, THOROUGH, scales)
+        luma, chroma = planes
+        return blocks.to(frame.device), (luma.to(frame.device), chroma.to(frame.device))
 
     def search_prices(self, quality: Tensor) -> SearchPrices:
         """What symbols are expected to cost at `quality` `(B,)`; what may not be chosen costs too

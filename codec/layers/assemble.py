@@ -169,8 +169,8 @@ class _Assembled(torch.autograd.Function):
         of_frame, of_kept = (torch.empty_like(frame) if ctx.gated else frame for _ in range(2))
         of_patches, of_gate = torch.empty_like(patches), torch.empty_like(cells)
         of_gain = gain.new_empty(batch, rows)
-        tensors = given, frame, patches, gain, kept, cells
-        tensors = *tensors, of_frame, of_patches, of_kept, of_gain, of_gate
+        read = given, frame, patches, gain, kept, cells
+        tensors = *read, of_frame, of_patches, of_kept, of_gain, of_gate
         kernel = patches_backward_kernel(side, ctx.gated)
         in_bands(partial(kernel, *(tensor.numpy() for tensor in tensors)), batch * rows)
         of_patches = of_patches.flatten(3).permute(0, 3, 1, 2)

@@ -179,21 +179,20 @@ class _Compensation(torch.autograd.Function):
         planes, taps = gradient.shape[0] * gradient.shape[1], filters.shape[1]
         g, v, w, f = (tensor.numpy() for tensor in (gradient, vectors, weights, filters))
         wanted = [which for which, need in enumerate(ctx.needs_input_grad[4:]) if need]
-        grads: list[Tensor | None] = [None] * (len(ctx.needs_input_grad) - 4)
-        for which in wanted:
-            grads[which] = torch.zeros_like(gradient)
+        made = {which: torch.zeros_like(gradient) for which in wanted}
         scatter, correlate = backward_kernel(ctx.block, taps), filters_kernel(ctx.block, taps)
         sums = torch.zeros(planes, *filters.shape, dtype=torch.float64)
         sources = [reference.detach().numpy() for reference in references]
 
         def work(first: int, end: int) -> None:
             for which in wanted:
-                scatter(g, v, w, which, f, grads[which].numpy(), first, end)
+                scatter(g, v, w, which, f, made[which].numpy(), first, end)
             for which, source in enumerate(sources):
                 correlate(source, g, v, w, which, f, sums.numpy(), first, end)
 
         in_bands(work, planes)
         of_filters = sums.sum(0).float() if ctx.needs_input_grad[3] else None
+        grads = [made.get(which) for which in range(len(ctx.needs_input_grad) - 4)]
         return None, None, None, of_filters, *grads
 
 
@@ -232,19 +231,19 @@ class _Positions(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         v, w = (tensor.numpy() for tensor in ctx.saved_tensors)
         given = _channels_last(gradient)
-        grads = [torch.zeros_like(given) if need else None for need in ctx.needs_input_grad[3:]]
-        wanted = [which for which, grad in enumerate(grads) if grad is not None]
+        wanted = [which for which, need in enumerate(ctx.needs_input_grad[3:]) if need]
+        made = {which: torch.zeros_like(given) for which in wanted}
 
         def channels(first: int, end: int) -> None:
             for which in wanted:
-                part = grads[which].numpy(), first, end
+                part = made[which].numpy(), first, end
                 scatter_positions(given.numpy(), v, w, which, ctx.fraction, *part)
 
         in_bands(channels, given.shape[3])
         for which in wanted:
-            grad = grads[which].permute(0, 3, 1, 2).to(ctx.types[which])
-            grads[which] = grad.contiguous() if ctx.planar else grad
-        return None, None, None, *grads
+            grad = made[which].permute(0, 3, 1, 2).to(ctx.types[which])
+            made[which] = grad.contiguous() if ctx.planar else grad
+        return None, None, None, *(made.get(which) for which in range(len(ctx.types)))
 
 
 def _channels_last(features: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Network(nn.Module):
         self.precision = precision
         for module in self.modules():
             if isinstance(module, _LAYERS) and not getattr(module, "keeps_precision", False):
-                module.to(precision, memory_format=torch.channels_last)
+                module.to(precision).to(memory_format=torch.channels_last)
 
 
 class GatedBlock(nn.Module):
@@ -148,8 +148,8 @@ class PatchConv(nn.Conv2d):
         """
         if self.stride[0] < _PATCH:
             return self._of_features(x) if trains_on_cpu(x, self.weight) else super().forward(x)
-        patches = [patches_of(planes, self.stride[0]) for planes in (x, *others)]
-        patches = torch.cat(patches, 3) if others else patches[0]
+        parts = [patches_of(planes, self.stride[0]) for planes in (x, *others)]
+        patches = torch.cat(parts, 3) if others else parts[0]
         answer = nn.functional.linear(patches, self.weight.flatten(1), self.bias)
         return answer.permute(0, 3, 1, 2)
 
@@ -190,6 +190,6 @@ def stack(channels: int, depth: int) -> nn.Sequential:
 
 def _started(layer: nn.Conv2d, zero: bool) -> nn.Conv2d:
     if zero:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
     return layer

@@ -63,6 +63,8 @@ class BlockTransform(Once, Network):
         start: `dct` or `random`.
     """
 
+    start: Tensor
+
     def __init__(
         self, block: int = 16, luma: int = 16, chroma: int = 8, start: str = "dct"
     ) -> None:

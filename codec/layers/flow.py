@@ -31,7 +31,8 @@ class PyramidFlow(nn.Module):
         """
         pyramid = [(frame, reference)]
         for _ in self.levels[1:]:
-            pyramid.append(tuple(F.avg_pool2d(picture, 2) for picture in pyramid[-1]))
+            larger, other = pyramid[-1]
+            pyramid.append((F.avg_pool2d(larger, 2), F.avg_pool2d(other, 2)))
         small = pyramid[-1][0]
         flow = torch.zeros(len(small), 2, *small.shape[-2:], device=small.device)
         for network, (current, other) in zip(self.levels, reversed(pyramid), strict=True):
@@ -48,6 +49,6 @@ def _level() -> nn.Sequential:
         layers += [nn.Conv2d(inputs, width, 7, padding=3), nn.ReLU(inplace=True)]
         inputs = width
     last = nn.Conv2d(inputs, 2, 7, padding=3)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
     return nn.Sequential(*layers, last)

@@ -23,6 +23,8 @@ class QualityTable(Once, nn.Module):
         start: `(C,)` or `(KNOTS, C)` initial values.
     """
 
+    start: Tensor
+
     def __init__(self, channels: int, start: Tensor) -> None:
         super().__init__()
         self.register_buffer("start", start.float().expand(KNOTS, channels).clone())

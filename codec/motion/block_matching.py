@@ -66,6 +66,9 @@ class BlockMatching(MotionNetwork):
     """
 
     made_for = "ycc"  # the search compares lumas
+    filters: Tensor
+    forbidden: Tensor
+    mode_weights: Tensor
 
     def __init__(
         self,
@@ -105,15 +108,22 @@ class BlockMatching(MotionNetwork):
         self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         newest, available = references.newest, references.frames[: self.references]
-        size = tuple(side // CELL for side in newest.frame.shape[-2:])
+        size = (newest.frame.shape[-2] // CELL, newest.frame.shape[-1] // CELL)
         latent = revise = None
-        if coder.encodes:
+        if coder.encodes and frame is not None:
             shape = newest.frame.new_empty(len(quality), 5, *size)
             random = coder.random(shape) if self.random_share else None
             latent, revise = self.estimate_motion(frame, references, quality, random)
         distances = references.distances[: self.references]
         maps = self.entropy.code(
-            "motion", latent, size, quality, coder, newest.motion, distances, revise
+            "motion",
+            latent,
+            size=size,
+            quality=quality,
+            coder=coder,
+            previous=newest.motion,
+            distances=distances,
+            revise=revise,
         )
         warped, features = self.warp(maps, available)
         prediction, features = self.context(warped, features, quality)

@@ -30,18 +30,16 @@ def full_search(current: Tensor, reference: Tensor, rates: Tensor) -> Tensor:
     steps = rates.shape[1] // 2
     padded = F.pad(reference.float(), (steps, steps - 1, steps, steps - 1), mode="replicate")[:, 0]
     mine = current.float()[:, 0, :, None]
-    best = least = None
+    least = mine.new_full((batch, height // 4, width // 4), torch.inf)
+    best = torch.zeros_like(least, dtype=torch.int64)
     for y in range(2 * steps):
         moved = padded[:, y : y + height].unfold(2, width, 1)  # (B, H, 2 N, W): all vectors across
         apart = (mine - moved).abs().view(batch, height // 4, 4, 2 * steps, width // 4, 4)
         costs = apart.sum((2, 5)) + rates[:, y].view(batch, 1, -1, 1)
         cost, x = costs.min(2)
         index = x + 2 * steps * y
-        if least is None:
-            best, least = index, cost
-        else:
-            best = torch.where(cost < least, index, best)
-            least = torch.minimum(cost, least)
+        best = torch.where(cost < least, index, best)
+        least = torch.minimum(cost, least)
     return torch.stack([best % (2 * steps), best // (2 * steps)], 1) - steps
 
 
@@ -82,7 +80,7 @@ class TensorSearch:
             last = torch.zeros_like(coarse.flatten(1, 2)).repeat_interleave(2, 2)
             last = last.repeat_interleave(2, 3)
         last = self._pad(last.int(), 0).unflatten(1, (-1, 2))
-        alone = []
+        alone: list[list[tuple]] = []
         for r in range(len(self.planes)):
             start = F.pad(coarse[:, r].float(), [m // 16 for m in self.margins], mode="replicate")
             alone.append(self._search_alone(r, start.int(), last[:, r], alone))
@@ -117,7 +115,8 @@ class TensorSearch:
         chosen, rows = self._whole_grid(mode, level)[:, :1], []
         numbers = torch.tensor(pairs, device=mode.device)[chosen]  # (B, 1, h, w, 2)
         for choice in range(4):
-            cost, moved = 0, 0
+            cost: Tensor | int = 0
+            moved: Tensor | int = 0
             for end in range(2):
                 taken = both[choice >> end & 1]
                 for r in range(len(self.planes)):
@@ -128,6 +127,7 @@ class TensorSearch:
                     moved = moved + used_pixels(used, level) * self._moved(r, level, vector) / 2
                     counts = used & (numbers[..., 0] != numbers[..., 1]) if end else used
                     cost = cost + counts * self._rates(vector, mean)
+            assert isinstance(moved, Tensor)
             rows.append(cost + self._errors(moved, level))
         alone = (numbers[..., 0] == numbers[..., 1]).unsqueeze(0)
         costs = torch.cat(rows)
@@ -235,14 +235,14 @@ class TensorSearch:
         forced: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Level, mode `(B, 1, h, w)` and field `(B, R, 2, h, w)` of one pass over all levels."""
-        cost = level_map = mode_map = vectors_map = None
+        cost = level_map = mode_map = vectors_map = field[:0]
         for level in (3, 2, 1, 0):
             side = CELL >> level
             wanted = None if forced is None else [cells[..., ::side, ::side] for cells in forced]
             whole, mode, vectors = self._whole(alone, pairs, level, field, used, last, wanted)
             mode = mode.repeat_interleave(side, 2).repeat_interleave(side, 3)
             vectors = vectors.repeat_interleave(side, 3).repeat_interleave(side, 4)
-            if cost is None:
+            if level == 3:
                 cost, mode_map, vectors_map = whole, mode, vectors
                 level_map = torch.full_like(mode, level)
                 continue
@@ -313,8 +313,8 @@ class TensorSearch:
             cost = cost.masked_fill((wanted[0] >= 0) & (wanted[1] != modes), torch.inf)
         least, mode = cost.min(0)
         vectors = torch.stack(chosen)
-        index = mode[None, :, None].expand(1, *vectors.shape[1:])
-        return least, mode, vectors.gather(0, index)[0]
+        place = mode[None, :, None].expand(1, *vectors.shape[1:])
+        return least, mode, vectors.gather(0, place)[0]
 
     def _best_pair(
         self,

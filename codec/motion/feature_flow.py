@@ -85,7 +85,8 @@ class FeatureFlow(MotionNetwork):
             latent = self.analysis(
                 frame, reference.frame, reference.features
             ).float() * self.encoder_gain(quality)
-        size = tuple(side // _LATENT_STRIDE for side in reference.frame.shape[-2:])
+        height, width = reference.frame.shape[-2:]
+        size = (height // _LATENT_STRIDE, width // _LATENT_STRIDE)
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         warped, features = self.warp(self.synthesis(sent * self.decoder_gain(quality)), reference)

@@ -67,7 +67,9 @@ class FixedBlockMatching(MotionNetwork):
         self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
     ) -> Context:
         reference = references.newest
-        latent = self.estimate_motion(frame, reference.frame, quality) if coder.encodes else None
+        latent = None
+        if coder.encodes and frame is not None:
+            latent = self.estimate_motion(frame, reference.frame, quality)
         size = (reference.frame.shape[-2] // self.block, reference.frame.shape[-1] // self.block)
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.code("motion", latent, size, quality, coder, **prior)

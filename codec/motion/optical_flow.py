@@ -47,7 +47,8 @@ class MotionCompensation(nn.Module):
         self.up = nn.ModuleList(ResidualBlock(width) for _ in range(3))
         self.last = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        if self.last.bias is not None:
+            nn.init.zeros_(self.last.bias)
 
     def forward(self, warped: Tensor, reference: Tensor, flow: Tensor) -> Tensor:
         """`(B, 3, H, W)` twice and `(B, 2, H, W)` in pixels, sides multiples of 4 -> `(B, 3, H,
@@ -115,7 +116,7 @@ class OpticalFlowMotion(MotionNetwork):
             estimate = (
                 warp(reference.frame, flow.float()) if isinstance(coder, RateEstimator) else None
             )
-        size = tuple(side // STRIDE for side in reference.frame.shape[-2:])
+        size = (reference.frame.shape[-2] // STRIDE, reference.frame.shape[-1] // STRIDE)
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.code("motion", latent, size, quality, coder, **prior)
         prediction = self.predict(sent, reference.frame, quality)

@@ -61,7 +61,7 @@ class ScaleSpaceMotion(MotionNetwork):
         newest = references.newest
         reference = newest.frame.detach() if newest.intra else newest.frame
         latent = None
-        if coder.encodes:
+        if coder.encodes and frame is not None:
             latent = self.steps.divide(self.analysis(torch.cat([frame, reference], 1)), quality)
         size = (reference.shape[-2] // STRIDE, reference.shape[-1] // STRIDE)
         prior = {"previous": newest.motion, "previous_quality": newest.quality}

@@ -84,13 +84,14 @@ def _candidates() -> list[list[Callable[[Tensor], Tensor]]]:
 
     The neighbours' again after the whole pixels saves 2 to 3 % of SAD + rate on real clips.
     """
-    neighbours = [
+    neighbours: list[Callable[[Tensor], Tensor]] = [
         partial(torch.roll, shifts=shift, dims=dim) for shift in (1, -1) for dim in (-2, -1)
     ]
-    calm = [_median, torch.zeros_like]
-    two, one, half, quarter = (
+    calm: list[Callable[[Tensor], Tensor]] = [_median, torch.zeros_like]
+    around: list[list[Callable[[Tensor], Tensor]]] = [
         [partial(_shift, by=(dx * step, dy * step)) for dx, dy in _AROUND] for step in _STEPS
-    )
+    ]
+    two, one, half, quarter = around
     return [neighbours, calm, two, one, neighbours, half, quarter, calm]
 
 

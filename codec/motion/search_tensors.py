@@ -38,12 +38,12 @@ class TensorMatching:
         """
         far, (height, width) = self.farthest, self.current.shape[-2:]
         padded = F.pad(self.reference, (far,) * 4, mode="replicate")
-        best = least = None
+        steps = self.current.shape[0], height // self.block, width // self.block
+        least = self.current.new_full(steps, torch.inf)
+        best = torch.zeros(steps, dtype=torch.int64, device=least.device)
         for index, (x, y) in enumerate(vectors.tolist()):
             moved = padded[..., far + y : far + y + height, far + x : far + x + width]
             cost = self._sad(moved) + rates[index].view(-1, 1, 1)
-            if best is None:
-                least, best = cost, torch.zeros_like(cost, dtype=torch.int64)
             best = best.masked_fill(cost < least, index)
             least = torch.minimum(cost, least)
         return best
@@ -58,7 +58,8 @@ class TensorMatching:
         Returns:
             `(B, 2, h, w)` float32; of equals the first.
         """
-        best, least = proposals[0], None
+        best = proposals[0]
+        least: Tensor | None = None
         for proposal, rate in zip(proposals, rates, strict=True):
             cost = self._sad(warp(self.reference, dense(proposal, self.block))) + rate
             if least is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,7 @@ class BlockTransformResidual(ResidualCoder):
     """
 
     latent_channels, latent_stride, made_for = CHANNELS, UNIT, "ycc"
+    steps: Tensor
 
     def __init__(
         self,
@@ -108,8 +110,7 @@ class BlockTransformResidual(ResidualCoder):
 
     def prepare_entropy(self, entropy: EntropyNetwork) -> None:
         needed = f"residual=block_transform needs LevelEntropy with prior and known={KNOWN}"
-        fits = isinstance(entropy, LevelEntropy) and entropy.prior and entropy.known == KNOWN
-        if not fits:
+        if not (isinstance(entropy, LevelEntropy) and entropy.prior and entropy.known == KNOWN):
             raise CodecError(f"entropy: {type(entropy).__name__} given; {needed} (entropy=levels)")
         super().prepare_entropy(entropy)
         entropy.start_from(*self.prices.inter.magnitudes())
@@ -121,23 +122,30 @@ class BlockTransformResidual(ResidualCoder):
         newest: Reference,
         quality: Tensor,
         coder: SymbolCoder,
-        entropy: LevelEntropy,
+        entropy: EntropyNetwork,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        assert isinstance(entropy, LevelEntropy)  # `prepare_entropy` refuses others
         prediction, previous = context.prediction, newest.latent
-        size = tuple(side // UNIT for side in prediction.shape[-2:])
-        given = previous, context.blocks, context.motion_mask, size, len(quality), quality.device
-        known = unit_context(*given)
+        height, width = prediction.shape[-2:]
+        size = (height // UNIT, width // UNIT)
+        known = unit_context(
+            previous,
+            blocks=context.blocks,
+            moving=context.motion_mask,
+            size=size,
+            batch=len(quality),
+            device=quality.device,
+        )
         luma, small = prediction.detach()[:, 0], F.avg_pool2d(prediction.detach()[:, 1:], 2)
         predicted = rounded_pixels(luma.float()), rounded_pixels(small.float())
         units = planes = None
-        if coder.encodes:
+        if coder.encodes and frame is not None:
             chroma = small + reduced(frame[:, 1:] - prediction.detach()[:, 1:])
             source = rounded_pixels(frame[:, 0]), rounded_pixels(chroma)
             units, planes = self.search(source, predicted, quality, entropy, known, previous)
         maps = None if units is None else units.maps
         note = partial(self.prices.note, quality) if self.training else None
-        coding = {"note": note, "context": known}
-        maps = self.modes.code("residual", maps, size, quality, coder, **coding)
+        maps = self.modes.code("residual", maps, size, quality, coder, note=note, context=known)
         types = maps[:, :1].long()
         levels = None if units is None else units.levels.float()
         levels = entropy.code(
@@ -164,11 +172,9 @@ class BlockTransformResidual(ResidualCoder):
     ) -> tuple[Tensor, Tensor]:
         """The frame after the filter, and the features for later."""
         learned, features = self.synthesis(levels, rebuilt, context.features, quality)
-        gain, gate = (
-            self.correction_gain(quality),
-            skip_gate(levels, context) if self.skip else None,
-        )
-        if gate is None:
+        gain = self.correction_gain(quality)
+        gate = skip_gate(levels, context) if self.skip else None
+        if gate is None or context.warped is None:
             return add_patches(rebuilt, learned, gain), features
         return add_gated_patches(rebuilt, learned, gain, context.warped, gate), features
 
@@ -191,7 +197,7 @@ class BlockTransformResidual(ResidualCoder):
         """
         own, device = quality.cpu(), quality.device
         bit = PIXELS_PER_LEVEL**2 / self.lambdas.at(own)
-        given = {
+        given: dict[str, Any] = {
             "source": tuple(plane.cpu() for plane in source),
             "predicted": tuple(plane.cpu() for plane in predicted),
             "steps": self.steps.cpu()[own],
@@ -212,7 +218,13 @@ class BlockTransformResidual(ResidualCoder):
             scales = entropy.scales(latent, quality, knows, split, previous)
             scales = scales.permute(0, 1, 3, 4, 2).cpu()
             units, planes, _ = search_predicted(**given, scales=scales)
-        return units.to(device), tuple(plane.to(device) for plane in planes)
+        return units.to(device), (planes[0].to(device), planes[1].to(device))
+
+
+class UnitTypePrices(LearnedTables):
+    """Bits `(KNOTS, 5)` of the types of units."""
+
+    kind: Tensor
 
 
 class UnitPrices(nn.Module):
@@ -226,7 +238,7 @@ class UnitPrices(nn.Module):
         super().__init__()
         self.inter = BlockPriceTables(steps, chroma_step, share=_SHARE)
         self.intra = BlockPriceTables(steps, chroma_step)
-        self.types = LearnedTables({"kind": torch.tensor([0.8, 1.8, 2.2, 6.0, 6.0])}, 0.02, 12.0)
+        self.types = UnitTypePrices({"kind": torch.tensor([0.8, 1.8, 2.2, 6.0, 6.0])}, 0.02, 12.0)
 
     def note(
         self, quality: Tensor, kind: str, entry: Tensor, bits: Tensor, present: Tensor

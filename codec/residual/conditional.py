@@ -84,6 +84,7 @@ class ConditionalResidual(ResidualNetwork):
     """
 
     latent_stride, made_for = 16, "ycc"
+    start_steps: Tensor
 
     def __init__(
         self,
@@ -119,11 +120,9 @@ class ConditionalResidual(ResidualNetwork):
         blocks = self.transform.synthesise(latent * self.decoder_gain(quality))
         linear = add_patches(context.prediction, blocks)
         learned, features = self.synthesis(latent, linear, context.features, quality)
-        gain, gate = (
-            self.correction_gain(quality),
-            skip_gate(latent, context) if self.skip else None,
-        )
-        if gate is None:
+        gain = self.correction_gain(quality)
+        gate = skip_gate(latent, context) if self.skip else None
+        if gate is None or context.warped is None:
             return add_patches(linear, learned, gain), features
         return add_gated_patches(linear, learned, gain, context.warped, gate), features
 

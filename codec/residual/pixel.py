@@ -66,7 +66,7 @@ class PixelResidual(ResidualNetwork):
 
     def _motion(self, context: Context) -> Tensor:
         came = 0 if context.motion is None else context.motion.shape[1]
-        if came != self.motion_channels:
+        if context.motion is None or came != self.motion_channels:
             raise CodecError(
                 f"residual.motion_channels: {self.motion_channels} given, but the motion network "
                 f"sends {came}; make them equal"

@@ -35,7 +35,7 @@ class BinaryModel(SymbolModel):
     integer: bool = True
 
     @property
-    def means(self) -> Tensor:
+    def means(self) -> Tensor:  # type: ignore[override]  # nobody sets it
         return torch.zeros_like(self.log_odds)
 
     def bits(self, centred: Tensor) -> Tensor:
@@ -188,12 +188,11 @@ def code_tree(
             table[classes].movedim(-1, 2) for table in (tree.nodes, tree.turns)
         )  # (B, C, D, h, w)
         odds = log_odds.gather(2, nodes.clamp(min=0)).flatten(1, 2)
-        model = BinaryModel(odds, (present[:, :, None] & (nodes >= 0)).flatten(1, 2))
-        wanted = turns.flatten(1, 2).float()
-        coder.code(component, wanted, model)
-        bits = (
-            torch.where(model.present, model.bits(wanted), 0).unflatten(1, nodes.shape[1:3]).sum(2)
-        )
+        asked = (present[:, :, None] & (nodes >= 0)).flatten(1, 2)
+        model = BinaryModel(odds, asked)
+        turned = turns.flatten(1, 2).float()
+        coder.code(component, turned, model)
+        bits = torch.where(asked, model.bits(turned), 0).unflatten(1, nodes.shape[1:3]).sum(2)
         return classes, bits
     node, bits = (
         torch.zeros(present.shape, dtype=torch.int64, device=present.device),

@@ -71,7 +71,7 @@ class LaplaceModel(SymbolModel):
 
     @property
     def rows(self) -> Tensor:
-        if self.present is not None:
+        if self.present is not None and self.coded is not None:
             return torch.where(self.coded, self.scale_index.round().to(torch.int8), -1)
         if by_kernel(self.scale_index):
             return mapped(choose_rows, self.scale_index, torch.int8, self.skip_below)

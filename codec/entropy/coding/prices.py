@@ -97,6 +97,11 @@ class PriceTables(LearnedTables):
             quarter pixels from its mean.
     """
 
+    split: Tensor
+    mode: Tensor
+    same: Tensor
+    vector: Tensor
+
     def __init__(self, modes: int) -> None:
         steps = torch.arange(1, VECTOR_STEPS).float()
         start = {

@@ -56,7 +56,8 @@ class Pick:
         w)`.
         """
         if values.shape[2:] != self.even.shape[2:]:
-            return torch.where(self.even, *values.chunk(2, 1))
+            first, last = values.chunk(2, 1)
+            return torch.where(self.even, first, last)
         halves = _halves(values).index_select(1, self.halves)
         return halves.unflatten(1, values.shape[2:]).permute(0, 3, 1, 2)
 
@@ -181,8 +182,8 @@ class Head(Exact, nn.Module):
         """
         rows = features.permute(0, 2, 3, 1).flatten(1, 2)
         parts = (self.first, pick.first), (self.last, pick.last)
-        said = [layer.by_row(rows.index_select(1, positions)) for layer, positions in parts]
-        said = torch.cat(said, 1).index_select(1, pick.order)
+        both = [layer.by_row(rows.index_select(1, positions)) for layer, positions in parts]
+        said = torch.cat(both, 1).index_select(1, pick.order)
         return said.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -281,12 +282,12 @@ class TwoStep(Once, Exact, EntropyNetwork):
     ) -> Tensor:
         hyper = self.hyper.code(component, latent, size, quality, coder)
         alone = previous is None
-        if alone:
+        if previous is None:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
         one, other = picks(*size, quality.device)
-        lasting = (
-            None if self.persistence is None else exact_product(self.persistence, previous, self)
-        )
+        lasting: Tensor | None = None
+        if self.persistence is not None:
+            lasting = exact_product(self.persistence, previous, self)
         moved = None
         if self.prior_quality is not None:
             moved = self.prior_quality(quality, None if alone else previous_quality)
@@ -294,8 +295,10 @@ class TwoStep(Once, Exact, EntropyNetwork):
         first = self._pass(
             component, latent, self.first_head(features, one), lasting, quality, coder, one
         )
-        around = self.neighbours(first) if alone or lasting is not None else None
-        expected = around if lasting is None else lasting + around
+        expected = lasting
+        if alone or lasting is not None:
+            around = self.neighbours(first)
+            expected = around if lasting is None else lasting + around
         said = self.second_head(self.second(features, first, one.even), other)
         return first + self._pass(component, latent, said, expected, quality, coder, other)
 
@@ -318,7 +321,7 @@ class TwoStep(Once, Exact, EntropyNetwork):
         base = self._half_of(self.base, quality, pick)
         model = ladder_model(moved, index + base, self.skip_below)
         sent = None
-        if coder.encodes:
+        if coder.encodes and latent is not None:
             width = self._half_of(self.dead_zone.width, quality, pick)
             sent = self.dead_zone(pick.half(latent), model.means, width)
         return pick.whole(coder.code(component, sent, model))

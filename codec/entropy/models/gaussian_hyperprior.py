@@ -136,13 +136,10 @@ class GaussianHyperprior(EntropyNetwork):
         previous_quality: Tensor | None = None,
     ) -> Tensor:
         hyper = None
-        if coder.encodes:
+        if coder.encodes and latent is not None:
             hyper = self.steps.divide(self.analyse(pad_frames(latent, self.factor)), quality)
-        shape = (
-            len(quality),
-            self.hyper,
-            *(padded(side, self.factor) // self.factor for side in size),
-        )
+        height, width = (padded(side, self.factor) // self.factor for side in size)
+        shape = (len(quality), self.hyper, height, width)
         hyper = coder.code(f"{component}.hyper", hyper, FactorizedModel(self.density, shape))
         return coder.code(component, latent, self.latent_model(hyper, size, quality))
 
@@ -205,8 +202,10 @@ class MeanScaleHyperprior(GaussianHyperprior):
         )
 
     def start_from(self, magnitude: Tensor) -> None:
+        last = self.scales[-2]
+        assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
         with torch.no_grad():
-            self.scales[-2].bias.copy_(magnitude.log().mean(0).exp())
+            last.bias.copy_(magnitude.log().mean(0).exp())
 
     def analyse(self, latent: Tensor) -> Tensor:
         return self.analysis(latent)

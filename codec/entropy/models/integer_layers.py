@@ -13,6 +13,7 @@ models*, ICLR 2019; their divisions are powers of two here.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from codec.layers.gain import KNOTS, QualityTable
 from codec.layers.kernels import by_kernel, on_cpu, trains_on_cpu
 from codec.quality import QUALITIES
 
+T = TypeVar("T")
 SIXTEENTHS = 16.0
 LARGEST = 127.0
 _FARTHEST = 4095.0  # sixteenths: what is multiplied element by element, not summed, may be larger
@@ -50,6 +52,7 @@ class Exact:
     """
 
     rounding: bool = False
+    training: bool  # as of every module
 
     @property
     def rounds(self) -> bool:
@@ -77,13 +80,13 @@ def bounded(values: Tensor, low: float = -LARGEST) -> Tensor:
     return values.clamp(low, LARGEST)
 
 
-def exactly(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def exactly(forward: Callable[..., T]) -> Callable[..., T]:
     """Compute a module's `forward` in plain float32 where the module rounds
     (`exact_arithmetic`).
     """
 
     @wraps(forward)
-    def computed(self: Exact, first: Tensor, *others: Tensor) -> Tensor:
+    def computed(self: Exact, first: Tensor, *others: Any) -> T:
         if not self.rounds:
             return forward(self, first, *others)
         with exact_arithmetic(first.device):
@@ -119,7 +122,8 @@ class ExactConv(Exact, nn.Conv2d):
             for parameter in self.parameters():
                 nn.init.zeros_(parameter)
         self.frozen = False
-        self._keeps, self._kept = False, None  # see `rounded_once`
+        self._keeps = False  # see `rounded_once`
+        self._kept: tuple[Tensor, Tensor | None] | None = None
 
     def forward(self, values: Tensor, low: float | None = None) -> Tensor:
         """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers.
@@ -159,6 +163,7 @@ class ExactConv(Exact, nn.Conv2d):
             `(m, C)`.
         """
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        assert bias is not None
         rows, weight, bias = rows.float(), weight.flatten(1), bias * SIXTEENTHS
         if on_cpu(rows):
             return self.whole(_Filter.apply(rows, neighbours, weight, bias))
@@ -215,7 +220,7 @@ class ExactConv(Exact, nn.Conv2d):
                     "training.weight_decay, or with fewer channels"
                 )
             self.weight.copy_(weight)
-            if bias is not None:
+            if bias is not None and self.bias is not None:
                 self.bias.copy_(bias)
         self.frozen = True
 
@@ -227,12 +232,13 @@ class ExactFlags(ExactConv):
 
     SET = 32.0  # sixteenths
 
-    def forward(self, numbers: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor) -> Tensor:  # type: ignore[override]  # no values
         """`(N, n)` int64 -> `(N, outputs)` whole numbers.
 
         Number k = 1..inputs sets the k-th input, -k sets it negative, and 0 sets none.
         """
         weight, bias = self.rounded() if self.rounds else (self.weight, self.bias)
+        assert bias is not None
         rows = self.SET * weight.flatten(1).T
         table = torch.cat([-rows.flip(0), rows.new_zeros(1, self.out_channels), rows])
         sums = nn.functional.embedding_bag(numbers + self.in_channels, table, mode="sum")
@@ -479,8 +485,8 @@ class _Block(torch.autograd.Function):
         arrays = hidden.numpy(), spatial.numpy(), biases.numpy(), high, rounds, filtered.numpy()
         in_bands(partial(bounded_forward, *arrays), batch)
         made = filtered.flatten(0, 2) @ project.T
-        arrays = made.numpy(), project_bias.numpy(), rows.numpy(), -high, high, rounds
-        in_bands(partial(added_rows, *arrays), len(made))
+        given = made.numpy(), project_bias.numpy(), rows.numpy(), -high, high, rounds
+        in_bands(partial(added_rows, *given), len(made))
         ctx.shapes = [weight.shape for weight in weights]
         ctx.save_for_backward(rows, hidden, filtered, made, expand, spatial, project)
         return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
@@ -511,9 +517,9 @@ class _Block(torch.autograd.Function):
             gradient.T @ filtered.flatten(0, 2),
             gradient.sum(0).mul_(SIXTEENTHS),
         )
-        found = (value.reshape(shape) for value, shape in zip(found, ctx.shapes, strict=True))
+        shaped = [value.reshape(shape) for value, shape in zip(found, ctx.shapes, strict=True)]
         of_values = torch.addmm(gradient, of_hidden, expand).view(batch, height, width, -1)
-        return None, of_values.permute(0, 3, 1, 2), None, *found
+        return None, of_values.permute(0, 3, 1, 2), None, *shaped
 
 
 def where_inside(gradient: Tensor, bounded: Tensor, low: float) -> Tensor:

@@ -5,7 +5,8 @@ and those of the units of predicted frames with their types.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,20 @@ class ModeContext(Exact, nn.Module):
         offset = places.of_samples(self.quality(quality).flatten(1))
         features = bounded(self.known(places.rows(known)) + offset)
         features = self.block.by_place(features, places)
-        return [places.spread(self.heads[head].by_row(features) / SIXTEENTHS) for head in heads]
+        return [places.spread(self.head(number).by_row(features) / SIXTEENTHS) for number in heads]
+
+    def head(self, number: int) -> ExactHead:
+        """One of the heads."""
+        head = self.heads[number]
+        assert isinstance(head, ExactHead)
+        return head
+
+    def start_from(self, number: int, log_odds: Tensor) -> None:
+        """Let a head begin with log odds `(outputs,)`, whatever is known."""
+        bias = self.head(number).bias
+        assert bias is not None
+        with torch.no_grad():
+            bias.copy_(log_odds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +99,12 @@ class CodedFrameMaps:
     latent: Tensor | None
     quality: Tensor
     coder: SymbolCoder
-    note: Note = field(default=lambda kind, entry, bits, present: None)
+    told: Note | None
+
+    def note(self, kind: str, entry: Tensor, bits: Tensor, present: Tensor) -> None:
+        """Tell what symbols cost, where that is learned."""
+        if self.told is not None:
+            self.told(kind, entry, bits, present)
 
     def wanted(self, channels: Sequence[int], here: Places) -> Tensor | None:
         """Some channels of the latent, in the form of what is coded."""
@@ -127,9 +146,9 @@ class IntraModeEntropy(EntropyNetwork):
                 self.register_buffer(f"{name}_{part}", getattr(tree, part), persistent=False)
         start = torch.full((MODES,), 0.6 / 31)
         start[[0, 1, 10, 26]] = torch.tensor([0.2, 0.1, 0.05, 0.05])
-        with torch.no_grad():
-            for head in (*self.mode.heads, *self.later.heads):
-                head.bias.copy_(modes.log_odds_of(start))
+        for context in (self.mode, self.later):
+            for number in range(len(context.heads)):
+                context.start_from(number, modes.log_odds_of(start))
 
     def tree(self, name: str) -> ClassTree:
         """The tree of `modes` or of `classes`."""
@@ -161,8 +180,9 @@ class IntraModeEntropy(EntropyNetwork):
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
         """
-        given = {"component": component, "latent": latent, "quality": quality, "coder": coder}
-        frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
+        frame = CodedFrameMaps(
+            component=component, latent=latent, quality=quality, coder=coder, told=note
+        )
         split = self._code_sizes(frame, size)
         present = torch.ones_like(split, dtype=torch.bool)
         return torch.cat([split, *self._code_prediction(frame, split, present)], 1).float()
@@ -285,7 +305,7 @@ def flat_rows(maps: Tensor) -> Tensor:
 def mode_tree() -> ClassTree:
     """Directions or not; planar or mean; horizontal or vertical directions, and halves of these."""
 
-    def halves(modes: list[int]) -> int | tuple:
+    def halves(modes: list[int]) -> Any:
         if len(modes) == 1:
             return modes[0]
         middle = len(modes) // 2
@@ -296,8 +316,8 @@ def mode_tree() -> ClassTree:
 
 def kind_tree(kinds: int) -> ClassTree:
     """One class after another."""
-    tree: int | tuple = kinds - 1
-    for kind in range(kinds - 2, -1, -1):
+    tree: tuple = (kinds - 2, kinds - 1)
+    for kind in range(kinds - 3, -1, -1):
         tree = kind, tree
     return ClassTree.of(tree)
 
@@ -327,9 +347,8 @@ class UnitTypeEntropy(IntraModeEntropy):
         tree = ClassTree.of(_TREE)
         for part in ("nodes", "turns", "children"):
             self.register_buffer(f"types_{part}", getattr(tree, part), persistent=False)
-        with torch.no_grad():
-            start = torch.tensor([0.6, 0.2, 0.15, 0.03, 0.02])
-            self.size.heads[0].bias.copy_(tree.log_odds_of(start))
+        start = torch.tensor([0.6, 0.2, 0.15, 0.03, 0.02])
+        self.size.start_from(0, tree.log_odds_of(start))
 
     def code(
         self,
@@ -358,8 +377,10 @@ class UnitTypeEntropy(IntraModeEntropy):
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
         """
-        given = {"component": component, "latent": latent, "quality": quality, "coder": coder}
-        frame = CodedFrameMaps(**given, **({} if note is None else {"note": note}))
+        assert context is not None
+        frame = CodedFrameMaps(
+            component=component, latent=latent, quality=quality, coder=coder, told=note
+        )
         types = self._code_types(frame, size, context)
         intra = types >= TYPES - 2
         modes, kinds = types.new_zeros(len(types), 4, *size), torch.zeros_like(types)
@@ -381,9 +402,9 @@ class UnitTypeEntropy(IntraModeEntropy):
                 torch.where(side < 0, 0, side + 1 + TYPES * k)
                 for k, side in enumerate((*sides, *ends))
             ]
-            near = flat_rows(torch.cat([*near, last * colour], 1))
+            around_it = flat_rows(torch.cat([*near, last * colour], 1))
             here = all_places(batch, *size, colour, quality.device)
-            known = torch.cat([near, torch.where(context > 0, context + 4 * TYPES, 0)], 1)
+            known = torch.cat([around_it, torch.where(context > 0, context + 4 * TYPES, 0)], 1)
             odds = self.size(known, quality, [0], here)[0][:, None]
             sent, named = frame.wanted([0], here), f"{frame.component}.type"
             types, bits = code_tree(named, sent, odds, here.mask, tree, frame.coder)
@@ -417,7 +438,9 @@ def unit_context(
     energy, motion = nothing + 1, nothing
     if previous is not None:
         total = previous.detach().abs().sum(1, keepdim=True)
-        energy = 2 + sum((total > bound).long() for bound in ENERGY_BOUNDS)
+        energy = nothing + 2
+        for bound in ENERGY_BOUNDS:
+            energy = energy + (total > bound).long()
     if blocks is not None:
         moves = 0 if moving is None else (moving[..., ::2, ::2] > 0).long()
         motion = _ENERGIES + 1 + 2 * blocks[..., ::2, ::2] + moves

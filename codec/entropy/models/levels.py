@@ -97,6 +97,7 @@ def companded_rows(module: Exact, rows: Tensor) -> Tensor:
 def through(blocks: nn.Sequential, features: Tensor, places: Places) -> Tensor:
     """What `BoundedBlock`s make of features `(N, W)` of places that are all asked."""
     for block in blocks:
+        assert isinstance(block, BoundedBlock)
         features = block.by_place(features, places)
     return features
 
@@ -124,6 +125,8 @@ class LevelEntropy(Exact, EntropyNetwork):
     """
 
     exact = True
+    order: Tensor
+    places: Tensor
 
     def __init__(
         self,
@@ -184,8 +187,18 @@ class LevelEntropy(Exact, EntropyNetwork):
         Returns:
             `(B, C, h, w)` float32 integers, those that were sent.
         """
-        given = size, quality, coder, known, split, previous, present
-        return self._code(component, latent, *given)[0]
+        assert known is not None and split is not None
+        return self._code(
+            component,
+            latent,
+            size=size,
+            quality=quality,
+            coder=coder,
+            known=known,
+            split=split,
+            previous=previous,
+            present=present,
+        )[0]
 
     @torch.no_grad()
     def scales(
@@ -202,9 +215,17 @@ class LevelEntropy(Exact, EntropyNetwork):
             `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
             what is known about them otherwise as `code` has it.
         """
-        coder = SymbolRounder()
-        given = latent.shape[-2:], quality, coder, known, split, previous, None
-        _, moved = self._code("levels", latent, *given)
+        _, moved = self._code(
+            "levels",
+            latent,
+            size=(latent.shape[-2], latent.shape[-1]),
+            quality=quality,
+            coder=SymbolRounder(),
+            known=known,
+            split=split,
+            previous=previous,
+            present=None,
+        )
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
         index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
         return index.round().clamp(0, LADDER_LEVELS - 1).to(torch.int8)
@@ -229,11 +250,14 @@ class LevelEntropy(Exact, EntropyNetwork):
         hyper = self.hyper.code(component, latent, size, quality, coder)
         base = torch.where(where.at(split), self.divided(quality), self.undivided(quality))
         bases = base.index_select(1, self.order).split(self.sizes, 1)
-        wanted = [None] * len(self.sizes)
-        if coder.encodes:
+        wanted: Sequence[Tensor | None] = [None] * len(self.sizes)
+        if coder.encodes and latent is not None:
             wanted = where.at(latent).index_select(1, self.order).split(self.sizes, 1)
-        features, found, moved = self.first(hyper, known, quality, previous, where), [], []
+        features = self.first(hyper, known, quality, previous, where)
+        found: list[Tensor] = []
+        moved: list[Tensor] = []
         for k, head in enumerate(self.heads):
+            assert isinstance(head, ExactHead)
             if k:
                 features = self.later[k - 1](features, found[-1], where)
             moved.append(where.spread(head.of_rows(features)))
@@ -241,6 +265,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             some = None if present is None else where.mask.expand_as(index)
             model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
             found.append(coder.code(component, wanted[k], model))
-        levels, moved = (torch.cat(g, 1).index_select(1, self.places) for g in (found, moved))
+        levels = torch.cat(found, 1).index_select(1, self.places)
+        positions = torch.cat(moved, 1).index_select(1, self.places)
         empty = levels.new_zeros(batch, self.channels, *size)
-        return where.put(empty, levels), where.put(empty, moved)
+        return where.put(empty, levels), where.put(empty, positions)

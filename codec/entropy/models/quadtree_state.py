@@ -149,7 +149,7 @@ class BlockKnowledge:
         modes = [_shifted(self.mode, by) for by in NEIGHBOURS]
         classes = range(len(prediction_modes(vectors[0].shape[1] // 2)))
         pairs = list(zip(modes, known, strict=True))
-        beside = [sum((mode == k) & flag for mode, flag in pairs) for k in classes]
+        beside = [torch.stack([(mode == k) & flag for mode, flag in pairs]).sum(0) for k in classes]
         lasting = [before.mode == k for k in classes]
         plain = torch.cat([*known, *beside, *lasting, before.finest, before.mean], 1) * SIXTEENTHS
         same = torch.cat([like[:, :1] + flag * SIXTEENTHS for flag in flags], 1)
@@ -215,7 +215,8 @@ class BlockKnowledge:
 
             in_bands(rows, len(leaf) * self.grid[0])
             return decided
-        size, cells = decided.shape[-2:], CELLS[level]
+        size = (decided.shape[-2], decided.shape[-1])
+        cells = CELLS[level]
         found = torch.cat([torch.full_like(self.mode, level), self.mode, self.vectors], 1).float()
         return torch.where(_fine(leaf, cells, size), _fine(found, cells, size), decided)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_codec import FPS, composed, moving_clip
 
-from codec.checkpoint import load_codec, read_checkpoint
+from codec.checkpoint import build_codec, load_codec, read_checkpoint
 from codec.training import loop as fit
 from codec.training.module import CodecTraining
 from codec.training.run import train
@@ -212,13 +212,18 @@ def test_two_processes_train_as_one_does(
 def test_the_demo_is_an_experiment(tmp_path: Path):
     """Catches a demo that no longer composes, finds its clips or goes through its stages."""
     quick = [
+        "width=16",
         "schedule.scale=0.01",
         "wandb=disabled",
         "data.hold_mb=0",
         "training.val_qualities=[30]",
     ]
     quick += ["data.val_clips=1", "data.val_frames=2", "data.val_crop=64"]
-    made = train(tmp_path, composed("experiment=demo", *quick))
+    assert build_codec(composed("experiment=demo")["codec"])
+    config = composed("experiment=demo", *quick)
+    for stage in config["schedule"]["stages"]:
+        stage |= {"crop": 64, "batch": 1}
+    made = train(tmp_path, config)
     assert made.codec_steps == 2 + 2 + 1
     assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {
         path.name for path in tmp_path.iterdir()

@@ -39,6 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data.workers=0",
         "data.val_frames=2",
         "data.val_crop=64",
+        "data.val_clips=1",
     ]
     small = [
         "width=16",

@@ -169,6 +169,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "data.workers=0",
         "data.val_frames=2",
         "data.val_crop=64",
+        "data.val_clips=1",
     ]
     small = [
         "width=16",
