@@ -10,6 +10,7 @@ from numba.core.event import Event, Listener, register
 from torch import Tensor
 
 from codec.errors import CodecError
+from common.errors import CorvidError
 from common.files import make_private
 
 

@@ -110,13 +110,13 @@ def test_parts_that_fail_are_all_named(tmp_path: Path):
 
 def test_slurm_that_is_not_there_or_not_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a trace of twenty lines for a missing cluster or a misspelt option."""
-    with pytest.raises(DataError, match="launcher=slurm"):
+    with pytest.raises(CorvidError, match="launcher=slurm"):
         run_parts(pow, [(2, 3)], "slurm", tmp_path, colour="red")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(DataError, match="launcher=slurm"):
+    with pytest.raises(CorvidError, match="launcher=slurm"):
         run_parts(pow, [(2, 3)], "slurm", tmp_path)
     assert slurm_options(["time=60", "partition=cpu"]) == {"time": 60, "partition": "cpu"}
-    with pytest.raises(DataError, match="partition=cpu"):
+    with pytest.raises(CorvidError, match="partition=cpu"):
         slurm_options(["time"])
 
 
