@@ -166,8 +166,11 @@ class QualityPattern:
         `intra_period` is as `VideoCodec.forward` has it.
         """
         positions = (t % intra_period if intra_period > 0 else t for t in range(frames))
-        own = (quality + self.offset(position) for position in positions)
-        return tuple(min(max(value, 0), QUALITIES - 1) for value in own)
+        return tuple(self.quality_at(quality, position) for position in positions)
+
+    def quality_at(self, quality: int, position: int) -> int:
+        """`at` for one number."""
+        return min(max(quality + self.offset(position), 0), QUALITIES - 1)
 
 
 def _is_offset(value: object) -> bool:

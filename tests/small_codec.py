@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from codec.checkpoint import build_codec
+from codec.stream import Packet, StreamHeader, write_stream
 from codec.video import VideoCodec
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -54,3 +55,12 @@ def moving_clip(frames: int, height: int, width: int) -> Tensor:
     )
     shots = torch.stack([wide[..., 3 * t : 3 * t + width] for t in range(frames)])
     return (shots + 3 * torch.randn(shots.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+
+
+def write_payloads(path: Path, header: StreamHeader, payloads: list[bytes], quality: int) -> None:
+    """A stream of these payloads, the first one intra, whose frames nobody has seen."""
+    packets = [
+        Packet(payload=payload, quality=quality, intra=t == 0, time=t)
+        for t, payload in enumerate(payloads)
+    ]
+    write_stream(path, header, packets, reconstruction=0)

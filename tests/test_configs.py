@@ -31,6 +31,8 @@ GROUPS = [
     "data",
     "trainer",
     "experiment",
+    "logger",
+    "debug",
 ]
 
 
@@ -71,7 +73,7 @@ def test_every_stage_of_a_recipe_takes_a_step(schedule: str, networks: tuple[str
         CodecTraining(build(*networks).train(), RateDistortionLoss(), Schedule(stages))
     )
     for index, stage in enumerate(made.schedule.stages):
-        made.codec_steps = made.schedule.start_of(index)
+        made.global_step = made.schedule.start_of(index)
         made.begin_stage(index)
         before = [p.clone() for p in made._trained]
         made.training_step(clip(1, frames.get(stage.name, stage.frames)), 0)

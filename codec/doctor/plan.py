@@ -87,7 +87,7 @@ def plan_of(folder: Path, data: str | None = None, workers: int | None = None) -
             batch_mb=3 * largest / processes / 1e6,
             hold_mb=config["data"]["hold_mb"],
             stages=len(stages),
-            wandb=config["wandb"],
+            wandb=config["wandb"] if "wandb" in config.get("logger", ["wandb"]) else "disabled",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CodecError(

@@ -151,9 +151,8 @@ def opened_store(running: Running, output: Path) -> Iterator[Store]:
         with tempfile.TemporaryDirectory(dir=output, prefix=".points_") as folder:
             yield Store(Path(folder).absolute())
     else:
-        yield Store(
-            default_folder() if running.cache in (None, True) else Path(running.cache).absolute()
-        )
+        given = None if running.cache is True else running.cache
+        yield Store(default_folder() if given is None else Path(given).absolute())
 
 
 def planned(

@@ -126,7 +126,9 @@ class Measure:
     def rule(self, name: str) -> str:
         """How one metric is computed; of one from outside also a hash of its package's code."""
         if spec := spec_of(name):
-            package = registry.find("metric", name).package
+            entry = registry.find("metric", name)
+            assert entry is not None  # `spec_of` has found it
+            package = entry.package
             code = f"{package} {package_source(package)[:16]}"
             return f"{spec.description or spec.title}, mean over frames, by {code}"
         if name in LEARNED:
@@ -237,7 +239,8 @@ class Measure:
             ]
         models = [name for name in asked if name in vmaf.MODELS]
         if models:
-            found |= vmaf.vmaf(reference, decoded, models)
+            scores = vmaf.vmaf(reference, decoded, models)
+            found |= {name: [*frames] for name, frames in scores.items()}
         return {name: found[name] for name in asked}, notes
 
     def of_outside(
@@ -248,11 +251,11 @@ class Measure:
     ) -> dict[str, Frames]:
         """The metrics that packages from outside register."""
         specs = {name: spec for name in names if (spec := spec_of(name))}
-        return {name: spec.score(name, reference, decoded) for name, spec in specs.items()}
+        return {name: [*spec.score(name, reference, decoded)] for name, spec in specs.items()}
 
     def of_rgb(self, names: Sequence[str], reference: Tensor, decoded: Tensor) -> dict[str, Frames]:
         """The metrics on RGB without a network."""
-        found = {}
+        found: dict[str, Frames] = {}
         if "psnr_rgb" in names:
             found["psnr_rgb"] = psnr(reference, decoded).tolist()
         if "ms_ssim" in names:
@@ -263,10 +266,11 @@ class Measure:
         self, names: Sequence[str], reference: Tensor, decoded: Tensor
     ) -> dict[str, Frames]:
         """The learned metrics of the chosen frames."""
-        found = {}
-        pair = (reference, decoded)
+        found: dict[str, Frames] = {}
         if "temporal_lpips" in names:
-            both = in_time(self.nets["alex"], *pair, self.every)
+            net = self.nets["alex"]
+            assert isinstance(net, Lpips)
+            both = in_time(net, reference, decoded, self.every)
             found = {
                 name: frames
                 for name, frames in zip(("lpips_alex", "temporal_lpips"), both, strict=True)
@@ -276,7 +280,8 @@ class Measure:
             if name in LEARNED and name not in found:
                 found[name] = one_by_one(
                     self.nets[LEARNED[name]],
-                    *(frames[:: self.every] for frames in pair),
+                    reference[:: self.every],
+                    decoded[:: self.every],
                     self.device,
                 )
         return found

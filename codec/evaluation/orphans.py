@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from types import FrameType
 
@@ -30,10 +31,15 @@ def end_with_parent() -> None:
     signal.signal(signal.SIGTERM, _end)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), _end()), daemon=True).start()
+        threading.Thread(target=_end_after, args=[parent], daemon=True).start()
     Finalize(
         None, _end_children, exitpriority=1
     )  # a child of `multiprocessing` waits for its own children, which wait for work
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    _end()
 
 
 def _end_children() -> None:

@@ -59,9 +59,9 @@ class RateDistortionLoss(nn.Module):
         self.backbone = (lpips_net, lpips_backbone)
         self.start_frame_weights = frame_weights or [1.0]
         self.perceptual: Lpips | None = None
-        self.weigh()
+        self.set_weights()
 
-    def weigh(self, frame_weights: list[float] | None = None, **weights: float) -> None:
+    def set_weights(self, frame_weights: list[float] | None = None, **weights: float) -> None:
         """Set the weights of frames and of the distortions; those not given are as they were at the
         start.
 

@@ -12,8 +12,7 @@ from codec.anchors.standard import FORMATS, read_file
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.results.rd import Point, RDResult
-from codec.stream import decompress
-from codec.stream.container import read_stream
+from codec.stream import decompress, open_stream
 from codec.stream.models import find_model
 from codec.video import VideoCodec
 from common.files import sha256_of
@@ -98,7 +97,8 @@ class DecodedFrames:
         return unchanged[0]
 
     def _codec_of(self, file: Path) -> VideoCodec:
-        header, _ = read_stream(file)
+        with open_stream(file) as reader:
+            header = reader.header
         for checkpoint in self.checkpoints:
             codec, name = _codec(str(checkpoint_file(checkpoint)))
             if name == header.model:

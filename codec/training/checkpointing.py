@@ -23,6 +23,7 @@ from codec.errors import CodecError
 from codec.training.logging import Events
 from codec.training.module import CodecTraining
 from codec.training.run_dir import EVENTS
+from codec.training.throughput import CHECKPOINTS
 from codec.video import VideoCodec
 from common.files import WriteError, sync_folder
 
@@ -31,12 +32,15 @@ log = logging.getLogger(__name__)
 NEXT, LAST, BROKEN = "next.ckpt", "last.ckpt", ".broken"
 
 
-class KeepCheckpoints(Callback):
+class CheckpointManager(Callback):
     """`last.ckpt` every so many steps, `best.ckpt` when validation improves, others when told to.
 
     All of them hold everything needed to rebuild the codec and to continue. What is best is asked
     anew in every stage, as losses of different stages do not compare. Of several processes the
     first writes.
+
+    Lightning's `ModelCheckpoint` knows neither the run's lock and events nor which moments a run
+    can go on from bit by bit, and its files are read by unpickling.
 
     Args:
         folder: of the run.
@@ -53,26 +57,26 @@ class KeepCheckpoints(Callback):
         self.best = float("inf")
         self.last_step: int | None = None  # that `last.ckpt` is of
 
-    def begin_stage(self, best: float = float("inf")) -> None:
-        """Forget the best loss; on resume, take up what it was."""
-        self.best = best
+    def begin_stage(self) -> None:
+        """Forget the best loss."""
+        self.best = float("inf")
 
-    def take_up(self, module: CodecTraining, content: dict[str, Any]) -> None:
-        """Take up the weights, the optimizer and the step of what `read_checkpoint` gave.
+    def restore(self, module: CodecTraining, content: dict[str, Any]) -> None:
+        """Load the weights, the optimizer and the step of what `read_checkpoint` gave.
 
         Raises:
             CodecError: the weights are not this codec's.
         """
         weights = load_weights(module.codec, content["codec"], f"{self.folder}")
         try:
-            restore(module, weights, content["training"])
-            self.begin_stage(float(content["training"]["best"]))
+            load_training_state(module, weights, content["training"])
+            self.best = float(content["training"]["best"])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             reason = f"{type(error).__name__}: {reason}"
             what = f"{self.folder}: its checkpoint's training state does not fit ({reason})"
             raise CodecError(f"{what}; take its weights with init_from={self.folder}") from error
-        self.last_step = module.codec_steps
+        self.last_step = module.global_step
 
     @rank_zero_only
     def save(self, module: CodecTraining, name: str) -> None:
@@ -82,18 +86,19 @@ class KeepCheckpoints(Callback):
             WriteError: the disk is full, or does not take it for another reason; earlier
                 checkpoints are still there.
         """
-        training = training_state(module) | {"best": self.best}
-        path = self.folder / (NEXT if name == LAST else name)
-        save_checkpoint(path, module.codec, training, module.weights_to_keep())
-        if name == LAST:
-            settle(self.folder, self.keep_last)
+        with module.stopwatch.timed(CHECKPOINTS):
+            training = training_state(module) | {"best": self.best}
+            path = self.folder / (NEXT if name == LAST else name)
+            save_checkpoint(path, module.codec, training, module.weights_to_keep())
+            if name == LAST:
+                rotate(self.folder, self.keep_last)
 
     def save_last(self, module: CodecTraining) -> None:
         """Write `last.ckpt`; errors are those of `save`."""
         self.save(module, LAST)
-        self.last_step = module.codec_steps
+        self.last_step = module.global_step
 
-    def validated(self, module: CodecTraining) -> None:
+    def save_if_best(self, module: CodecTraining) -> None:
         """Keep the best; to be called after every validation, and before the step's `last.ckpt` is
         written.
         """
@@ -104,13 +109,13 @@ class KeepCheckpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: CodecTraining, outputs: Any, batch: Any, index: int
     ) -> None:
-        if module.codec_steps % self.every == 0:
+        if module.global_step % self.every == 0:
             self.save_last(module)
 
     def on_exception(
         self, trainer: Trainer, module: CodecTraining, exception: BaseException
     ) -> None:
-        unsaved = module.codec_steps not in (0, self.last_step) and not module.stepping
+        unsaved = module.global_step not in (0, self.last_step) and module.is_consistent
         if unsaved and not isinstance(exception, WriteError):
             try:
                 self.save_last(module)
@@ -119,7 +124,7 @@ class KeepCheckpoints(Callback):
 
 
 @rank_zero_only
-def settle(folder: Path, keep_last: int) -> None:
+def rotate(folder: Path, keep_last: int) -> None:
     """Make a complete `next.ckpt` the last one: older ones move on by a number, those beyond
     `keep_last` go.
     """
@@ -160,7 +165,7 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
                 )
             steps = content["training"].get("codec_steps")
             if type(steps) is not int or steps < 0:
-                what = f"checkpoint {path}: training.codec_steps is {steps!r:.100}"
+                what = f"checkpoint {path}: training.global_step is {steps!r:.100}"
                 what = f"{what}, no number of steps"
                 raise DamagedCheckpoint(f"{what}; training cannot go on from it")
             _note(folder, passed_over, content["training"]["codec_steps"])
@@ -170,7 +175,7 @@ def find_newest(folder: Path) -> dict[str, Any] | None:
                 f"{error}. It is kept as {path.name}.broken, and the one before it is looked at"
             )
             log.warning("%s", passed_over[path.name])
-            _set_aside(path)
+            _quarantine(path)
     _note(folder, passed_over, 0)
     broken = [path.name.removesuffix(BROKEN) for path in sorted(folder.glob(f"last*{BROKEN}"))]
     if names := ", ".join([path.name for path in candidates] or broken):
@@ -191,7 +196,7 @@ def _note(folder: Path, passed_over: dict[str, str], step: int) -> None:
 
 
 @rank_zero_only
-def _set_aside(path: Path) -> None:
+def _quarantine(path: Path) -> None:
     os.replace(path, path.with_name(path.name + BROKEN))
 
 
@@ -206,35 +211,37 @@ def _number(path: Path) -> int:
     return int(path.stem[5:])
 
 
-_COUNTS = {
-    "codec_steps": int,
-    "samples": int,
-    "skipped": int,
-    "skipped_in_a_row": int,
-    "stages_done": int,
-    "figures": dict,
-    "before": dict,
+# What a checkpoint's training state holds as it is: its name there, the module's, and its type.
+_FIELDS = {
+    "codec_steps": ("global_step", int),
+    "samples": ("samples", int),
+    "skipped": ("skipped", int),
+    "skipped_in_a_row": ("skipped_in_a_row", int),
+    "stages_done": ("stages_done", int),
+    "figures": ("figures", dict),
+    "before": ("before", dict),
 }
 
 
 def training_state(module: CodecTraining) -> dict[str, Any]:
-    """Counts, figures, the optimizer, where the data stands, and the weights themselves where an
-    average of them is kept.
+    """What a checkpoint must hold besides the weights to keep: counts, figures, the optimizer,
+    where the data stands, and the weights themselves where an average of them is kept.
     """
-    state = {name: getattr(module, name) for name in _COUNTS} | {
-        "stage": module.stage.name,
-        "means": module.means.state(),
-    }
-    if module.average:
-        state |= {"weights": module.codec.state_dict(), "average": module.average.state()}
-    return state | {
-        "data": module.data_state(module.samples),
-        "optimizer": module.optimizer.state_dict(),
-    }
+    state = {name: getattr(module, attribute) for name, (attribute, _) in _FIELDS.items()}
+    state["stage"] = module.stage.name
+    state["means"] = module.accumulator.state_dict()
+    if module.ema:
+        state["weights"] = module.codec.state_dict()
+        state["average"] = module.ema.state_dict()
+    state["data"] = module.data_state(module.samples)
+    state["optimizer"] = module.optimizer.state_dict()
+    return state
 
 
-def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Take up what a checkpoint held: the weights that were kept, and a `training_state`.
+def load_training_state(
+    module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    """Go on from what a checkpoint held: the weights that were kept, and a `training_state`.
 
     Raises:
         CodecError: the checkpoint is of an earlier version, or of a run with other settings.
@@ -243,23 +250,25 @@ def restore(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, 
         raise CodecError(
             "resume: the checkpoint is of an earlier version; take its weights with init_from=RUN"
         )
-    for name, kind in _COUNTS.items():
+    for name, (_, kind) in _FIELDS.items():
         if type(state[name]) is not kind or (kind is int and state[name] < 0):
             raise TypeError(f"{name} is {state[name]!r:.100}")
-    load(module, weights, state)
-    for name in _COUNTS:
-        setattr(module, name, state[name])
-    module.means.restore(state["means"])
+    load_weights_and_optimizer(module, weights, state)
+    for name, (attribute, _) in _FIELDS.items():
+        setattr(module, attribute, state[name])
+    module.accumulator.load_state_dict(state["means"])
     module.resumed_data = state["data"]
 
 
-def load(module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Take up weights, their average and the optimizer, but no counts."""
+def load_weights_and_optimizer(
+    module: CodecTraining, weights: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    """Load weights, their average and the optimizer, but no counts."""
     weights, _ = with_todays_names(module.codec, weights)
     own, _ = with_todays_names(module.codec, state.get("weights", weights))
     module.codec.load_state_dict(own)
-    if module.average:
-        module.average.restore(weights, state["average"])
+    if module.ema:
+        module.ema.load_state_dict(weights, state["average"])
     module.optimizer.load_state_dict(state["optimizer"])
 
 

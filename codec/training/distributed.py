@@ -47,7 +47,7 @@ FIRST_SPECIAL_STEP = 0xFFFFFFF0
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-class GradientMean(DDPStrategy):
+class UnwrappedDDPStrategy(DDPStrategy):
     """Lightning's DDP without its wrapper: the training module averages gradients itself, once an
     update.
 
@@ -68,16 +68,13 @@ class GradientMean(DDPStrategy):
                 MixedPrecision(first, self.root_device.type) if mixed else Precision()
             )
 
-    def _setup_model(self, model: nn.Module) -> Any:
-        return model  # not wrapped: gradients are averaged by `mean_gradients`
-
-    def _register_ddp_hooks(self) -> None:
-        pass
+    def configure_ddp(self) -> None:
+        """Leave the module as it is: no wrapper, no hooks."""
 
 
 def strategy_and_plugins(processes: int) -> dict[str, Any]:
     """Arguments of `Trainer` for so many processes."""
-    strategy = {"strategy": GradientMean()} if processes > 1 else {}
+    strategy = {"strategy": UnwrappedDDPStrategy()} if processes > 1 else {}
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return strategy
     if not is_srun_step():
@@ -292,7 +289,9 @@ def run_in_processes(count: int, function: Callable[..., object], *arguments: An
     except multiprocessing.ProcessRaisedException as error:
         if asked:  # as others had left it
             raise Stopped from None
-        known = re.match(r"(?:codec|data)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
+        known = re.match(
+            r"(?:codec|data|common)\.[\w.]+: (.*)", str(error).strip().splitlines()[-1]
+        )
         raise (CodecError(known[1]) if known else error) from None
     finally:
         for number, handler in before.items():

@@ -15,12 +15,13 @@ import torch
 import wandb
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.training.distributed import gather, is_first
+from codec.training.distributed import gather, is_first, rank_of_start
+from codec.training.run_dir import METRICS
 from codec.training.schedule import Stage
 from codec.training.tasks import WARP
 from codec.video import CodedClip
@@ -35,51 +36,59 @@ log = logging.getLogger(__name__)
 FRAMES = "frames"
 
 
-class TermMeans:
-    """Adds up terms with the number of frames that each is a mean of; nothing waits for a device
-    before `take`.
+class MetricAccumulator:
+    """Means of a loss's terms over steps, chunks and processes, weighted by frames.
+
+    Nothing waits for a device before `compute`. Lightning's own `self.log` cannot replace it: what
+    it has added up is lost where a run stops between two logged rows.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, list[tuple[Tensor, int]]] = {}
-        self._noted: list[tuple[str, Tensor, int]] = []
+        self._pending: list[tuple[str, Tensor, int]] = []
         self._restored: dict[str, tuple[float, int]] = {}
 
-    def note(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
-        """Note the terms, means over samples and frames, that the loss gave for `coded`; they count
-        once an update does.
+    def add(self, terms: dict[str, Tensor], coded: CodedClip) -> None:
+        """Take the terms, means over samples and frames, that the loss gave for `coded`; they count
+        from `commit` on.
         """
-        intra, samples = sum(coded.intra), len(coded.frames)
-        predicted = len(coded.intra) - intra
-        counts = {"psnr_intra": intra, "psnr_predicted": predicted, WARP: predicted}
-        self._noted.append((FRAMES, torch.ones(()), samples * len(coded.intra)))
+        samples, frames = len(coded.frames), len(coded.intra)
+        predicted = frames - sum(coded.intra)
+        counts = {"psnr_intra": sum(coded.intra), "psnr_predicted": predicted, WARP: predicted}
+        self._pending.append((FRAMES, torch.ones(()), samples * frames))
         for name, value in terms.items():
-            self._noted.append((name, value, samples * counts.get(name, len(coded.intra))))
+            self._pending.append((name, value, samples * counts.get(name, frames)))
 
-    def settle(self, updated: bool) -> None:
-        """Add what was noted, or forget it where the update was skipped."""
-        for name, value, count in self._noted if updated else ():
+    def commit(self) -> None:
+        """Count what was added since the last update."""
+        for name, value, count in self._pending:
             self._sums.setdefault(name, []).append((value, count))
-        self._noted = []
+        self._pending = []
 
-    def take(self) -> dict[str, float]:
+    def discard(self) -> None:
+        """Forget what was added since the last update, which was skipped."""
+        self._pending = []
+
+    def compute(self) -> dict[str, float]:
         """Means over all processes since the last call; every process must call it.
 
         Bits of components are means over all frames, those too that a component does not code.
         """
-        mine = self.state()
+        own = self.state_dict()
         self._sums, self._restored = {}, {}
-        everyone = gather(mine)
-        names = dict.fromkeys(name for part in everyone for name in part)  # in order
-        pairs = {name: [part[name] for part in everyone if name in part] for name in names}
-        sums = {name: tuple(map(sum, zip(*found, strict=True))) for name, found in pairs.items()}
-        frames = sums.pop(FRAMES, (0.0, 0))[1]
+        by_process = gather(own)
+        names = dict.fromkeys(name for sums in by_process for name in sums)  # in order
+        found: dict[str, tuple[float, int]] = {}
+        for name in names:
+            there = [sums[name] for sums in by_process if name in sums]
+            found[name] = sum(value for value, _ in there), sum(count for _, count in there)
+        _, frames = found.pop(FRAMES, (0.0, 0))
         return {
             name: value / (frames if name.startswith("bpp_") else count)
-            for name, (value, count) in sums.items()
+            for name, (value, count) in found.items()
         }
 
-    def state(self) -> dict[str, tuple[float, int]]:
+    def state_dict(self) -> dict[str, tuple[float, int]]:
         """Sums and counts so far, of this process, for a checkpoint."""
         names = dict.fromkeys([*self._restored, *self._sums])
         return {
@@ -87,8 +96,8 @@ class TermMeans:
             for name in names
         }
 
-    def restore(self, state: dict[str, tuple[float, int]]) -> None:
-        """Go on from a `state`."""
+    def load_state_dict(self, state: dict[str, tuple[float, int]]) -> None:
+        """Go on from a `state_dict`."""
         self._sums, self._restored = {}, dict(state)
 
 
@@ -145,84 +154,127 @@ class Events:
             log.warning("%s", error)
 
 
-STEP = "codec_step"
 MODES = ("auto", "online", "offline", "disabled")
+LOGGERS = {  # beside metrics.jsonl: names, and their fields of a config
+    "wandb": ("project", "entity", "group", "job_type", "tags", "notes"),
+    "csv": ("prefix",),
+    "tensorboard": ("prefix", "flush_secs", "max_queue"),
+}
 INIT_SECONDS, FINISH_SECONDS = 15, 60  # for wandb to answer, and to upload what is left at the end
 
 
-class _Named(Logger):
-    """What Lightning wants of a logger besides numbers; the run folder's config.yaml holds the
-    settings.
-    """
-
-    @property
-    def name(self) -> str:
-        return "run"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        pass
-
-
-class JsonLinesLogger(_Named):
+class JsonLinesLogger(Logger):
     """One JSON object a line: the step and what was measured there. A resumed run appends.
 
     Args:
         path: file to write.
     """
 
+    name, version = "run", ""  # the run folder's config.yaml holds the settings
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        pass
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         append_line(self.path, json.dumps({"step": step} | metrics))
 
 
-class WandbLogger(_Named):
-    """Gives numbers to a wandb run, over codec steps; what wandb does wrong never stops training.
+class SafeWandbLogger(WandbLogger):
+    """Lightning's, and what wandb does wrong never stops training."""
 
-    Args:
-        run: that wandb has begun.
-    """
-
-    def __init__(self, run: wandb.Run) -> None:
-        super().__init__()
-        self.run: wandb.Run | None = run
-        run.define_metric(STEP)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
+    failed = False
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if self.run is None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.failed:
             return
         try:
-            self.run.log(metrics | {STEP: step})  # without wandb's own step, which may not repeat
+            super().log_metrics(metrics, step)
         except Exception as error:
             log.warning(
                 "wandb: failed at step %s (%s); the run goes on without it, with metrics.jsonl",
                 step,
                 _short(error),
             )
-            self.run = None
+            self.failed = True
 
     @rank_zero_only
-    def finish(self, failed: bool) -> None:
+    def finish(self, exit_code: int) -> None:
         """End the run, or the next one of this process would be merged into it."""
-        if self.run is None:
+        if self.failed:
             return
         try:
-            self.run.finish(exit_code=int(failed))
+            self.experiment.finish(exit_code=exit_code)
         except Exception as error:
             log.warning(
                 "wandb: could not finish (%s); `wandb sync` uploads what is in the run's folder",
                 _short(error),
             )
+
+
+def make_loggers(folder: Path, config: dict[str, Any], step: int = 0) -> list[Logger]:
+    """What gets a run's numbers: `metrics.jsonl` always, and what the config's `logger` names.
+
+    Args:
+        folder: of the run, where all of them write.
+        config: of the run: `logger` holds settings by name (`LOGGERS`), `wandb` the mode of that
+            one. Runs of before have no `logger`: theirs is wandb.
+        step: that the run goes on from.
+
+    Raises:
+        CodecError: an unknown logger or setting, or one whose package is not installed.
+    """
+    chosen = config.get("logger", {"wandb": {}})
+    for name, settings in chosen.items():
+        if name not in LOGGERS:
+            raise CodecError(f"logger.{name}: no logger; choose from {', '.join(LOGGERS)}")
+        if unknown := sorted(set(settings or {}) - set(LOGGERS[name])):
+            what = f"logger.{name}.{unknown[0]}: not a field to give"
+            raise CodecError(f"{what}; known are {', '.join(LOGGERS[name])}")
+    loggers: list[Logger] = [JsonLinesLogger(folder / METRICS)]
+    if rank_of_start():
+        return loggers
+    for name, settings in chosen.items():
+        made = _make_logger(name, folder, config, step, settings or {})
+        if made is not None:
+            loggers.append(made)
+    return loggers
+
+
+def _make_logger(
+    name: str, folder: Path, config: dict[str, Any], step: int, settings: dict[str, Any]
+) -> Logger | None:
+    if name == "wandb":
+        mode = config.get("wandb", "auto")
+        return wandb_logger(folder, config["name"], mode, config, **settings)
+    if name == "csv":  # a folder a start, csv/version_0, ...; a row is on disk when it is logged
+        return CSVLogger(folder, name="csv", flush_logs_every_n_steps=1, **settings)
+    try:
+        return TensorBoardLogger(
+            folder,
+            name="tensorboard",
+            version="",
+            default_hp_metric=False,
+            purge_step=step + 1,  # rows of a resumed run that come again
+            **settings,
+        )
+    except ModuleNotFoundError as error:
+        raise CodecError(
+            "logger=tensorboard: not installed; pip install tensorboard, or choose logger=csv"
+        ) from error
+
+
+def finish_loggers(loggers: list[Logger], failed: bool) -> None:
+    """End what has to be ended when a run ends; those of Lightning end with every stage."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandbLogger):
+            logger.finish(exit_code=int(failed))
 
 
 @rank_zero_only
@@ -250,8 +302,13 @@ def _step_of(line: str) -> int | None:
 
 @rank_zero_only
 def wandb_logger(
-    folder: Path, name: str, mode: str, config: dict[str, Any], project: str = "corvid"
-) -> WandbLogger | None:
+    folder: Path,
+    name: str,
+    mode: str,
+    config: dict[str, Any],
+    project: str = "corvid",
+    **settings: Any,
+) -> SafeWandbLogger | None:
     """A wandb run that is one over all stages and resumes of what is in the folder, where it also
     writes.
 
@@ -263,6 +320,8 @@ def wandb_logger(
         mode: `auto` (what WANDB_MODE says, else online when logged in, else offline), `online`,
             `offline` or `disabled`.
         config: what wandb shows as the run's config.
+        project: of wandb's.
+        settings: further arguments of `wandb.init`.
 
     Raises:
         CodecError: another mode.
@@ -276,23 +335,23 @@ def wandb_logger(
     if mode == "disabled":
         return None
     seconds = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS))
-    settings = wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS)
-    told: dict[str, Any] = dict(
-        id=_run_id(folder), name=name, project=project, dir=folder, config=config, settings=settings
+    settings |= dict(
+        name=name,
+        save_dir=folder,
+        id=_run_id(folder),
+        project=project,
+        config=config,
+        settings=wandb.Settings(silent=True, init_timeout=seconds, finish_timeout=FINISH_SECONDS),
     )
     try:
-        if mode != "online":
-            return WandbLogger(wandb.init(**(told | {"mode": mode})))
-        return WandbLogger(wandb.init(**(told | {"mode": mode, "resume": "allow"})))
+        return _begun(mode=mode, resume="allow" if mode == "online" else None, **settings)
     except Exception as error:
         log.warning("wandb: %s run could not begin (%s)", mode, _short(error))
-    return _offline_instead(folder, told) if mode == "online" else None
-
-
-def _offline_instead(folder: Path, told: dict[str, Any]) -> WandbLogger | None:
+    if mode != "online":
+        return None
     try:
         wandb.teardown()  # it would say that the run is in use
-        made = WandbLogger(wandb.init(mode="offline", **told))
+        logger = _begun(mode="offline", resume=None, **settings)
     except Exception as error:
         log.warning(
             "wandb: offline neither (%s); the run goes on with metrics.jsonl alone", _short(error)
@@ -302,7 +361,14 @@ def _offline_instead(folder: Path, told: dict[str, Any]) -> WandbLogger | None:
         "wandb: offline instead; later, `wandb sync %s` uploads it",
         folder / "wandb" / "offline-run-*",
     )
-    return made
+    return logger
+
+
+def _begun(**settings: Any) -> SafeWandbLogger:
+    """Lightning begins a run where its `experiment` is first asked for."""
+    logger = SafeWandbLogger(**settings)
+    _ = logger.experiment
+    return logger
 
 
 def _run_id(folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LambdaCallback, ProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -22,7 +23,7 @@ from codec.entropy.coding.prices import update_prices
 from codec.entropy.models.integer_layers import freeze_exact
 from codec.errors import CodecError
 from codec.precision import AUTO
-from codec.training.checkpointing import KeepCheckpoints, load
+from codec.training.checkpointing import CheckpointManager, load_weights_and_optimizer
 from codec.training.distributed import (
     check_processes,
     count_processes,
@@ -34,7 +35,7 @@ from codec.training.logging import progress_callback
 from codec.training.module import CodecTraining
 from codec.training.schedule import PRECISIONS, Stage
 from codec.training.shutdown import StopOnSignal, Stopped
-from codec.training.throughput import SpeedMeter
+from codec.training.throughput import ThroughputMeter
 from codec.training.validation import Validation
 from codec.video import VideoCodec
 from data.io.readers import open_reader
@@ -44,7 +45,7 @@ from data.loading.datamodule import ClipDataModule
 def fit(
     module: CodecTraining,
     data: ClipDataModule,
-    keep: KeepCheckpoints,
+    keep: CheckpointManager,
     loggers: list[Logger],
     trainer: dict[str, Any],
     stop: StopOnSignal,
@@ -65,8 +66,9 @@ def fit(
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
         Stopped: a signal or a time limit asked for it; a checkpoint was written.
     """
-    _quieten()
-    processes, stages = count_processes(trainer), module.schedule.stages
+    _silence_lightning()
+    processes = count_processes(trainer)
+    stages = module.schedule.stages
     if module.resumed_data:
         data.resume(module.resumed_data)
     module.data_state = data.state
@@ -75,14 +77,14 @@ def fit(
     for index in range(first, len(stages)):
         if index > first and (signal := next(filter(None, gather(stop.wanted)), "")):
             raise Stopped(signal)  # between two stages, where a checkpoint has just been written
-        left = module.schedule.start_of(index) + stages[index].steps - module.codec_steps
+        left = module.schedule.start_of(index) + stages[index].steps - module.global_step
         _begin_stage(module, keep, index, new=left == stages[index].steps)
         if left:
             _fit_stage(module, data, keep, stop, loggers, trainer, left, processes)
         _end_stage(module, keep, index)
 
 
-def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: bool) -> None:
+def _begin_stage(module: CodecTraining, keep: CheckpointManager, index: int, new: bool) -> None:
     module.begin_stage(index)
     if new:
         update_prices(module.codec)  # what stages before noted
@@ -95,7 +97,7 @@ def _begin_stage(module: CodecTraining, keep: KeepCheckpoints, index: int, new: 
 def _fit_stage(
     module: CodecTraining,
     data: ClipDataModule,
-    keep: KeepCheckpoints,
+    keep: CheckpointManager,
     stop: StopOnSignal,
     loggers: list[Logger],
     trainer: dict[str, Any],
@@ -111,43 +113,45 @@ def _fit_stage(
         start_sample=module.samples,
         batches=left,
     )
-    meter = SpeedMeter(data.workers)
+    meter = ThroughputMeter(data.workers)
     progress = progress_callback()
     signals = LambdaCallback(
         on_train_start=lambda *_: stop.listen(),
         on_train_batch_end=lambda *_: stop.step_done(),
     )
-    callbacks = [signals, progress, Validation(data, keep, meter.busy), keep, meter]
+    callbacks = [meter, signals, progress, Validation(data, keep), keep]
     bar = {"enable_progress_bar": isinstance(progress, ProgressBar)}  # else Lightning adds its own
+    if trainer.get("profiler"):
+        profiler = PROFILERS[trainer["profiler"]]
+        trainer = trainer | {"profiler": profiler(keep.folder, f"profile-{stage.name}")}
     made = make_trainer(stage, left, loggers, callbacks, trainer | bar, processes)
     text = (
-        f"{module.schedule.where(module.codec_steps)}: {left} steps of {stage.batch} clips, "
-        f"{stage.frames} frames of "
+        f"{module.schedule.where(module.global_step)}: {left} steps of {stage.batch} clips, "
+        f"{stage.frames} frames of {stage.crop}×{stage.crop}"
     )
-    module.events.say(
-        "stage", f"{text}{stage.crop}×{stage.crop}", module.codec_steps, stage=stage.name
-    )
+    module.events.say("stage", text, module.global_step, stage=stage.name)
     try:
         made.fit(module, data)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
+        # Lightning exits after Ctrl-C; here whoever starts runs decides what follows.
+        if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     if data.trouble:
         text = f"data: {data.trouble}; the warnings say which, and data.record={data.record}"
-        module.events.say("data", text, module.codec_steps)
+        module.events.say("data", text, module.global_step)
     if module.step_of_stage < stage.steps:
         keep.save_last(module)
         raise Stopped("trainer.max_time")
 
 
-def _end_stage(module: CodecTraining, keep: KeepCheckpoints, index: int) -> None:
+def _end_stage(module: CodecTraining, keep: CheckpointManager, index: int) -> None:
     """Say what the stage did, drop it if it did harm, keep a checkpoint of it."""
     stage = module.stage
     module.events.say(
         "stage end",
         stage_line(stage.name, module.before, module.figures),
-        module.codec_steps,
+        module.global_step,
         stage=stage.name,
     )
     drop_stage_if_worse(module, keep)
@@ -194,7 +198,7 @@ def check_batch(stage: Stage, processes: int) -> None:
         )
 
 
-def _quieten() -> None:
+def _silence_lightning() -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # Lightning's own use of torch
@@ -216,7 +220,7 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
 
     Args:
         name: of the stage.
-        before, after: figures of `validate`; both weighed as the stage weighs.
+        before, after: figures of `validate`; both with the stage's weights of the loss.
     """
     parts = [_change("loss", "val/loss", before, after, 3)]
     for word, key in (("PSNR", "val/psnr"), ("PSNR of the prediction", "val/warp_psnr")):
@@ -226,9 +230,8 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
         parts.append(_change("LPIPS", "val/lpips", before, after, 4))
     bits = [key for key in after if key.startswith("val/bpp_") and not key.startswith("val/bpp_q")]
     families = list(dict.fromkeys(key.split(".")[0] for key in bits))
-    bits.sort(
-        key=lambda key: families.index(key.split(".")[0])
-    )  # kinds of one component side by side
+    # kinds of one component side by side
+    bits.sort(key=lambda key: families.index(key.split(".")[0]))
     components = ", ".join(
         _change(key.removeprefix("val/bpp_"), key, before, after, 4)
         for key in bits
@@ -244,9 +247,9 @@ def stage_line(name: str, before: dict[str, float], after: dict[str, float]) -> 
     return f"stage {name}: " + "; ".join(parts)
 
 
-def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
-    """Take the weights back to those from before the stage where its `rollback` says so; its own
-    are kept in a file.
+def drop_stage_if_worse(module: CodecTraining, keep: CheckpointManager) -> bool:
+    """Go back to the weights from before the stage where its `rollback` says so; its own are kept
+    in a file.
 
     Counts of steps and samples stay. Says so; returns whether it was done.
     """
@@ -257,17 +260,17 @@ def drop_stage_if_worse(module: CodecTraining, keep: KeepCheckpoints) -> bool:
     keep.save(module, dropped)
     wait_for_all()
     content = read_checkpoint(keep.folder / _start_of(module))
-    load(module, content["codec"], content["training"])
+    load_weights_and_optimizer(module, content["codec"], content["training"])
     module.figures = dict(before)
     keep.best = float("inf")
-    keep.validated(module)  # or the best would be one of the dropped
+    keep.save_if_best(module)  # or the best would be one of the dropped
     text = (
         f"stage {stage.name}: validation loss rose from {before['val/loss']:.4f} to "
         f"{after['val/loss']:.4f}, by more than "
         f"rollback: {stage.rollback}; back to the weights from before it. Those that it ended with "
         f"are in {keep.folder / dropped}"
     )
-    module.events.say("rollback", text, module.codec_steps, stage=stage.name)
+    module.events.say("rollback", text, module.global_step, stage=stage.name)
     return True
 
 
@@ -286,7 +289,8 @@ def _change(
     return f"{word} {before.get(key, float('nan')):.{digits}f} -> {after[key]:.{digits}f}"
 
 
-MOST = 2  # times the shorter side of the largest video looked at
+# A crop in shorter sides of the largest video: smaller videos are padded by reflection up to there.
+MOST = 2
 
 
 def check_crops(data: ClipDataModule, stages: Sequence[Stage]) -> None:
@@ -325,9 +329,8 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
     count = min(data.val_clips.count, len(sequences))
     for k in range(count):
         sequence = sequences[k * len(sequences) // count]
-        with suppress(
-            Exception
-        ):  # damaged files make libraries raise many kinds; they are set aside when they are drawn
+        # damaged files make libraries raise many kinds; they are set aside when they are drawn
+        with suppress(Exception):
             known = sequence.timing or open_reader(sequence, "pyav")
             found.append((known.width, known.height, str(sequence.path)))
     return found
@@ -335,21 +338,22 @@ def _sizes(data: ClipDataModule) -> list[tuple[int, int, str]]:
 
 ACCELERATORS = ("auto", "cpu", *GPU_NAMES, "mps")
 _ALL = inspect.signature(Trainer).parameters
-_OURS = (
-    "max_epochs",
+_DECIDED_HERE = (
+    "accumulate_grad_batches",
+    "callbacks",
+    "enable_checkpointing",
+    "enable_model_summary",
     "limit_train_batches",
     "limit_val_batches",
-    "logger",
-    "callbacks",
-    "num_sanity_val_steps",
-    "strategy",
-    "enable_checkpointing",
     "log_every_n_steps",
-    "enable_model_summary",
+    "logger",
+    "max_epochs",
+    "num_sanity_val_steps",
+    "overfit_batches",
     "plugins",
-    "accumulate_grad_batches",
-    "profiler",
+    "strategy",
 )
+PROFILERS = {"simple": SimpleProfiler, "pytorch": PyTorchProfiler}
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
@@ -363,12 +367,16 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         CodecError: a precision that training cannot step in, an accelerator or devices that are not
             there, or a field that the Trainer does not have or schedules decide.
     """
-    if unknown := sorted(name for name in trainer if name not in _ALL or name in _OURS):
+    if unknown := sorted(name for name in trainer if name not in _ALL or name in _DECIDED_HERE):
         raise CodecError(
             f"trainer.{unknown[0]}: not a field to give, schedules and conf/trainer say the rest; "
             "remove it"
         )
-    for name, known in (("precision", (AUTO, *PRECISIONS)), ("accelerator", ACCELERATORS)):
+    for name, known in (
+        ("precision", (AUTO, *PRECISIONS)),
+        ("accelerator", ACCELERATORS),
+        ("profiler", (None, *PROFILERS)),
+    ):
         if name in trainer and trainer[name] not in known:
             shown = ", ".join(value for value in known if value)
             raise CodecError(f"trainer.{name}: {trainer[name]} given; choose from {shown}")

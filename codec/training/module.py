@@ -18,13 +18,19 @@ from codec.layers.blocks import Network
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.quality import QUALITIES
 from codec.training.distributed import gather, mean_gradients, same_weights
-from codec.training.logging import Events, TermMeans
-from codec.training.optim import WeightAverage, check_rates, parameter_groups, set_rates, thaw
-from codec.training.rate_monitor import BitsWatch
+from codec.training.logging import Events, MetricAccumulator
+from codec.training.optim import (
+    EMA,
+    check_learning_rates,
+    param_groups,
+    set_learning_rates,
+    set_trainable,
+)
+from codec.training.rate_monitor import RateMonitor
 from codec.training.schedule import Schedule, Stage
 from codec.training.shutdown import Stopped
 from codec.training.tasks import WARP, task_named, with_warp
-from codec.training.throughput import profiler_of
+from codec.training.throughput import DATA, LOGGING, OTHER, Stopwatch
 from codec.video import VideoCodec
 from data.loading.clip import Clip
 
@@ -39,6 +45,10 @@ class CodecTraining(LightningModule):
     samples, so a resumed run goes on as it would have, and processes that share a batch do what one
     alone would do.
 
+    Beyond Lightning: optimisation is manual, as a step may have many backward passes and updates;
+    terms are averaged by `MetricAccumulator`, as Lightning's own results do not survive a stop
+    between two logged rows.
+
     Args:
         codec: what is trained.
         loss: rate, distortion and perception.
@@ -52,10 +62,13 @@ class CodecTraining(LightningModule):
         most_skipped: so many updates in a row with a non-finite loss or gradient end the run.
         log_every: steps from one logged mean to the next.
         val_qualities: qualities at which validation codes every clip.
-        bits_range, bits_jump: see `BitsWatch`.
+        bits_range, bits_jump: see `RateMonitor`.
         compile: fuse networks with `torch.compile`, see `compile_networks`.
         events: where to say what happens.
     """
+
+    # Steps over all stages and resumes; Lightning's own count starts anew with every Trainer.
+    global_step = 0
 
     def __init__(
         self,
@@ -77,34 +90,38 @@ class CodecTraining(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.codec, self.loss, self.schedule, self.task = codec, loss, schedule, task_named(task)
-        self.seed, self.clip_gradient, self.most_skipped = seed, clip_gradient, most_skipped
-        self.log_every, self.val_qualities, self.events = (
-            log_every,
-            tuple(val_qualities),
-            events or Events(),
-        )
-        self.codec_steps = self.samples = self.skipped = self.skipped_in_a_row = 0
-        # True while weights and counters disagree: what is saved then would repeat a step.
-        self.stepping = False
-        self.data_state: Callable[[int], dict[str, Any]] = (
-            lambda samples: {}
-        )  # of the data, after so many samples
+        self.codec = codec
+        self.loss = loss
+        self.schedule = schedule
+        self.task = task_named(task)
+        self.seed = seed
+        self.clip_gradient = clip_gradient
+        self.most_skipped = most_skipped
+        self.log_every = log_every
+        self.val_qualities = tuple(val_qualities)
+        self.events = events or Events()
+        self.samples = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self._updated_in = -1  # the step whose update is the last that was taken
+        self.validated_at = -1  # the step that `figures` are of
+        # of the data, after so many samples
+        self.data_state: Callable[[int], dict[str, Any]] = lambda samples: {}
         self.resumed_data: dict[str, Any] = {}
-        self.gauges: list[
-            Callable[[], dict[str, float]]
-        ] = []  # asked for numbers at every logged row
+        self.stopwatch = Stopwatch()
+        # asked for numbers at every logged row
+        self.gauges: list[Callable[[], dict[str, float]]] = []
         self.stop_wanted: Callable[[], str] = lambda: ""  # name of a signal that came
         self.stopping = False
         self.figures: dict[str, float] = {}  # of the last validation
         self.before: dict[str, float] = {}  # of the validation at the stage's start
         self.stages_done = 0  # of which the end was seen to, too
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True
+            param_groups(codec), lr=1e-4, weight_decay=weight_decay, fused=True
         )
-        self.average = WeightAverage(codec, ema) if ema else None
-        self.watch = BitsWatch(bits_range, bits_jump)
-        self.means = TermMeans()  # of what is logged next
+        self.ema = EMA(codec, ema) if ema else None
+        self.rate_monitor = RateMonitor(bits_range, bits_jump)
+        self.accumulator = MetricAccumulator()  # of what is logged next
         self._losses: list[Tensor] = []  # since the last update
         if compile:
             compile_networks(codec)
@@ -127,7 +144,16 @@ class CodecTraining(LightningModule):
     @property
     def step_of_stage(self) -> int:
         """Steps since the stage's start."""
-        return self.codec_steps - self.schedule.start_of(self.stage_index)
+        return self.global_step - self.schedule.start_of(self.stage_index)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether weights, counts and figures are of one step: what is saved otherwise would go on
+        with a step taken twice, or without its validation.
+        """
+        half_a_step = self._updated_in == self.global_step
+        validates = self.step_of_stage > 0 and self.stage.validates_after(self.step_of_stage)
+        return not half_a_step and not (validates and self.validated_at != self.global_step)
 
     @property
     def validation_loss(self) -> float:
@@ -137,7 +163,7 @@ class CodecTraining(LightningModule):
     @property
     def best_codec(self) -> VideoCodec:
         """The codec with the weights that are validated and kept."""
-        return self.average.codec if self.average else self.codec
+        return self.ema.codec if self.ema else self.codec
 
     def weights_to_keep(self) -> dict[str, Tensor]:
         """State dict of `best_codec`."""
@@ -147,36 +173,44 @@ class CodecTraining(LightningModule):
         return self.optimizer
 
     def on_fit_start(self) -> None:
-        if self.average:
-            self.average.codec.to(self.device)
-        if len(steps := set(gather(self.codec_steps))) > 1:
+        if self.ema:
+            self.ema.codec.to(self.device)
+        if len(steps := set(gather(self.global_step))) > 1:
             raise CodecError(
                 f"training: processes found checkpoints of different steps {sorted(steps)}; give "
                 "the command again"
             )
         same_weights(self.codec)
 
+    def on_train_start(self) -> None:
+        self.stopwatch.switch(DATA)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.stopwatch.switch(OTHER)
+        return batch
+
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        if self.stopping:  # callbacks have seen the step; KeepCheckpoints saves on the way out
+        self.stopwatch.switch(DATA)
+        if self.stopping:  # callbacks have seen the step; CheckpointManager saves on the way out
             raise Stopped
 
     def begin_stage(self, index: int) -> None:
-        """Freeze, thaw, weigh and round as stage `index` says; what codec or task hold frozen stays
-        so.
+        """Freeze parts, set the loss's weights and rounding as stage `index` says; what codec or
+        task hold frozen stays so.
 
         Raises:
             CodecError: the stage names a part that the codec does not have, or trains nothing.
         """
         self.stage_index = index
         stage = self.stage
-        check_rates(self.optimizer.param_groups, stage)
-        self._trained = thaw(self.codec, stage, self._never_trained)
-        self.loss.weigh(**self._loss_weights(stage))
-        self.watch.forget()
+        check_learning_rates(self.optimizer.param_groups, stage)
+        self._trained = set_trainable(self.codec, stage, self._never_trained)
+        self._set_loss_weights(stage)
+        self.rate_monitor.reset()
         set_rounding(self.codec, stage.rounding)
 
-    def _loss_weights(self, stage: Stage) -> dict[str, Any]:
-        """What a stage says of the loss, by the names of the loss's own arguments.
+    def _set_loss_weights(self, stage: Stage) -> None:
+        """Tell the loss what a stage says of it, by the names of the loss's own arguments.
 
         Raises:
             CodecError: the loss has no such argument.
@@ -184,90 +218,97 @@ class CodecTraining(LightningModule):
         weights: dict[str, Any] = dict(stage.loss)
         if stage.frame_weights is not None:
             weights["frame_weights"] = stage.frame_weights
+        # Losses of other packages may still call it `weigh`, as it was called once.
+        name = "set_weights" if hasattr(self.loss, "set_weights") else "weigh"
+        set_weights: Callable[..., None] = getattr(self.loss, name)
         try:
-            inspect.signature(self.loss.weigh).bind(**weights)
+            inspect.signature(set_weights).bind(**weights)
         except TypeError as error:
             where = f"schedule stage {stage.name!r}: loss {type(self.loss).__name__}"
             raise CodecError(f"{where}: {error}; leave it out, or choose another loss") from error
-        return weights
+        set_weights(**weights)
 
     def training_step(self, clip: Clip, index: int) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + self.codec_steps)
-        stage, frames = self.stage, clip.frames.float() / 255
-        quality, noise = draw(
-            self.seed, self.samples + self.global_rank * len(frames), len(frames), self.device
-        )
-        set_rates(self.optimizer.param_groups, stage, self.step_of_stage)
+        """One codec step: code the batch in chunks, add up their gradients, update the weights."""
+        stage = self.stage
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        set_learning_rates(self.optimizer.param_groups, stage, self.step_of_stage)
+        frames = clip.frames.float() / 255
+        first = self.samples + self.global_rank * len(frames)
+        quality, noise = sample_quality_and_noise(self.seed, first, len(frames), self.device)
+        update_per_frame = stage.update == "frame"
+        part_size = len(frames) // stage.accumulate
+
         self.optimizer.zero_grad()
-        part, by_frame = len(frames) // stage.accumulate, stage.update == "frame"
-        for some in (slice(start, start + part) for start in range(0, len(frames), part)):
-            how = {"noise": noise[some], "checkpointing": stage.checkpointing}
-            for piece in self.task.pieces(
-                self.codec, frames[some], quality[some], stage.segment, **how
+        for start in range(0, len(frames), part_size):
+            part = slice(start, start + part_size)
+            for chunk in self.task.chunks(
+                self.codec,
+                frames[part],
+                quality[part],
+                stage.bptt_length,
+                noise=noise[part],
+                checkpointing=stage.checkpointing,
             ):
-                result = self.loss(piece.frames, piece.coded, quality[some])
-                self._backward(result.loss, 1.0 if by_frame else piece.share / stage.accumulate)
-                terms = self.task.named(
-                    with_warp(result.terms, self.loss, piece.frames, piece.coded)
-                )
-                self.means.note(terms, piece.coded)
-                if by_frame and not self._update(clip.names):
+                result = self.loss(chunk.frames, chunk.coded, quality[part])
+                self._losses.append(result.loss.detach())
+                if result.loss.requires_grad:  # not where all that it depends on is frozen
+                    share = 1.0 if update_per_frame else chunk.share / stage.accumulate
+                    self.manual_backward(result.loss * share)
+                terms = with_warp(result.terms, self.loss, chunk.frames, chunk.coded)
+                terms = self.task.named(terms)
+                self.accumulator.add(terms, chunk.coded)
+                if update_per_frame and not self._update(clip.names):
                     break  # what follows a bad frame would be bad
-        if not by_frame:
+        if not update_per_frame:
             self._update(clip.names)
-        self.codec_steps += 1
+
         self.samples += stage.batch
-        self._solve_bounds()
-        self.stepping = False
+        self._solve_bounds(self.global_step + 1)
+        self.global_step += 1  # last: from here on the state is that of the next step
         self._log_training(terms)
 
-    def _backward(self, loss: Tensor, share: float) -> None:
-        """Add a gradient; whether all is finite is asked once an update, as a device would be
-        waited for.
-        """
-        self._losses.append(loss.detach())
-        if loss.requires_grad:  # not where all that it depends on is frozen
-            self.manual_backward(loss * share)
-
     def _update(self, names: list[str]) -> bool:
-        """Step, unless loss or gradient is not finite: that is counted, said, and after too many in
-        a row fatal.
+        """Average gradients over the processes and step, unless loss or gradient is not finite.
+
+        That is asked once an update, as a device would be waited for. What is skipped is counted,
+        said, and after too many in a row fatal.
         """
         trouble = "" if torch.stack(self._losses).isfinite().all() else "loss"
         self._losses = []
-        bad, stops = mean_gradients(
-            self._trained, [float(bool(trouble)), float(bool(self.stop_wanted()))]
-        )
+        flags = [float(bool(trouble)), float(bool(self.stop_wanted()))]
+        not_finite, stops = mean_gradients(self._trained, flags)
         self.stopping = stops > 0
-        if not bad and torch.isfinite(
-            torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)
-        ):
-            self.stepping = True
-            optimizer = self.optimizers()
-            assert not isinstance(optimizer, list)  # there is one
-            optimizer.step()
-            self.means.settle(True)
-            self.optimizer.zero_grad()
-            self.skipped_in_a_row = 0
-            if self.average:
-                self.average.update(self.codec)
-            return True
+        if not not_finite:
+            norm = torch.nn.utils.clip_grad_norm_(self._trained, self.clip_gradient)
+            if torch.isfinite(norm):
+                self._updated_in = self.global_step
+                optimizer = self.optimizers()
+                assert not isinstance(optimizer, list)  # there is one
+                optimizer.step()
+                self.accumulator.commit()
+                self.optimizer.zero_grad()
+                self.skipped_in_a_row = 0
+                if self.ema:
+                    self.ema.update(self.codec)
+                return True
+            trouble = "gradient"
         self.optimizer.zero_grad()
-        self.means.settle(False)
-        self._skip(trouble or ("" if bad else "gradient"), names)
+        self.accumulator.discard()
+        self._skip(trouble, names)
         return False
 
     def _skip(self, trouble: str, names: list[str]) -> None:
         self.skipped += 1
         self.skipped_in_a_row += 1
-        told = [(what, clips) for what, clips in gather((trouble, names)) if what]
-        clips = [name for _, some in told for name in some]
-        what = " and ".join(dict.fromkeys(what for what, _ in told))
+        troubled = [(what, clips) for what, clips in gather((trouble, names)) if what]
+        clips = [name for _, some in troubled for name in some]
+        what = " and ".join(dict.fromkeys(what for what, _ in troubled))
         text = (
-            f"step {self.codec_steps}: {what} not finite, skipped ({self.skipped} so far): "
+            f"step {self.global_step}: {what} not finite, skipped ({self.skipped} so far): "
             f"{', '.join(clips)}"
         )
-        self.events.say("skipped", text, self.codec_steps, what=what, clips=clips)
+        self.events.say("skipped", text, self.global_step, what=what, clips=clips)
         if self.skipped_in_a_row >= self.most_skipped:
             raise CodecError(
                 f"training: {self.skipped_in_a_row} updates in a row were not finite "
@@ -276,43 +317,40 @@ class CodecTraining(LightningModule):
                 "with init_from"
             )
 
-    def _solve_bounds(self) -> None:
+    def _solve_bounds(self, step: int) -> None:
         """At fixed steps, so that a resumed run goes on as it would have."""
-        if self.codec_steps % SOLVE_EVERY == 0 or self.codec_steps == self.schedule.steps:
+        if step % SOLVE_EVERY == 0 or step == self.schedule.steps:
             solve_bounds(self.codec)
-            if self.average:
-                solve_bounds(self.average.codec)
+            if self.ema:
+                solve_bounds(self.ema.codec)
 
     def _log_training(self, terms: dict[str, Tensor]) -> None:
         shown = {name: terms[name] for name in (*self.task.metrics, WARP, "loss") if name in terms}
         self.log_dict(shown, prog_bar=True, logger=False)
-        if self.codec_steps % self.log_every:
+        if self.global_step % self.log_every:
             return
-        means = self.means.take()
+        means = self.accumulator.compute()
         row = {f"train/{name}": value for name, value in means.items()}
-        row |= {
-            "stage": self.stage_index,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "skipped": self.skipped,
-        }
+        row["stage"] = self.stage_index
+        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["skipped"] = self.skipped
         for gauge in self.gauges:
             row |= gauge()
         self.write(row)
-        for text in self.watch.look(means):
-            self.events.say(
-                "bits",
-                f"warning: step {self.codec_steps}: {text}; docs/failures.md says more",
-                self.codec_steps,
-            )
+        for warning in self.rate_monitor.check(means):
+            text = f"warning: step {self.global_step}: {warning}; docs/failures.md says more"
+            self.events.say("bits", text, self.global_step)
 
     def write(self, numbers: dict[str, float]) -> None:
         """Give numbers of this step to all loggers."""
-        with profiler_of(self.trainer).profile("logging"):
+        with self.stopwatch.timed(LOGGING):
             for logger in self.loggers:
-                logger.log_metrics(numbers, step=self.codec_steps)
+                logger.log_metrics(numbers, step=self.global_step)
 
 
-def draw(seed: int, first: int, count: int, device: torch.device) -> tuple[Tensor, ClipNoise]:
+def sample_quality_and_noise(
+    seed: int, first: int, count: int, device: torch.device
+) -> tuple[Tensor, ClipNoise]:
     """Qualities `(count,)` on `device` and quantisation noise of the samples `first`, `first + 1`,
     ...
 

@@ -11,7 +11,7 @@ from codec.training.schedule import Stage
 from codec.video import VideoCodec
 
 
-def parameter_groups(codec: VideoCodec) -> list[dict[str, Any]]:
+def param_groups(codec: VideoCodec) -> list[dict[str, Any]]:
     """A group for each part of the codec that has parameters (`intra`, `motion`, `residual`,
     `entropy`): its `name` and `params`.
 
@@ -23,7 +23,7 @@ def parameter_groups(codec: VideoCodec) -> list[dict[str, Any]]:
     return [{"name": name, "params": parameters} for name, parameters in groups.items()]
 
 
-def set_rates(groups: list[dict[str, Any]], stage: Stage, step: int) -> float:
+def set_learning_rates(groups: list[dict[str, Any]], stage: Stage, step: int) -> float:
     """Set every group's rate for a step of a stage, counted from its start; return the rate that
     factors apply to.
     """
@@ -33,7 +33,7 @@ def set_rates(groups: list[dict[str, Any]], stage: Stage, step: int) -> float:
     return rate
 
 
-def check_rates(groups: list[dict[str, Any]], stage: Stage) -> None:
+def check_learning_rates(groups: list[dict[str, Any]], stage: Stage) -> None:
     """Raise CodecError where a stage gives a factor to a group that is not there."""
     names = [group["name"] for group in groups]
     if unknown := sorted(set(stage.lr_of) - set(names)):
@@ -42,7 +42,7 @@ def check_rates(groups: list[dict[str, Any]], stage: Stage) -> None:
         )
 
 
-def thaw(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]:
+def set_trainable(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]:
     """Let a stage's gradients reach what it does not freeze, except for the parameters `never`;
     return what is trained.
 
@@ -69,7 +69,7 @@ def thaw(codec: VideoCodec, stage: Stage, never: set[str]) -> list[nn.Parameter]
     return trained
 
 
-class WeightAverage:
+class EMA:
     """An exponential moving average (EMA) of weights, quicker in its first updates, so that short
     trainings are not held back.
 
@@ -110,11 +110,11 @@ class WeightAverage:
             average.copy_(value)
         self.updates += 1
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold besides the averaged weights."""
         return {"updates": self.updates}
 
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up averaged weights and their `state`."""
+    def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from averaged weights and their `state_dict`."""
         self.codec.load_state_dict(weights)
         self.updates = state["updates"]

@@ -11,7 +11,7 @@ NEEDED = 10  # of them before anything is said
 LEAST = 1e-3  # bpp, below which a component does not matter
 
 
-class BitsWatch:
+class RateMonitor:
     """Says when a component's bpp leaves its range, once until it is back.
 
     Args:
@@ -45,8 +45,8 @@ class BitsWatch:
         self._outside: set[str] = set()
         self._absent: set[str] = set()
 
-    def look(self, means: dict[str, float]) -> list[str]:
-        """Look at logged means, `bpp_COMPONENT` among them.
+    def check(self, means: dict[str, float]) -> list[str]:
+        """Compare logged means, `bpp_COMPONENT` among them.
 
         Returns:
             Sentences about components that have just left their range, and once a stage about
@@ -77,7 +77,7 @@ class BitsWatch:
             self._known.setdefault(component, deque(maxlen=KNOWN)).append(value)
         return said
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """What is usual changes: a new stage."""
         self._known.clear()
         self._outside.clear()

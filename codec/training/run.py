@@ -11,7 +11,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec import registry
@@ -19,7 +18,7 @@ from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
 from codec.precision import AUTO
-from codec.training.checkpointing import KeepCheckpoints, find_newest, init_from, settle
+from codec.training.checkpointing import CheckpointManager, find_newest, init_from, rotate
 from codec.training.distributed import (
     are_started_outside,
     best_precision,
@@ -30,7 +29,7 @@ from codec.training.distributed import (
     rank_of_start,
     run_in_processes,
 )
-from codec.training.logging import Events, JsonLinesLogger, forget_after, wandb_logger
+from codec.training.logging import Events, finish_loggers, forget_after, make_loggers
 from codec.training.loop import check, check_trainer, fit
 from codec.training.module import CodecTraining
 from codec.training.run_dir import (
@@ -102,14 +101,11 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
         found = find_newest(folder)
         data = registry.build("data", config["data"], "data")
         module = _module(folder, config, new=not found)
-        keep = KeepCheckpoints(folder, config["checkpoint_every"], config.get("keep_last", 3))
+        keep = CheckpointManager(folder, config["checkpoint_every"], config.get("keep_last", 3))
         if found:
-            keep.take_up(module, found)
+            keep.restore(module, found)
         check(module, data, config["trainer"])  # before wandb hears of a run that cannot be
-        tracking = wandb_logger(folder, config["name"], config["wandb"], config)
-        loggers: list[Logger] = [JsonLinesLogger(folder / METRICS)]
-        if tracking:
-            loggers.append(tracking)
+        loggers = make_loggers(folder, config, module.global_step)
         failed = True
         try:
             fit(module, data, keep, loggers, config["trainer"], stop)
@@ -118,10 +114,9 @@ def train_from_here(folder: Path, config: dict[str, Any]) -> CodecTraining:
             say_stop(module, keep, error, stop.wanted)
             raise
         finally:
-            if tracking:
-                tracking.finish(failed)
+            finish_loggers(loggers, failed)
     _say(
-        f"trained {module.codec_steps} steps; checkpoints, config and metrics.jsonl are in {folder}"
+        f"trained {module.global_step} steps; checkpoints, config and metrics.jsonl are in {folder}"
     )
     return module
 
@@ -145,7 +140,7 @@ def _with_precision(
     place of `auto`.
     """
     trainer = config["trainer"]
-    if rank_of_start():  # beside the first process, which tells what it chose (`GradientMean`)
+    if rank_of_start():  # the first process tells what it chose (`UnwrappedDDPStrategy`)
         return config | {"trainer": trainer | {"precision": best_precision(trainer)}}
     chosen = choose_precision(trainer, precision_of_run(folder), sweep)
     _say(chosen.line)
@@ -168,7 +163,7 @@ def _first_step(folder: Path, config: dict[str, Any]) -> int | None:
     """Get the folder ready and say what is going to happen: the step to go on from; None where its
     run is finished.
     """
-    settle(folder, config.get("keep_last", 3))
+    rotate(folder, config.get("keep_last", 3))
     found = find_newest(folder)
     if found or any(folder.glob("*.ckpt")):
         check_same_run(folder, config)
@@ -285,7 +280,7 @@ def given() -> list[str]:
 
 @rank_zero_only
 def say_stop(
-    module: CodecTraining, keep: KeepCheckpoints, error: BaseException, signal: str
+    module: CodecTraining, keep: CheckpointManager, error: BaseException, signal: str
 ) -> None:
     """Say why training stopped and where the same command goes on; nothing where no stage had
     begun.
@@ -315,11 +310,11 @@ def say_stop(
         else "begins again: there is no checkpoint yet"
     )
     text = (
-        f"stopped at step {module.codec_steps} ({why}); the same command, or python train.py "
+        f"stopped at step {module.global_step} ({why}); the same command, or python train.py "
         f"resume={keep.folder}, {goes_on}"
     )
     if not isinstance(error, StoppedEarly):  # which has been said
         print(f"\n{text}", flush=True)  # below the progress bar
     module.events.write(
-        "stop", text, keep.last_step or 0, cause=cause, at=module.codec_steps, **facts
+        "stop", text, keep.last_step or 0, cause=cause, at=module.global_step, **facts
     )

@@ -30,24 +30,31 @@ from common.files import remove_parts, write_text
 log = logging.getLogger(__name__)
 
 METRICS, EVENTS = "metrics.jsonl", "events.jsonl"  # in it
+
 # Fields, and all below them, that change where, how fast and how visibly a run goes, but not what
 # comes out.
 _FREE = (
-    *("name", "run", "resume", "wandb", "checkpoint_every", "keep_last", "trainer", "plugins"),
-    *(f"training.{name}" for name in ("log_every", "most_skipped", "bits_range", "bits_jump")),
-    *(
-        f"data.{name}"
-        for name in (
-            "workers",
-            "hold_mb",
-            "patience",
-            "record",
-            "start_method",
-            "shards",
-            "stage",
-            "stage_gb",
-        )
-    ),
+    "checkpoint_every",
+    "data.hold_mb",
+    "data.patience",
+    "data.record",
+    "data.shards",
+    "data.stage",
+    "data.stage_gb",
+    "data.start_method",
+    "data.workers",
+    "keep_last",
+    "logger",
+    "name",
+    "plugins",
+    "resume",
+    "run",
+    "trainer",
+    "training.bits_jump",
+    "training.bits_range",
+    "training.log_every",
+    "training.most_skipped",
+    "wandb",
 )
 # A run may go on in another; one that is told which is another run than one that is not.
 _PRECISION = "trainer.precision"

@@ -149,7 +149,7 @@ class Stage:
         return step % self.validate_every == 0 or step == self.steps
 
     @property
-    def segment(self) -> int:
+    def bptt_length(self) -> int:
         """Frames from one cut of the gradient to the next."""
         return 1 if self.update == "frame" else self.truncate or self.frames
 
@@ -170,20 +170,25 @@ class Schedule:
         stages: dictionaries with the fields of `Stage`.
         scale: multiplies the steps of every stage, warm-up and validation with them: 0.01 is a
             quick look at a long recipe.
+        max_steps: of each stage; None: any number.
 
     Raises:
         CodecError: no stages, an unknown or missing field, a name used twice, or a value out of
             range.
     """
 
-    def __init__(self, stages: list[dict[str, Any]], scale: float = 1.0) -> None:
+    def __init__(
+        self, stages: list[dict[str, Any]], scale: float = 1.0, max_steps: int | None = None
+    ) -> None:
         if not isinstance(stages, list) or not stages:
             raise CodecError("schedule.stages: empty; give at least one stage")
         if not scale > 0:
             raise CodecError(
                 f"schedule.scale: {scale} given; expected a number above 0, for example 0.01"
             )
-        scaled = _scaler(scale)
+        if max_steps is not None and max_steps < 1:
+            raise CodecError(f"schedule.max_steps: {max_steps} given; expected 1 or more, or null")
+        scaled = _scaler(scale, max_steps)
         self.stages = [_stage(values, i, scaled) for i, values in enumerate(stages)]
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
@@ -219,8 +224,12 @@ def schedule_of(config: dict[str, Any]) -> Schedule:
     return registry.build("schedule", {registry.KEY: "stages", **config}, "schedule")
 
 
-def _scaler(scale: float) -> Callable[[int], int]:
-    return lambda steps: max(1, round(steps * scale)) if steps else 0
+def _scaler(scale: float, most: int | None) -> Callable[[int], int]:
+    def scaled(steps: int) -> int:
+        steps = max(1, round(steps * scale)) if steps else 0
+        return steps if most is None else min(steps, most)
+
+    return scaled
 
 
 def _stage(values: dict[str, Any], index: int, scaled: Callable[[int], int]) -> Stage:

@@ -19,7 +19,7 @@ from codec.video import CodedClip, VideoCodec
 
 
 @dataclass
-class Coded:
+class CodedChunk:
     """What a task made of some frames of a clip.
 
     Attributes:
@@ -42,24 +42,24 @@ class CodecTask:
         """Names of the parameters that are trained."""
         return {name for name, _ in codec.named_parameters()}
 
-    def pieces(
-        self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any
-    ) -> Iterator[Coded]:
-        """Code clips a piece after the other; gradients end where pieces do, and a consumer may
+    def chunks(
+        self, codec: VideoCodec, frames: Tensor, quality: Tensor, bptt_length: int, **how: Any
+    ) -> Iterator[CodedChunk]:
+        """Code clips a chunk after the other; gradients end where chunks do, and a consumer may
         update weights in between.
 
         Args:
             codec: with the networks.
             frames: `(B, T, 3, H, W)` RGB in 0..1.
             quality: `(B,)` indices 0..63.
-            segment: frames of a piece.
+            bptt_length: frames of a chunk.
             how: arguments of `VideoCodec.forward`: `hard`, `noise`, `checkpointing`.
         """
         before = None
-        for start in range(0, frames.shape[1], segment):
-            part = frames[:, start : start + segment]
+        for start in range(0, frames.shape[1], bptt_length):
+            part = frames[:, start : start + bptt_length]
             coded = codec(part, quality, before=before, **how)
-            yield Coded(part, coded, part.shape[1] / frames.shape[1])
+            yield CodedChunk(part, coded, part.shape[1] / frames.shape[1])
             before = coded
             before.references = coded.references.detach()
 
@@ -84,15 +84,15 @@ class MotionTask(CodecTask):
             )
         return names
 
-    def pieces(
-        self, codec: VideoCodec, frames: Tensor, quality: Tensor, segment: int, **how: Any
-    ) -> Iterator[Coded]:
+    def chunks(
+        self, codec: VideoCodec, frames: Tensor, quality: Tensor, bptt_length: int, **how: Any
+    ) -> Iterator[CodedChunk]:
         if frames.shape[1] < 2:
             raise CodecError(
                 "task=motion: clips of 1 frame; a prediction needs 2 or more (frames of the stage)"
             )
-        for start in range(1, frames.shape[1], segment):
-            last = min(start + segment, frames.shape[1])
+        for start in range(1, frames.shape[1], bptt_length):
+            last = min(start + bptt_length, frames.shape[1])
             found = [_predicted(codec, frames, t, quality, **how) for t in range(start, last)]
             predicted = torch.stack([pictures[0] for pictures, _ in found], 1)
             estimated = [own for (_, own), _ in found if own is not None]
@@ -117,7 +117,7 @@ class MotionTask(CodecTask):
                 first=start,
                 warped_uncoded=torch.stack(estimated, 1) if estimated else None,
             )
-            yield Coded(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
+            yield CodedChunk(frames[:, start:last], coded, len(found) / (frames.shape[1] - 1))
 
     def named(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         new = {

@@ -1,16 +1,20 @@
-"""How fast training goes, where its time goes, and what to change first."""
+"""How fast training goes, where its time goes, and what to change first.
 
-import re
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+Lightning's `ThroughputMonitor` knows neither how long steps wait for data nor the peak of any
+device but NVIDIA's larger ones, and its `SimpleProfiler` keeps every duration of a run of a million
+steps. So a stopwatch says where the time goes; a profile of what Lightning marks is
+`debug=profile`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec.device import device_name, measure_peak, memory_peak, memory_total, reset_memory_peak
@@ -18,84 +22,13 @@ from codec.device import device_name, measure_peak, memory_peak, memory_total, r
 if TYPE_CHECKING:
     from codec.training.module import CodecTraining
 
-STEP, VALIDATION, DATA, CHECKPOINTS, LOGGING, OTHER = (
-    "step",
-    "validation",
-    "data",
-    "checkpoints",
-    "logging",
-    "other",
-)
-_NAMED = {"run_training_batch": STEP, "KeepCheckpoints": CHECKPOINTS}
-_NAMED |= {part: part for part in (VALIDATION, CHECKPOINTS, LOGGING)}
-
-
-def profiler_of(trainer: Trainer) -> Profiler:
-    """Lightning's profiler, which the Trainer has and does not declare."""
-    return vars(trainer)["profiler"]
-
-
-class PartClock(PassThroughProfiler):
-    """Seconds by part of training, by what Lightning and `trainer.profiler.profile(PART)` say
-    begins and ends.
-
-    Parts are `step`, `validation`, `data` (waiting for a batch), `checkpoints`, `logging`, each
-    other callback under its class's name, and `other`. A part inside another counts as the inner
-    one alone, so that the sum is the wall time.
-
-    Args:
-        around_step: gives a context that every training step runs in.
-    """
-
-    def __init__(self, around_step: Callable[[], AbstractContextManager] = nullcontext) -> None:
-        super().__init__()
-        self.around_step = around_step
-        self._around: AbstractContextManager = nullcontext()
-        self._open = [OTHER]
-        self.restart()
-
-    def restart(self) -> None:
-        """Count from zero; what is under way goes on."""
-        self._seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def seconds(self) -> dict[str, float]:
-        """By part, until now."""
-        self._count()
-        return dict(self._seconds)
-
-    def start(self, action_name: str) -> None:
-        if part := part_of(action_name):
-            self._count()
-            self._open.append(part)
-        if part == STEP:
-            self._around = self.around_step()
-            self._around.__enter__()
-
-    def stop(self, action_name: str) -> None:
-        if part := part_of(action_name):
-            self._count()
-            self._open.pop()
-        if part == STEP:
-            self._around.__exit__(None, None, None)
-
-    def _count(self) -> None:
-        now, part = time.perf_counter(), self._open[-1]
-        self._seconds[part] = self._seconds.get(part, 0.0) + now - self._since
-        self._since = now
-
-
-@cache
-def part_of(action: str) -> str:
-    """The part that an action of Lightning's profilers belongs to; "" where it makes no part of its
-    own.
-    """
-    if action.endswith(".train_dataloader_next"):
-        return DATA
-    callback = re.match(r"\[Callback\](\w+)", action)
-    name = callback[1] if callback else action
-    return _NAMED.get(name, callback[1] if callback else "")
-
+# Parts of the time of training.
+STEP = "step"
+VALIDATION = "validation"
+DATA = "data"
+CHECKPOINTS = "checkpoints"
+LOGGING = "logging"
+OTHER = "other"
 
 MOST_WAIT, MOST_IDLE, MOST_VALIDATION = 0.05, 0.10, 0.25  # of the wall time
 FULL, ROOMY = 0.90, 0.50  # of the memory
@@ -103,17 +36,56 @@ LOW_MFU = 0.10  # of what the device can
 _REMEDIES = {
     CHECKPOINTS: "raise checkpoint_every, or write them to a faster disk",
     LOGGING: "raise training.log_every, or wandb=offline",
-    OTHER: "Lightning's own work between steps: larger batches",
+    OTHER: "work between steps: larger batches; debug=profile says which callback",
 }
+_LOWER = {"bf16": torch.bfloat16, "16": torch.float16}  # by the beginning of Lightning's precision
+
+
+class Stopwatch:
+    """Seconds by part of training: one part is under way at a time, so that their sum is the wall
+    time.
+    """
+
+    def __init__(self) -> None:
+        self._part = OTHER
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from zero; what is under way goes on."""
+        self._seconds: dict[str, float] = {}
+        self._since = perf_counter()
+
+    def switch(self, part: str) -> None:
+        """From now on it is `part`."""
+        now = perf_counter()
+        self._seconds[self._part] = self._seconds.get(self._part, 0.0) + now - self._since
+        self._since = now
+        self._part = part
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """What is done within is `part`; then the part from before goes on."""
+        before = self._part
+        self.switch(part)
+        try:
+            yield
+        finally:
+            self.switch(before)
+
+    def seconds(self) -> dict[str, float]:
+        """By part, until now."""
+        self.switch(self._part)
+        return dict(self._seconds)
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Of one process, but for the frames.
+class Throughput:
+    """What a stretch of training made of its time and its device; of one process, but for the
+    frames.
 
     Attributes:
         frames_per_s: frames of all processes, by wall time.
-        shares: of the wall time, by part (`PartClock`); they add up to 1.
+        shares: of the wall time, by part (`Stopwatch`); they add up to 1.
         operations_per_s: of convolutions and matrix products, while a step runs; 0 when not known.
         peak: operations a second that the device can.
         memory, memory_total: bytes, the most that was held and what there is.
@@ -165,56 +137,51 @@ class Speed:
         return {f"speed/{name}": round(value, 4) for name, value in found.items()}
 
 
-def summary(speed: Speed) -> str:
+def summary(throughput: Throughput) -> str:
     """One line: the figures, and `advice` where there is some."""
-    share = (
-        f"{speed.mfu:.1%} of what this {speed.device} can "
-        f"({_of_peak(speed.operations_per_s, speed.peak)}), "
-    )
-    figures = (
-        f"speed: {speed.frames_per_s:.1f} frames/s, {share if speed.mfu else ''}data wait "
-        f"{speed.data_wait:.1%}, "
-        f"idle {speed.idle:.1%}, {speed.memory / 1e9:.1f} GB"
-    )
-    said = advice(speed)
-    return f"{figures}; {said}" if said else figures
+    figures = f"speed: {throughput.frames_per_s:.1f} frames/s, "
+    if throughput.mfu:
+        reached = _of_peak(throughput.operations_per_s, throughput.peak)
+        figures += f"{throughput.mfu:.1%} of what this {throughput.device} can ({reached}), "
+    figures += f"data wait {throughput.data_wait:.1%}, idle {throughput.idle:.1%}, "
+    figures += f"{throughput.memory / 1e9:.1f} GB"
+    change = advice(throughput)
+    return f"{figures}; {change}" if change else figures
 
 
-def advice(speed: Speed) -> str:
+def advice(throughput: Throughput) -> str:
     """What to change first; "" where nothing stands out."""
-    if speed.data_wait > MOST_WAIT:
-        if speed.data_wait - speed.first_wait <= MOST_WAIT:
+    if throughput.data_wait > MOST_WAIT:
+        if throughput.data_wait - throughput.first_wait <= MOST_WAIT:
             return (
-                f"workers start and open clips for {speed.first_wait:.1%} of the time: longer "
+                f"workers start and open clips for {throughput.first_wait:.1%} of the time: longer "
                 "stages, or less data.hold_mb"
             )
         how = (
             "data.workers=1 or more"
-            if speed.workers == 0
-            else f"more data.workers than {speed.workers}"
+            if throughput.workers == 0
+            else f"more data.workers than {throughput.workers}"
         )
         return f"steps wait for data: {how}, or pack the clips (corvid data pack)"
-    if speed.idle > MOST_IDLE:
+    if throughput.idle > MOST_IDLE:
         rest = {
             part: share
-            for part, share in speed.shares.items()
+            for part, share in throughput.shares.items()
             if part not in (STEP, VALIDATION, DATA)
         }
         part, share = max(rest.items(), key=lambda item: item[1])
-        return (
-            f"{part} takes {share:.1%} of the time: {_REMEDIES.get(part, 'look at that callback')}"
-        )
-    filled = speed.memory / speed.memory_total
+        return f"{part} takes {share:.1%} of the time: {_REMEDIES[part]}"
+    filled = throughput.memory / throughput.memory_total
     if filled > FULL:
         return f"memory is {filled:.0%} full: a smaller batch or activation checkpointing"
-    if speed.shares.get(VALIDATION, 0.0) > MOST_VALIDATION:
+    if throughput.shares.get(VALIDATION, 0.0) > MOST_VALIDATION:
         return (
-            f"validation takes {speed.shares[VALIDATION]:.1%} of the time: raise the stage's "
+            f"validation takes {throughput.shares[VALIDATION]:.1%} of the time: raise the stage's "
             "validate_every"
         )
-    if 0 < speed.mfu < LOW_MFU and filled < ROOMY:
+    if 0 < throughput.mfu < LOW_MFU and filled < ROOMY:
         return "the device is hardly used: a larger batch"
-    if 0 < speed.mfu < LOW_MFU and speed.gpu:  # on CPUs it was measured to gain nothing
+    if 0 < throughput.mfu < LOW_MFU and throughput.gpu:  # on CPUs it was measured to gain nothing
         return "the device is hardly used: training.compile=true"
     return ""
 
@@ -224,9 +191,6 @@ def _of_peak(operations: float, peak: float) -> str:
     units = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
     factor, prefix = next((unit for unit in units if peak >= unit[0]), units[-1])
     return f"{operations / factor:.3g} of {peak / factor:.3g} {prefix}FLOP/s"
-
-
-_LOWER = {"bf16": torch.bfloat16, "16": torch.float16}  # by the beginning of Lightning's precision
 
 
 @dataclass(frozen=True)
@@ -242,16 +206,16 @@ class _Counts:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class SpeedMeter(Callback):
+class ThroughputMeter(Callback):
     """Measures frames a second, waits for data, idle time, memory, and the share of the device's
-    peak.
+    peak (model FLOPs utilisation, MFU).
+
+    It is to be the first callback: a step ends where its `on_train_batch_end` is called. The
+    module's stopwatch says what other time is spent on.
 
     The operations of a training step, forward and backward, are counted once a stage, in its first
     step (again, should that be skipped); counting changes no number of it. They are set against
-    large matrix products in the same arithmetic, measured when the first stage begins. Wall time is
-    divided by Lightning's own profiling marks. Where other code does a part that Lightning does not
-    mark, it says so: `with meter.busy():` validates, `with trainer.profiler.profile("logging"):`
-    logs.
+    large matrix products in the same arithmetic, measured when the first stage begins.
 
     Args:
         workers: reading processes, for advice.
@@ -259,55 +223,56 @@ class SpeedMeter(Callback):
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers
-        self.clock = PartClock(self._around_step)
         self.line = ""
         self._module: CodecTraining | None = None
-
-    def busy(self) -> AbstractContextManager:
-        """Time in which validation runs: not idle."""
-        return self.clock.profile(VALIDATION)
-
-    def on_fit_start(self, trainer: Trainer, module: "CodecTraining") -> None:
-        self.device, self._module = trainer.strategy.root_device, module
-        self.peak = _peak(self.device, precisions_of(str(trainer.precision)))
-        reset_memory_peak(self.device)
-        vars(trainer)["profiler"] = self.clock
-        module.gauges.append(self.numbers)
         self._counter: FlopCounterMode | None = None
         self._operations: int | None = None  # of a step
+
+    def on_fit_start(self, trainer: Trainer, module: "CodecTraining") -> None:
+        self.device = trainer.strategy.root_device
+        self.peak = _peak(self.device, precisions_of(str(trainer.precision)))
+        self._module = module
         self._first_wait = 0.0
-        self.clock.restart()
-        self._start = self._window = self._now = _Counts(time.perf_counter())
+        reset_memory_peak(self.device)
+        module.gauges.append(self.numbers)
+        self._stopwatch = module.stopwatch
+        self._stopwatch.restart()
+        self._start = self._window = self._now = _Counts(perf_counter())
 
     def on_train_batch_start(
         self, trainer: Trainer, module: "CodecTraining", batch: Any, index: int
     ) -> None:
-        count, length = batch.frames.shape[:2]
-        self._first_wait = self._first_wait or self.clock.seconds().get(DATA, 0.0)
-        self._now = replace(
-            self._now, frames=self._now.frames + count * length * trainer.world_size
-        )
-        self._skipped, self._step_began = module.skipped, self.clock.seconds().get(STEP, 0.0)
+        seconds = module.stopwatch.seconds()
+        self._first_wait = self._first_wait or seconds.get(DATA, 0.0)
+        self._step_began = seconds.get(STEP, 0.0)
+        self._skipped = module.skipped
+        clips, length = batch.frames.shape[:2]
+        frames = self._now.frames + clips * length * trainer.world_size
+        self._now = replace(self._now, frames=frames)
+        if self._operations is None:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+        module.stopwatch.switch(STEP)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: "CodecTraining", outputs: Any, batch: Any, index: int
     ) -> None:
+        module.stopwatch.switch(OTHER)
         if self._counter:  # it took longer than others
-            self._operations = (
-                None if module.skipped > self._skipped else self._counter.get_total_flops()
-            )
-            self._counter = None
+            operations = self._counter.get_total_flops()
+            self._stop_counting()
+            self._operations = None if module.skipped > self._skipped else operations
             return
-        took = self.clock.seconds()[STEP] - self._step_began
+        took = module.stopwatch.seconds()[STEP] - self._step_began
         self._now = replace(
             self._now, steps=self._now.steps + 1, step_seconds=self._now.step_seconds + took
         )
 
     def on_fit_end(self, trainer: Trainer, module: "CodecTraining") -> None:
         self._leave()
-        speed = self._since(self._start)
-        self.line = summary(speed)
-        module.events.say("speed", self.line, module.codec_steps, **speed.numbers())
+        throughput = self._since(self._start)
+        self.line = summary(throughput)
+        module.events.say("speed", self.line, module.global_step, **throughput.numbers())
 
     def on_exception(
         self, trainer: Trainer, module: "CodecTraining", exception: BaseException
@@ -320,26 +285,24 @@ class SpeedMeter(Callback):
         return self._since(before).numbers()
 
     def _leave(self) -> None:
+        self._stop_counting()
         if self._module and self.numbers in self._module.gauges:
             self._module.gauges.remove(self.numbers)
 
-    def _around_step(self) -> AbstractContextManager:
-        if self._operations is not None:
-            return nullcontext()
-        self._counter = FlopCounterMode(display=False)
-        return self._counter
+    def _stop_counting(self) -> None:
+        if self._counter:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
 
     def _moment(self) -> _Counts:
-        return replace(self._now, at=time.perf_counter(), seconds=self.clock.seconds())
+        return replace(self._now, at=perf_counter(), seconds=self._stopwatch.seconds())
 
-    def _since(self, before: _Counts) -> Speed:
+    def _since(self, before: _Counts) -> Throughput:
         now = self._moment()
-        wall, steps, seconds = (
-            now.at - before.at,
-            now.steps - before.steps,
-            now.step_seconds - before.step_seconds,
-        )
-        return Speed(
+        wall = now.at - before.at
+        steps = now.steps - before.steps
+        seconds = now.step_seconds - before.step_seconds
+        return Throughput(
             frames_per_s=(now.frames - before.frames) / wall,
             shares={
                 part: (value - before.seconds.get(part, 0.0)) / wall

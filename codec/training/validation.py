@@ -3,20 +3,19 @@ of training.
 """
 
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from codec.training.checkpointing import KeepCheckpoints
+from codec.training.checkpointing import CheckpointManager
 from codec.training.distributed import gather, is_first
 from codec.training.logging import bpp_of
 from codec.training.module import CodecTraining
 from codec.training.tasks import with_warp
-from codec.training.throughput import profiler_of
+from codec.training.throughput import VALIDATION
 from common.progress import progress_over
 from data.loading.clip import Clip
 from data.loading.datamodule import ClipDataModule
@@ -26,21 +25,16 @@ _Row = tuple[int, int, dict[str, float]]  # quality, clips, terms
 
 class Validation(Callback):
     """Validates at a stage's start, at fixed steps of it and at its end, wherever the run was
-    interrupted.
+    interrupted. Lightning's own validation loop counts the batches of each `fit` anew.
 
     Args:
         data: has the validation clips; each process takes some of them.
         keep: is told, to keep the best.
-        busy: what to do it in, for measuring.
     """
 
-    def __init__(
-        self,
-        data: ClipDataModule,
-        keep: KeepCheckpoints,
-        busy: Callable[[], AbstractContextManager] = nullcontext,
-    ) -> None:
-        self.data, self.keep, self.busy = data, keep, busy
+    def __init__(self, data: ClipDataModule, keep: CheckpointManager) -> None:
+        self.data = data
+        self.keep = keep
 
     def on_train_start(self, trainer: Trainer, module: CodecTraining) -> None:
         if module.before:
@@ -49,7 +43,7 @@ class Validation(Callback):
         alike = (last.loss, last.frame_weights) == (module.stage.loss, module.stage.frame_weights)
         if not (module.stage_index and module.figures and alike):
             self._validate(module)
-        if not module.codec_steps:
+        if not module.global_step:
             module.write(module.figures)
         module.before = dict(module.figures)
 
@@ -59,14 +53,12 @@ class Validation(Callback):
         if module.stage.validates_after(module.step_of_stage):
             self._validate(module)
             module.write(module.figures)
-            with profiler_of(trainer).profile("checkpoints"):
-                self.keep.validated(module)
+            self.keep.save_if_best(module)
 
     def _validate(self, module: CodecTraining) -> None:
-        module.stepping = True  # what is saved without its validation would go on without it
-        with self.busy():
+        with module.stopwatch.timed(VALIDATION):
             module.figures = validate(module, self.data.val_dataloader())
-        module.stepping = False
+        module.validated_at = module.global_step
 
 
 @torch.no_grad()
@@ -98,13 +90,10 @@ def validate(module: CodecTraining, batches: Iterable[Clip]) -> dict[str, float]
 
 
 def _terms(module: CodecTraining, frames: Tensor, quality: Tensor) -> dict[str, float]:
-    piece = next(module.task.pieces(module.best_codec, frames, quality, frames.shape[1], hard=True))
-    terms = with_warp(
-        module.loss(piece.frames, piece.coded, quality).terms,
-        module.loss,
-        piece.frames,
-        piece.coded,
-    )
+    length = frames.shape[1]
+    chunk = next(module.task.chunks(module.best_codec, frames, quality, length, hard=True))
+    terms = module.loss(chunk.frames, chunk.coded, quality).terms
+    terms = with_warp(terms, module.loss, chunk.frames, chunk.coded)
     return {name: float(value) for name, value in module.task.named(terms).items()}
 
 

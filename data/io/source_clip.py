@@ -148,7 +148,7 @@ def _read_pictures(reader: ImageReader, first: int, count: int | None) -> Source
 
 
 def _read_video(found: Probe, first: int, count: int | None) -> SourceClip:
-    frames = list(islice(_decoded(found), first, None if count is None else first + count))
+    frames = list(islice(decoded_frames(found), first, None if count is None else first + count))
     if not frames:
         raise DataError(
             f"{found.path}: no frame from start={first} on, it holds {found.frames}; start "
@@ -207,7 +207,7 @@ def _clip(
     )
 
 
-def _decoded(found: Probe) -> Iterator[av.VideoFrame]:
+def decoded_frames(found: Probe) -> Iterator[av.VideoFrame]:
     """Every frame in the order of showing; DataError at the first that is damaged or of another
     size.
     """

@@ -64,6 +64,8 @@ class ClipDataModule(LightningDataModule):
         stream: read shards front to back, for object storage and slow disks; see `ShardStream`.
             Samples are then in another order, which depends on the number of processes and workers.
         buffer: sequences that each worker holds, encoded, to draw among when it streams.
+        overfit_batches: so many batches are trained on over and over, to see whether a model can
+            learn them; nothing is held out then, validation has clips of them. None: off.
 
     Raises:
         DataError: a field is out of range (some are looked at in `setup`); in `setup`, no video is
@@ -96,15 +98,21 @@ class ClipDataModule(LightningDataModule):
         stage_gb: float = 100,
         stream: bool = False,
         buffer: int = 128,
+        overfit_batches: int | None = None,
     ) -> None:
         super().__init__()
         check_at_least(0, workers=workers, exclude_every=exclude_every)
         check_at_least(1, patience=patience, buffer=buffer)
+        if overfit_batches is not None:
+            check_at_least(1, overfit_batches=overfit_batches)
+            if stream:
+                raise DataError("overfit_batches: not with stream=true; give stream=false")
         if exclude_every == 1:
             raise DataError("exclude_every=1 leaves no file to train on; give 0, or 2 or more")
         self.root = sample_clips_for("train") if root is None else root
         self.workers = workers
         self.exclude_every = exclude_every
+        self.overfit_batches = overfit_batches
         self.seed = seed
         self._starting: dict[str, Any] = dict(start_method=start_method, patience=patience)
         self._drawing: dict[str, Any] = dict(
@@ -158,8 +166,12 @@ class ClipDataModule(LightningDataModule):
             return
         sequences = open_sequences(self.root)
         self._placing.place(sequences)
-        train, val = split_sequences(sequences, self.exclude_every or ENDLESS)
-        held_out = HELD_OUT if val is train else 0.0
+        if self.overfit_batches:
+            train = val = sequences
+            held_out = 0.0
+        else:
+            train, val = split_sequences(sequences, self.exclude_every or ENDLESS)
+            held_out = HELD_OUT if val is train else 0.0
         self.train_clips = ClipDataset(
             train,
             self.frames,
@@ -180,7 +192,12 @@ class ClipDataModule(LightningDataModule):
         self.setup()
         rank, ranks = self._processes()
         batches = ClipBatchSampler(
-            self.start_sample, count=self.batches, batch=self.batch, rank=rank, ranks=ranks
+            self.start_sample,
+            count=self.batches,
+            batch=self.batch,
+            rank=rank,
+            ranks=ranks,
+            repeat=self.overfit_batches,
         )
         assert self.train_clips is not None
         drawn = self.train_clips.resized(self.frames, self.crop)

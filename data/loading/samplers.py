@@ -16,14 +16,24 @@ class ClipBatchSampler(Sampler[list[int]]):
         batch: samples a batch of one process.
         rank, ranks: which of how many processes this is; each takes its part of every `batch *
             ranks` samples, so that as many samples with other `ranks` make the same global batches.
+        repeat: after so many batches their samples come again, from sample 0 on; None: never.
     """
 
-    def __init__(self, first: int, count: int, batch: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        first: int,
+        count: int,
+        batch: int,
+        rank: int = 0,
+        ranks: int = 1,
+        repeat: int | None = None,
+    ) -> None:
         self.first = first
         self.count = count
         self.batch = batch
         self.rank = rank
         self.ranks = ranks
+        self.repeat = repeat
 
     def __len__(self) -> int:
         return self.count
@@ -34,13 +44,22 @@ class ClipBatchSampler(Sampler[list[int]]):
     def __getitem__(self, number: int) -> list[int]:
         """Sample numbers of batch `number`, counted from 0."""
         start = self.first + (number * self.ranks + self.rank) * self.batch
-        return list(range(start, start + self.batch))
+        samples = range(start, start + self.batch)
+        if self.repeat is None:
+            return list(samples)
+        different = self.repeat * self.batch * self.ranks
+        return [sample % different for sample in samples]
 
     def after(self, batches: int) -> "ClipBatchSampler":
         """What is left when so many batches have been had."""
         first = self.first + batches * self.batch * self.ranks
         return ClipBatchSampler(
-            first, count=self.count - batches, batch=self.batch, rank=self.rank, ranks=self.ranks
+            first,
+            count=self.count - batches,
+            batch=self.batch,
+            rank=self.rank,
+            ranks=self.ranks,
+            repeat=self.repeat,
         )
 
 

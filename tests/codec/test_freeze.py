@@ -11,8 +11,7 @@ from codec.entropy.models.integer_layers import ExactConv
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.blocks import Network
-from codec.stream import compress, decompress
-from codec.stream.container import read_stream
+from codec.stream import compress, decompress, read_stream
 from codec.video import VideoCodec
 
 
@@ -133,7 +132,7 @@ def test_a_long_chain_is_decoded_in_the_streams_precision_alone(
     """Catches rounding that adds up over hundreds of frames, and a limit where the arithmetic is
     the same or chains are short.
     """
-    monkeypatch.setattr("codec.stream.clip.MOST_DRIFT", 2)
+    monkeypatch.setattr("codec.stream.coding.MOST_DRIFT", 2)
     codec, clip = build(), moving_clip(3, 48, 64)
     compress(codec, clip, FPS, 40, tmp_path / "long.cvd", precision="fp32")
     compress(codec, clip, FPS, 40, tmp_path / "short.cvd", intra_period=2, precision="fp32")

@@ -295,7 +295,9 @@ def encode_file(
     """
     height, width = frames.shape[-2:]
     padding, crop = compute_padding(height, width, min_div=WHOLE)
-    reconstructed, sizes, before = [], [], None
+    reconstructed: list[Tensor] = []
+    sizes: list[int] = []
+    before = frames.new_zeros(0)  # nothing: the first frame is intra
     with file.open("wb") as out:
         out.write(HEADER.pack(height, width, 8, len(frames), intra_period, quality))
         for time, frame in enumerate(frames):
@@ -320,7 +322,8 @@ def decode_file(model: nn.Module, file: Path) -> Tensor:
     with file.open("rb") as source:
         height, width, _, count, intra_period, _ = HEADER.unpack(take(source, HEADER.size))
         crop = compute_padding(height, width, min_div=WHOLE)[1]
-        frames, before = [], None
+        frames: list[Tensor] = []
+        before = torch.empty(0)  # nothing: the first frame is intra
         for time in range(count):
             if is_intra(time, intra_period):
                 before = decode_intra(model, read_body(source))
@@ -339,7 +342,7 @@ def quality_in(file: Path) -> int:
         return HEADER.unpack(take(source, HEADER.size))[-1]
 
 
-def encode_intra(model: nn.Module, frame: Tensor) -> tuple[Tensor, list[Body]]:
+def encode_intra(model: Any, frame: Tensor) -> tuple[Tensor, list[Body]]:
     """A frame by itself: its reconstruction and its body."""
     if hasattr(model, "encode_keyframe"):
         decoded, coded = model.encode_keyframe(frame)
@@ -350,20 +353,20 @@ def encode_intra(model: nn.Module, frame: Tensor) -> tuple[Tensor, list[Body]]:
     ]
 
 
-def encode_predicted(model: nn.Module, frame: Tensor, before: Tensor) -> tuple[Tensor, list[Body]]:
+def encode_predicted(model: Any, frame: Tensor, before: Tensor) -> tuple[Tensor, list[Body]]:
     """A frame from the one before: its reconstruction, and the bodies of motion and residual."""
     decoded, coded = model.encode_inter(frame, before)
     return decoded, [(coded["strings"][name], coded["shape"][name]) for name in PARTS]
 
 
-def decode_predicted(model: nn.Module, bodies: Sequence[Body], before: Tensor) -> Tensor:
+def decode_predicted(model: Any, bodies: Sequence[Body], before: Tensor) -> Tensor:
     """A frame from the one before, out of the bodies of motion and residual."""
     parts = dict(zip(PARTS, bodies, strict=True))
     strings, shapes = ({name: body[i] for name, body in parts.items()} for i in (0, 1))
     return model.decode_inter(before, strings, shapes)
 
 
-def decode_intra(model: nn.Module, body: Body) -> Tensor:
+def decode_intra(model: Any, body: Body) -> Tensor:
     """A frame by itself."""
     if hasattr(model, "decode_keyframe"):
         return model.decode_keyframe(*body)

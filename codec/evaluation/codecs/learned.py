@@ -118,8 +118,15 @@ class LearnedCodec:
             raise CodecError(
                 f"{self.checkpoint}: {what}; start again, with a copy if it is still trained"
             )
-        how = {"intra_period": self.intra_period, "precision": self.computed_in or self.precision}
-        written = compress(codec, source.rgb, source.fps, quality, file, **how)
+        written = compress(
+            codec,
+            source.rgb,
+            fps=source.fps,
+            quality=quality,
+            path=file,
+            intra_period=self.intra_period,
+            precision=self.computed_in or self.precision,
+        )
         decoded = decode_isolated(file, self.checkpoint, self.device)
         if frames_sha256(decoded.frames) != written.reconstruction_sha256:
             raise CodecError(self.drift(file))
@@ -148,8 +155,15 @@ class LearnedCodec:
     def complexity(self, source: SourceClip) -> dict[str, Any]:
         """See `Measurable`; at the middle quality."""
         quality = sorted(self.qualities)[len(self.qualities) // 2]
-        how = {"intra_period": self.intra_period, "precision": self.computed_in or self.precision}
-        return cost_of_learned(self.checkpoint, self.device, source.rgb, source.fps, quality, **how)
+        return cost_of_learned(
+            self.checkpoint,
+            self.device,
+            frames=source.rgb,
+            fps=source.fps,
+            quality=quality,
+            intra_period=self.intra_period,
+            precision=self.computed_in or self.precision,
+        )
 
     def drift(self, file: Path) -> str:
         """Why a decoder that is not bit-exact is an error."""

@@ -80,7 +80,7 @@ def with_complexity(
 
 
 def measured(
-    coder: Coder, clip: VideoSequence, frames: int | None, store: Store, running: Running
+    coder: Measurable, clip: VideoSequence, frames: int | None, store: Store, running: Running
 ) -> dict[str, Any]:
     """What `coder` costs, on the machine that points are made on."""
     arguments = (coder, clip, frames, running.threads)
@@ -103,7 +103,7 @@ def cost_of(
         return {**cost, "clip": clip.path.name, "machine": here.get("gpu", here["cpu"])}
 
 
-def device_of(coder: Coder) -> str:
+def device_of(coder: object) -> str:
     """Where a coder's networks run; standard codecs are programs of the CPU."""
     return getattr(coder, "device", None) or "cpu"
 
@@ -183,14 +183,17 @@ def in_new_process(step: Callable[[Costing], T], costing: Costing) -> T:
 
 def encode(costing: Costing) -> tuple[float, float]:
     """Frames a second and MiB of encoding."""
-    codec, how = (
-        _ready(costing),
-        {"intra_period": costing.intra_period, "precision": costing.precision},
-    )
+    codec = _ready(costing)
 
     def seconds(file: Path, count: int) -> float:
         return compress(
-            codec, costing.frames[:count], costing.fps, costing.quality, file, **how
+            codec,
+            costing.frames[:count],
+            fps=costing.fps,
+            quality=costing.quality,
+            path=file,
+            intra_period=costing.intra_period,
+            precision=costing.precision,
         ).seconds
 
     return _figures(costing, seconds)

@@ -185,7 +185,9 @@ def configured_codec(overrides: Sequence[str]) -> VideoCodec:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", overrides=list(overrides))
-        built = build_codec(OmegaConf.to_container(config.codec, resolve=True))
+        plain = OmegaConf.to_container(config.codec, resolve=True)
+        assert isinstance(plain, dict)
+        built = build_codec({str(name): value for name, value in plain.items()})
     except (HydraException, OmegaConfBaseException) as error:
         raise CodecError(
             f"{' '.join(overrides)}: {_one_line(error)}; say it as for train.py, for example "

@@ -287,6 +287,7 @@ def measure_complexity(
     if repeats < 0:
         raise CodecError(f"repeats: {repeats} given; expected at least 0")
     parameters, codec = count_parameters(codec), freeze(codec, precision)
+    assert codec.frozen is not None
     device, size = next(codec.parameters()).device, (frames.shape[-2], frames.shape[-1])
     index = torch.tensor([quality], device=device)
     first, second, third = frames[:, None].to(device).float() / 255

@@ -108,9 +108,10 @@ class Store:
         if not entry.exists():  # entries are whole when they come to be
             return None
         facts = _read(entry / CODED)
-        file = entry / facts["file"] if facts else entry
-        if file.is_file() and sha256_of(file) == facts["sha256"]:
-            return Stored(file, facts)
+        if facts:
+            file = entry / facts["file"]
+            if file.is_file() and sha256_of(file) == facts["sha256"]:
+                return Stored(file, facts)
         log.warning("%s: damaged, it is made again", entry)
         self.remove(key)
         return None
@@ -277,9 +278,10 @@ def own_source(coder: Coder) -> str:
     return package_source(type(coder).__module__.partition(".")[0])
 
 
-def outside_sources(config: dict[str, Any]) -> dict[str, str]:
+def outside_sources(config: dict[str, Any] | None) -> dict[str, str]:
     """Of every package from outside that a codec's config names networks of: a hash of its code."""
-    return {name: package_source(name)[:16] for name in registry.packages_in("network", config)}
+    packages = registry.packages_in("network", config or {})
+    return {name: package_source(name)[:16] for name in packages}
 
 
 @functools.cache

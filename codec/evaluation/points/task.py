@@ -127,8 +127,9 @@ def point_of(task: Task, clip: dict[str, Any], store: Store, output: Path) -> Po
         CodecError: it is not in the store any more.
     """
     stored = store.find(task.stream_key)
-    scores = {name: store.scores(task.stream_key, key) for name, key in task.score_keys.items()}
-    if stored is None or None in scores.values():
+    there = {name: store.scores(task.stream_key, key) for name, key in task.score_keys.items()}
+    scores = {name: score for name, score in there.items() if score is not None}
+    if stored is None or len(scores) < len(there):
         raise CodecError(
             f"{store.root}: {task.title} is gone; do not delete there while evaluations run, and "
             "start again"

@@ -5,7 +5,7 @@ over classes and over all clips, with the interval of a bootstrap.
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -129,7 +129,7 @@ def overlap(first: Sequence[float], second: Sequence[float]) -> float:
     return max(shared, 0) / (max(*first, *second) - min(*first, *second))
 
 
-def _delta(of_package: object, anchor: Pairs, test: Pairs, method: str) -> float:
+def _delta(of_package: Callable[..., float], anchor: Pairs, test: Pairs, method: str) -> float:
     """One of the package's deltas, for curves of any lengths, finite or an error."""
     if any(rate <= 0 for rate, _ in (*anchor, *test)):
         raise CodecError(
@@ -324,7 +324,7 @@ def shared_clips(
 def compare_clip(result: RDResult, anchor: str, codec: str, metric: str, clip: str) -> Comparison:
     """Two codecs on one clip."""
     curves = {name: curve(result.points, name, clip, metric) for name in (anchor, codec)}
-    pairs = [own.pairs for own in curves.values()]
+    first, second = pairs = [own.pairs for own in curves.values()]
     notes = [line for name, own in curves.items() for line in notes_of(name, own)]
     origins = {
         p.codec: p.imported
@@ -334,9 +334,9 @@ def compare_clip(result: RDResult, anchor: str, codec: str, metric: str, clip: s
     notes += [
         f"{name}: imported from {origin}, not measured here" for name, origin in origins.items()
     ]
-    rate, share = bd_rate(*pairs)
-    akima, _ = bd_rate(*pairs, method="akima")
-    quality, rate_share = bd_quality(*pairs)
+    rate, share = bd_rate(first, second)
+    akima, _ = bd_rate(first, second, method="akima")
+    quality, rate_share = bd_quality(first, second)
     if rate is None:
         notes.insert(
             0, "no common quality" if all(len(own) > 1 for own in pairs) else "too few points"
@@ -385,17 +385,21 @@ def mean_over_clips(
     unlike = sum(clip.bd_quality is None for clip in rated)
     if unlike:
         notes.append(f"no BD-quality: {unlike} of {len(rated)} clips have none")
-    little = sum(clip.overlap < LITTLE_OVERLAP for clip in rated)
+    little = sum(clip.overlap is not None and clip.overlap < LITTLE_OVERLAP for clip in rated)
     if little:
         notes.append(f"little overlap on {little} of {len(clips)} clips")
     falling = sum(not clip.monotone for clip in clips)
     if falling:
         notes.append(f"a curve is not monotone on {falling} of {len(clips)} clips")
-    low, high = mean_interval([clip.bd_rate_percent for clip in rated]) or (None, None)
+    rates = [clip.bd_rate_percent for clip in rated if clip.bd_rate_percent is not None]
+    low, high = mean_interval(rates) or (None, None)
+    means: dict[str, Any] = {
+        name: mean_of([getattr(clip, name) for clip in rated]) for name in AVERAGED
+    }
     return replace(
         like,
         clip=f"{MEAN} {group}" if group else MEAN,
-        **{name: mean_of([getattr(clip, name) for clip in rated]) for name in AVERAGED},
+        **means,
         note="; ".join(notes),
         low=low,
         high=high,
@@ -409,4 +413,5 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     """The mean, None when there is nothing or something is missing: a mean of the others would be
     over other clips.
     """
-    return None if None in values or not values else statistics.fmean(values)
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None

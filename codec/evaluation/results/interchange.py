@@ -75,13 +75,13 @@ class Row:
     codec: str
     clip: str
     quality: int
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     facts: dict[str, Any]
     bpp: float | None = None
     kbps: float | None = None
     group: str = ""
     frame_bpp: list[float] | None = None
-    per_frame: dict[str, list[float]] = field(default_factory=dict)
+    per_frame: dict[str, list[float | None]] = field(default_factory=dict)
     seconds: tuple[float, float] = (0.0, 0.0)
 
 
@@ -319,8 +319,12 @@ def point_of(row: Row, given: Given, origin: str, path: Path) -> Point:
         facts["frames"],
         exact_fps(facts["fps"]),
     )
-    bits = row.bpp * width * height if row.bpp is not None else row.kbps * 1000 / float(fps)
-    sizes = row.frame_bpp and [round(bpp * width * height / 8) for bpp in row.frame_bpp]
+    if row.bpp is not None:
+        bits = row.bpp * width * height
+    else:
+        assert row.kbps is not None  # a row has one of the two
+        bits = row.kbps * 1000 / float(fps)
+    sizes = [round(bpp * width * height / 8) for bpp in row.frame_bpp or ()]
     return Point(
         codec=(given.name or row.codec) + LABEL,
         clip=given.clips.get(row.clip, row.clip),

@@ -156,8 +156,8 @@ def _clip_facts(a: dict[str, Any], b: dict[str, Any], names: tuple[str, str]) ->
         )
         lines = [
             line
-            for clip, *values in pairs
-            for line in _unequal(f"clips.{clip}.{fact}", *values, names)
+            for clip, ours, theirs in pairs
+            for line in _unequal(f"clips.{clip}.{fact}", ours, theirs, names)
         ]
         yield from (line + _more(len(lines) - 1, "clip") for line in lines[:1])
 
@@ -226,7 +226,9 @@ def _points(first: RDResult, second: RDResult, names: tuple[str, str]) -> Iterat
             for name in OF_A_POINT
         )
         lines += [
-            line for name, *both in values for line in _unequal(f"{where}: {name}", *both, names)
+            line
+            for name, one, other in values
+            for line in _unequal(f"{where}: {name}", one, other, names)
         ][:1]
     yield from (line + _more(len(lines) - 1, "point") for line in lines[:1])
 

@@ -97,8 +97,10 @@ ORDER = (
     "bpp",
     "kbps",
     "metrics",
+    "encode_seconds",
+    "decode_seconds",
+    "file",
 )
-ORDER += ("encode_seconds", "decode_seconds", "file")
 SINCE_2 = ("sha256", "frame_bytes", "per_frame")
 
 
@@ -246,12 +248,11 @@ def read_point(raw: Any, where: str, since: tuple[str, ...] = SINCE_2) -> Point:
     point = Point(
         **own, extra={name: value for name, value in raw.items() if name not in (*ORDER, *SINCE_2)}
     )
-    for name in DERIVED:
-        if not is_a(raw[name], float) or not math.isclose(
-            raw[name], getattr(point, name), rel_tol=1e-6
-        ):
-            given = f"{raw[name]!r}, but its bytes, size and frames give {getattr(point, name)}"
-            raise CodecError(f"{where}.{name}: {given}; put that, or {AGAIN}")
+    for derived in DERIVED:
+        follows = getattr(point, derived)
+        if not is_a(raw[derived], float) or not math.isclose(raw[derived], follows, rel_tol=1e-6):
+            given = f"{raw[derived]!r}, but its bytes, size and frames give {follows}"
+            raise CodecError(f"{where}.{derived}: {given}; put that, or {AGAIN}")
     return point
 
 

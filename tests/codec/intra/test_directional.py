@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_cuda import fake_cuda
-from small_codec import FPS, build, moving_clip, small_config
+from small_codec import FPS, build, moving_clip, small_config, write_payloads
 
 from codec.blocks import tables
 from codec.blocks.intra_blocks import IntraBlocks, to_frame
@@ -16,8 +16,7 @@ from codec.entropy.models.intra_modes import MODES
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS
-from codec.stream import compress, decompress, frames_sha256
-from codec.stream.container import read_stream, write_stream
+from codec.stream import compress, decompress, frames_sha256, read_stream
 from codec.video import VideoCodec
 
 
@@ -105,17 +104,17 @@ def test_damaged_payloads_end_in_frames_or_one_error(directional: VideoCodec, tm
     """Catches symbols beyond their range that reach a kernel, and reading on where nothing is."""
     file = tmp_path / "a.cvd"
     compress(directional, moving_clip(1, 48, 64), FPS, 40, file)
-    header, (payload,) = read_stream(file)
+    header, (packet,) = read_stream(file)
     generator, noticed = torch.Generator().manual_seed(0), 0
     for trial in range(30):
-        victim = bytearray(payload)
+        victim = bytearray(packet.payload)
         if trial % 3 == 0:
             victim[int(torch.randint(len(victim), (1,), generator=generator))] ^= 1 << trial % 8
         elif trial % 3 == 1:
             del victim[int(torch.randint(len(victim), (1,), generator=generator)) :]
         else:
             victim[:] = bytes(torch.randint(256, (len(victim),), generator=generator).tolist())
-        write_stream(file, header, [bytes(victim)])
+        write_payloads(file, header, [bytes(victim)], 40)
         try:
             assert decompress(file, directional).frames.shape == (1, 3, 48, 64)
         except CodecError:

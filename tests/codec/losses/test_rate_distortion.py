@@ -95,7 +95,7 @@ def test_lpips_enters_with_its_weight():
 def test_senseless_weights_are_refused(weights: dict, said: str):
     """Catches a loss that minimises nothing, and a misspelt term."""
     with pytest.raises(CodecError, match=said):
-        RateDistortionLoss().weigh(**weights)
+        RateDistortionLoss().set_weights(**weights)
 
 
 def test_the_prediction_enters_with_its_weight_and_psnr_is_said_by_kind():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import fake_cuda
-from small_codec import FPS, build, moving_clip, small_config
+from small_codec import FPS, build, moving_clip, small_config, write_payloads
 from torch import Tensor
 
 from codec.blocks.intra_blocks import to_pixels
@@ -25,8 +25,7 @@ from codec.entropy.models.intra_modes import UnitTypeEntropy, unit_context
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.references import Context, Reference
-from codec.stream import compress, decompress, frames_sha256
-from codec.stream.container import read_stream, write_stream
+from codec.stream import compress, decompress, frames_sha256, read_stream
 from codec.video import VideoCodec
 
 OVERRIDES = "intra=directional", "residual=block_transform", "entropy=levels"
@@ -235,7 +234,7 @@ def test_damaged_payloads_end_in_frames_or_one_error(blocks: VideoCodec, tmp_pat
     header, (first, second) = read_stream(file)
     generator, noticed = torch.Generator().manual_seed(0), 0
     for trial in range(30):
-        victim = bytearray(second)
+        victim = bytearray(second.payload)
         place = int(torch.randint(len(victim), (1,), generator=generator))
         if trial % 3 == 0:
             victim[place] ^= 1 << trial % 8
@@ -243,7 +242,7 @@ def test_damaged_payloads_end_in_frames_or_one_error(blocks: VideoCodec, tmp_pat
             del victim[place:]
         else:
             victim[:] = bytes(torch.randint(256, (len(victim),), generator=generator).tolist())
-        write_stream(file, header, [first, bytes(victim)])
+        write_payloads(file, header, [first.payload, bytes(victim)], 40)
         try:
             assert decompress(file, blocks).frames.shape == (2, 3, 48, 64)
         except CodecError:

@@ -1,16 +1,19 @@
+import copy
+
 import pytest
 import torch
 from literature import SMALL_CODECS
-from small_codec import build
-from torch import nn
+from small_codec import build, moving_clip
+from torch import Tensor, nn
 from training_module import STAGE, clip, module
 
 from codec.entropy.models.integer_layers import Exact
 from codec.errors import CodecError
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.training.loop import warn_of_sums
-from codec.training.module import CodecTraining
+from codec.training.module import CodecTraining, compile_networks
 from codec.training.schedule import Schedule
+from codec.video import VideoCodec
 
 
 @pytest.mark.parametrize("networks", [(), *SMALL_CODECS.values()], ids=["corvid", *SMALL_CODECS])
@@ -47,7 +50,7 @@ def test_steps_lower_the_loss():
     made._log_training = lambda terms: losses.append(float(terms["loss"]))
     for _ in range(10):
         made.training_step(clip(), 0)
-        made.codec_steps = made.samples = 0  # the same qualities and noise
+        made.global_step = made.samples = 0  # the same qualities and noise
     assert losses[-1] < losses[0]
 
 
@@ -198,7 +201,7 @@ class OneWeight(nn.Module):
         super().__init__()
         self.seen: list[float | None] = []
 
-    def weigh(self, weight: float | None = None) -> None:
+    def set_weights(self, weight: float | None = None) -> None:
         self.seen.append(weight)
 
 
@@ -212,3 +215,38 @@ def test_a_loss_gets_what_a_stage_says_by_name():
             CodecError, match="stage 'a': loss OneWeight: .*unexpected keyword.*leave it out"
         ):
             CodecTraining(codec, loss, Schedule([STAGE | told]))
+
+
+def step(codec: VideoCodec) -> tuple[Tensor, list[Tensor]]:
+    """Loss and gradients of two small clips."""
+    frames, quality = (
+        moving_clip(2, 64, 64)[None].repeat(2, 1, 1, 1, 1).float() / 255,
+        torch.tensor([20, 50]),
+    )
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = RateDistortionLoss()(frames, codec(frames, quality), quality).loss
+    loss.backward()
+    return loss.detach(), [p.grad for p in codec.parameters() if p.grad is not None]
+
+
+def test_compiled_networks_learn_the_same():
+    """Catches a compiled network that computes something else, loses gradients, or renames what
+    checkpoints hold.
+    """
+    codec = build().train()
+    compiled = copy.deepcopy(codec)
+    names = compile_networks(compiled, "aot_eager")
+    assert "residual.analysis" in names and not any("entropy" in name for name in names)
+    (loss, gradients), (other, others) = step(codec), step(compiled)
+    torch.testing.assert_close(loss, other)
+    assert len(gradients) == len(others)
+    for one, two in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-2, atol=1e-2 * float(one.abs().max()) + 1e-8)
+    assert codec.state_dict().keys() == compiled.state_dict().keys()
+
+
+def test_a_codec_without_networks_to_compile_says_so():
+    """Catches a switch that silently does nothing."""
+    with pytest.raises(CodecError, match="training.compile=true: no part"):
+        compile_networks(build(*SMALL_CODECS["ssf"]))

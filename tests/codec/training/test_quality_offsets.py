@@ -21,7 +21,7 @@ def patterned() -> VideoCodec:
 
 @torch.inference_mode()
 def test_pieces_of_a_clip_go_on_in_the_pattern(patterned: VideoCodec):
-    """Catches a pattern that begins anew with every piece of a truncated chain."""
+    """Catches a pattern that begins anew with every chunk of a truncated chain."""
     frames, noise = clip(2, 5).frames.float() / 255, ClipNoise([(0, 1), (0, 2)])
     whole = patterned(frames, QUALITY, noise=noise)
     assert whole.quality.tolist() == EXPECTED
@@ -35,7 +35,7 @@ def test_pieces_of_a_clip_go_on_in_the_pattern(patterned: VideoCodec):
 @torch.inference_mode()
 def test_an_intra_frame_begins_the_pattern_anew(patterned: VideoCodec):
     """Catches positions counted from the clip's start, also with an intra frame in a
-    later piece.
+    later chunk.
     """
     frames = clip(2, 5).frames.float() / 255
     expected = [[14, 0, 0, 14, 0], [63, 50, 56, 63, 50]]

@@ -7,7 +7,7 @@ from training_module import clip, module
 
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
-from codec.training.module import CodecTraining, draw
+from codec.training.module import CodecTraining, sample_quality_and_noise
 from codec.training.schedule import Schedule
 
 
@@ -62,13 +62,13 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_truncation_is_the_sum_over_frames_cut_where_it_says():
-    """Catches a cut at the wrong frame, and pieces of a clip that count by number and not by their
+    """Catches a cut at the wrong frame, and chunks of a clip that count by number and not by their
     frames.
     """
     made = module(frames=5, truncate=2)
     found = gradients(made, frames=5)
     frames, losses, before = clip(2, 5).frames.float() / 255, [], None
-    quality, noise = draw(made.seed, 0, 2, torch.device("cpu"))
+    quality, noise = sample_quality_and_noise(made.seed, 0, 2, torch.device("cpu"))
     made.codec.zero_grad()
     for start, stop in ((0, 2), (2, 4), (4, 5)):
         before = made.codec(frames[:, start:stop], quality, noise=noise, before=before)
@@ -81,7 +81,7 @@ def test_truncation_is_the_sum_over_frames_cut_where_it_says():
 
 
 def test_bits_of_components_are_means_over_all_frames():
-    """Catches figures that grow where a clip is coded in pieces, of which some have no
+    """Catches figures that grow where a clip is coded in chunks, of which some have no
     intra frame.
     """
     rows = []
@@ -96,7 +96,7 @@ def test_bits_of_components_are_means_over_all_frames():
 
 
 def test_pieces_code_the_clip_as_a_whole_does():
-    """Catches a state that is lost between pieces, frames counted anew, and noise of
+    """Catches a state that is lost between chunks, frames counted anew, and noise of
     another frame.
     """
     codec, frames, quality = build(), clip(2, 5).frames.float() / 255, torch.tensor([5, 50])
@@ -119,9 +119,9 @@ def test_an_update_after_every_frame():
     """
     made = module(update="frame", frames=3)
     steps, kept = [], made.optimizer.step
-    made.optimizer.step = lambda: (steps.append(made.codec_steps), kept())
+    made.optimizer.step = lambda: (steps.append(made.global_step), kept())
     made.training_step(clip(2, 3), 0)
-    assert steps == [0, 0, 0] and made.codec_steps == 1 and made.samples == 2
+    assert steps == [0, 0, 0] and made.global_step == 1 and made.samples == 2
 
 
 def test_the_rest_of_a_clip_with_a_bad_frame_is_left():

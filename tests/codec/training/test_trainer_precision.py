@@ -17,7 +17,7 @@ from small_codec import CONF, FPS, composed, moving_clip
 
 from codec.training import distributed as ours
 from codec.training.distributed import (
-    GradientMean,
+    UnwrappedDDPStrategy,
     agree,
     best_precision,
     choose_precision,
@@ -136,7 +136,7 @@ def in_a_process(folder: Path) -> None:
         quiet = dict.fromkeys(
             ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
         )
-        trainer = Trainer(strategy=GradientMean(), **given, **quiet)
+        trainer = Trainer(strategy=UnwrappedDDPStrategy(), **given, **quiet)
         trainer.strategy.setup_environment()
         with trainer.precision_plugin.forward_context():
             kind = torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype

@@ -79,7 +79,7 @@ def test_failure_leaves_nothing_behind(
     frames: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Catches half-written files under the final name, and ffmpeg's failure being swallowed."""
-    monkeypatch.setattr("data.io.writer._for_viewing", lambda height: ["-c:v", "no_such_encoder"])
-    with pytest.raises(DataError, match="ffmpeg could not write"):
+    monkeypatch.setattr("data.io.writer._for_viewing", lambda *_: ["-c:v", "no_such_encoder"])
+    with pytest.raises(DataError, match="cannot be written .*ffmpeg: .*no_such_encoder"):
         write_video(frames, 25, tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from small_codec import build
 from torch import nn
 
 import common.files
-from codec.checkpoint import read_checkpoint
+from codec.checkpoint import read_checkpoint, save_checkpoint
 from codec.errors import CodecError
-from codec.training.checkpointing import KeepCheckpoints, find_newest, settle
-from codec.training.logging import Events, TermMeans
+from codec.training.checkpointing import CheckpointManager, find_newest, init_from, rotate
+from codec.training.logging import Events, MetricAccumulator
+from codec.training.throughput import Stopwatch
+from codec.video import VideoCodec
 from common.files import WriteError
 
 TRAINER = SimpleNamespace(is_global_zero=True)
@@ -31,13 +34,14 @@ class TinyTraining:
     """What checkpoints need of a training module."""
 
     def __init__(self, step: int = 0) -> None:
-        self.codec, self.codec_steps, self.stepping, self.validation_loss = Tiny(), step, False, 1.0
+        self.codec, self.global_step, self.validation_loss = Tiny(), step, 1.0
+        self.is_consistent, self.stopwatch = True, Stopwatch()
         self.samples = self.skipped = self.skipped_in_a_row = self.stages_done = 0
-        self.figures, self.before, self.average, self.means, self.events = (
+        self.figures, self.before, self.ema, self.accumulator, self.events = (
             {},
             {},
             None,
-            TermMeans(),
+            MetricAccumulator(),
             Events(),
         )
         self.stage, self.data_state = SimpleNamespace(name="a"), lambda samples: {}
@@ -48,9 +52,9 @@ class TinyTraining:
         return self.kept or self.codec.state_dict()
 
 
-def run_to(folder: Path, steps: int, **settings: int) -> KeepCheckpoints:
+def run_to(folder: Path, steps: int, **settings: int) -> CheckpointManager:
     """Checkpoints of a run after so many steps, written every step."""
-    keep = KeepCheckpoints(folder, every=1, **settings)
+    keep = CheckpointManager(folder, every=1, **settings)
     for step in range(1, steps + 1):
         keep.on_train_batch_end(TRAINER, TinyTraining(step), None, None, step)
     return keep
@@ -67,7 +71,7 @@ def test_the_last_ones_are_kept(tmp_path: Path):
     """Catches one checkpoint too few, one too many, and numbers that do not follow the steps."""
     run_to(tmp_path, 5, keep_last=3)
     assert steps_in(tmp_path) == {"last.ckpt": 5, "last-1.ckpt": 4, "last-2.ckpt": 3}
-    keep = KeepCheckpoints(tmp_path, keep_last=1)
+    keep = CheckpointManager(tmp_path, keep_last=1)
     keep.save_last(TinyTraining(6))
     assert steps_in(tmp_path) == {"last.ckpt": 6}
 
@@ -90,11 +94,11 @@ def test_a_kill_while_they_are_renamed_loses_nothing(
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(SystemExit):
-        KeepCheckpoints(tmp_path).save_last(TinyTraining(4))
+        CheckpointManager(tmp_path).save_last(TinyTraining(4))
     monkeypatch.setattr(os, "replace", real)
     newest = 3 if stop_at == 1 else 4
     assert find_newest(tmp_path)["training"]["codec_steps"] == newest
-    settle(tmp_path, 3)
+    rotate(tmp_path, 3)
     assert (
         steps_in(tmp_path)["last.ckpt"] == newest
         and find_newest(tmp_path)["training"]["codec_steps"] == newest
@@ -151,14 +155,14 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path):
 
 def test_the_best_is_kept_and_remembered(tmp_path: Path):
     """Catches a best.ckpt that is overwritten by a worse one, after a resume too."""
-    keep, module = KeepCheckpoints(tmp_path), TinyTraining(1)
-    keep.validated(module)
+    keep, module = CheckpointManager(tmp_path), TinyTraining(1)
+    keep.save_if_best(module)
     keep.save_last(module)
-    again = KeepCheckpoints(tmp_path)
-    again.take_up(TinyTraining(), find_newest(tmp_path))
+    again = CheckpointManager(tmp_path)
+    again.restore(TinyTraining(), find_newest(tmp_path))
     worse = TinyTraining(2)
     worse.validation_loss = 1.5
-    again.validated(worse)
+    again.save_if_best(worse)
     assert steps_in(tmp_path)["best.ckpt"] == 1
 
 
@@ -166,7 +170,7 @@ def test_weights_to_keep_are_what_is_exported(tmp_path: Path):
     """Catches a checkpoint that exports raw weights where their average was validated."""
     module = TinyTraining(1)
     module.kept = {name: value + 1 for name, value in module.codec.state_dict().items()}
-    KeepCheckpoints(tmp_path).save_last(module)
+    CheckpointManager(tmp_path).save_last(module)
     assert torch.equal(read_checkpoint(tmp_path)["codec"]["weight"], module.kept["weight"])
 
 
@@ -181,7 +185,7 @@ def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     module = TinyTraining(3)
     with pytest.raises(WriteError) as error:
         keep.save_last(module)
-    monkeypatch.setattr(KeepCheckpoints, "save", lambda *args: pytest.fail("tried again"))
+    monkeypatch.setattr(CheckpointManager, "save", lambda *args: pytest.fail("tried again"))
     keep.on_exception(TRAINER, module, error.value)
     assert steps_in(tmp_path) == {"last.ckpt": 2, "last-1.ckpt": 1}
 
@@ -201,9 +205,78 @@ def test_a_stop_keeps_the_last_step_but_not_half_of_one(tmp_path: Path):
     keep = run_to(tmp_path, 1)
     keep.every = 100
     half = TinyTraining(2)
-    half.stepping = True
+    half.is_consistent = False
     keep.on_exception(TRAINER, half, KeyboardInterrupt())
     assert steps_in(tmp_path)["last.ckpt"] == 1
     keep.on_exception(TRAINER, TinyTraining(3), KeyboardInterrupt())
     keep.on_exception(TRAINER, TinyTraining(3), KeyboardInterrupt())
     assert steps_in(tmp_path) == {"last.ckpt": 3, "last-1.ckpt": 1}
+
+
+def shaken(*overrides: str) -> VideoCodec:
+    """A codec with other weights than `build` gives."""
+    codec = build(*overrides)
+    with torch.no_grad():
+        for value in codec.parameters():
+            value += 0.25
+    return codec
+
+
+def test_the_same_codec_is_taken_whole(tmp_path: Path):
+    """Catches a tensor that is left as it was without a word."""
+    other, codec = shaken(), build()
+    save_checkpoint(tmp_path / "a.ckpt", other)
+    count = len(codec.state_dict())
+    assert (
+        init_from(codec, str(tmp_path / "a.ckpt"))
+        == f"init_from={tmp_path / 'a.ckpt'}: {count} of {count} tensors taken"
+    )
+    assert all(
+        torch.equal(value, codec.state_dict()[name]) for name, value in other.state_dict().items()
+    )
+
+
+def test_what_does_not_match_is_named_by_module(tmp_path: Path):
+    """Catches a network that stays untrained in silence, and a list of hundreds of names that
+    nobody reads.
+    """
+    other, codec = shaken(), build("motion=implicit", "residual_depth=3")
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    save_checkpoint(tmp_path / "a.ckpt", other)
+    said = init_from(codec, str(tmp_path / "a.ckpt"))
+    taken = 0
+    for name, value in codec.state_dict().items():
+        came = other.state_dict().get(name)
+        matches = came is not None and came.shape == value.shape
+        assert torch.equal(value, came if matches else before[name])
+        taken += matches
+    assert f"{taken} of {len(before)} tensors taken" in said
+    assert (
+        "not there, left as they are: " in said
+        and "there but not in this codec, not used: motion" in said
+    )
+    assert all(line.count(";") < 14 for line in said.splitlines())
+
+
+def test_other_shapes_are_shown():
+    """Catches a width that was changed and is found out after days."""
+    from codec.training.checkpointing import _modules
+
+    ours, theirs = nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict()
+    assert _modules(["weight"], ours, theirs) == ["weight (3, 2), there (3, 4)"]
+    deep = {"a.b.c": ours["bias"], "a.b.d": ours["bias"], "a.e": ours["bias"]}
+    assert _modules(["a.b.c", "a.b.d"], deep) == ["a.b.* (2 tensors, as a.b.c (3,))"]
+
+
+def test_nothing_to_take_and_bad_numbers_are_errors(tmp_path: Path):
+    """Catches a run that starts from scratch, or from NaN, although weights were given."""
+    codec = build()
+    save_checkpoint(tmp_path / "none.ckpt", codec, weights={"other.weight": torch.zeros(3)})
+    with pytest.raises(
+        CodecError, match="none of its 1 tensors has a name and shape of this codec"
+    ):
+        init_from(codec, str(tmp_path / "none.ckpt"))
+    bad = {name: value * float("nan") for name, value in codec.state_dict().items()}
+    save_checkpoint(tmp_path / "bad.ckpt", codec, weights=bad)
+    with pytest.raises(CodecError, match="non-finite"):
+        init_from(codec, str(tmp_path / "bad.ckpt"))

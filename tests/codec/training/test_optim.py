@@ -3,15 +3,15 @@ import torch
 from training_module import clip, module
 
 from codec.errors import CodecError
-from codec.training.checkpointing import restore, training_state
-from codec.training.optim import WeightAverage
+from codec.training.checkpointing import load_training_state, training_state
+from codec.training.optim import EMA
 from codec.training.validation import validate
 
 
 def test_the_average_is_the_formula():
     """Catches a decay at the wrong end, and an average that starts at zero."""
     codec = module().codec
-    average = WeightAverage(codec, 0.9)
+    average = EMA(codec, 0.9)
     name, weight = next(iter(codec.named_parameters()))
     start = weight.detach().clone()
     expected = start.clone()
@@ -25,7 +25,7 @@ def test_the_average_is_the_formula():
         dict(average.codec.named_parameters())[name], expected, rtol=1e-4, atol=1e-4
     )
     with pytest.raises(CodecError, match="training.ema: 1.0"):
-        WeightAverage(codec, 1.0)
+        EMA(codec, 1.0)
 
 
 def test_the_average_is_what_is_validated_and_kept():
@@ -36,7 +36,7 @@ def test_the_average_is_what_is_validated_and_kept():
     kept, raw = made.weights_to_keep(), made.codec.state_dict()
     assert any(not torch.equal(kept[name], raw[name]) for name in raw)
     with_average = validate(made, [clip()])["val/loss"]
-    made.average = None
+    made.ema = None
     assert validate(made, [clip()])["val/loss"] != with_average
 
 
@@ -47,7 +47,7 @@ def test_training_goes_on_from_its_state():
         for _ in range(3):
             made.training_step(clip(), 0)
     other = module(settings={"ema": 0.99})
-    restore(other, cut.weights_to_keep(), training_state(cut))
+    load_training_state(other, cut.weights_to_keep(), training_state(cut))
     for made in (whole, other):
         made.training_step(clip(), 0)
     for first, second in ((whole.codec, other.codec), (whole.best_codec, other.best_codec)):

@@ -16,7 +16,7 @@ def stopped(
     folder: Path, error: BaseException, signal: str = "", last_step: int | None = 4
 ) -> dict[str, object]:
     """The event of a run that ended in step 6, once it goes on from its last checkpoint."""
-    module = SimpleNamespace(events=Events(folder / EVENTS), codec_steps=6)
+    module = SimpleNamespace(events=Events(folder / EVENTS), global_step=6)
     module.events.say("stage", "stage 1/1", 0)
     say_stop(module, SimpleNamespace(folder=folder, last_step=last_step), error, signal)
     forget_after(folder / EVENTS, last_step or 0)

@@ -1,9 +1,11 @@
+import logging
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_codec import composed
 
 from codec import registry
@@ -21,6 +23,7 @@ from codec.training.run_dir import (
     read_config,
     with_precision_of,
     write_config,
+    write_record,
 )
 from codec.video import VideoCodec
 
@@ -223,3 +226,18 @@ def test_what_looks_like_a_date_stays_a_word(tmp_path: Path):
     assert read_config(tmp_path)["name"] == "2026-11-30"
     (tmp_path / "config.yaml").write_text("name: 2026-11-30\nlr: 1.0e-05\n")
     assert read_config(tmp_path) == {"name": "2026-11-30", "lr": 1e-5}
+
+
+def test_other_threads_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Catches a resumed run that ends with other weights than it would have, without a word."""
+    for threads, warned in ((2, False), (2, False), (3, True)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            write_record(tmp_path, 5)
+        assert (
+            "started with 2 threads, goes on with 3; weights will not be the same bit by bit"
+            in caplog.text
+        ) == warned

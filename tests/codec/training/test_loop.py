@@ -11,11 +11,15 @@ import torch
 from small_codec import FPS, composed, moving_clip
 
 from codec.checkpoint import build_codec, load_codec, read_checkpoint
-from codec.training import loop as fit
+from codec.errors import CodecError
+from codec.training import loop
+from codec.training.loop import check_crops
 from codec.training.module import CodecTraining
 from codec.training.run import train
+from codec.training.schedule import Stage
 from codec.training.shutdown import Stopped
 from data.io.writer import write_video
+from data.loading.datamodule import ClipDataModule
 
 STAGE = {
     "steps": 3,
@@ -125,7 +129,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
     plain = CodecTraining.training_step
 
     def signalled(self: CodecTraining, *arguments: Any) -> None:
-        if self.codec_steps == step:
+        if self.global_step == step:
             os.kill(os.getpid(), number)
         plain(self, *arguments)
 
@@ -161,13 +165,13 @@ def test_a_signal_between_stages_ends_the_run_there(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Catches a stop that waits for the next stage's data and first step."""
-    plain = fit._end_stage
+    plain = loop._end_stage
 
     def signalled(*arguments: Any) -> None:
         plain(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(fit, "_end_stage", signalled)
+    monkeypatch.setattr(loop, "_end_stage", signalled)
     with pytest.raises(Stopped, match="SIGTERM"):
         train(tmp_path, config(clips, {}, {}))
     state = read_checkpoint(tmp_path / "last.ckpt")["training"]
@@ -224,7 +228,7 @@ def test_the_demo_is_an_experiment(tmp_path: Path):
     for stage in config["schedule"]["stages"]:
         stage |= {"crop": 64, "batch": 1}
     made = train(tmp_path, config)
-    assert made.codec_steps == 2 + 2 + 1
+    assert made.global_step == 2 + 2 + 1
     assert {"stage_pairs.ckpt", "stage_chains.ckpt", "stage_perceptual.ckpt"} <= {
         path.name for path in tmp_path.iterdir()
     }
@@ -239,8 +243,100 @@ def test_a_stage_that_does_harm_is_dropped(clips: Path, tmp_path: Path):
     for part in (lambda content: content["codec"], lambda content: content["training"]["weights"]):
         good, back = (part(read_checkpoint(tmp_path / f"stage_s{k}.ckpt")) for k in range(2))
         assert all(torch.equal(value, back[name]) for name, value in good.items())
-    assert made.codec_steps == 6 and (tmp_path / "dropped_s1.ckpt").is_file()
+    assert made.global_step == 6 and (tmp_path / "dropped_s1.ckpt").is_file()
     best = read_checkpoint(tmp_path / "best.ckpt")["training"]
     assert best["figures"]["val/loss"] < 10
     (text,) = [row["text"] for row in rows(tmp_path, "events.jsonl") if row["kind"] == "rollback"]
     assert "by more than rollback: 0.01; back to the weights from before it" in text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A damaged file and two videos, 64 and 80 pixels high."""
+    folder = tmp_path_factory.mktemp("clips")
+    for height in (64, 80):
+        write_video(moving_clip(12, height, 96), FPS, folder / f"high{height}.mp4")
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    return folder
+
+
+def look(folder: Path, crop: int, **data: Any) -> None:
+    """Check one stage."""
+    module = ClipDataModule(folder, **{"val_crop": 64} | data)
+    module.setup()
+    check_crops(module, [Stage("pairs", 1, 2, crop, 1, 1e-3, 1e-3)])
+
+
+def test_a_crop_far_larger_than_the_videos_is_refused(folder: Path):
+    """Catches a slip of the hand that pads frames until the memory is full, and a damaged video
+    that ends the check.
+    """
+    with pytest.raises(
+        CodecError,
+        match=r"stage 'pairs': crop is 161; .* 2 looked at, .*high80.mp4, is 96×80.* "
+        "give 160 or less",
+    ):
+        look(folder, 161)
+    with pytest.raises(CodecError, match="data.val_crop is 4096; .*high80.mp4"):
+        look(folder, 64, val_crop=4096)
+
+
+def test_smaller_videos_are_padded_as_before(folder: Path):
+    """Catches a check that refuses what the data pads, and one that names a size where no video can
+    be opened.
+    """
+    look(folder, 160, val_crop=160)
+    look(folder / "broken.mp4", 4096)
+
+
+ONE_STAGE = Stage("a", 1, 2, 64, 1, 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize(
+    "given, gpus, said",
+    [
+        (
+            {"accelerator": "gpu"},
+            0,
+            "trainer.accelerator=gpu: torch can use no GPU here .*trainer.accelerator=auto",
+        ),
+        ({"accelerator": "warp"}, 1, "trainer.accelerator: warp given; choose from auto, cpu"),
+        ({"devices": 4}, 2, "trainer.devices=4: torch can use 2 GPU here; give trainer.devices=2"),
+        ({"devices": [0, 2]}, 2, r"trainer.devices=\[0, 2\]"),
+        ({"devices": "all"}, 1, "trainer.devices=all.*or auto"),
+        (
+            {"precision": "bf17"},
+            0,
+            "trainer.precision: bf17 given; choose from auto, bf16-mixed, 32-true",
+        ),
+        ({"max_epochs": 3}, 0, "trainer.max_epochs: not a field to give"),
+        ({"presicion": "32-true"}, 0, "trainer.presicion: not a field to give"),
+    ],
+)
+def test_what_cannot_be_had_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], gpus: int, said: str
+):
+    """Catches Lightning's traceback, minutes later, for a word on the command line."""
+    monkeypatch.setattr(loop, "accelerators", lambda: ["GPU"] * gpus)
+    with pytest.raises(CodecError, match=said):
+        loop.check_trainer(given)
+
+
+def test_what_can_be_had_is_taken(monkeypatch: pytest.MonkeyPatch):
+    """Catches a check that refuses processes on a CPU, or fields that are Lightning's own."""
+    monkeypatch.setattr(loop, "accelerators", lambda: ["GPU"])
+    whole = {"max_time": {"hours": 1}, "precision": "32-true"}
+    for given in (
+        {},
+        {"devices": "auto"},
+        {"accelerator": "cpu", "devices": 4},
+        {"devices": [0]},
+        whole,
+    ):
+        loop.check_trainer(given)
+
+
+def test_what_lightning_refuses_is_one_line():
+    """Catches a traceback for the fields that are not looked at."""
+    with pytest.raises(CodecError, match="trainer: .*gradient_clip_algorithm.*correct trainer"):
+        loop.make_trainer(ONE_STAGE, 1, [], [], {"gradient_clip_algorithm": "none of them"}, 1)
