@@ -97,11 +97,21 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "learned": "codec.evaluation.codecs.learned:LearnedCodec",
         "compressai_zoo": "codec.evaluation.codecs.compressai_zoo:ZooCodec",
     },
-    "metric": dict.fromkeys(  # of packages: `MetricSpec`s; ours are computed together
-        ("psnr_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim", "lpips_alex", "lpips_vgg")
-        + ("dists", "vmaf", "vmaf_neg", "temporal_difference", "temporal_lpips"),
-        "codec.evaluation.metric_specs:axis_of",
-    ),
+    "metric": {
+        "psnr_rgb": "codec.metrics.fidelity:PSNR_RGB",
+        "psnr_y": "codec.metrics.fidelity:PSNR_Y",
+        "psnr_u": "codec.metrics.fidelity:PSNR_U",
+        "psnr_v": "codec.metrics.fidelity:PSNR_V",
+        "psnr_yuv": "codec.metrics.fidelity:PSNR_YUV",
+        "ms_ssim": "codec.metrics.fidelity:MS_SSIM",
+        "lpips_alex": "codec.metrics.lpips:LPIPS_ALEX",
+        "lpips_vgg": "codec.metrics.lpips:LPIPS_VGG",
+        "dists": "codec.metrics.dists:DISTS",
+        "vmaf": "codec.evaluation.vmaf:VMAF",
+        "vmaf_neg": "codec.evaluation.vmaf:VMAF_NEG",
+        "temporal_difference": "codec.metrics.fidelity:TEMPORAL_DIFFERENCE",
+        "temporal_lpips": "codec.metrics.lpips:TEMPORAL_LPIPS",
+    },
 }
 
 # Names of the past, of files and configs that were made before: an import path, or a short name.

@@ -662,8 +662,12 @@ def check_output(path: Path) -> None:
     if path.suffix != ".cvd":
         raise CodecError(f"{path}: compress writes .cvd files; give a name that ends in .cvd")
     folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir():
-        problem = "is a folder" if path.is_dir() else "its folder does not exist"
+    try:
+        problem = "is a folder" if path.exists() and path.is_dir() else ""
+        problem = problem or ("" if folder.is_dir() else "its folder does not exist")
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
         raise CodecError(f"{path}: {problem}; give another name")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CodecError(f"{path}: its folder cannot be written to; give another one")

@@ -18,13 +18,13 @@ from codec.evaluation import memory
 from codec.evaluation.complexity.benchmark import with_complexity
 from codec.evaluation.conditions import provenance
 from codec.evaluation.measure import Measure
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.points import cache
 from codec.evaluation.points.cache import Store, default_folder
 from codec.evaluation.points.executor import Running, plan_line, run_here, run_on_cluster
 from codec.evaluation.points.task import Task, clip_names, is_done, point_of, source_of
 from codec.evaluation.results.bd_rate import MEAN, RULE, Comparison, compare
 from codec.evaluation.results.rd import RDResult, save, write_json
+from codec.metrics.spec import spec_of
 from codec.precision import why_fastest
 from data.io.source_clip import SourceClip
 from data.sequences import Sequence as VideoSequence
@@ -188,7 +188,7 @@ def tunes_of(coder: Coder, measure: Measure) -> list[str | None]:
     """Those of a coder's tunings that are fair to a chosen metric; all where none is
     meant for one.
     """
-    wanted = {axis_of(metric).tune for metric in measure.metrics}
+    wanted = {spec_of(metric).tuning for metric in measure.metrics}
     return [tune for tune in coder.tunes if tune in wanted] or list(coder.tunes)
 
 

@@ -12,6 +12,7 @@ import torch
 from codec.anchors import ffmpeg
 from codec.anchors.planes import Planes, to_bytes
 from codec.errors import CodecError
+from codec.metrics.spec import PLANES_RULE, ClipPair, MetricSpec
 
 MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
 SMALLEST_SIDE = 32
@@ -85,3 +86,28 @@ def version() -> str:
         file.write_bytes(to_bytes((grey, grey[:, ::2, ::2], grey[:, ::2, ::2])))
         log = run([file, file], "64x64", f"version={MODELS['vmaf']}")
     return f"libvmaf {log.get('version', 'unknown')} in ffmpeg {ffmpeg.version()}"
+
+
+def vmaf_of(pair: ClipPair) -> dict[str, list[float]]:
+    """VMAF by every model that is asked for, in one run."""
+    names = [name for name in MODELS if name in pair.metrics]
+    return pair.shared("vmaf", lambda: vmaf(*pair.planes, names))
+
+
+def vmaf_spec(title: str, name: str) -> MetricSpec:
+    """VMAF by one of `MODELS`."""
+    return MetricSpec(
+        title,
+        lambda pair: vmaf_of(pair)[name],
+        unit="points",
+        tuning="default",
+        description=lambda every, network: (
+            f"{MODELS[name]} by {version()} at the clip's size, mean over frames; {PLANES_RULE}"
+        ),
+        smallest_side=SMALLEST_SIDE,
+        takes="pair",
+    )
+
+
+VMAF = vmaf_spec("VMAF", "vmaf")
+VMAF_NEG = vmaf_spec("VMAF NEG", "vmaf_neg")

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from codec.errors import CodecError
 from codec.metrics.backbones import BACKBONES, Weights, find_weights
+from codec.metrics.lpips import learned_rule
+from codec.metrics.spec import MetricSpec
 
 SMALLEST_SIDE = 32
 CHANNELS = (3, 64, 128, 256, 512, 512)
@@ -161,3 +163,16 @@ def unlike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     variances = a.square().mean(dim=(2, 3)) + b.square().mean(dim=(2, 3))
     texture = 1 - (2 * m * n + EPSILON) / (m.square() + n.square() + EPSILON)
     return texture, 1 - (2 * covariance + EPSILON) / (variances + EPSILON)
+
+
+DISTS = MetricSpec(
+    "DISTS",
+    lambda pair: pair.distances(pair.networks[load_dists]),
+    best=0,
+    tuning="default",
+    description=learned_rule("DISTS"),
+    smallest_side=SMALLEST_SIDE,
+    takes="pair",
+    load=load_dists,
+    sampled=True,
+)

@@ -2,6 +2,7 @@
 frame to frame: flicker is change that the source does not have.
 """
 
+from importlib.metadata import version
 from itertools import pairwise
 
 import pytorch_msssim
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
+from codec.metrics.spec import PLANES_RULE, ClipPair, Frames, MetricSpec
 
 IDENTICAL_DB = 100.0
 MS_SSIM_SIDE = 161
+DB = f"dB per frame, mean over frames; perfect frames count {IDENTICAL_DB:g} dB"
 
 
 def psnr(reference: Tensor, decoded: Tensor) -> Tensor:
@@ -128,3 +131,82 @@ def temporal_difference(reference: Tensor, decoded: Tensor) -> Tensor:
             [change.dot(change).item() / change.numel() for change in changes], dtype=torch.float64
         )
     )
+
+
+def perfect_frames(pair: ClipPair, frames: Frames) -> str:
+    """How many frames without error count 100 dB; empty when none does."""
+    scored = [value for value in frames if value is not None]
+    perfect = scored.count(IDENTICAL_DB)
+    return (
+        f"{perfect} of {len(scored)} frames are perfect or nearly so, {IDENTICAL_DB:g} dB"
+        * bool(perfect)
+    )
+
+
+def perfect_planes(pair: ClipPair, frames: Frames) -> str:
+    """How many frames have a plane without error, which raises their mean; empty when none has."""
+    raised = int((torch.stack(psnr_of_planes(pair)) == IDENTICAL_DB).any(dim=0).sum())
+    what = f"{raised} of {len(frames)} frames have a perfect plane, {IDENTICAL_DB:g} dB"
+    return what * bool(raised)
+
+
+def psnr_of_planes(pair: ClipPair) -> list[Tensor]:
+    """PSNR of Y, U and V, `(T,)` each."""
+    return pair.shared(
+        "psnr_of_planes", lambda: [psnr(x, y) for x, y in zip(*pair.planes, strict=True)]
+    )
+
+
+def ms_ssim_on_device(pair: ClipPair) -> Tensor:
+    """MS-SSIM, computed where networks run."""
+    return ms_ssim(pair.reference.to(pair.device), pair.decoded.to(pair.device))
+
+
+def psnr_spec(title: str, plane: int) -> MetricSpec:
+    """PSNR of one plane."""
+    return MetricSpec(
+        title,
+        lambda pair: psnr_of_planes(pair)[plane],
+        unit="dB",
+        description=f"{DB}; {PLANES_RULE}",
+        takes="pair",
+        note=perfect_frames,
+    )
+
+
+PSNR_RGB = MetricSpec(
+    "PSNR RGB",
+    psnr,
+    unit="dB",
+    description=f"over R, G and B together; {DB}",
+    note=perfect_frames,
+)
+PSNR_Y = psnr_spec("PSNR Y", 0)
+PSNR_U = psnr_spec("PSNR U", 1)
+PSNR_V = psnr_spec("PSNR V", 2)
+PSNR_YUV = MetricSpec(
+    "PSNR YUV 6:1:1",
+    lambda pair: psnr_611(*psnr_of_planes(pair)),
+    unit="dB",
+    description=f"(6 Y + U + V) / 8 of the planes' dB; {DB}; {PLANES_RULE}",
+    takes="pair",
+    note=perfect_planes,
+)
+MS_SSIM = MetricSpec(
+    "MS-SSIM RGB",
+    ms_ssim_on_device,
+    best=1,
+    description=f"pytorch-msssim {version('pytorch-msssim')}, five scales, mean over R, G and B, "
+    "then over frames",
+    smallest_side=MS_SSIM_SIDE,
+    takes="pair",
+)
+TEMPORAL_DIFFERENCE = MetricSpec(
+    "PSNR of frame differences",
+    lambda pair: temporal_difference(*(planes[0] for planes in pair.planes)),
+    unit="dB",
+    description=f"PSNR of (x_t - x_t-1) - (y_t - y_t-1) of luma; {DB}; {PLANES_RULE}",
+    takes="pair",
+    temporal=True,
+    note=perfect_frames,
+)

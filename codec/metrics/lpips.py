@@ -1,7 +1,7 @@
 """Learned perceptual image patch similarity, as a metric and as a training loss."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lpips
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from codec.errors import CodecError
 from codec.metrics.backbones import find_weights
 from codec.metrics.fidelity import check_pair
+from codec.metrics.spec import ClipPair, MetricSpec
 
 MINIMUM_SIZE = {"alex": 31, "vgg": 16}
 EPSILON = 1e-8
@@ -121,7 +122,7 @@ def normalise(features: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def lpips_in_time(net: "Lpips", reference: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+def lpips_in_time(net: Lpips, reference: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
     """LPIPS of every frame, and temporal LPIPS of every frame but the first: features are computed
         once for both.
 
@@ -156,3 +157,84 @@ def lpips_in_time(net: "Lpips", reference: Tensor, decoded: Tensor) -> tuple[Ten
             )
         before = x, y
     return torch.tensor(spatial, dtype=torch.float64), torch.tensor(temporal, dtype=torch.float64)
+
+
+def load_alex() -> Lpips:
+    """LPIPS over AlexNet."""
+    return load_lpips("alex")
+
+
+def load_vgg() -> Lpips:
+    """LPIPS over VGG16."""
+    return load_lpips("vgg")
+
+
+def alex_distances(pair: ClipPair) -> Sequence[float]:
+    """LPIPS over AlexNet of every n-th frame; with temporal LPIPS, whose features it shares, where
+    that is asked for, too.
+    """
+    if "temporal_lpips" in pair.metrics:
+        return sampled_in_time(pair)[0]
+    return pair.distances(pair.networks[load_alex])
+
+
+def sampled_in_time(pair: ClipPair) -> tuple[list[float], list[float]]:
+    """LPIPS of every n-th frame, and temporal LPIPS of all of these but the first."""
+    net: Lpips = pair.networks[load_alex]
+
+    def compute() -> tuple[list[float], list[float]]:
+        if pair.every == 1:
+            spatial, temporal = lpips_in_time(net, pair.reference, pair.decoded)
+            return spatial.tolist(), temporal.tolist()
+        starts = range(0, len(pair.reference), pair.every)
+        runs = [slice(max(t - 1, 0), t + 1) for t in starts]
+        both = [lpips_in_time(net, pair.reference[run], pair.decoded[run]) for run in runs]
+        return [x[-1].item() for x, _ in both], [change.item() for _, change in both[1:]]
+
+    return pair.shared("lpips_in_time", compute)
+
+
+def learned_rule(what: str) -> Callable[[int, nn.Module], str]:
+    """Says how a learned metric is computed: of which frames, with which backbone."""
+
+    def rule(every: int, net: nn.Module) -> str:
+        taken = "mean over frames" + f" 0, {every}, {2 * every}, …" * (every > 1)
+        return f"{what}, {taken}, backbone: {net.origin}"
+
+    return rule
+
+
+LPIPS_ALEX = MetricSpec(
+    "LPIPS AlexNet",
+    alex_distances,
+    best=0,
+    tuning="default",
+    description=learned_rule("LPIPS 0.1"),
+    smallest_side=MINIMUM_SIZE["alex"],
+    takes="pair",
+    load=load_alex,
+    sampled=True,
+)
+LPIPS_VGG = MetricSpec(
+    "LPIPS VGG",
+    lambda pair: pair.distances(pair.networks[load_vgg]),
+    best=0,
+    tuning="default",
+    description=learned_rule("LPIPS 0.1"),
+    smallest_side=MINIMUM_SIZE["vgg"],
+    takes="pair",
+    load=load_vgg,
+    sampled=True,
+)
+TEMPORAL_LPIPS = MetricSpec(
+    "Temporal LPIPS",
+    lambda pair: sampled_in_time(pair)[1],
+    best=0,
+    tuning="default",
+    description=learned_rule("|LPIPS(x_t, x_t-1) - LPIPS(y_t, y_t-1)| of LPIPS 0.1"),
+    smallest_side=MINIMUM_SIZE["alex"],
+    takes="pair",
+    load=load_alex,
+    sampled=True,
+    temporal=True,
+)

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from codec.evaluation.metric_specs import Axis, axis_of
 from codec.evaluation.results.bd_rate import MEAN, Comparison
 from codec.evaluation.results.rd import Point, RDResult
+from codec.metrics.spec import MetricSpec, spec_of
 from codec.report.formatting import (
     clip_count,
     clip_line,
@@ -161,13 +161,13 @@ def legend_columns(names: Sequence[str], width: float) -> int:
 
 def draw_curves(panel: Axes, result: RDResult, metric: str, clips: Sequence[str]) -> None:
     """Draw all codecs' curves of a clip, or the means over several clips."""
-    axis = axis_of(metric)
+    spec = spec_of(metric)
     for index, codec in enumerate(result.codecs()):
         curves = [curve_points(result.points, codec, clip, metric) for clip in clips]
         places = mean_curve(curves, metric)
         panel.plot(
             [bpp for bpp, _ in places],
-            [drawn_height(axis, value) for _, value in places],
+            [drawn_height(spec, value) for _, value in places],
             color=LINE_COLORS[index % len(LINE_COLORS)],
             marker=MARKERS[index % len(MARKERS)],
             markeredgecolor=PAPER,
@@ -177,7 +177,7 @@ def draw_curves(panel: Axes, result: RDResult, metric: str, clips: Sequence[str]
     panel.set_xlabel("bits per pixel (log)")
     panel.set_xscale("log")
     set_plain_ticks(panel, "x")
-    scale_quality(panel, axis)
+    scale_quality(panel, spec)
 
 
 def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[float, float]]:
@@ -185,7 +185,7 @@ def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[flo
 
     Means are of log rate, and of places on the axis of the metric.
     """
-    axis = axis_of(metric)
+    spec = spec_of(metric)
     own = [{point.quality: point for point in curve} for curve in curves]
     found = [
         [points[quality] for points in own]
@@ -195,9 +195,9 @@ def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[flo
     return sorted(
         (
             statistics.geometric_mean(point.bpp for point in points),
-            axis.value(
+            spec.value(
                 statistics.fmean(
-                    axis.place(value)
+                    spec.place(value)
                     for point in points
                     if (value := point.metrics[metric]) is not None
                 )
@@ -207,33 +207,33 @@ def mean_curve(curves: Sequence[Sequence[Point]], metric: str) -> list[tuple[flo
     )
 
 
-def drawn_height(axis: Axis, value: float) -> float:
+def drawn_height(spec: MetricSpec, value: float) -> float:
     """What is drawn: the value, or how far a similarity such as MS-SSIM is from its best."""
-    return value if axis.best is None else abs(axis.best - value)
+    return value if spec.best is None else abs(spec.best - value)
 
 
 def curve_points(points: Sequence[Point], codec: str, clip: str, metric: str) -> list[Point]:
     """The points of one curve that have a place on its axis."""
-    axis = axis_of(metric)
+    spec = spec_of(metric)
     own = [point for point in points if (point.codec, point.clip) == (codec, clip)]
     values = [
-        (point, point.metrics.get(metric)) for point in own if point.tune in (None, axis.tune)
+        (point, point.metrics.get(metric)) for point in own if point.tune in (None, spec.tuning)
     ]
     return [
-        point for point, value in values if value is not None and math.isfinite(axis.place(value))
+        point for point, value in values if value is not None and math.isfinite(spec.place(value))
     ]
 
 
-def scale_quality(panel: Axes, axis: Axis) -> None:
+def scale_quality(panel: Axes, spec: MetricSpec) -> None:
     """Let higher mean better, and say so on the axis."""
-    if axis.best is None:
-        panel.set_ylabel(f"{axis.title} in {axis.unit}, better ↑")
+    if spec.best is None:
+        panel.set_ylabel(f"{spec.title} in {spec.unit}, better ↑")
         return
     panel.set_yscale("log")
-    set_plain_ticks(panel, "y", axis.best)
+    set_plain_ticks(panel, "y", spec.best)
     panel.invert_yaxis()
-    scale = "log, inverted" if axis.distance else "log to the best"
-    panel.set_ylabel(f"{axis.title} ({scale}), better ↑")
+    scale = "log, inverted" if spec.distance else "log to the best"
+    panel.set_ylabel(f"{spec.title} ({scale}), better ↑")
 
 
 def set_plain_ticks(panel: Axes, which: str, best: float = 0) -> None:
@@ -315,7 +315,7 @@ def complexity_figure(result: RDResult, comparisons: Sequence[Comparison]) -> Fi
             for codec in codecs:
                 own = [row for row in rows if (row.codec, row.metric) == (codec, metric)]
                 _draw_cost(panel, result, codec, own)
-            panel.set_title(axis_of(metric).title)
+            panel.set_title(spec_of(metric).title)
             panel.set_xscale("log")
             set_plain_ticks(panel, "x")
             panel.margins(x=0.5, y=0.25)

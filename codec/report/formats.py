@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.results.bd_rate import Comparison
 from codec.evaluation.results.rd import RDResult
+from codec.metrics.spec import spec_of
 from codec.report.formatting import (
     bd_rate,
     clip_count,
@@ -59,7 +59,7 @@ def bd_markdown(comparisons: Sequence[Comparison]) -> str:
         cells = (
             pair_name(row),
             row.clip,
-            axis_of(row.metric).title,
+            spec_of(row.metric).title,
             bd_rate(row),
             interval(row),
             percent(row.akima_percent),
@@ -112,7 +112,7 @@ def _bd_latex(rows: Sequence[Comparison]) -> str:
             for name in names
         ]
 
-    titles = [escaped(axis_of(metric).title) for metric in metrics]
+    titles = [escaped(spec_of(metric).title) for metric in metrics]
     table = [
         rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
         r"\toprule",

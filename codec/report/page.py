@@ -16,9 +16,9 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from codec.evaluation.metric_specs import Axis, axis_of
 from codec.evaluation.results.bd_rate import MEAN, Comparison
 from codec.evaluation.results.rd import Point, RDResult
+from codec.metrics.spec import MetricSpec, spec_of
 from codec.report.figures import complexity_figure, rd_figure
 from codec.report.formats import bd_latex, bd_markdown, summary_latex, summary_markdown
 from codec.report.formatting import (
@@ -82,7 +82,7 @@ def report_page(
         costs=cost_table(result),
         tables=bd_tables(comparisons),
         rules=result.conditions.get("metrics", {}),
-        titles={name: axis_of(name).title for name in result.metrics()},
+        titles={name: spec_of(name).title for name in result.metrics()},
         columns=[*POINT_COLUMNS, *result.metrics(), *SECONDS_COLUMNS],
         points=point_rows(result),
         kind_columns=FRAME_TYPE_COLUMNS,
@@ -142,7 +142,7 @@ def bd_row(comparison: Comparison) -> dict[str, Any]:
     """One row; `kind` colours a gain and a loss."""
     value = comparison.bd_rate_percent
     return {
-        "title": axis_of(comparison.metric).title,
+        "title": spec_of(comparison.metric).title,
         "pair": pair_name(comparison),
         "clip": comparison.clip,
         "mean": comparison.is_mean,
@@ -203,7 +203,7 @@ def page_data(
         "codecs": result.codecs(),
         "clips": result.clips(),
         "mean": MEAN,
-        "metrics": {name: metric_data(axis_of(name)) for name in result.metrics()},
+        "metrics": {name: metric_data(spec_of(name)) for name in result.metrics()},
         "points": [point_data(point) for point in result.points],
         "comparisons": [asdict(row) for row in comparisons],
         "complexity": {name: complexity_of(result, name) for name in result.codecs()},
@@ -211,25 +211,25 @@ def page_data(
     }
 
 
-def metric_data(axis: Axis) -> dict[str, str]:
+def metric_data(spec: MetricSpec) -> dict[str, str]:
     """A metric's names and the kind of its axis."""
-    return {"title": axis.title, "unit": axis.unit, "tune": axis.tune, "kind": axis_kind(axis)}
+    return {"title": spec.title, "unit": spec.unit, "tune": spec.tuning, "kind": axis_kind(spec)}
 
 
-def axis_kind(axis: Axis) -> str:
+def axis_kind(spec: MetricSpec) -> str:
     """How a value is placed on the axis on which BD-rate integrates.
 
     `plain` as it is, a `distance` d as -10 log10 d, a `similarity` s as -10 log10(1 - s).
     """
-    if axis.best is None:
+    if spec.best is None:
         return "plain"
-    return "distance" if axis.distance else "similarity"
+    return "distance" if spec.distance else "similarity"
 
 
 def point_data(point: Point) -> dict[str, Any]:
     """One point, with its place on the axis of every metric; None where it has none."""
     places = {
-        name: None if value is None else axis_of(name).place(value)
+        name: None if value is None else spec_of(name).place(value)
         for name, value in point.metrics.items()
     }
     per_frame = {name: list(map(rounded, values)) for name, values in point.per_frame.items()}

@@ -4,9 +4,9 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.results.bd_rate import MEAN, Comparison
 from codec.evaluation.results.rd import RDResult
+from codec.metrics.spec import spec_of
 from codec.report.formatting import (
     clip_count,
     clip_line,
@@ -117,7 +117,7 @@ def _summary(result: RDResult, comparisons: Sequence[Comparison], anchor: str) -
     conditions = (clip_line(result), cost_line(result, (*codecs, anchor)))
     summary = Summary(
         anchor,
-        columns=[axis_of(metric).title for metric in metrics] + [COSTS[name] for name in costs],
+        columns=[spec_of(metric).title for metric in metrics] + [COSTS[name] for name in costs],
         rates=len(metrics),
         conditions=tuple(filter(None, conditions)),
     )
@@ -143,7 +143,7 @@ def _rate_table(comparisons: Sequence[Comparison]) -> PageTable:
     table = PageTable(
         caption=f"Mean BD-rate over clips against {means[0].anchor}",
         below=below if any(map(interval, means)) else "",
-        columns=[axis_of(metric).title for metric in metrics],
+        columns=[spec_of(metric).title for metric in metrics],
     )
     for codec in dict.fromkeys(row.codec for row in means):
         by_metric = {row.metric: row for row in means if row.codec == codec}

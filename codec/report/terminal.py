@@ -18,8 +18,8 @@ from codec.evaluation.complexity.profiler import (
     total,
 )
 from codec.evaluation.conditions import provenance
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.results.bd_rate import MEAN, Comparison
+from codec.metrics.spec import spec_of
 from codec.report.formatting import interval, percent, whole_percent
 
 BD_COLUMNS = ("BD-rate", "95 % interval", "overlap", "clips")
@@ -52,7 +52,7 @@ def bd_tables(comparisons: Sequence[Comparison]) -> list[Table]:
 
 def bd_table(means: Sequence[Comparison]) -> Table:
     """Means against one anchor; a console that is too narrow for names does not break them."""
-    metrics = list(dict.fromkeys(axis_of(row.metric).title for row in means))
+    metrics = list(dict.fromkeys(spec_of(row.metric).title for row in means))
     single = len(metrics) == 1
     metric = f", {metrics[0]}" if single else ""
     table = Table(
@@ -73,7 +73,7 @@ def bd_table(means: Sequence[Comparison]) -> Table:
         if not single:
             table.add_row(codec, style="bold")
         for row in own:
-            name = codec if single else f"  {axis_of(row.metric).title}"
+            name = codec if single else f"  {spec_of(row.metric).title}"
             table.add_row(name, *bd_cells(row), end_section=row is own[-1] and not single)
     table.caption = Text("\n").join(map(Text, note_lines(means))) or None
     table.width = Console(width=UNBOUNDED).measure(table).maximum
@@ -92,7 +92,7 @@ def note_lines(means: Sequence[Comparison]) -> list[str]:
     for row in means:
         for note in filter(None, row.note.split("; ")):
             earlier = metrics_of.get((row.codec, note), ())
-            metrics_of[row.codec, note] = (*earlier, axis_of(row.metric).title)
+            metrics_of[row.codec, note] = (*earlier, spec_of(row.metric).title)
     codecs_of: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (codec, note), metrics in metrics_of.items():
         codecs_of.setdefault((note, metrics), []).append(codec)

@@ -13,8 +13,8 @@ import bjontegaard
 import numpy as np
 
 from codec.errors import CodecError
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.results.rd import Point, RDResult
+from codec.metrics.spec import spec_of
 
 Pairs = list[tuple[float, float]]
 BOOTSTRAP_DRAWS = 10_000
@@ -52,10 +52,12 @@ def curve(points: Sequence[Point], codec: str, clip: str, metric: str) -> Curve:
     rate than another for no more quality: `monotone` is False then. Points that are equal in both
     count once. The notes say how many.
     """
-    axis = axis_of(metric)
-    own = [p for p in points if p.codec == codec and p.clip == clip and p.tune in (None, axis.tune)]
+    spec = spec_of(metric)
+    own = [
+        p for p in points if p.codec == codec and p.clip == clip and p.tune in (None, spec.tuning)
+    ]
     pairs = [
-        (p.bpp, axis.place(value)) for p in own if (value := p.metrics.get(metric)) is not None
+        (p.bpp, spec.place(value)) for p in own if (value := p.metrics.get(metric)) is not None
     ]
     finite = sorted(pair for pair in pairs if math.isfinite(pair[1]))
     notes = []
@@ -276,7 +278,7 @@ def compare(result: RDResult, anchors: Sequence[str], codecs: Sequence[str]) -> 
 
 def known(metric: str) -> str:
     """The metric, if it has an axis."""
-    axis_of(metric)
+    spec_of(metric)
     return metric
 
 

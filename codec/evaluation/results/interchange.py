@@ -12,9 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from codec import registry
 from codec.errors import CodecError
-from codec.evaluation.metric_specs import axis_of
 from codec.evaluation.results.rd import Point, RDResult, check_together, write_json
+from codec.metrics.spec import spec_of
 
 COMPRESSAI, DCVC = "compressai", "dcvc"
 COMPRESSAI_NAMES = {
@@ -26,18 +27,6 @@ COMPRESSAI_NAMES = {
     "ms-ssim-rgb": "ms_ssim",
     "ms-ssim": "ms_ssim",
 }
-EXPORTED = {  # what corvid results export writes beside CompressAI's own
-    name.replace("_", "-"): name
-    for name in (
-        "lpips_alex",
-        "lpips_vgg",
-        "dists",
-        "vmaf",
-        "vmaf_neg",
-        "temporal_difference",
-        "temporal_lpips",
-    )
-} | {"psnr-yuv-611": "psnr_yuv"}
 NO_METRICS = (
     "q",
     "qp",
@@ -125,7 +114,7 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
     labels = table.get("q") or table.get("qp") or ([path.stem] if single else range(count))
     metrics = {
         ours: table[theirs]
-        for theirs, ours in (COMPRESSAI_NAMES | EXPORTED).items()
+        for theirs, ours in (COMPRESSAI_NAMES | exported_names()).items()
         if theirs in table
     }
     if all(f"psnr_{plane}" in metrics for plane in "yuv"):
@@ -143,12 +132,19 @@ def compressai_rows(content: dict[str, Any], path: Path) -> Iterator[Row]:
         )
 
 
+def exported_names() -> dict[str, str]:
+    """Our metrics by the names that `corvid results export` writes beside CompressAI's own."""
+    apart = {*COMPRESSAI_NAMES.values(), "psnr_yuv"}
+    ours = [name for name in registry.names_of("metric") if name not in apart]
+    return {name.replace("_", "-"): name for name in ours} | {"psnr-yuv-611": "psnr_yuv"}
+
+
 def left_out(content: dict[str, Any]) -> list[str]:
     """What CompressAI's or our own exported file scores and no row holds: metrics that we do not
     have or a point lacked.
     """
     found = content["results"]
-    known = {*COMPRESSAI_NAMES, *EXPORTED, *NO_METRICS} - (
+    known = {*COMPRESSAI_NAMES, *exported_names(), *NO_METRICS} - (
         {"psnr-yuv"} if "psnr-y" not in found else set()
     )
     return [name for name in found if name not in known] + list(content.get("left_out", []))
@@ -438,7 +434,7 @@ def table_of(points: Sequence[Point]) -> tuple[Table, list[str]]:
     }
     left_out = []
     for metric in dict.fromkeys(name for point in points for name in point.metrics):
-        if points[0].tune not in (None, axis_of(metric).tune):
+        if points[0].tune not in (None, spec_of(metric).tuning):
             continue
         values = [point.metrics.get(metric) for point in points]
         if None in values:

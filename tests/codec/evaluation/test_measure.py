@@ -9,17 +9,18 @@ import torch
 from distorted import clip_and_distorted
 from torch import Tensor
 
+from codec import registry
 from codec.anchors.coder import CodedResult
 from codec.anchors.planes import rgb_to_planes
 from codec.errors import CodecError
 from codec.evaluation.measure import Measure, Scored
-from codec.evaluation.metric_specs import AXES
-from codec.metrics import load_lpips, psnr, temporal_difference
+from codec.metrics import load_lpips, psnr, spec_of, temporal_difference
 from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import SourceClip
 
 COLOUR = ColorSpace("bt709", False, "tagged")
-FAST = [name for name in AXES if name not in ("lpips_vgg", "dists")]
+SPECS = {name: spec_of(name) for name in registry.names_of("metric")}
+FAST = [name for name in SPECS if name not in ("lpips_vgg", "dists")]
 
 
 def source(rgb: Tensor, planes: bool = True) -> SourceClip:
@@ -50,7 +51,7 @@ def coded(rgb: Tensor, planes: bool = True) -> CodedResult:
 @pytest.fixture(scope="module")
 def measure() -> Measure:
     """All metrics, the learned ones of every second frame."""
-    return Measure(list(AXES), every=2)
+    return Measure(list(SPECS), every=2)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_every_metric_has_its_frames_and_their_mean(
     that is not theirs.
     """
     scored = everything[2]
-    assert list(scored.values) == list(AXES) and scored.notes == []
+    assert list(scored.values) == list(SPECS) and scored.notes == []
     learned = ("lpips_alex", "lpips_vgg", "dists", "temporal_lpips")
     assert scored.per_frame_every == dict.fromkeys(learned, 2)
     for name, frames in scored.per_frame.items():
@@ -136,7 +137,7 @@ def test_what_cannot_be_measured_is_null_with_a_reason(measure: Measure):
         "temporal_lpips",
     ]
     assert [note.split(":")[0] for note in scored.notes] == null and set(scored.per_frame) == set(
-        AXES
+        SPECS
     ) - set(null)
     for note in (
         "ms_ssim: frames of 24x15 are below the 161x161 it needs",
@@ -160,8 +161,8 @@ def test_perfect_frames_are_said():
     scored = Measure(FAST).score(
         same, CodedResult(Path("a"), 1, same.rgb, 0.0, 0.0, planes=same.planes)
     )
-    perfect = {name: AXES[name].best for name in FAST if AXES[name].best is not None}
-    decibels = {name for name in FAST if AXES[name].unit == "dB"}
+    perfect = {name: SPECS[name].best for name in FAST if SPECS[name].best is not None}
+    decibels = {name for name in FAST if SPECS[name].unit == "dB"}
     assert {name: scored.values[name] for name in perfect} == perfect
     assert {scored.values[name] for name in decibels} == {100}
     assert {note.split(":")[0] for note in scored.notes} == decibels
@@ -182,7 +183,7 @@ def test_rules_say_how_and_over_which_axis(measure: Measure):
     without a rule.
     """
     rules = measure.settings()
-    assert list(rules) == list(AXES) and all("BD-rate over" in rule for rule in rules.values())
+    assert list(rules) == list(SPECS) and all("BD-rate over" in rule for rule in rules.values())
     assert (
         "sha256" in rules["lpips_alex"]
         and "0, 2, 4" in rules["temporal_lpips"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from report_results import FRAMES, FlatFrames, colour_of, result
 
+from codec import registry
 from codec.evaluation import compare
-from codec.evaluation.metric_specs import AXES
+from codec.metrics import spec_of
 from codec.report import Preview, make_preview
 from codec.report.page import report_page
 
@@ -188,7 +189,8 @@ def test_the_summary_fits_with_all_metrics(browser: sync_api.Browser, tmp_path: 
     we have.
     """
     made = result()
-    scores = {name: 33.0 if axis.best is None else 0.5 for name, axis in AXES.items()}
+    specs = {name: spec_of(name) for name in registry.names_of("metric")}
+    scores = {name: 33.0 if spec.best is None else 0.5 for name, spec in specs.items()}
     points = [
         replace(p, metrics={name: value * (0.9 + p.quality / 50) for name, value in scores.items()})
         for p in made.points
@@ -200,7 +202,7 @@ def test_the_summary_fits_with_all_metrics(browser: sync_api.Browser, tmp_path: 
     with opened(
         browser, tmp_path / "report.html", viewport={"width": width, "height": 900}
     ) as page:
-        assert page.locator(".overview").first.locator("td").count() == len(AXES)
+        assert page.locator(".overview").first.locator("td").count() == len(specs)
         wider = """[...document.querySelectorAll("#summary .scroll")]
             .filter((one) => one.scrollWidth > one.clientWidth).length"""
         assert page.evaluate(wider) == 0
