@@ -1,6 +1,8 @@
 """The one error of the data side, and checks of what users give that raise it."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
@@ -8,12 +10,24 @@ from stat import S_ISREG
 from common.errors import CorvidError
 
 REPAIR = "copy or download it again, or remove it"
+INTERLACED = (
+    "interlaced, and its pairs of fields are read as frames, of which neither motion nor chroma is "
+    "right; deinterlace it first (ffmpeg -i IN -vf bwdif OUT.mkv)"
+)
+REMARKS_OF_A_KIND = 5  # files of which a process says the same at warning level
+_remarks: Counter[str] = Counter()
+_remarked: set[tuple[str, str]] = set()
+log = logging.getLogger(__name__)
 
 
 class DataError(CorvidError):
     """Bad input to a reader, a data set or a writer; the message names the file or field and the
     remedy.
     """
+
+
+class OutOfMemory(DataError):
+    """A file could not be read for want of memory: the machine's failure, and none of the file."""
 
 
 def check_at_least(least: int, **fields: float) -> None:
@@ -56,3 +70,20 @@ def check_frame_numbers(indices: Iterable[int], frames: int, path: Path) -> list
     if not wanted or min(wanted) < 0 or max(wanted) >= frames:
         raise DataError(f"{path}: frames {wanted} asked for, it holds 0..{frames - 1}")
     return wanted
+
+
+def remark(path: Path, kind: str, text: str) -> None:
+    """Warn once of how a file is read, where that may not be what its owner expects.
+
+    Args:
+        path: the file.
+        kind: a short name; of the sixth file of a kind on, only the debug log tells.
+        text: one line: what the file is, how it is read, what to do against it.
+    """
+    if (str(path), kind) in _remarked:
+        return
+    _remarked.add((str(path), kind))
+    _remarks[kind] += 1
+    more = " (not said of further files)" if _remarks[kind] == REMARKS_OF_A_KIND else ""
+    level = logging.WARNING if _remarks[kind] <= REMARKS_OF_A_KIND else logging.DEBUG
+    log.log(level, "%s: %s%s", path, text, more)

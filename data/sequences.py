@@ -8,6 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+RAW_SUFFIXES = (".yuv", ".y4m")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v"),  # MP4 and QuickTime
+    *(".mkv", ".webm", ".avi", ".divx", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".mxf", ".nut"),
+    *(".mpg", ".mpeg", ".mpe", ".m2v", ".vob", ".ts", ".m2ts", ".mts", ".m2t", ".trp"),  # MPEG-2
+    *(".dv", ".rm", ".rmvb"),
+    *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".obu", ".ivf", ".mjpeg", ".mjpg"),
+)  # what folders are searched for; a file given by its name is read whatever its suffix
 PIXEL_FORMATS = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
 
 
@@ -77,6 +85,11 @@ class Sequence:
     licence: str = ""
     bytes: int | None = None
     source: str = ""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the source is raw YUV or Y4M."""
+        return self.raw is not None or self.path.suffix.lower() in RAW_SUFFIXES
 
     @property
     def label(self) -> str:

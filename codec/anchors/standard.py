@@ -16,8 +16,9 @@ from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import Planes, pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
 from data.io.color import planes_to_rgb
+from data.io.container import decoder_errors, opened
 from data.io.source_clip import SourceClip
-from data.io.video import STRICT, decoder_errors, frames_to_planes
+from data.io.video import STRICT, frames_to_planes
 
 FORMATS = {".hevc": "hevc", ".h264": "h264", ".obu": "obu", ".vvc": "vvc"}
 TYPES = {1: "I", 2: "P", 3: "B"}
@@ -82,7 +83,10 @@ def _decoded(file: Path) -> tuple[list[av.VideoFrame], list[int], list[int]]:
     """
     pictures: list[av.VideoFrame] = []
     sizes: list[int] = []
-    with decoder_errors() as errors, av.open(str(file), format=FORMATS[file.suffix]) as container:
+    with (
+        decoder_errors() as errors,
+        opened(file, container_format=FORMATS[file.suffix]) as container,
+    ):
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count, context.options = 1, STRICT

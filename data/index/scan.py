@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data.errors import DataError
+from data.errors import DataError, OutOfMemory
 from data.index.hashing import hashed_frames, phash
 from data.index.options import ScanOptions
 from data.index.scenes import Analysis, FrameAnalyzer, Segment, pieces
@@ -77,7 +77,7 @@ def may_pass(error: BaseException, source: Source) -> bool:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or (
+        if isinstance(cause, MemoryError | OutOfMemory) or (
             isinstance(cause, OSError) and cause.errno
         ):  # Pillow's own have no number
             return True
@@ -198,7 +198,8 @@ def _common(
     if not isinstance(opened, Probe):
         return row | {"pixel_format": getattr(opened, "pixel_format", "rgb24")}, keys
     row |= {"codec": opened.codec, "pixel_format": opened.pixel_format, "plain": opened.plain}
-    if opened.pts is not None and (timing := _timing(opened.pts, opened.key_pts)):
+    timing = None if opened.pts is None else _timing(opened.pts, opened.key_pts)
+    if timing is not None and opened.stream == 0:
         row["pts_first"], row["pts_step"], keys = timing
     return row, keys
 

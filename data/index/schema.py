@@ -37,7 +37,7 @@ COLUMNS = pa.schema(
         ),  # time of the file's first frame, in the stream's units
         pa.field(
             "pts_step", pa.int32(), nullable=False
-        ),  # units from frame to frame; 0: they vary, the file must be probed
+        ),  # units from frame to frame; 0: to be probed, they vary or the video is a later stream
         pa.field(
             "key_frames", pa.list_(pa.int32()), nullable=False
         ),  # frame numbers in the file, those useful here

@@ -16,9 +16,11 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from data.errors import REPAIR, DataError
+from data.io.container import decoder_errors, read_failure
 from data.io.probe import Probe
 from data.io.readers import Reader
-from data.io.video import STRICT, decoder_errors
+from data.io.upright import Upright
+from data.io.video import STRICT
 
 SIDE = 160  # pixels of the longer side
 FRAMES_AT_ONCE = 8  # frames that a reader decodes at once
@@ -52,14 +54,16 @@ def small_video_frames(found: Probe) -> Iterator[tuple[int, np.ndarray]]:
     twice = found.codec == "hevc"
     digests: list[int] = []
     last = None
-    for count, frame in enumerate(_frames(found)):
+    upright = Upright()
+    for count, decoded in enumerate(_frames(found)):
+        frame = upright(decoded)
         if (frame.width, frame.height) != (found.width, found.height):
             raise DataError(
                 f"{found.path}: frame {count} changes the size to {frame.width}x{frame.height}; "
                 "cut the file there"
             )
         if twice:
-            digests.append(_digest(frame))
+            digests.append(_digest(decoded))
         number: int | None = count
         if numbers is not None:
             number = None if frame.pts is None else numbers.get(frame.pts)
@@ -105,7 +109,7 @@ def _frames(found: Probe) -> Iterator[av.VideoFrame]:
     count = 0
     try:
         with decoder_errors() as errors, found.opened() as container:
-            stream = container.streams.video[0]
+            stream = container.streams.video[found.stream]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = STRICT
             del errors[:]  # of opening: about other streams, or repeated by decoding
@@ -118,13 +122,9 @@ def _frames(found: Probe) -> Iterator[av.VideoFrame]:
                 else:
                     if not errors and not packet.is_corrupt:
                         continue
-                said = f" ({errors[0][2].strip()})" if errors else ""
-                raise DataError(f"{found.path}: damaged near frame {count}{said}; {REPAIR}")
-    except (FFmpegError, OSError) as error:
-        raise DataError(
-            f"{found.path}: cannot be decoded near frame {count} ({error.strerror or error}); "
-            f"{REPAIR}"
-        ) from error
+                raise read_failure(found.path, f"damaged near frame {count}", None, errors)
+    except (FFmpegError, OSError, MemoryError) as error:
+        raise read_failure(found.path, f"cannot be decoded near frame {count}", error) from error
 
 
 def _rows_agree(found: Probe, digests: list[int]) -> bool:
@@ -138,7 +138,7 @@ def _rows_agree(found: Probe, digests: list[int]) -> bool:
     place = -1
     try:
         with found.opened() as container:
-            stream = container.streams.video[0]
+            stream = container.streams.video[found.stream]
             stream.codec_context.thread_count = 2
             stream.codec_context.thread_type = "SLICE"
             stream.codec_context.options = STRICT

@@ -15,7 +15,6 @@ from data.sequences import Sequence
 from data.sources.discovery import find_sequences
 
 PORTION = 2**20  # bytes read at once
-RAW = (".yuv", ".y4m")
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +35,7 @@ class Source:
     @property
     def kind(self) -> str:
         """As in the index: "video", "raw" or "images"."""
-        if self.sequence.raw is not None or self.sequence.path.suffix.lower() in RAW:
+        if self.sequence.is_raw:
             return "raw"
         return "images" if self.sequence.path.is_dir() else "video"
 

@@ -12,12 +12,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.errors import REPAIR, DataError, check_frame_numbers
+from data.errors import DataError, check_frame_numbers
 from data.io.color import RGB, Window, color_space_of
+from data.io.container import read_failure
 from data.sequences import Sequence
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 RATE = Fraction(25)  # frames per second, of pictures for which none is stated (ffmpeg's choice too)
+ORIENTATION = 0x0112  # of EXIF; 5 to 8 are a quarter turn
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 EXACT_MODES = ("RGB", "L", "P", "1")  # of Pillow: become 8-bit RGB without loss
 
 
@@ -25,8 +36,9 @@ class ImageReader:
     """A `Reader` of a folder that directly holds the frames, named by one common text and a number,
     in that order.
 
-    8-bit RGB, and what is RGB without loss: grey, palettes. Pictures with 16 bits or transparency
-    are refused. The matrix is a guess by the height, as for any RGB source. No file stays open.
+    8-bit RGB, and what is RGB without loss: grey, palettes; turned as their EXIF orientation says.
+    Pictures with 16 bits or transparency are refused. The matrix is a guess by the height, as
+    for any RGB source. No file stays open.
 
     Args:
         sequence: the folder; `fps` is 25 unless it states another.
@@ -53,7 +65,7 @@ class ImageReader:
         self.rate = sequence.fps or RATE
         self.fps = float(self.rate)
         with self._opened(0) as image:
-            self.width, self.height = image.size
+            self.width, self.height = _upright_size(image)
         self.color_space = color_space_of(
             str(self.path), pixel_format="rgb24", matrix=RGB, color_range=0, height=self.height
         )
@@ -74,10 +86,9 @@ class ImageReader:
         """`(H, W, 3)` uint8."""
         name = self.path / self._names[number]
         with self._opened(number) as image:
-            if image.size != (self.width, self.height):
-                size = (
-                    f"{image.width}x{image.height}, the first picture is {self.width}x{self.height}"
-                )
+            width, height = _upright_size(image)
+            if (width, height) != (self.width, self.height):
+                size = f"{width}x{height}, the first picture is {self.width}x{self.height}"
                 raise DataError(f"{name}: {size}; put each size in a folder of its own")
             deep = any(
                 ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
@@ -89,16 +100,29 @@ class ImageReader:
                     "-pix_fmt rgb24 OUT)"
                 )
             try:
-                return np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError) as error:
-                raise DataError(f"{name}: damaged ({error}); {REPAIR}") from error
+                turn = TURNS.get(_orientation(image))
+                upright = image if turn is None else image.transpose(turn)
+                return np.asarray(upright.convert("RGB"))
+            except (OSError, ValueError, SyntaxError, MemoryError) as error:
+                raise read_failure(name, "damaged", error) from error
 
     def _opened(self, number: int) -> Image.Image:
         name = self.path / self._names[number]
         try:
             return Image.open(name)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name}: no picture that can be opened ({error}); {REPAIR}") from error
+        except (OSError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+            raise read_failure(name, "no picture that can be opened", error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 where there is none; what stands before the pixels, as PNG's own method decodes."""
+    return Image.Image.getexif(image).get(ORIENTATION, 1)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as EXIF's orientation turns the picture."""
+    quarter = _orientation(image) >= 5
+    return (image.height, image.width) if quarter else (image.width, image.height)
 
 
 def numbered(folder: Path | str, names: Iterable[str]) -> list[str]:

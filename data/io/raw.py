@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.errors import REPAIR, DataError, check_file, check_frame_numbers
+from data.errors import INTERLACED, REPAIR, DataError, check_file, check_frame_numbers, remark
 from data.io.color import FULL_RANGE, SAMPLES, UNSPECIFIED, Window, color_space_of, frame_to_rgb
 from data.io.yuv_names import exact_rate, read_name
 from data.sequences import PIXEL_FORMATS, RawFormat, Sequence
@@ -104,6 +104,8 @@ class RawReader:
         )
         self.matrix = self.color_space.matrix
         self.frames = self._count(size)
+        if depth(self.pixel_format) > 8:
+            remark(self.path, "depth", "10 bits a sample, rounded to 8")
 
     def read(self, indices: Numbers[int], window: Window | None = None) -> Tensor:
         """See `Reader`."""
@@ -256,6 +258,10 @@ def _read_header(path: Path, head: bytes, fps: Fraction | None) -> _Layout:
             f"{path}: its Y4M header says no frame rate; state fps in a manifest, or ffmpeg -r "
             "RATE -i IN OUT.y4m"
         )
+    if fields.get("I", "p")[:1] in ("t", "b", "m"):
+        remark(path, "interlaced", INTERLACED)
+    if fields.get("A", "1:1") not in ("0:0", "1:1"):
+        remark(path, "aspect", f"its pixels are {fields['A']}, not square; read as stored")
     if rest and not rest.startswith(FRAME):
         raise DataError(
             f"{path}: its frames do not start with FRAME alone; rewrite it by ffmpeg -i IN OUT.y4m"

@@ -99,7 +99,7 @@ class SpanReader:
 
 
 def _open_whole(sequence: Sequence, reader: str) -> Reader:
-    if sequence.raw is not None or sequence.path.suffix.lower() in (".yuv", ".y4m"):
+    if sequence.is_raw:
         from data.io.raw import RawReader
 
         return RawReader(sequence)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from data.errors import REPAIR, DataError
 from data.io.color import ColorSpace, planes_to_rgb
+from data.io.container import Messages, decoder_errors, read_failure
 from data.io.images import ImageReader
 from data.io.probe import Probe, probe
 from data.io.raw import RawReader
+from data.io.upright import Upright
 from data.io.video import (
     BITS,
     PLANAR,
@@ -24,13 +26,11 @@ from data.io.video import (
     STRICT,
     Planes,
     as_bytes,
-    decoder_errors,
     frames_to_planes,
     frames_to_rgb,
 )
 from data.sequences import Sequence
 
-RAW_SUFFIXES = (".yuv", ".y4m")
 log = logging.getLogger(__name__)
 
 
@@ -106,7 +106,7 @@ def read_source(
 
 
 def _read(sequence: Sequence, first: int, count: int | None) -> SourceClip:
-    if sequence.path.suffix.lower() in RAW_SUFFIXES or sequence.raw is not None:
+    if sequence.is_raw:
         return _read_raw(RawReader(sequence), first, count)
     if sequence.path.is_dir():
         return _read_pictures(ImageReader(sequence), first, count)
@@ -213,24 +213,27 @@ def decoded_frames(found: Probe) -> Iterator[av.VideoFrame]:
     """
     number = 0
     size = None
+    upright = Upright()
+    messages: Messages = ()
     try:
-        with decoder_errors() as errors, av.open(str(found.path)) as container:
-            context = container.streams.video[0].codec_context
+        with decoder_errors() as errors, found.opened() as container:
+            stream = container.streams.video[found.stream]
+            context = stream.codec_context
             context.thread_count = 1
             context.options = STRICT
+            messages = errors
             del errors[:]  # of opening: about other streams, or repeated by decoding
-            for number, frame in enumerate(container.decode(video=0)):
+            for number, frame in enumerate(container.decode(stream)):
                 size = size or (frame.width, frame.height)
                 if frame.is_corrupt or errors:
-                    said = f" ({errors[0][2].strip()})" if errors else ""
-                    raise DataError(f"{found.path}: damaged near frame {number}{said}; {REPAIR}")
+                    raise read_failure(found.path, f"damaged near frame {number}", None, errors)
                 if (frame.width, frame.height) != size:
                     raise DataError(
                         f"{found.path}: frame {number} changes the size to "
                         f"{frame.width}x{frame.height}; cut there"
                     )
-                yield frame
-    except (FFmpegError, OSError) as error:
-        raise DataError(
-            f"{found.path}: cannot be decoded near frame {number} ({error}); {REPAIR}"
+                yield upright(frame)
+    except (FFmpegError, OSError, MemoryError) as error:
+        raise read_failure(
+            found.path, f"cannot be decoded near frame {number}", error, messages
         ) from error

@@ -18,7 +18,7 @@ from data.io.color import ColorSpace, color_space_of, planes_to_rgb
 from data.io.images import ImageReader
 from data.io.probe import probe
 from data.io.raw import RawReader
-from data.io.source_clip import RAW_SUFFIXES, decoded_frames
+from data.io.source_clip import decoded_frames
 from data.io.video import frames_to_planes, frames_to_rgb
 from data.sequences import Sequence
 
@@ -75,7 +75,7 @@ def open_source(source: Path | str, start: int = 0, count: int | None = None) ->
         return _from_pipe(start, stop)
     sequence = Sequence(Path(source))
     path = sequence.path
-    if path.suffix.lower() in RAW_SUFFIXES:
+    if sequence.is_raw:
         return _from_reader(RawReader(sequence), start, stop)
     if path.is_dir():
         return _from_reader(ImageReader(sequence), start, stop)

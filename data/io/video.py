@@ -3,11 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import av
-import av.logging
 import numpy as np
 import torch
 from av.error import FFmpegError
@@ -15,7 +13,9 @@ from torch import Tensor
 
 from data.errors import REPAIR, DataError, check_frame_numbers
 from data.io.color import SAMPLES, ColorSpace, Window, frame_to_rgb
+from data.io.container import decoder_errors, file_url, out_of_memory, read_failure
 from data.io.probe import Probe
+from data.io.upright import Upright
 
 if TYPE_CHECKING:
     import decord
@@ -99,9 +99,10 @@ class PyavReader:
         keys = self._probe.key_pts
         numbers = None if pts is None else {int(pts[index]): index for index in wanted}
         found: dict[int, av.VideoFrame] = {}
+        upright = Upright()
         try:
             with decoder_errors() as errors, self._probe.opened() as container:
-                stream = container.streams.video[0]
+                stream = container.streams.video[self._probe.stream]
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = STRICT
                 before = keys[:0] if numbers is None else keys[keys <= min(numbers)]
@@ -121,17 +122,21 @@ class PyavReader:
                         len(before) and frame.pts is not None and frame.pts < before[-1]
                     ):
                         return None  # what follows it may be predicted from it
+                    if index is None or index not in wanted:
+                        continue
+                    frame = upright(frame)
                     if (frame.width, frame.height) != (self.width, self.height):
                         size = f"{frame.width}x{frame.height}"
                         raise DataError(
                             f"{self.path}: changes its size to {size}, from "
                             f"{self.width}x{self.height}; cut there"
                         )
-                    if index is not None and index in wanted:
-                        found[index] = frame
+                    found[index] = frame
                     if len(found) == len(wanted):
                         return found
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, MemoryError) as error:
+            if out_of_memory(error):
+                raise read_failure(self.path, "cannot be decoded", error) from error
             log.debug("%s: %s", self.path, error)
         return None
 
@@ -187,29 +192,13 @@ def open_decord(found: Probe) -> DecordReader | None:
     try:
         video = within(
             PATIENCE,
-            lambda: decord.VideoReader(str(found.path), num_threads=1),
+            lambda: decord.VideoReader(file_url(found.path), num_threads=1),
             f"{found.path}: decord",
         )
     except DataError as error:
         log.info("%s", error)
         return None
     return DecordReader(found, video) if len(video) == found.frames else None
-
-
-@contextmanager
-def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
-    """ffmpeg's messages of this thread inside the `with`, errors and worse: of damage that it
-    conceals, they are the only sign.
-
-    A decoder must be told `thread_count = 1`, or its messages are other threads'.
-    """
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture(True) as messages:
-            yield messages
-    finally:
-        av.logging.set_level(before)
 
 
 def frames_to_planes(frames: Sequence[av.VideoFrame]) -> Planes | None:

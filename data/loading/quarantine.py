@@ -17,7 +17,7 @@ import torch
 from av.error import FFmpegError
 from torch.utils.data import get_worker_info
 
-from data.errors import DataError
+from data.errors import DataError, OutOfMemory
 from data.sequences import Sequences
 
 T = TypeVar("T")
@@ -151,13 +151,13 @@ class Quarantine:
         log.warning("set aside %s (%s so far)", reason, share)
 
     def _with_retries(self, number: int, make: Callable[[int], T]) -> T:
-        """`make(number)`, tried again where the storage, not the file, seems to be the cause."""
+        """`make(number)`, tried again where storage or memory, not the file, seems to blame."""
         for wait in RETRY_DELAYS:
             try:
                 return make(number)
             except Exception as error:
                 cause = error if isinstance(error, OSError) else error.__cause__
-                if (
+                if not isinstance(error, OutOfMemory) and (
                     not isinstance(cause, OSError)
                     or isinstance(cause, FFmpegError)
                     or cause.errno not in TRANSIENT_ERRORS

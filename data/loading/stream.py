@@ -21,6 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from data.errors import DataError, check_at_least, check_share
 from data.index.table import IndexedSequences
+from data.io.container import opened_bytes
 from data.io.probe import Probe, probe_from_index
 from data.io.readers import Reader, SpanReader
 from data.io.video import PyavReader
@@ -224,7 +225,7 @@ class _InMemory(Probe):
     data: bytes = b""
 
     def opened(self) -> AbstractContextManager[av.container.InputContainer]:
-        return av.open(io.BytesIO(self.data), "r")
+        return opened_bytes(io.BytesIO(self.data))
 
 
 def open_member(sequence: Sequence, data: bytes) -> Reader:
@@ -234,7 +235,8 @@ def open_member(sequence: Sequence, data: bytes) -> Reader:
     timing = sequence.timing
     if timing is None:
         raise DataError(
-            f"{sequence.label}: its frame rate varies; pack it without --copy to stream it"
+            f"{sequence.label}: its frame rate varies, or its video is not the first stream; pack "
+            "it without --copy to stream it"
         )
     found = _InMemory(**vars(probe_from_index(sequence, timing)), data=data)
     whole = PyavReader(found)

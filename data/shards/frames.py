@@ -19,6 +19,7 @@ from data.io.color import ColorSpace
 from data.io.images import ImageReader
 from data.io.probe import Probe, probe
 from data.io.raw import RawReader
+from data.io.upright import Upright
 from data.io.video import PLANAR, STRICT
 from data.sequences import Sequence
 
@@ -136,7 +137,7 @@ def pack_source(sequence: Sequence, short_side: int | None = None) -> PackSource
         DataError: the source cannot be opened or does not hold these frames.
     """
     opened: Probe | RawReader | ImageReader
-    if sequence.raw is not None or sequence.path.suffix.lower() in (".yuv", ".y4m"):
+    if sequence.is_raw:
         opened = raw = RawReader(sequence)
         fps = raw.rate
         pixel_format = raw.pixel_format
@@ -204,7 +205,8 @@ def _wanted(found: Probe, first: int, frames: int, seek: bool) -> Iterator[av.Vi
         else found.pts[first : first + frames].tolist()
     )
     with found.opened() as container:
-        stream = container.streams.video[0]
+        stream = container.streams.video[found.stream]
+        upright = Upright()
         stream.codec_context.thread_count = 1
         stream.codec_context.options = STRICT
         before = found.key_pts[found.key_pts <= wanted[0] if seek else slice(0)]
@@ -217,7 +219,7 @@ def _wanted(found: Probe, first: int, frames: int, seek: bool) -> Iterator[av.Vi
                 continue
             if place != wanted[given] or frame.is_corrupt:
                 return
-            yield frame
+            yield upright(frame)
             given += 1
             if given == frames:
                 return

@@ -21,6 +21,7 @@ import numpy as np
 import xxhash
 
 from data.errors import REPAIR, DataError
+from data.io.container import file_url, opened_bytes
 from data.io.probe import Probe, probe
 from data.io.video import PLANAR
 from data.sequences import RawFormat, Sequence
@@ -232,7 +233,7 @@ def _encode(source: PackSource, fps: Fraction, options: PackOptions, target: Pat
     ]
     with tempfile.TemporaryFile() as messages:
         with subprocess.Popen(
-            [*command, str(target)], stdin=subprocess.PIPE, stderr=messages
+            [*command, file_url(target)], stdin=subprocess.PIPE, stderr=messages
         ) as process:
             assert process.stdin is not None
             try:
@@ -320,7 +321,7 @@ def _psnr(data: bytes, source: PackSource) -> float:
 
 
 def _decoded(data: bytes, sequence: Sequence) -> Iterator[Picture]:
-    with av.open(io.BytesIO(data), "r") as container:
+    with opened_bytes(io.BytesIO(data)) as container:
         for frame in container.decode(video=0):
             if frame.is_corrupt or frame.format.name not in PLANAR:
                 raise DataError(f"{sequence.path}: what was packed does not decode well; {REPAIR}")

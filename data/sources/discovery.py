@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.io.images import is_picture
 from data.io.raw import stated_format
-from data.sequences import Sequence, Sequences
+from data.sequences import RAW_SUFFIXES, VIDEO_SUFFIXES, Sequence, Sequences
 from data.sources.manifest import SUFFIXES as MANIFESTS
 from data.sources.manifest import Manifest, is_index
 from data.sources.sample_clips import PREFIX, sample_clip
@@ -24,7 +25,8 @@ from data.sources.vimeo import Septuplets
 VIMEO = {"vimeo90k": "train", "vimeo90k-test": "test"}
 NAMED = re.compile(rf"({'|'.join((*VIMEO, *TESTSETS))}):(.+)")
 Places = str | Path | Iterable[str | Path]
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".y4m", ".yuv")
+SUFFIXES = (*VIDEO_SUFFIXES, *RAW_SUFFIXES)
+ENDINGS = 6  # suffixes named in a warning
 log = logging.getLogger(__name__)
 
 
@@ -130,11 +132,12 @@ class ConcatSequences:
 
 def _special(text: str, root: Path | str | None) -> Sequences | None:
     """A named set or a manifest; None for other places."""
-    if named := NAMED.fullmatch(text):
+    named = NAMED.fullmatch(text)
+    if named and not os.path.lexists(text):
         name = named[1]
         folder = Path(named[2]).expanduser()
         return Septuplets(folder, VIMEO[name]) if name in VIMEO else find_testset(name, folder)
-    path = Path(text).expanduser()
+    path = Path(text) if os.path.lexists(text) else Path(os.path.expanduser(text))
     if not text.lower().endswith(MANIFESTS) or not path.is_file():
         return None
     if is_index(path):
@@ -147,9 +150,9 @@ def _special(text: str, root: Path | str | None) -> Sequences | None:
 
 def _find(place: str | Path) -> Iterable[str]:
     text = str(place)
-    if text.startswith(PREFIX):
+    if text.startswith(PREFIX) and not os.path.lexists(text):
         return [str(sample_clip(text.removeprefix(PREFIX)))]
-    path = str(Path(text).expanduser())
+    path = text if os.path.lexists(text) else os.path.expanduser(text)
     if os.path.isfile(path):
         return [path]
     search = FolderSearch()
@@ -163,9 +166,11 @@ def _find(place: str | Path) -> Iterable[str]:
         )
     if search.left_out:
         log.warning(
-            "%s: %d files left out, neither video nor a series of numbered pictures",
+            "%s: %d files left out, neither video nor a series of numbered pictures by their "
+            "names (%s); a video among them is read when it is given by its name",
             text,
             len(search.left_out),
+            _endings(search.left_out),
         )
     return found
 
@@ -234,6 +239,13 @@ class FolderSearch:
             if not (is_picture(path) and os.path.dirname(path) in found)
         }
         return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def _endings(paths: Iterable[str]) -> str:
+    """The commonest suffixes, with their counts."""
+    counts = Counter(os.path.splitext(path)[1].lower() or "no suffix" for path in paths)
+    named = [f"{suffix} {count}" for suffix, count in counts.most_common(ENDINGS)]
+    return ", ".join(named + ["..."] * (len(counts) > ENDINGS))
 
 
 def _is_video(name: str) -> bool:
