@@ -37,8 +37,8 @@ from codec.entropy.models.factorized import FactorizedEntropy
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS
+from codec.motion.baselines import STILL, FixedBlockMatching
 from codec.motion.block_matching import SATD_OF_A_BIT
-from codec.motion.fixed_block_matching import STILL, FixedBlockMatching
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, References
 from codec.stream import compress, decompress

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.entropy.models.factorized import solve_bounds
-from codec.peers import to_compressai_ssf
+from codec.interop.compressai import to_compressai_ssf
 from codec.registry import build
 from codec.stream import compress
 from codec.training.module import SOLVE_EVERY

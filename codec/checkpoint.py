@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from codec import registry
 from codec.errors import CodecError
 from codec.files import new_version
-from codec.layers.weights import check_weights
-from codec.memory_limit import MemoryLimit
 from codec.video import VideoCodec
 
 _FORMAT = "corvid checkpoint 1"
@@ -23,6 +23,7 @@ _MOST_DEPTH = 32
 _MOST_NAME = 512  # characters of a tensor's name
 # What building a codec may take: real ones take 1.2 to 1.6 times what their file holds.
 _MOST_TIMES, _MOST_BESIDES = 8, 64 << 20
+_SHOWN = 3
 
 
 class DamagedCheckpoint(CodecError):
@@ -314,3 +315,96 @@ def model_hash(codec: VideoCodec) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+class MemoryLimit(TorchDispatchMode):
+    """Raises, before the memory is taken, where tensors made inside of the `with` outgrow a limit.
+
+    What is freed again still counts, so that the limit is to be several times what is expected.
+
+    Args:
+        most: bytes, of all tensors made.
+        what: begins the error.
+
+    Raises:
+        CodecError: from the operation that would exceed the limit.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        super().__init__()
+        self.most = most
+        self.what = what
+        self.taken = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        self.taken += _bytes_made(func, args, kwargs)
+        if self.taken > self.most:
+            raise CodecError(
+                f"{self.what}: its config asks for more than {self.most / 1e6:.0f} MB, "
+                "many times what the file holds; do not use this file"
+            )
+        return func(*args, **kwargs)
+
+
+def _bytes_made(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Bytes of the new tensors that an operation makes, asked of the device without memory."""
+    schema = func._schema
+    if schema.is_mutable or any(made.alias_info is not None for made in schema.returns):
+        return 0  # in place, or a view
+    args, kwargs = tree_map_only(Tensor, _without_memory, (args, kwargs))
+    if any(argument.name == "device" for argument in schema.arguments):
+        kwargs = kwargs | {"device": torch.device("meta")}
+    try:
+        made = func(*args, **kwargs)
+    except (NotImplementedError, RuntimeError):  # an operation that needs values: it makes little
+        return 0
+    tensors = [value for value in tree_leaves(made) if isinstance(value, Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _without_memory(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def check_weights(
+    came: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    where: str,
+    other_names: str,
+    other_shape: str,
+) -> None:
+    """Raise CodecError, one line, where weights are not those of `expected`: by name, shape, or
+        because they are not finite.
+
+    Args:
+        came: what was given.
+        expected: tensors of the right shapes by name.
+        where: begins the message.
+        other_names, other_shape: what to do, where names or shapes differ.
+    """
+    missing, unknown = (
+        [name for name in expected if name not in came],
+        [name for name in came if name not in expected],
+    )
+    if missing or unknown:
+        raise CodecError(
+            f"{where}: {len(missing)} of {len(expected)} names missing ({_few(missing)}), "
+            f"{len(unknown)} unknown ({_few(unknown)}); {other_names}"
+        )
+    for name, value in came.items():
+        if value.shape != expected[name].shape:
+            shapes = f"{tuple(value.shape)}, this codec's is {tuple(expected[name].shape)}"
+            raise CodecError(f"{where}: {name} is {shapes}; {other_shape}")
+        if not torch.isfinite(value).all():
+            raise CodecError(f"{where}: {name} holds non-finite values; use an earlier checkpoint")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "") if names else "none"

@@ -56,18 +56,18 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "network": {
         "video_codec": "codec.video:VideoCodec",
         # intra coders
-        "intra_coder": "codec.intra.network:IntraCoder",
+        "intra_coder": "codec.intra.base:IntraCoder",
         "conditional_intra": "codec.intra.conditional:ConditionalIntra",
         "directional_intra": "codec.intra.directional:DirectionalIntra",
-        "compressai_image": "codec.intra.compressai_image:CompressaiImage",
+        "compressai_image": "codec.interop.compressai:CompressaiImage",
         # motion networks
         "block_matching": "codec.motion.block_matching:BlockMatching",
-        "fixed_block_matching": "codec.motion.fixed_block_matching:FixedBlockMatching",
+        "fixed_block_matching": "codec.motion.baselines:FixedBlockMatching",
         "feature_flow": "codec.motion.feature_flow:FeatureFlow",
         "optical_flow": "codec.motion.optical_flow:OpticalFlowMotion",
         "scale_space_flow": "codec.motion.scale_space:ScaleSpaceMotion",
-        "implicit_motion": "codec.motion.implicit:ImplicitMotion",
-        "zero_motion": "codec.motion.still:StillMotion",
+        "implicit_motion": "codec.motion.baselines:ImplicitMotion",
+        "zero_motion": "codec.motion.baselines:StillMotion",
         # residual networks and transforms
         "conditional_residual": "codec.residual.conditional:ConditionalResidual",
         "pixel_residual": "codec.residual.pixel:PixelResidual",

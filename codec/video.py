@@ -17,14 +17,14 @@ from codec.entropy.models.base import EntropyNetwork
 from codec.entropy.models.integer_layers import rounded_once
 from codec.entropy.noise import ClipNoise
 from codec.errors import CodecError
-from codec.intra.network import IntraNetwork
+from codec.intra.base import IntraNetwork
 from codec.layers.frames import COLOURS, check_size, pad_frames, padded
-from codec.layers.once import computed_once
-from codec.motion.network import MotionNetwork
+from codec.layers.quality import computed_once
+from codec.motion.base import MotionNetwork
 from codec.precision import check_precision
 from codec.quality import LambdaRange, QualityPattern, check_qualities
 from codec.references import MOST_REFERENCES, CodedFrame, Context, Reference, References
-from codec.residual.network import ResidualCoder
+from codec.residual.base import ResidualCoder
 
 
 @dataclass

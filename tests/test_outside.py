@@ -111,8 +111,8 @@ def test_names_from_outside(monkeypatch: pytest.MonkeyPatch):
     """
     monkeypatch.setitem(registry._OWN, "network", {})
     monkeypatch.setitem(registry._PATHS, "network", {})
-    register("network", "our_zero", "codec.motion.still:StillMotion")
-    register("network", "our_zero", "codec.motion.still:StillMotion")
+    register("network", "our_zero", "codec.motion.baselines:StillMotion")
+    register("network", "our_zero", "codec.motion.baselines:StillMotion")
     assert registry.find("network", "our_zero").load().__name__ == "StillMotion"
     for name, owner in (
         ("block_matching", "Corvid"),

@@ -539,7 +539,7 @@ def test_only_one_reader_opens_checkpoints():
     root = Path(__file__).parents[1]
     known = {
         "codec/checkpoint.py",
-        "codec/intra/compressai_image.py",
+        "codec/interop/compressai.py",
         "codec/evaluation/codecs/compressai_zoo.py",
     }
     known |= {"codec/metrics/backbones.py", "codec/metrics/dists.py"}  # of other projects' weights

@@ -20,12 +20,12 @@ from codec.entropy.coding.rans import SymbolCoder
 from codec.entropy.models.hyperprior import LEVELS_PER_UNIT
 from codec.entropy.models.integer_layers import SIXTEENTHS
 from codec.entropy.models.levels import LevelEntropy
+from codec.intra.base import IntraNetwork
 from codec.intra.directional import LoopFilter
-from codec.intra.network import IntraNetwork
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import patches_of
 from codec.layers.dct import dct_matrix
-from codec.layers.gain import QualityGain, QualityTable, step_ladder
+from codec.layers.quality import QualityGain, QualityTable, step_ladder
 from codec.quality import LambdaRange
 from codec.references import Reference
 

@@ -20,8 +20,7 @@ from codec.blocks.tables import (
     UNIT,
     VERTICAL,
 )
-from codec.layers.lanes import address_of
-from codec.layers.wavefront import next_row, set_progress, wait_for
+from codec.layers.intrinsics import address_of, next_row, set_progress, wait_for
 
 FAR = 32767  # what a coefficient and its sums by column are clipped to
 

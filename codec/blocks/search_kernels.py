@@ -19,8 +19,7 @@ from codec.blocks.rebuild_kernels import (
     store_block,
 )
 from codec.blocks.tables import CELL, CHROMA, DC, LINEAR, MODES, PLANAR, STEP_PARTS, UNIT
-from codec.layers.lanes import address_of
-from codec.layers.wavefront import next_row, set_progress, wait_for
+from codec.layers.intrinsics import address_of, next_row, set_progress, wait_for
 
 MODE_LANES = 40  # modes side by side, a multiple of what a vector holds
 SATD_OF_A_BIT = np.float32(0.8)  # over the root of what a bit may cost in squared pixels

@@ -5,11 +5,11 @@ from torch.nn import functional as F
 
 from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork, check_channels
-from codec.intra.network import IntraCoder, IntraNetwork
+from codec.intra.base import IntraCoder, IntraNetwork
 from codec.layers.frames import pad_frames, padded
-from codec.motion.network import ContextNetwork
+from codec.motion.base import ContextNetwork
 from codec.references import Context, Reference
-from codec.residual.network import ResidualNetwork
+from codec.residual.base import ResidualNetwork
 
 _FACTOR = 4
 

@@ -13,8 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.blocks.intra_blocks import IntraBlocks, SearchPrices, search_blocks, to_frame, to_pixels
-from codec.blocks.prices import BlockPriceTables
+from codec.blocks.intra_blocks import (
+    BlockPriceTables,
+    IntraBlocks,
+    SearchPrices,
+    search_blocks,
+    to_frame,
+    to_pixels,
+)
 from codec.blocks.rebuild import rebuild
 from codec.blocks.tables import (
     CELL,
@@ -34,11 +40,11 @@ from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.intra_modes import IntraModeEntropy
 from codec.entropy.models.levels import LevelEntropy
 from codec.errors import CodecError
-from codec.intra.network import IntraNetwork
+from codec.intra.base import IntraNetwork
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, stack, upward
 from codec.layers.dct import kept_coefficients
-from codec.layers.gain import QualityGain, QualityTable, step_ladder
+from codec.layers.quality import QualityGain, QualityTable, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Reference
 

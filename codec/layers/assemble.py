@@ -1,18 +1,22 @@
 """Full-size frames put together from patches: what a network says in channels at a fraction of the
 size.
+
+The numba kernels round as the tensor operations do: sums and products are not contracted, so that
+frames are equal bit by bit.
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from codec.layers.bands import in_bands
-from codec.layers.frame_kernels import patches_backward_kernel, patches_kernel
-from codec.layers.kernels import by_kernel, trains_on_cpu
+from codec.layers.kernels import by_kernel, in_bands, trains_on_cpu
 
 
 def add_patches(frame: Tensor, patches: Tensor, gain: Tensor | None = None) -> Tensor:
@@ -183,3 +187,100 @@ class _Assembled(torch.autograd.Function):
             of_kept.view(gradient.shape) if wanted[4] else None,
             of_gate[:, None] if wanted[5] else None,
         )
+
+
+@cache
+def patches_kernel(side: int, bits: bool, gated: bool) -> Callable:
+    """The kernel of `add_patches`, made for one `side` so that its inner loops have a fixed length.
+
+    `kernel(frame, patches, gain, kept, gate, made, first, end)` fills rows of patches `first .. end
+    - 1`, counted over the batch; `frame`, `kept` and `made` are `(B, 3, h, side, w, side)` float32,
+    `patches` `(B, h, w, 3, side, side)` float32, or with `bits` bfloat16 seen as uint16, `gain` is
+    `(B,)` and `gate` `(B, h / n, w / n)` float32: a value for n × n patches. `kept` and `gate` are
+    used if `gated`.
+    """
+
+    @njit(cache=True, nogil=True)
+    def assemble(frame, patches, gain, kept, gate, made, first, end):
+        tall, wide = patches.shape[1:3]
+        cell = wide // gate.shape[2]
+        for line in range(first, end):
+            b, row = line // tall, line % tall
+            for c in range(3):
+                for i in range(side):
+                    for column in range(wide):
+                        opened = gate[b, row // cell, column // cell] if gated else gain[b]
+                        for j in range(side):
+                            value = patches[b, row, column, c, i, j]
+                            value = _widen(value) if bits else np.float32(value)
+                            value = frame[b, c, row, i, column, j] + value * gain[b]
+                            if gated:
+                                other = kept[b, c, row, i, column, j]
+                                value = other + opened * (value - other)
+                            made[b, c, row, i, column, j] = value
+
+    return assemble
+
+
+@cache
+def patches_backward_kernel(side: int, gated: bool) -> Callable:
+    """What `patches_kernel` passes back.
+
+    `kernel(given, frame, patches, gain, kept, gate, of_frame, of_patches, of_kept, of_gain,
+    of_gate, first, end)` fills rows of gates `first .. end - 1`, counted over the batch. `given` is
+    the gradient of `made`; gradients have the shape of what they belong to, but `of_gain` `(B, h /
+    n)`, a value a row; all are float32. Without `gated`, `of_frame` is not filled: it is `given`.
+    """
+
+    @njit(cache=True, nogil=True)
+    def pass_back(
+        given,
+        frame,
+        patches,
+        gain,
+        kept,
+        gate,
+        of_frame,
+        of_patches,
+        of_kept,
+        of_gain,
+        of_gate,
+        first,
+        end,
+    ):
+        tall, wide = patches.shape[1:3]
+        rows, columns = gate.shape[1:]
+        cell = wide // columns
+        for line in range(first, end):
+            b, top = line // rows, line % rows
+            of_row = np.float64(0)
+            for left in range(columns):
+                opened, of_opened = gate[b, top, left], np.float64(0)
+                for row in range(top * cell, top * cell + cell):
+                    for column in range(left * cell, left * cell + cell):
+                        for c in range(3):
+                            for i in range(side):
+                                for j in range(side):
+                                    slope = given[b, c, row, i, column, j]
+                                    value = patches[b, row, column, c, i, j]
+                                    if gated:
+                                        other = kept[b, c, row, i, column, j]
+                                        made = frame[b, c, row, i, column, j] + value * gain[b]
+                                        of_opened += slope * (made - other)
+                                        through = opened * slope
+                                        of_kept[b, c, row, i, column, j] = slope - through
+                                        of_frame[b, c, row, i, column, j] = through
+                                        slope = through
+                                    of_row += slope * value
+                                    of_patches[b, row, column, c, i, j] = slope * gain[b]
+                if gated:
+                    of_gate[b, top, left] = of_opened
+            of_gain[b, top] = of_row
+
+    return pass_back
+
+
+@njit(inline="always")
+def _widen(bits):
+    """A bfloat16, given as its bits, as float32."""
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)

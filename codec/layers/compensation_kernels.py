@@ -1,6 +1,6 @@
 """Numba kernels of block motion compensation with separable filters, and of its gradient.
 
-`block_compensation` says what they compute. Cells of a row that lie side by side and move alike are
+`compensation` says what they compute. Cells of a row that lie side by side and move alike are
 filtered as one run. A pixel goes through the same operations in the same order in any run.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from codec.layers.lanes import add_filtered_lanes, address_of, correlate_lanes, filter_lanes
+from codec.layers.intrinsics import add_filtered_lanes, address_of, correlate_lanes, filter_lanes
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _RUN = 64  # pixels of the longest run: its patch stays in the first cache

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from codec.errors import CodecError
 from codec.layers.blocks import Network, patches_of
-from codec.layers.once import Once
+from codec.layers.quality import Once
 
 _UNIT = 0.02
 

@@ -1,4 +1,8 @@
-"""Frames as the networks see them: luma and colour differences, padded to whole blocks."""
+"""Frames as the networks see them: luma and colour differences, padded to whole blocks.
+
+The numba kernels round as the tensor operations do: sums and products are not contracted, so that
+frames are equal bit by bit.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +10,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from codec.layers.bands import in_bands
-from codec.layers.frame_kernels import ycc_gradients, ycc_levels, ycc_rows
-from codec.layers.kernels import by_kernel, trains_on_cpu
+from codec.layers.kernels import by_kernel, in_bands, trains_on_cpu
 
 SMALLEST_SIDE = 16
 # BT.709 luma weights; the colour differences are scaled to -0.5..0.5 and luma is centred, so that
@@ -20,6 +23,7 @@ SMALLEST_SIDE = 16
 _RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
 _WEIGHTS = np.array([_RED, _GREEN, _BLUE], np.float32)
 _SCALES = np.array([2 - 2 * _RED, 2 - 2 * _BLUE], np.float32)  # of Cr in red, of Cb in blue
+_ZERO, _HALF, _ONE, _WHITE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(255)
 
 
 def rgb_to_ycc(rgb: Tensor) -> Tensor:
@@ -134,3 +138,66 @@ def pad_frames(frames: Tensor, multiple: int) -> Tensor:
         (0, padded(width, multiple) - width, 0, padded(height, multiple) - height),
         mode="replicate",
     )
+
+
+@njit(cache=True, nogil=True)
+def ycc_rows(ycc, rgb, weights, scales, first, end):
+    """Rows `first .. end - 1`, counted over frames, of `rgb` `(N, 3, H, W)` from `ycc`, float32.
+
+    `weights` and `scales` are as of `ycc_levels`.
+    """
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            luma = lumas[x] + _HALF
+            red, blue = luma + red_scale * crs[x], luma + blue_scale * cbs[x]
+            reds[x], blues[x] = red, blue
+            greens[x] = (luma - red_weight * red - blue_weight * blue) / green_weight
+
+
+@njit(cache=True, nogil=True)
+def ycc_gradients(rgb, ycc, weights, scales, first, end):
+    """What `ycc_rows` passes back: the gradient `ycc` from that of `rgb`."""
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        n, y = line // height, line % height
+        lumas, cbs, crs = ycc[n, 0, y], ycc[n, 1, y], ycc[n, 2, y]
+        reds, greens, blues = rgb[n, 0, y], rgb[n, 1, y], rgb[n, 2, y]
+        for x in range(width):
+            green = greens[x] / green_weight
+            red, blue = reds[x] - red_weight * green, blues[x] - blue_weight * green
+            lumas[x], cbs[x], crs[x] = red + green + blue, blue_scale * blue, red_scale * red
+
+
+@njit(cache=True, nogil=True)
+def ycc_levels(ycc, levels, weights, scales, first, end):
+    """Fill rows `first .. end - 1`, counted over the batch, of `levels` `(B, 3, H, W)` uint8 RGB
+    from `ycc`, float32.
+
+    `weights` are luma's of red, green and blue, `scales` those of Cr in red and of Cb in blue:
+    float32.
+    """
+    red_weight, green_weight, blue_weight = weights
+    red_scale, blue_scale = scales
+    height, width = ycc.shape[2:]
+    for line in range(first, end):
+        b, y = line // height, line % height
+        lumas, cbs, crs = ycc[b, 0, y], ycc[b, 1, y], ycc[b, 2, y]
+        reds, greens, blues = levels[b, 0, y], levels[b, 1, y], levels[b, 2, y]
+        for x in range(width):
+            luma = lumas[x] + _HALF
+            red, blue = luma + red_scale * crs[x], luma + blue_scale * cbs[x]
+            green = (luma - red_weight * red - blue_weight * blue) / green_weight
+            reds[x], greens[x], blues[x] = _level(red), _level(green), _level(blue)
+
+
+@njit(inline="always")
+def _level(value):
+    return np.uint8(np.int32(np.rint(min(max(value, _ZERO), _ONE) * _WHITE)))

@@ -16,12 +16,13 @@ from codec.entropy.models.quadtree import (
     used_references,
 )
 from codec.errors import CodecError
-from codec.layers.block_compensation import (
+from codec.layers.compensation import (
     bilinear_filters,
     compensate,
     compensate_features,
     luma_filters,
 )
+from codec.motion.base import ContextNetwork, MotionNetwork
 from codec.motion.block_decisions import SIDES
 from codec.motion.block_search import (
     BlockDecisions,
@@ -30,7 +31,6 @@ from codec.motion.block_search import (
     phase_planes,
     search_for,
 )
-from codec.motion.network import ContextNetwork, MotionNetwork
 from codec.quality import LambdaRange
 from codec.references import Context, Reference, References
 

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from codec.errors import CodecError
 from codec.layers.kernels import by_kernel
 from codec.motion import block_search_numba, block_search_torch
-from codec.motion.block_cost import decision_cost, interpolate
 from codec.motion.block_decisions import (
     CELL,
     MARGIN,
@@ -21,6 +20,8 @@ from codec.motion.block_decisions import (
     BlockPrices,
     PhasePlanes,
     bits_by_difference,
+    decision_cost,
+    interpolate,
     levels,
     reference_pairs,
     vector_limits,

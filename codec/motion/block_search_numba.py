@@ -18,7 +18,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.layers.bands import in_bands
+from codec.layers.kernels import in_bands
 from codec.motion.block_decisions import (
     CELL,
     MARGIN,

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.motion.block_cost import compensate, satd_of_cells, vector_median
 from codec.motion.block_decisions import (
     CELL,
     BlockDecisions,
     BlockPrices,
     bits_by_difference,
+    compensate,
     reference_pairs,
+    satd_of_cells,
+    vector_median,
 )
 
 _PASSES = 2

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
-from codec.layers.gain import QualityGain
-from codec.layers.warp import warp
-from codec.motion.network import ContextNetwork, MotionNetwork
+from codec.layers.quality import QualityGain
+from codec.layers.warping import warp
+from codec.motion.base import ContextNetwork, MotionNetwork
 from codec.references import Context, Reference, References
 
 _FEATURE_STRIDE, _LATENT_STRIDE = 8, 16

@@ -13,11 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.blocks.intra_blocks import enlarged, reduced, rounded_pixels
-from codec.blocks.prices import BlockPriceTables
+from codec.blocks.intra_blocks import BlockPriceTables, enlarged, reduced, rounded_pixels
 from codec.blocks.tables import CELL, CHANNELS, PIXELS_PER_LEVEL, UNIT, step_table
-from codec.blocks.unit_kernels import INTER_8, INTER_16, INTRA_8, INTRA_16, TYPES, UNCODED
 from codec.blocks.units import (
+    INTER_8,
+    INTER_16,
+    INTRA_8,
+    INTRA_16,
+    TYPES,
+    UNCODED,
     PredictedUnits,
     rebuild_predicted,
     search_predicted,
@@ -30,12 +34,11 @@ from codec.entropy.models.intra_modes import CONTEXTS, UnitTypeEntropy, flat_row
 from codec.entropy.models.levels import LevelEntropy
 from codec.errors import CodecError
 from codec.layers.assemble import add_gated_patches, add_patches
-from codec.layers.gain import QualityGain, step_ladder
+from codec.layers.quality import QualityGain, step_ladder
 from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, Reference
-from codec.residual.conditional import Synthesis
-from codec.residual.network import ResidualCoder
-from codec.residual.skip import skip_gate
+from codec.residual.base import ResidualCoder
+from codec.residual.conditional import Synthesis, skip_gate
 
 KNOWN = TYPES + CONTEXTS  # things that the entropy network may know of a unit
 _TRIES = (2, 2, 6)  # of intra units: modes at 16 and at 8, and classes of chroma

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.layers.steps import QualitySteps
-from codec.layers.transforms import STRIDE, analysis_transform, synthesis_transform
+from codec.layers.compressai import STRIDE, analysis_transform, synthesis_transform
+from codec.layers.quality import QualitySteps
 from codec.references import Context
-from codec.residual.network import ResidualNetwork
+from codec.residual.base import ResidualNetwork
 
 
 class PixelResidual(ResidualNetwork):

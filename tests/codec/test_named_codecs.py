@@ -9,7 +9,7 @@ from codec.checkpoint import build_codec
 from codec.entropy.coding.symbol_coder import RateEstimator
 from codec.errors import CodecError
 from codec.layers.frames import COLOURS
-from codec.layers.steps import QualitySteps
+from codec.layers.quality import QualitySteps
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.references import Reference, References
 from codec.stream import compress, decompress, frames_sha256

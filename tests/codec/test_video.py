@@ -10,7 +10,7 @@ from codec.entropy.coding.symbol_coder import RateEstimator
 from codec.entropy.models.integer_layers import set_rounding
 from codec.errors import CodecError
 from codec.freeze import freeze
-from codec.layers.once import computed_once
+from codec.layers.quality import computed_once
 from codec.losses.rate_distortion import RateDistortionLoss
 from codec.motion.block_matching import BlockMatching
 from codec.quality import check_quality

@@ -17,8 +17,7 @@ from torch import Tensor
 from codec.entropy.coding.cdf_tables import CdfTables, quantised
 from codec.entropy.coding.symbol_coder import SymbolModel
 from codec.errors import CodecError
-from codec.layers.bands import as_maps, flat, in_bands, mapped
-from codec.layers.kernels import by_kernel, trains_on_cpu
+from codec.layers.kernels import as_maps, by_kernel, flat, in_bands, mapped, trains_on_cpu
 
 LEVELS = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed, nn
 
-from codec.layers.gain import KNOTS
+from codec.layers.quality import KNOTS
 from codec.quality import QUALITIES
 
 SMALLEST, LARGEST = 0.02, 12.0  # bits

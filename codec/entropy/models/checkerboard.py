@@ -29,8 +29,7 @@ from codec.entropy.models.integer_layers import (
     exactly,
 )
 from codec.errors import CodecError
-from codec.layers.gain import QualityTable
-from codec.layers.once import Once
+from codec.layers.quality import Once, QualityTable
 from codec.quality import QUALITIES
 
 

@@ -10,7 +10,7 @@ from codec.entropy.coding.symbol_coder import SymbolCoder, SymbolModel
 from codec.entropy.models.base import EntropyNetwork
 from codec.errors import CodecError
 from codec.layers.compressai import EntropyBottleneck, pmf_to_quantized_cdf
-from codec.layers.gain import QualityGain, QualityTable
+from codec.layers.quality import QualityGain, QualityTable
 
 _FARTHEST = 4096  # symbols on either side of the median that tables list; beyond it is the escape
 _KEPT = 64

@@ -22,7 +22,7 @@ from codec.layers.compressai import (
     get_scale_table,
 )
 from codec.layers.frames import pad_frames, padded
-from codec.layers.steps import QualitySteps
+from codec.layers.quality import QualitySteps
 
 SMALLEST_LIKELIHOOD = 1e-9
 

@@ -30,11 +30,10 @@ from codec.entropy.models.integer_layers import (
     exact_up,
     exactly,
 )
-from codec.layers.bands import as_maps, flat, in_bands
 from codec.layers.blocks import Network, downward, pointwise, stack
 from codec.layers.frames import pad_frames, padded
-from codec.layers.gain import QualityTable
-from codec.layers.kernels import trains_on_cpu
+from codec.layers.kernels import as_maps, flat, in_bands, trains_on_cpu
+from codec.layers.quality import QualityTable
 
 # Networks say ladder positions in units of this many levels: about one doubling of the scale.
 LEVELS_PER_UNIT = 5.0

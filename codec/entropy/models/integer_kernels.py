@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from codec.layers.gated_kernels import filter_sample, filter_weight_gradients
+from codec.layers.blocks import filter_sample, filter_weight_gradients
 
 _ZERO = np.float32(0)
 

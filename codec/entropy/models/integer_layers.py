@@ -33,9 +33,8 @@ from codec.entropy.models.integer_kernels import (
 )
 from codec.entropy.models.places import Places
 from codec.errors import CodecError
-from codec.layers.bands import as_maps, flat, in_bands, mapped
-from codec.layers.gain import KNOTS, QualityTable
-from codec.layers.kernels import by_kernel, on_cpu, trains_on_cpu
+from codec.layers.kernels import as_maps, by_kernel, flat, in_bands, mapped, on_cpu, trains_on_cpu
+from codec.layers.quality import KNOTS, QualityTable
 from codec.quality import QUALITIES
 
 T = TypeVar("T")

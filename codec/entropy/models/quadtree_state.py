@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from codec.entropy.models import quadtree_kernels as kernels
 from codec.entropy.models.integer_layers import SIXTEENTHS, Exact
-from codec.layers.bands import in_bands
-from codec.layers.kernels import by_kernel
+from codec.layers.kernels import by_kernel, in_bands
 
 CELL = 8  # pixels: the smallest block, and the grid of the maps
 CELLS = (8, 4, 2, 1)  # cells a side of blocks of 64, 32, 16 and 8 pixels

@@ -3,8 +3,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.blocks.intra_blocks import IntraBlocks, search_blocks, to_frame, to_pixels
-from codec.blocks.prices import BlockPriceTables
+from codec.blocks.intra_blocks import (
+    BlockPriceTables,
+    IntraBlocks,
+    search_blocks,
+    to_frame,
+    to_pixels,
+)
 from codec.blocks.rebuild import rebuild, rebuild_by_tensors
 from codec.blocks.rebuild_kernels import luma_neighbours, predict_block
 from codec.blocks.tables import (

@@ -13,8 +13,8 @@ from codec.entropy.models.quadtree import QuadtreeEntropy
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.frames import COLOURS
+from codec.motion.baselines import FixedBlockMatching
 from codec.motion.block_matching import BlockMatching
-from codec.motion.fixed_block_matching import FixedBlockMatching
 from codec.references import Reference, References
 from codec.stream import compress, decompress, frames_sha256
 from codec.video import VideoCodec

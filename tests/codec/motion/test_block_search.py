@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from codec.errors import CodecError
 from codec.motion import block_search
-from codec.motion.block_cost import decision_bits, predict
-from codec.motion.block_decisions import reference_pairs
+from codec.motion.block_decisions import decision_bits, predict, reference_pairs
 from codec.motion.block_search import (
     BlockDecisions,
     BlockPrices,

@@ -7,11 +7,12 @@ from fake_cuda import fake_cuda
 from small_codec import FPS, build, moving_clip, small_config, write_payloads
 from torch import Tensor
 
-from codec.blocks.intra_blocks import to_pixels
-from codec.blocks.prices import BlockPriceTables
+from codec.blocks.intra_blocks import BlockPriceTables, to_pixels
 from codec.blocks.tables import CHANNELS, CHROMA_CLASSES, MODES, UNIT, step_table
-from codec.blocks.unit_kernels import INTRA_16, TYPES, UNCODED
 from codec.blocks.units import (
+    INTRA_16,
+    TYPES,
+    UNCODED,
     PredictedUnits,
     rebuild_predicted,
     rebuild_predicted_by_tensors,

@@ -24,7 +24,7 @@ from codec.entropy.models.integer_layers import (
     weight_grid,
 )
 from codec.errors import CodecError
-from codec.layers.gain import QualityTable
+from codec.layers.quality import QualityTable
 
 
 def shaken(network: EntropyNetwork) -> EntropyNetwork:

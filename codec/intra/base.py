@@ -11,7 +11,7 @@ from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.layers.frames import padded
 from codec.references import Context, Reference
-from codec.residual.network import ResidualNetwork
+from codec.residual.base import ResidualNetwork
 
 
 class IntraNetwork(nn.Module, ABC):

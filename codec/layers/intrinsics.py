@@ -1,15 +1,23 @@
-"""Filters over a few neighbouring pixels at once, as vector instructions inside numba kernels.
+"""LLVM instructions inside numba kernels: vectors of float32, and rows that threads take in order.
 
-Numba leaves short loops of fixed length scalar. These functions are such loops over the length of
-`lanes`, a tuple that is only looked at for its length, written as LLVM vectors. Each lane goes
-through the same operations in the same order, whatever surrounds it. Addresses come from
-`address_of`, in bytes; `step` counts float32. Nothing is checked. Kernels that numba has cached do
-not notice a change of this file.
+Vectors: numba leaves short loops of fixed length scalar. The functions of `lanes` are such loops
+over the length of `lanes`, a tuple that is only looked at for its length, written as LLVM vectors.
+Each lane goes through the same operations in the same order, whatever surrounds it. Addresses come
+from `address_of`, in bytes; `step` counts float32. Nothing is checked.
+
+Wavefront: rows are handed out to threads in order, each kept behind the row above. Threads share an
+array of int64, of which `next_row` takes numbers and in which each row says how far it is. A row is
+only begun after those above it were, by threads that run: nothing waits for a thread that was never
+started.
+
+Kernels that numba has cached do not notice a change of this file.
 """
 
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @intrinsic
@@ -110,3 +118,46 @@ class _Lanes:
             source = self.moved(source, step)
             value = self.fused(self.all(part), self.load(source), value)
         return value
+
+
+@intrinsic
+def next_row(typingctx, address):
+    """Add 1 to the int64 at `address`, at once for all threads; what it was before."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], cgutils.ir.IntType(64).as_pointer())
+        return builder.atomic_rmw(
+            "add", pointer, cgutils.ir.Constant(cgutils.ir.IntType(64), 1), "acq_rel"
+        )
+
+    return types.int64(types.intp), codegen
+
+
+@intrinsic
+def progress_of(typingctx, address):
+    """The int64 at `address`, and all that was written before it was set."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], cgutils.ir.IntType(64).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.intp), codegen
+
+
+@intrinsic
+def set_progress(typingctx, address, value):
+    """Set the int64 at `address`, after all that was written before."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], cgutils.ir.IntType(64).as_pointer())
+        builder.store_atomic(args[1], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), codegen
+
+
+@njit
+def wait_for(address, value):
+    """Until the int64 at `address` is at least `value`; the core is offered to others meanwhile."""
+    while progress_of(address) < value:
+        _yield()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from compressai.models.video import ScaleSpaceFlow
 
-from codec.layers.scale_space import scale_space_warp
+from codec.motion.scale_space import scale_space_warp
 
 
 def test_it_is_compressais_prediction():

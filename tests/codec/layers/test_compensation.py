@@ -7,7 +7,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.errors import CodecError
-from codec.layers.block_compensation import (
+from codec.layers.compensation import (
     _compensate_by_tensors,
     bilinear_filters,
     chroma_filters,
@@ -15,7 +15,7 @@ from codec.layers.block_compensation import (
     compensate_features,
     luma_filters,
 )
-from codec.layers.block_warp import block_warp
+from codec.layers.warping import block_warp
 
 FILTERS = {"luma": luma_filters, "chroma": chroma_filters, "linear": lambda: bilinear_filters(4)}
 KINDS = pytest.mark.parametrize(

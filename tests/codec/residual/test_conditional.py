@@ -3,7 +3,7 @@ from small_codec import build, moving_clip
 
 from codec.entropy.coding.symbol_coder import RateEstimator
 from codec.references import Context
-from codec.residual.skip import skip_gate
+from codec.residual.conditional import skip_gate
 
 
 def test_only_what_moves_or_is_coded_gets_through():

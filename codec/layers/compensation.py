@@ -7,8 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.errors import CodecError
-from codec.layers.bands import in_bands
-from codec.layers.block_warp import block_warp
 from codec.layers.compensation_kernels import (
     backward_kernel,
     compensate_positions,
@@ -16,7 +14,8 @@ from codec.layers.compensation_kernels import (
     forward_kernel,
     scatter_positions,
 )
-from codec.layers.kernels import on_cpu
+from codec.layers.kernels import in_bands, on_cpu
+from codec.layers.warping import block_warp
 
 _STEP = 16  # rows of cells that one reference fills before the next adds to them, still in a cache
 

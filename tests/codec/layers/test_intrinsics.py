@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from codec.layers.lanes import address_of
-from codec.layers.wavefront import next_row, set_progress, wait_for
+from codec.layers.intrinsics import address_of, next_row, set_progress, wait_for
 
 
 @njit(nogil=True)

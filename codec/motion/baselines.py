@@ -1,6 +1,4 @@
-"""One vector a block of fixed size, found at the encoder by a search, coded; the decoder warps
-pixels and features.
-"""
+"""Motion networks to measure others against: no motion, none sent, and one vector a block."""
 
 import torch
 from torch import Tensor
@@ -8,10 +6,10 @@ from torch import Tensor
 from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.errors import CodecError
-from codec.layers.block_warp import block_warp
-from codec.layers.gain import QualityGain
-from codec.motion.network import ContextNetwork, MotionNetwork
-from codec.motion.search import block_search
+from codec.layers.quality import QualityGain
+from codec.layers.warping import block_warp
+from codec.motion.base import ContextNetwork, MotionNetwork
+from codec.motion.block_motion_estimation import block_search
 from codec.quality import log_interpolate
 from codec.references import Context, References
 
@@ -20,6 +18,38 @@ _FEATURE_STRIDE = 8
 # rounding decides.
 STILL = 0.13
 _BLOCKS = (8, 16)  # whole features, and frames are padded to 16
+
+
+class StillMotion(MotionNetwork):
+    """Predicts that nothing changes: the last frame and its features, as they are."""
+
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
+    ) -> Context:
+        return Context(prediction=references.newest.frame, features=references.newest.features)
+
+
+class ImplicitMotion(MotionNetwork):
+    """The last frame, and features that a network has looked over.
+
+    Args:
+        features: F of the reference state.
+        depth: gated blocks.
+
+    Source: Jia et al., *Towards Practical Real-Time Neural Video Compression*, CVPR 2025, sec. 3.1.
+    """
+
+    def __init__(self, features: int, depth: int = 2) -> None:
+        super().__init__()
+        self.features = features
+        self.context = ContextNetwork(features, depth)
+
+    def forward(
+        self, frame: Tensor | None, references: References, quality: Tensor, coder: SymbolCoder
+    ) -> Context:
+        reference = references.newest
+        prediction, features = self.context(reference.frame, reference.features, quality)
+        return Context(prediction=prediction, features=features)
 
 
 class FixedBlockMatching(MotionNetwork):

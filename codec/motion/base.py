@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.layers.assemble import add_patches
 from codec.layers.blocks import Network, downward, pointwise, stack, upward
-from codec.layers.gain import QualityGain, QualityTable, step_ladder
+from codec.layers.quality import QualityGain, QualityTable, step_ladder
 from codec.references import Context, References
 
 

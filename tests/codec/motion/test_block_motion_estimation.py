@@ -3,11 +3,9 @@ import torch
 from small_codec import moving_clip
 
 from codec.errors import CodecError
-from codec.layers.block_warp import block_warp, dense
-from codec.layers.warp import warp
-from codec.motion import search
-from codec.motion.search import block_search
-from codec.motion.search_tensors import TensorMatching
+from codec.layers.warping import block_warp, dense, warp
+from codec.motion import block_motion_estimation
+from codec.motion.block_motion_estimation import TensorMatching, block_search
 
 
 def picture(height: int = 96, width: int = 128) -> torch.Tensor:
@@ -60,7 +58,7 @@ def test_kernels_find_what_tensors_find(block: int, reach: int, monkeypatch: pyt
     current, reference = clip(96, 144)
     penalty = torch.tensor([0.02, 0.2])
     found = block_search(current, reference, block, penalty, reach)
-    monkeypatch.setattr(search, "KernelMatching", TensorMatching)
+    monkeypatch.setattr(block_motion_estimation, "KernelMatching", TensorMatching)
     expected = block_search(current, reference, block, penalty, reach)
     assert (found == expected).all(1).float().mean() > 0.97
     errors = [

@@ -1,6 +1,6 @@
 import torch
 
-from codec.layers.gain import KNOTS, QualityGain, QualityTable, step_ladder
+from codec.layers.quality import KNOTS, QualityGain, QualityTable, computed_once, step_ladder
 
 
 def test_a_table_gives_its_start_at_the_knots_and_lines_between():
@@ -16,3 +16,12 @@ def test_every_quality_of_a_batch_gets_its_own_row():
     together = gain(torch.tensor([3, 50]))
     torch.testing.assert_close(together[1:], gain(torch.tensor([50])))
     assert together[0, 0] > together[1, 0] > 0
+
+
+def test_what_is_made_without_gradients_is_not_kept_for_those_who_want_them():
+    """Catches a table that no gradient reaches, as an encoder's decision asked for it first."""
+    table, quality = QualityTable(3, torch.zeros(3)), torch.tensor([5])
+    with computed_once(table):
+        with torch.no_grad():
+            assert not table(quality).requires_grad
+        assert table(quality).requires_grad and table(quality) is table(quality)
