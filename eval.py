@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from codec.errors import CodecError
 from codec.registry import build, use_plugins
-from codec.threads import prepare_threads
-from data.errors import DataError
+from common.errors import CorvidError
+from common.resources import prepare_threads
 
 # Imported where they are needed: processes that code import this file, and --help shall not take
 # seconds.
@@ -161,12 +161,12 @@ def print_progress(line: str) -> None:
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")
 def main(config: DictConfig) -> None:
     """Turn what a user can put right into one line and exit code 2."""
-    from codec.allocator import keep_freed_memory
+    from common.resources import keep_freed_memory
 
     keep_freed_memory()
     try:
         run(config)
-    except (CodecError, DataError, OmegaConfBaseException, OSError) as error:
+    except (CorvidError, OmegaConfBaseException, OSError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

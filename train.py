@@ -10,11 +10,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
-from codec.errors import CodecError
 from codec.registry import use_plugins
-from codec.threads import prepare_threads
 from codec.training.shutdown import TRY_AGAIN, Stopped, stopping_early
-from data.errors import DataError
+from common.errors import CorvidError
+from common.resources import prepare_threads
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
@@ -31,7 +30,7 @@ def main(config: DictConfig) -> None:
         use_plugins(config.plugins)
         folder, plain = run_to_resume(config) if config.resume else run_of(config)
         train(folder, plain, sweep_folder())
-    except (CodecError, DataError, MissingMandatoryValue) as error:
+    except (CorvidError, MissingMandatoryValue) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # a sweep goes on with its other jobs and ends with this error
         reason = str(error).strip()

@@ -25,13 +25,13 @@ from parts.figures import report
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, load_codec, save_checkpoint
 from codec.entropy.coding.symbol_coder import SymbolCounter, SymbolEncoder
 from codec.evaluation.complexity.profiler import measure_complexity, total
 from codec.freeze import freeze
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
+from common.resources import keep_freed_memory
 from data.io.source_clip import read_source
 from data.sources.discovery import find_videos
 

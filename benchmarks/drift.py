@@ -25,10 +25,10 @@ import torch
 from parts.figures import report
 from torch import Tensor
 
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
+from common.resources import keep_freed_memory
 from data.io.source_clip import SourceClip, read_source
 from data.sources.discovery import find_videos
 

@@ -52,7 +52,7 @@ class RecordingCoder(SymbolCoder):
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         sent = self.inner.code(component, latent, model)
-        self.parts.append(Part(torch.round(sent - model.means).int(), model.rows, model.tables))
+        self.parts.append(Part(torch.round(sent - model.means).int(), model.indexes, model.tables))
         return sent
 
 

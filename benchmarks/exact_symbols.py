@@ -8,11 +8,11 @@ that has no mismatch either, nothing is proved, and the exit status is 1. Autoca
 the control, so what the settings without it alone disagree about is said too.
 
 Rates: the residual's latents of a codec are recorded. Three copies of its entropy network are
-trained on them, on the rate
-alone, by the same batches and noise, dead zones fixed: in whole numbers, in floating point, and in
-floating point with the features of the motion network's prediction, which exact networks may not
-see. Every symbol is coded. Hard bits on other clips, each copy by its own arithmetic; all clips and
-qualities count the same. Means move the latents a little: their error is printed.
+trained on them, on the rate alone, by the same batches and noise, dead zones fixed: in integer
+arithmetic, in floating point, and in floating point with the features of the motion network's
+prediction, which exact networks may not see. Every symbol is coded. Hard bits on other clips, each
+copy by its own arithmetic; all clips and qualities count the same. Means move the latents a little:
+their error is printed.
 
     python benchmarks/exact_symbols.py [--checkpoint RUN] [--clip sample:city] [--steps 500]
         [--json FILE]
@@ -93,7 +93,7 @@ def main() -> int:
     )
     settings = spread_settings()
     symbols, values = (
-        count_mismatches(codec, settings, frames, choice.quality, "whole numbers")
+        count_mismatches(codec, settings, frames, choice.quality, "integer arithmetic")
         .sum((0, 1))
         .tolist()
     )

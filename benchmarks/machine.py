@@ -33,10 +33,9 @@ from drift import CHECKPOINT
 from parts.figures import report
 from train_step import our_step
 
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.stream import compress, decompress
-from codec.threads import WAITING, prepare_threads
+from common.resources import WAITING, keep_freed_memory, prepare_threads
 from data.io.source_clip import read_source
 from data.sources.discovery import find_videos
 

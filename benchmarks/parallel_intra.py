@@ -35,13 +35,13 @@ from omegaconf import OmegaConf
 from parts.figures import report
 from prediction import psnr
 
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import load_codec
 from codec.evaluation.results.bd_rate import bd_rate, mean_interval
 from codec.registry import register
 from codec.stream import compress, decompress
 from codec.training.run import train
 from codec.video import VideoCodec
+from common.resources import keep_freed_memory
 from data.io.source_clip import SourceClip, read_source
 from data.sources.discovery import find_videos
 

@@ -30,7 +30,6 @@ import torch
 from parts.figures import report
 from torch import Tensor
 
-from codec.allocator import keep_freed_memory
 from codec.anchors import X265
 from codec.checkpoint import load_codec
 from codec.entropy.models.factorized import FactorizedEntropy
@@ -43,6 +42,7 @@ from codec.quality import QUALITIES, LambdaRange
 from codec.references import Context, References
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
+from common.resources import keep_freed_memory
 from data.io.source_clip import SourceClip, read_source
 from data.sources.discovery import find_videos
 

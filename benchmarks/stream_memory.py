@@ -89,7 +89,7 @@ def watched(command: list[str], answer: str) -> None:
     """In the other process."""
     warnings.filterwarnings("ignore")
     from codec.cli import main as corvid
-    from data.progress import Progress
+    from common.progress import Progress
 
     used: list[int] = []
     update = Progress.update

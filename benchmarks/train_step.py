@@ -57,8 +57,8 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 BEFORE = "08e358f"  # what corvid_s is compared with
 CORVID_CLIP = 4, 8, 160  # batch, frames, pixels a side
-CONDITIONAL = ["residual=conditional", "entropy=two_step", "skip_below=11"]
-DCT_HYPERPRIOR = ["intra=dct_hyperprior", "entropy@intra_entropy=two_step"]
+CONDITIONAL = ["residual=conditional", "entropy=checkerboard", "skip_below=11"]
+DCT_HYPERPRIOR = ["intra=dct_hyperprior", "entropy@intra_entropy=checkerboard"]
 TRAININGS, TRAINED_STEPS = 3, 24  # of whole runs
 PRECISIONS = {"bf16-mixed": "bf16", "32-true": "fp32"}
 CLIP = 1.0  # largest norm of the gradient in CompressAI's example

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from codec import registry
 from codec.errors import CodecError
-from codec.files import new_version
 from codec.video import VideoCodec
+from common.files import new_version
 
 _FORMAT = "corvid checkpoint 1"
 _MOST_ENTRIES = 1_000_000  # of a checkpoint: tensors, numbers, words, and what holds them

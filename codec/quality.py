@@ -31,12 +31,19 @@ def check_quality(quality: int) -> int:
 
 
 def check_qualities(quality: Tensor) -> None:
-    """Raise CodecError where a batch's qualities `(B,)` are not all integers in 0..63."""
-    if quality.is_floating_point() or quality.min() < 0 or quality.max() >= QUALITIES:
-        raise CodecError(
-            f"quality: {quality.tolist()} given; expected integers from 0 (smallest file) to "
-            f"{QUALITIES - 1}"
-        )
+    """Raise CodecError where a batch's qualities `(B,)` are not all integers in 0..63.
+
+    A GPU is not waited for: it checks the values when it comes to them, and a wrong one is an error
+    of its own (RuntimeError) at a later operation.
+    """
+    expected = f"expected integers from 0 (smallest file) to {QUALITIES - 1}"
+    if quality.is_floating_point():
+        raise CodecError(f"quality: {quality.dtype} given; {expected}")
+    inside = ((quality >= 0) & (quality < QUALITIES)).all()
+    if quality.device.type == "cuda":
+        torch._assert_async(inside, f"quality: {expected}")
+    elif not inside:
+        raise CodecError(f"quality: {quality.tolist()} given; {expected}")
 
 
 def log_interpolate(low: float, high: float, quality: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ MOST_DEPTH = 16  # dictionaries and lists inside each other
 MOST_VALUES = 1_000_000  # of the user and of a run; `data.root` may list many files
 MOST_STORED_VALUES = 10_000  # of a codec in a file
 MOST_CHARACTERS = 4096  # of a string
-LARGEST = 65_536  # whole number in a file; tables below know better for some arguments
+LARGEST = 65_536  # integer in a file; tables below know better for some arguments
 _WIDTHS = ("width", "features", "hidden", "channels", "latent_channels", "hyper", "refinement")
 _LIMITS = dict.fromkeys(_WIDTHS, 4096)
 _LIMITS |= {
@@ -77,7 +77,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "factorized": "codec.entropy.models.factorized:FactorizedEntropy",
         "hyperprior": "codec.entropy.models.hyperprior:Hyperprior",
         "mean_scale_hyperprior": "codec.entropy.models.gaussian_hyperprior:MeanScaleHyperprior",
-        "checkerboard": "codec.entropy.models.checkerboard:TwoStep",
+        "checkerboard": "codec.entropy.models.checkerboard:CheckerboardEntropy",
         "quadtree": "codec.entropy.models.quadtree:QuadtreeEntropy",
         "intra_levels": "codec.intra.directional:level_entropy",
         "intra_modes": "codec.entropy.models.intra_modes:IntraModeEntropy",

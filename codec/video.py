@@ -359,18 +359,15 @@ def is_intra(t: int, intra_period: int) -> bool:
     return since_intra(t, intra_period) == 0
 
 
-def check_features(networks: dict[str, nn.Module]) -> None:
+def check_features(networks: dict[str, IntraNetwork | MotionNetwork | ResidualCoder]) -> None:
     """Raise CodecError where networks that exchange features, and say how many, are made for
     different numbers of them.
     """
-    widths = {
-        name: getattr(network, "features")  # noqa: B009 (torch's stub takes it for a module)
-        for name, network in networks.items()
-        if hasattr(network, "features")
-    }
+    given = {name: network.features for name, network in networks.items()}
+    widths = {name: width for name, width in given.items() if width is not None}
     if len(set(widths.values())) > 1:
-        said = ", ".join(f"{name}.features: {width}" for name, width in widths.items())
-        raise CodecError(f"{said}; make them equal (width=… sets all)")
+        listed = ", ".join(f"{name}.features: {width}" for name, width in widths.items())
+        raise CodecError(f"{listed}; make them equal (width=… sets all)")
 
 
 def choose_colours(codec: nn.Module, wanted: str | None) -> str:

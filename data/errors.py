@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
 
+from common.errors import CorvidError
+
 REPAIR = "copy or download it again, or remove it"
 INTERLACED = (
     "interlaced, and its pairs of fields are read as frames, of which neither motion nor chroma is "
@@ -18,7 +20,7 @@ _remarked: set[tuple[str, str]] = set()
 log = logging.getLogger(__name__)
 
 
-class DataError(Exception):
+class DataError(CorvidError):
     """Bad input to a reader, a data set or a writer; the message names the file or field and the
     remedy.
     """

@@ -10,11 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.blocks import rebuild
-from codec.entropy.coding import categorical as decisions
-from codec.entropy.coding import cdf_tables as symbols
-from codec.entropy.coding import laplace
-from codec.entropy.models import checkerboard as pick
-from codec.entropy.models import places, quadtree_state
+from codec.entropy.coding import categorical, cdf_tables, laplace
+from codec.entropy.models import checkerboard, places, quadtree_state
 
 
 @contextmanager
@@ -31,7 +28,15 @@ def fake_cuda() -> Iterator[None]:
 
 
 def _forget() -> None:
-    for module in (decisions, laplace, pick, places, quadtree_state, symbols, rebuild):
+    for module in (
+        categorical,
+        cdf_tables,
+        checkerboard,
+        laplace,
+        places,
+        quadtree_state,
+        rebuild,
+    ):
         for value in vars(module).values():
             if isinstance(value, _lru_cache_wrapper):
                 value.cache_clear()

@@ -15,7 +15,7 @@ import torch
 from small_codec import build, moving_clip
 
 from codec.checkpoint import build_codec
-from codec.entropy.models.checkerboard import TwoStep
+from codec.entropy.models.checkerboard import CheckerboardEntropy
 from codec.entropy.models.integer_layers import Exact
 from codec.freeze import freeze
 from codec.stream import compress, decompress, frames_sha256
@@ -123,7 +123,7 @@ def test_variants_start_alike_and_keep_their_dead_zones(symbols: ModuleType):
     from parts import exact_rates
 
     torch.manual_seed(0)
-    entropy = TwoStep(6).eval()
+    entropy = CheckerboardEntropy(6).eval()
     known = torch.randn(8, 6, 4, 4).mul(40).round() / 16
     parts = torch.randn(8, 6, 4, 4) * 5, known, torch.arange(8), torch.randn(8, 5, 8, 8)
     samples = [

@@ -94,6 +94,12 @@ def test_a_stored_config_names_the_data_module_by_its_old_path(tmp_path: Path):
     assert isinstance(build_named("data", stored, "data"), ClipDataModule)
 
 
+@pytest.mark.parametrize("group", ["entropy", "entropy@motion_entropy", "entropy@intra_entropy"])
+def test_the_old_name_of_a_choice_is_the_same_choice(group: str):
+    """Catches commands and experiments of before a renaming that build something else."""
+    assert composed(f"{group}=two_step") == composed(f"{group}=checkerboard")
+
+
 def test_ranges_of_bits_can_be_given_on_the_command_line():
     """Catches a documented setting that Hydra refuses."""
     assert composed("training.bits_range={motion: [0, 0.3]}")["training"]["bits_range"] == {

@@ -21,7 +21,7 @@ def test_contributing_names_what_exists():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= set(targets)
-    paths = re.findall(r"`((?:codec|data|conf|benchmarks|tests|\.ci)/[\w/.]*)`", text)
+    paths = re.findall(r"`((?:codec|common|data|conf|benchmarks|tests|\.ci)/[\w/.]*)`", text)
     paths += re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"pytest (\S+)", text)
     assert len(paths) > 10
     for path in paths:

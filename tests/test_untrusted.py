@@ -544,6 +544,7 @@ def test_only_one_reader_opens_checkpoints():
     }
     known |= {"codec/metrics/backbones.py", "codec/metrics/dists.py"}  # of other projects' weights
     sources = [*root.glob("*.py"), *(root / "codec").rglob("*.py"), *(root / "data").rglob("*.py")]
+    sources += (root / "common").rglob("*.py")
     opened = set()
     for path in sources:
         text = path.read_text()

@@ -1,4 +1,4 @@
-"""What whole numbers cost in bits: one entropy network trained in integers, in floats, and in
+"""What integer arithmetic costs in bits: one entropy network trained in integers, in floats, and in
 floats that see more.
 """
 
@@ -13,7 +13,7 @@ from parts.floating import floating
 from torch import Tensor, nn
 
 from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder
-from codec.entropy.models.checkerboard import TwoStep
+from codec.entropy.models.checkerboard import CheckerboardEntropy
 from codec.entropy.models.integer_layers import SIXTEENTHS, set_rounding
 from codec.errors import CodecError
 from codec.quality import QUALITIES
@@ -87,7 +87,7 @@ class Variant(nn.Module):
         features: as the codec's motion network gives them.
     """
 
-    def __init__(self, entropy: TwoStep, kind: str, features: int) -> None:
+    def __init__(self, entropy: CheckerboardEntropy, kind: str, features: int) -> None:
         super().__init__()
         self.entropy = copy.deepcopy(entropy) if kind == "integers" else floating(entropy)
         self.entropy.requires_grad_(True).dead_zone.requires_grad_(False)
@@ -128,13 +128,13 @@ def compare_rates(
         steps: of training.
 
     Raises:
-        CodecError: the codec's residual has another entropy network than `TwoStep`.
+        CodecError: the codec's residual has another entropy network than `CheckerboardEntropy`.
     """
-    if not isinstance(codec.entropy, TwoStep):
+    if not isinstance(codec.entropy, CheckerboardEntropy):
         kind = type(codec.entropy).__name__
         raise CodecError(
             f"exact_symbols: the checkpoint's entropy network is {kind}; give one trained with "
-            "entropy=two_step"
+            "entropy=checkerboard"
         )
     torch.manual_seed(0)
     samples = record(codec, random_clips(train, clips))

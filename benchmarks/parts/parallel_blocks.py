@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from codec.blocks.intra_blocks import to_frame, to_pixels
-from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.coding.laplace import LaplaceModel, laplace_bits
-from codec.entropy.coding.rans import SymbolCoder
-from codec.entropy.models.hyperprior import LEVELS_PER_UNIT
+from codec.entropy.coding.laplace import SCALES, LaplaceModel, laplace_bits
+from codec.entropy.coding.symbol_coder import SymbolCoder
+from codec.entropy.models.hyperprior import SCALES_PER_UNIT
 from codec.entropy.models.integer_layers import SIXTEENTHS
 from codec.entropy.models.levels import LevelEntropy
 from codec.intra.base import IntraNetwork
@@ -265,7 +264,7 @@ class ParallelIntra(IntraNetwork):
         )
         scale = torch.cat([torch.ones(LUMA), torch.full((VALUES - LUMA,), chroma_step)])
         self.register_buffer("relative_steps", scale, persistent=False)
-        positions = torch.arange(LADDER_LEVELS).float()
+        positions = torch.arange(SCALES).float()
         bits = [laplace_bits(torch.full_like(positions, k), positions) for k in (0, 1, 2)]
         prices = torch.stack([bits[0], bits[1], bits[2] - bits[1]], 1)
         self.register_buffer("ladder", prices, persistent=False)
@@ -313,8 +312,8 @@ class ParallelIntra(IntraNetwork):
         """Choose levels twice: by tables, and by what the network makes of the first ones."""
         source, steps = self.blocks_of(frame), self.steps(quality)
         with torch.no_grad():
-            base = self.entropy.divided(quality) * (LEVELS_PER_UNIT / SIXTEENTHS)
-            base = base.round().clamp(0, LADDER_LEVELS - 1).long()
+            base = self.entropy.divided(quality) * (SCALES_PER_UNIT / SIXTEENTHS)
+            base = base.round().clamp(0, SCALES - 1).long()
             base = base.expand(-1, -1, *split.shape[2:])
             first = _Coded(source, self, steps, from_units(base, cells))
             self.go_through(groups, cells, quality, first)

@@ -18,7 +18,7 @@ from codec.anchors import process
 from codec.anchors.coder import CodedResult, Decoded, check_intra_period
 from codec.anchors.planes import Planes, from_bytes, pad_to_even, rgb_to_planes, to_bytes
 from codec.errors import CodecError
-from codec.files import sha256_of
+from common.files import sha256_of
 from data.io.color import planes_to_rgb
 from data.io.source_clip import SourceClip
 

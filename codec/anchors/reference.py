@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from codec.anchors.standard import Shot, StandardCodec
 from codec.errors import CodecError
-from codec.files import sha256_of
+from common.files import sha256_of
 
 
 @dataclass(frozen=True)

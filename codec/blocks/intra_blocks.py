@@ -29,8 +29,7 @@ from codec.blocks.tables import (
     float_dct,
     integer_dct,
 )
-from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.coding.laplace import laplace_bits
+from codec.entropy.coding.laplace import SCALES, laplace_bits
 from codec.entropy.coding.prices import LearnedTables
 from codec.layers.kernels import in_bands
 
@@ -149,7 +148,7 @@ def search_blocks(
         bits: `(B, 2)` float32, squared pixels that a bit may cost in luma and in chroma.
         prices: of symbols.
         tries: modes that are tried in earnest at 16 and at 8, and classes of chroma.
-        scales: `(B, 2, h, w, C)` int8, positions on the ladder of scales that levels are priced by
+        scales: `(B, 2, h, w, C)` int8, scale indexes that levels are priced by
             where a unit is one block and where it is four; None: by `prices`.
 
     Returns:
@@ -213,7 +212,7 @@ def kernel_prices(prices: SearchPrices, scales: Tensor | None, size: tuple[int, 
         mode=kernel_array(prices.mode.float()),
         kind=kernel_array(prices.kind.float()),
         size=kernel_array(prices.size.float()),
-        ladder=_ladder(),
+        levels=_level_bits(),
         scales=kernel_array(scales),
     )
 
@@ -253,10 +252,10 @@ def search_tables() -> Tables:
 
 
 @cache
-def _ladder() -> np.ndarray:
-    """Bits of 0, of ±1 and of each further level by position on the ladder, `(64, 3)` float32."""
-    positions = torch.arange(LADDER_LEVELS).float()
-    bits = [laplace_bits(torch.full_like(positions, value), positions) for value in (0, 1, 2)]
+def _level_bits() -> np.ndarray:
+    """Bits of 0, of ±1 and of each further level by scale index, `(64, 3)` float32."""
+    indexes = torch.arange(SCALES).float()
+    bits = [laplace_bits(torch.full_like(indexes, value), indexes) for value in (0, 1, 2)]
     return torch.stack([bits[0], bits[1], bits[2] - bits[1]], 1).numpy()
 
 

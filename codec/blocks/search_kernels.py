@@ -65,7 +65,7 @@ class Prices(NamedTuple):
     mode: np.ndarray  # (B, 2, MODES + 2), as `bits_of_mode` takes them
     kind: np.ndarray  # (B, CHROMA_CLASSES)
     size: np.ndarray  # (B, 2)
-    ladder: np.ndarray  # (64, 3) of levels by position on the ladder of scales
+    levels: np.ndarray  # (64, 3) of levels by scale index
     scales: np.ndarray  # (B, 2, h, w, C) int8, positions of a unit as one and as four; or B is 0
 
 
@@ -312,7 +312,7 @@ def level_prices(prices, usual, b, r, c, four, channels, filled):
         return usual
     positions = prices.scales[b, four, r, c]
     for p in range(len(channels)):
-        bits = prices.ladder[positions[channels[p]]]
+        bits = prices.levels[positions[channels[p]]]
         filled[0, 0, p], filled[0, 1, p], filled[0, 2, p] = bits[0], bits[1], bits[2]
     return filled
 

@@ -7,11 +7,10 @@ from codec.cli.checks import add_check_commands
 from codec.cli.coding import add_coding_commands
 from codec.cli.report import add_report_commands
 from codec.cli.results import add_results_commands
-from codec.errors import CodecError
 from codec.registry import use_plugins
-from codec.threads import prepare_threads
+from common.errors import CorvidError
+from common.resources import prepare_threads
 from data.cli import add_data_commands
-from data.errors import DataError
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         use_plugins(choice.plugins)
         choice.run(choice)
-    except (CodecError, DataError) as error:
+    except CorvidError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -83,10 +83,10 @@ def run_complexity(choice: argparse.Namespace) -> None:
     """Measure parameters, operations and time by part of a codec."""
     from rich.console import Console
 
-    from codec.allocator import keep_freed_memory
     from codec.evaluation.complexity.job import job_of
     from codec.evaluation.complexity.profiler import header_line
     from codec.report.terminal import complexity_json, complexity_tables, measuring_conditions
+    from common.resources import keep_freed_memory
 
     keep_freed_memory()
     job = job_of([*choice.settings, *([f"json={choice.json}"] if choice.json else [])])

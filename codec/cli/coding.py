@@ -179,11 +179,11 @@ def _add_limits(add: argparse.ArgumentParser) -> None:
 
 def run_compress(choice: argparse.Namespace) -> None:
     """Code a video to a .cvd file, frame by frame."""
-    from codec.allocator import keep_freed_memory
     from codec.checkpoint import codec_of, model_hash, read_checkpoint
     from codec.quality import QualityPattern, check_quality
     from codec.stream.models import remember_model
     from codec.stream.targets import WITHIN, find_quality
+    from common.resources import keep_freed_memory
     from data.io.source_stream import open_source
 
     keep_freed_memory()
@@ -246,7 +246,7 @@ class _Coded:
         """Code all frames; `each` is called with a source's frame and its reconstruction."""
         from codec.stream import StreamWriter
         from codec.stream.scene_cuts import with_scene_cuts
-        from data.progress import Progress
+        from common.progress import Progress
 
         start = time.perf_counter()
         frames: Iterator[tuple[Tensor, bool]] = ((frame, False) for frame in self.source)
@@ -315,10 +315,10 @@ def _score(name: str) -> Any:
 
 def run_decompress(choice: argparse.Namespace) -> None:
     """Decode a .cvd file to a video, an array, a folder of PNGs or a pipe, frame by frame."""
-    from codec.allocator import keep_freed_memory
     from codec.stream import StreamError
+    from common.progress import Progress
+    from common.resources import keep_freed_memory
     from data.io.writer import check_target
-    from data.progress import Progress
 
     keep_freed_memory()
     first, count = _range(choice.frames)
@@ -433,10 +433,10 @@ def run_verify(choice: argparse.Namespace) -> None:
     """
     import statistics
 
-    from codec.allocator import keep_freed_memory
     from codec.stream import StreamError
+    from common.progress import Progress
+    from common.resources import keep_freed_memory
     from data.io.source_stream import open_source
-    from data.progress import Progress
 
     keep_freed_memory()
     choice.precision = "stream"
@@ -553,7 +553,7 @@ def _stream_input(choice: argparse.Namespace) -> Iterator[StreamReader]:
 @contextlib.contextmanager
 def _stream_output(output: str) -> Iterator[BinaryIO]:
     """A file that is whole or not there, or standard output."""
-    from codec.files import new_version
+    from common.files import new_version
 
     if output != PIPE:
         with new_version(Path(output)) as file:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from codec.doctor.plan import Finding, Plan, existing, failing, ok, warning
-from data.cores import available_cores
+from common.resources import available_cores, free_memory
 
 DRIVER = (
     "look at nvidia-smi; install a driver that suits torch's CUDA version, "
@@ -158,9 +158,7 @@ def check_cores(plan: Plan) -> Finding:
 
 def check_memory(plan: Plan) -> Finding:
     """Memory that is free, of the node or of this process's cgroup (container, job)."""
-    from codec.evaluation.memory import left
-
-    available = left()  # memory that caches files counts as free
+    available = free_memory()  # memory that caches files counts as free
     free = None if available is None else available / 1e9
     if free is None:
         return warning(

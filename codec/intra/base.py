@@ -20,10 +20,12 @@ class IntraNetwork(nn.Module, ABC):
     Attributes:
         latent_stride: frames are padded to multiples of so many pixels.
         made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
+        features: F of the features that it makes; None: any number.
     """
 
     latent_stride: int
     made_for: str | None = None
+    features: int | None = None
 
     @abstractmethod
     def forward(
@@ -54,6 +56,8 @@ class IntraCoder(IntraNetwork):
     Raises:
         CodecError: the entropy network is made for another number of channels than the latent has.
     """
+
+    features: int
 
     def __init__(
         self,

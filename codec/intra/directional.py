@@ -233,7 +233,7 @@ class DirectionalIntra(IntraNetwork):
         return prices
 
     def expected_scales(self, blocks: IntraBlocks, quality: Tensor) -> Tensor:
-        """Positions on the ladder of scales by which levels near these would be coded.
+        """Scale indexes by which levels near these would be coded.
 
         Returns:
             `(B, 2, h, w, C)` int8, where a unit is one block and where it is four.

@@ -15,8 +15,8 @@ from numba.core.event import Event, Listener, register
 from torch import Tensor
 
 from codec.errors import CodecError
-from data.errors import DataError
-from data.private import make_private
+from common.errors import CorvidError
+from common.files import make_private
 
 
 def by_kernel(*tensors: Tensor) -> bool:
@@ -76,7 +76,7 @@ def check_kernel_cache() -> None:
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         try:
             make_private(Path(folder))
-        except (DataError, OSError) as error:
+        except (CorvidError, OSError) as error:
             what = f"NUMBA_CACHE_DIR: {error}"
             raise CodecError(f"{what}; name a folder of your own, or unset it") from error
 

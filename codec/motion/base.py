@@ -17,9 +17,11 @@ class MotionNetwork(nn.Module, ABC):
 
     Attributes:
         made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
+        features: F of the features that it makes and expects; None: any number.
     """
 
     made_for: str | None = None
+    features: int | None = None
 
     @abstractmethod
     def forward(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.entropy.coding.symbol_coder import RateEstimator, SymbolCoder
+from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork, check_channels
 from codec.errors import CodecError
 from codec.layers.compressai import STRIDE, analysis_transform, synthesis_transform
@@ -116,9 +116,8 @@ class OpticalFlowMotion(MotionNetwork):
         if coder.encodes:
             flow = self.flow(frame, reference.frame)
             latent = self.steps.divide(self.analysis(flow), quality)
-            estimate = (
-                warp(reference.frame, flow.float()) if isinstance(coder, RateEstimator) else None
-            )
+            if coder.estimates:
+                estimate = warp(reference.frame, flow.float())
         size = (reference.frame.shape[-2] // STRIDE, reference.frame.shape[-1] // STRIDE)
         prior = {"previous": reference.motion, "previous_quality": reference.quality}
         sent = self.entropy.code("motion", latent, size, quality, coder, **prior)

@@ -12,10 +12,10 @@ from codec.anchors.standard import FORMATS, read_file
 from codec.checkpoint import checkpoint_file, load_codec, model_hash
 from codec.errors import CodecError
 from codec.evaluation.results.rd import Point, RDResult
-from codec.files import sha256_of
 from codec.stream import decompress, open_stream
 from codec.stream.models import find_model
 from codec.video import VideoCodec
+from common.files import sha256_of
 from data.errors import DataError
 from data.io.color import ColorSpace, planes_to_rgb
 from data.io.source_clip import SourceClip, read_source

@@ -18,11 +18,13 @@ class ResidualCoder(nn.Module, ABC):
         latent_channels: C.
         latent_stride: pixels a latent position.
         made_for: colours that it needs, of `codec.layers.frames.COLOURS`; None: any.
+        features: F of the features that it makes and expects; None: any number.
     """
 
     latent_channels: int
     latent_stride: int
     made_for: str | None = None
+    features: int | None = None
 
     @abstractmethod
     def code(
@@ -76,7 +78,7 @@ class ResidualNetwork(ResidualCoder):
         if isinstance(entropy, LevelEntropy):
             raise CodecError(
                 "entropy: LevelEntropy given; it codes blocks of block_transform alone "
-                "(entropy=two_step)"
+                "(entropy=checkerboard)"
             )
         super().prepare_entropy(entropy)
 

@@ -24,7 +24,6 @@ from codec.checkpoint import model_hash
 from codec.device import memory_total
 from codec.entropy.coding.symbol_coder import SymbolDecoder, SymbolEncoder
 from codec.errors import CodecError
-from codec.files import new_version
 from codec.freeze import freeze
 from codec.precision import STREAM
 from codec.quality import QualityPattern, check_quality
@@ -41,6 +40,7 @@ from codec.stream.container import (
     open_stream,
 )
 from codec.video import FrozenAs, VideoCodec
+from common.files import new_version
 
 Progress = Callable[[int, int], None]
 # Frames of a chain that may be decoded in another precision: so far the drift is measured to be

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from codec.errors import CodecError
-from codec.files import new_version
 from codec.precision import PRECISIONS
 from codec.quality import QUALITIES, check_quality
+from common.files import new_version
 
 MAGIC = b"CVD"
 VERSION = 4

@@ -20,12 +20,12 @@ from codec.checkpoint import (
     with_todays_names,
 )
 from codec.errors import CodecError
-from codec.files import WriteError, sync_folder
 from codec.training.logging import Events
 from codec.training.module import CodecTraining
 from codec.training.run_dir import EVENTS
 from codec.training.throughput import CHECKPOINTS
 from codec.video import VideoCodec
+from common.files import WriteError, sync_folder
 
 log = logging.getLogger(__name__)
 

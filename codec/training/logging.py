@@ -20,13 +20,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.files import WriteError, append_line, write_text
 from codec.training.distributed import gather, is_first, rank_of_start
 from codec.training.run_dir import METRICS
 from codec.training.schedule import Stage
 from codec.training.tasks import WARP
 from codec.video import CodedClip
-from data.progress import Progress, duration, is_terminal
+from common.files import WriteError, append_line, write_text
+from common.progress import Progress, duration, is_terminal
 
 if TYPE_CHECKING:
     from codec.training.module import CodecTraining

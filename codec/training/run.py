@@ -14,11 +14,9 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from codec import registry
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import build_codec, without_weights
 from codec.device import set_tf32
 from codec.errors import CodecError
-from codec.files import WriteError
 from codec.precision import AUTO
 from codec.training.checkpointing import CheckpointManager, find_newest, init_from, rotate
 from codec.training.distributed import (
@@ -53,6 +51,8 @@ from codec.training.run_dir import (
 )
 from codec.training.schedule import schedule_of
 from codec.training.shutdown import StopOnSignal, Stopped, StoppedEarly
+from common.files import WriteError
+from common.resources import keep_freed_memory
 
 
 def train(folder: Path, config: dict[str, Any], sweep: Path | None = None) -> CodecTraining | None:

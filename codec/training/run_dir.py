@@ -22,10 +22,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from codec import registry
 from codec.errors import CodecError
-from codec.files import remove_parts, write_text
 from codec.precision import AUTO
 from codec.stored_yaml import read_yaml, write_yaml
 from codec.training.distributed import rank_of_start
+from common.files import remove_parts, write_text
 
 log = logging.getLogger(__name__)
 

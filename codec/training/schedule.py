@@ -34,9 +34,9 @@ class Stage:
         frame_weights: weights of the distortion by frame of the clip, repeated; None: as the loss
             says.
         frozen: parts of the codec that stay as they are, for example `[intra, motion.entropy]`.
-        rounding: exact entropy networks compute in whole numbers, as streams are coded, with
+        rounding: exact entropy networks compute in integer arithmetic, as streams are coded, with
             straight-through gradients. Without it they compute in floating point. What validation
-            says is always of whole numbers.
+            says is always of integers.
         update: `clip`: one update a step, from the whole clip (a cascade). `frame`: one after every
             frame, and no gradient flows from a frame into the one before.
         truncate: frames through which gradients flow back; None: the whole clip.

@@ -16,9 +16,9 @@ from codec.training.logging import bpp_of
 from codec.training.module import CodecTraining
 from codec.training.tasks import with_warp
 from codec.training.throughput import VALIDATION
+from common.progress import progress_over
 from data.loading.clip import Clip
 from data.loading.datamodule import ClipDataModule
-from data.progress import progress_over
 
 _Row = tuple[int, int, dict[str, float]]  # quality, clips, terms
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.cores import available_cores
+from common.resources import available_cores
 from data.errors import DataError, check_at_least
 from data.index.options import IndexOptions, ScanOptions
 
@@ -210,9 +210,9 @@ def launched(choice: argparse.Namespace, options: IndexOptions) -> StoredIndex:
     """
     from dataclasses import replace
 
+    from common.cluster import run_parts
     from data.index.build import merge_parts, part_path
     from data.index.exclude import check_places
-    from data.launch import run_parts
 
     check_places(options.exclude)
     where = _absolute(choice.root)

@@ -144,7 +144,7 @@ def pack_part(
 
 
 def _launched(choice: argparse.Namespace, index: Path, out: Path, options: PackOptions) -> Summary:
-    from data.launch import run_parts
+    from common.cluster import run_parts
     from data.shards.pack import merge
     from data.shards.plan import Plan
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from data.cores import available_cores
+from common.resources import available_cores
 from data.errors import DataError
 from data.index.hashing import NONE, distances, nearest, phash, thumbnail
 from data.index.small_frames import small_reader_frames, small_video_frames

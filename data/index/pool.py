@@ -9,11 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 
 from pebble import ProcessExpired, ProcessPool
 
+from common.progress import Progress
 from data.errors import REPAIR, DataError
 from data.index.options import ScanOptions
 from data.index.scan import Scan, rejected, scan
 from data.index.source_files import Source, stamp_of
-from data.progress import Progress
 
 AHEAD = 4  # files handed out for each worker
 TASKS = 500  # files after which a worker is replaced, against leaks in libraries

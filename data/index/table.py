@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from common.files import make_private
 from data.errors import DataError
 from data.index.schema import COLUMNS, READ_IN_TRAINING, VERSION
-from data.private import make_private
 from data.sequences import RawFormat, Sequence, Timing
 from data.sources.manifest import INDEX_KEY
 

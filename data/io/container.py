@@ -119,11 +119,14 @@ def decoder_errors() -> Iterator[list[tuple[int, str, str]]]:
     A decoder must be told `thread_count = 1`, or its messages are other threads'.
     """
     before = av.logging.get_level()
+    skipping = av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # or a file before this one is still told about here
     try:
         with av.logging.Capture(True) as messages:
             yield messages
     finally:
+        av.logging.set_skip_repeated(skipping)
         av.logging.set_level(before)
 
 

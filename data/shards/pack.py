@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from data.cores import available_cores
+from common.progress import Progress, progress_over
+from common.resources import available_cores
 from data.errors import DataError
-from data.progress import Progress, progress_over
 from data.shards.member import Packed, pack_member
 from data.shards.plan import Member, Plan
 from data.shards.shard_file import (

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.progress import Progress
 from data.errors import REPAIR, DataError
 from data.index.table import IndexedSequences
-from data.progress import Progress
 from data.sequences import Sequences
 from data.shards.storage import open_path_or_url
 

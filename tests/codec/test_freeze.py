@@ -7,7 +7,7 @@ from torch import nn
 
 from codec.checkpoint import load_codec, model_hash, save_checkpoint
 from codec.entropy.coding.symbol_coder import SymbolDecoder, SymbolEncoder
-from codec.entropy.models.integer_layers import ExactConv
+from codec.entropy.models.integer_layers import IntegerConv
 from codec.errors import CodecError
 from codec.freeze import freeze
 from codec.layers.blocks import Network
@@ -207,7 +207,7 @@ def test_all_layers_of_a_network_are_converted_but_exact_ones():
     """
     network = Network()
     network.kinds = nn.ModuleList(
-        [nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2), ExactConv(2, 2)]
+        [nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2), IntegerConv(2, 2)]
     )
     network.freeze(torch.bfloat16)
     assert [layer.weight.dtype for layer in network.kinds] == [torch.bfloat16] * 3 + [torch.float32]

@@ -131,7 +131,7 @@ MOTIONS = (
     "none",
 )
 RESIDUALS = ("conditional", "pixel", "dvc")
-ENTROPIES = ("factorized", "hyperprior", "two_step", "ssf")
+ENTROPIES = ("factorized", "hyperprior", "checkerboard", "ssf")
 NARROW = {
     "pixel": ["residual.width=8", "residual.latent_channels=16"],
     "dvc": ["residual.width=8", "residual.latent_channels=16"],

@@ -47,8 +47,8 @@ NARROW = ["width=16", "entropy_width=24"]
 CONDITIONAL = [
     "intra=dct_hyperprior",
     "residual=conditional",
-    "entropy=two_step",
-    "entropy@intra_entropy=two_step",
+    "entropy=checkerboard",
+    "entropy@intra_entropy=checkerboard",
 ]
 NETWORKS = {
     "corvid_s": ["codec=corvid_s", *NARROW],
@@ -63,7 +63,7 @@ NETWORKS = {
     "conditional": ["intra=conditional"],
     "directional": ["intra=directional"],
     "conditional intra and residual": ["codec=corvid_s", *NARROW, *CONDITIONAL],
-    "two_step": ["entropy=two_step"],
+    "checkerboard": ["entropy=checkerboard"],
     "factorized": [
         "entropy=factorized",
         "entropy@motion_entropy=factorized",
@@ -197,11 +197,22 @@ def test_quality_outside_its_range_is_refused(quality: object):
         check_quality(quality)
 
 
+def test_training_never_waits_for_the_gpu():
+    """Catches a value on the GPU that the CPU asks for: each costs the whole queue of kernels."""
+    with fake_cuda():
+        codec = build_codec(small_config("entropy=checkerboard")).train()
+        set_rounding(codec, True)
+        quality = torch.tensor([3, 40], dtype=torch.int64, device="cuda")
+        coded = codec(torch.zeros(2, 2, 3, 48, 64), quality)
+        made = [coded.frames, coded.predictions, coded.bpp]
+    assert {value.device.type for value in made} == {"cuda"}
+
+
 def test_training_codes_frames_where_they_are():
     """Catches CPU kernels that are given what is on a GPU, and what is kept on another device."""
     size = 48, 64
     with fake_cuda():
-        codec = build_codec(small_config("entropy=two_step")).train()
+        codec = build_codec(small_config("entropy=checkerboard")).train()
         set_rounding(codec, True)
         frames, quality = torch.zeros(2, 3, *size), torch.zeros(2, dtype=torch.int64)
         symbol_coder, references = RateEstimator(), None

@@ -1,4 +1,4 @@
-"""Decisions between classes as symbols: binary choices with probabilities from a fixed ladder."""
+"""Decisions between classes as symbols: binary choices with one of 65 fixed probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -46,9 +46,9 @@ class BinaryModel(SymbolModel):
         return self.present
 
     @property
-    def rows(self) -> Tensor:
-        rows = (self.log_odds / STEP).round().clamp(-_CENTRE, _CENTRE).to(torch.int8) + _CENTRE
-        return rows if self.present is None else torch.where(self.present, rows, -1)
+    def indexes(self) -> Tensor:
+        indexes = (self.log_odds / STEP).round().clamp(-_CENTRE, _CENTRE).to(torch.int8) + _CENTRE
+        return indexes if self.present is None else torch.where(self.present, indexes, -1)
 
     @property
     def tables(self) -> CdfTables:
@@ -65,7 +65,7 @@ def class_bits(classes: Tensor, log_odds: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def binary_tables() -> CdfTables:
-    """A row for each log-odds of the ladder; the same integers on every machine, as they follow
+    """A row for each of the log-odds; the same integers on every machine, as they follow
     from constants alone.
     """
     rows = []

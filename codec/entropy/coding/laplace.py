@@ -1,5 +1,5 @@
-"""Symbols as they are modelled: Laplace distributed about a mean, with a scale from a
-fixed ladder.
+"""Symbols as they are modelled: Laplace distributed about a mean, with one of 64 fixed
+scales.
 """
 
 import decimal
@@ -19,9 +19,9 @@ from codec.entropy.coding.symbol_coder import SymbolModel
 from codec.errors import CodecError
 from codec.layers.kernels import as_maps, by_kernel, flat, in_bands, mapped, trains_on_cpu
 
-LEVELS = 64
+SCALES = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 100.0
-LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (LEVELS - 1)
+LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (SCALES - 1)
 # Where networks skip unless told otherwise: below, less than one symbol in 200 is not zero, and
 # would cost 9 bits.
 SKIP_BELOW = 7
@@ -34,9 +34,9 @@ class LaplaceModel(SymbolModel):
 
     Attributes:
         means: `(B, C, h, w)` float32.
-        scale_index: `(B, C, h, w)` float32, a position on the ladder 0..63; rounded where bits are
-            real.
-        skip_below: nothing is coded where the rounded position is lower: the value is its mean.
+        scale_index: `(B, C, h, w)` float32, which of the fixed scales, 0..63; rounded where bits
+            are real.
+        skip_below: nothing is coded where the rounded index is lower: the value is its mean.
         present: `(B, C, h, w)` bool, of a latent of integers: where there is a symbol, as both
             sides know. None: everywhere.
     """
@@ -69,39 +69,39 @@ class LaplaceModel(SymbolModel):
         )
 
     @property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         if self.present is not None and self.coded is not None:
             return torch.where(self.coded, self.scale_index.round().to(torch.int8), -1)
         if by_kernel(self.scale_index):
-            return mapped(choose_rows, self.scale_index, torch.int8, self.skip_below)
-        rows = self.scale_index.round().to(torch.int8)
-        return torch.where(rows < self.skip_below, -1, rows)
+            return mapped(choose_indexes, self.scale_index, torch.int8, self.skip_below)
+        indexes = self.scale_index.round().to(torch.int8)
+        return torch.where(indexes < self.skip_below, -1, indexes)
 
     @property
     def tables(self) -> CdfTables:
         return laplace_tables()
 
 
-def check_position(skip_below: int) -> int:
-    """Return `skip_below` if it is a position on the ladder.
+def check_scale_index(skip_below: int) -> int:
+    """Return `skip_below` if it is the index of a scale.
 
     Raises:
         CodecError: it is not.
     """
-    if not 0 <= skip_below < LEVELS:
+    if not 0 <= skip_below < SCALES:
         raise CodecError(
-            f"entropy.skip_below: {skip_below} given; expected 0 (code everything) to {LEVELS - 1}"
+            f"entropy.skip_below: {skip_below} given; expected 0 (code everything) to {SCALES - 1}"
         )
     return skip_below
 
 
 def scale_index_of(scale: Tensor) -> Tensor:
-    """Position on the ladder (float, not clamped) of a Laplace scale."""
+    """Index (float, not clamped) of a Laplace scale."""
     return (scale / SMALLEST_SCALE).log() / LOG_STEP
 
 
 def limit_index(index: Tensor, factor: float = 1.0) -> Tensor:
-    """`factor` times `index` `(B, C, h, w)`, clamped to the ladder; beyond its ends a gradient
+    """`factor` times `index` `(B, C, h, w)`, clamped to 0..63; beyond these a gradient
     passes only inwards.
     """
     if index.dim() == 4 and trains_on_cpu(index):
@@ -115,7 +115,7 @@ def laplace_bits(centred: Tensor, scale_index: Tensor) -> Tensor:
 
     Args:
         centred: values minus their mean, any shape, float32.
-        scale_index: positions on the ladder, the same shape.
+        scale_index: scale indexes, the same shape.
 
     Returns:
         Bits, the same shape, at least 0.
@@ -196,15 +196,15 @@ class _Estimate(torch.autograd.Function):
 
 @lru_cache(maxsize=1)
 def laplace_tables() -> CdfTables:
-    """The tables of all ladder levels, the same integers on every machine.
+    """The tables of all scales, the same integers on every machine.
 
     They follow from constants alone, in decimal arithmetic that rounds exponentials correctly, as
     no C library promises to.
     """
     with decimal.localcontext(decimal.Context(prec=40)):
         smallest, largest = Decimal(str(SMALLEST_SCALE)), Decimal(str(LARGEST_SCALE))
-        step = (largest / smallest).ln() / (LEVELS - 1)
-        rows = [_quantised_row(smallest * (level * step).exp()) for level in range(LEVELS)]
+        step = (largest / smallest).ln() / (SCALES - 1)
+        rows = [_quantised_row(smallest * (index * step).exp()) for index in range(SCALES)]
     return CdfTables.from_rows(rows, [-(len(row) - 3) // 2 for row in rows])
 
 
@@ -230,7 +230,7 @@ class _Limited(torch.autograd.Function):
     def forward(ctx, index: Tensor, factor: float) -> Tensor:
         given = flat(index.detach())
         made = torch.empty_like(given)
-        ctx.constants = np.float32(factor), np.float32(LEVELS - 1)
+        ctx.constants = np.float32(factor), np.float32(SCALES - 1)
         in_bands(partial(limit, given.numpy(), made.numpy(), *ctx.constants), len(given))
         ctx.save_for_backward(given)
         return as_maps(made, index.shape)
@@ -249,12 +249,12 @@ class _Inward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        return index.clamp(0, LEVELS - 1)
+        return index.clamp(0, SCALES - 1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
         (index,) = ctx.saved_tensors
-        blocked = ((index < 0) & (grad > 0)) | ((index > LEVELS - 1) & (grad < 0))
+        blocked = ((index < 0) & (grad > 0)) | ((index > SCALES - 1) & (grad < 0))
         return grad.masked_fill(blocked, 0)
 
 
@@ -293,11 +293,11 @@ def limit_gradients(gradient, index, made, factor, top, first, end):
 
 
 @njit(cache=True, nogil=True)
-def choose_rows(positions, made, skip_below, first, end):
-    """`LaplaceModel.rows` of ladder positions, float32 in 0..63, as int8."""
+def choose_indexes(scale_index, made, skip_below, first, end):
+    """`LaplaceModel.indexes` of scale indexes, float32 in 0..63, as int8."""
     for i in range(first, end):
-        row = np.int8(np.rint(positions[i]))
-        made[i] = row if row >= skip_below else np.int8(-1)
+        index = np.int8(np.rint(scale_index[i]))
+        made[i] = index if index >= skip_below else np.int8(-1)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
@@ -319,22 +319,22 @@ def estimate_laplace(
     """`LaplaceModel.estimate` and its slopes: samples `first .. end - 1`. All are `(B, N)` float32.
 
     Args:
-        latent, means, index: of the model, `index` on the ladder.
+        latent, means, index: of the model, `index` 0..63.
         noise: in 0..1.
         skip_below: as of the model.
-        step, low: logarithms of a step of the ladder, and of its first scale.
+        step, low: logarithms of a step from scale to scale, and of the first scale.
         values: filled: what the receiving side has.
         bits: filled.
         by_centred, by_index: filled: the slopes of the bits.
     """
     for b in range(first, end):
         for i in range(latent.shape[1]):
-            position, mean = index[b, i], means[b, i]
+            scale, mean = index[b, i], means[b, i]
             centred = latent[b, i] - mean
-            coded = np.rint(position) >= skip_below
+            coded = np.rint(scale) >= skip_below
             values[b, i] = (np.rint(centred) if coded else _ZERO) + mean
             centred += noise[b, i] - _HALF
-            inverse = _exp(-step * position - low)  # of the scale
+            inverse = _exp(-step * scale - low)  # of the scale
             distance = abs(centred)
             inside = distance < _HALF
             beyond = (distance - _HALF) * inverse

@@ -7,8 +7,8 @@ end, the decoder goes forwards. Its state stays in `LOW..2^40`; only before the 
 written is it lower, `START` at the least, which is what the decoder arrives at when it has used
 every word. So a payload costs about two bytes more than its symbols.
 
-Beyond a row's reach stand the escape symbol and, in nibbles of even odds, how many nibbles come and
-these, lowest first.
+Beyond the reach of a table stand the escape symbol and, in nibbles of even odds, how many nibbles
+come and these, lowest first.
 
 Source: Duda, *Asymmetric numeral systems*, 2013; the range variant and its renormalisation as in
 Giesen, *Interleaved entropy coders*, 2014.
@@ -30,7 +30,7 @@ START = 1 << 8
 WORDS_PER_SYMBOL = 4  # at most: 16 bits of the escape symbol and nine nibbles
 WORDS_FOR_STATE = 3
 
-DONE, BAD_ROW, BAD_SYMBOL = 0, 1, 2
+DONE, BAD_INDEX, BAD_SYMBOL = 0, 1, 2
 
 _WORD = (1 << WORD_BITS) - 1
 _SLOT = (1 << PRECISION) - 1
@@ -42,7 +42,7 @@ _MOST_NIBBLES = 8
 @njit(cache=True, nogil=True)
 def encode(
     symbols: Array,
-    rows: Array,
+    indexes: Array,
     first: Array,
     offsets: Array,
     cumulative: Array,
@@ -53,25 +53,25 @@ def encode(
     """Put `symbols` before what is in `words[position:]` already.
 
     Args:
-        symbols, rows: `(n,)`, any signed integers; where a row is below 0 nothing is coded.
+        symbols, indexes: `(n,)`, any signed integers; where an index is below 0 nothing is coded.
         first, offsets, cumulative: of `CdfTables`.
         words: `(m,)` uint16 with at least `WORDS_PER_SYMBOL * n` places before `position`.
         position, state: where the last call stopped; `len(words)` and `START` for the first.
 
     Returns:
-        position, state, and `DONE`, or `BAD_ROW` or `BAD_SYMBOL` where one is out of range.
+        position, state, and `DONE`, or `BAD_INDEX` or `BAD_SYMBOL` where one is out of range.
     """
-    for i in range(rows.size - 1, -1, -1):
-        row = rows[i]
-        if row < 0:
+    for i in range(indexes.size - 1, -1, -1):
+        index = indexes[i]
+        if index < 0:
             continue
-        if row >= offsets.size:
-            return position, state, BAD_ROW
+        if index >= offsets.size:
+            return position, state, BAD_INDEX
         symbol = np.int64(symbols[i])
         if symbol < -(2**31) or symbol >= 2**31:
             return position, state, BAD_SYMBOL
-        begin, escape = first[row], first[row + 1] - first[row] - 2
-        entry = symbol - offsets[row]
+        begin, escape = first[index], first[index + 1] - first[index] - 2
+        entry = symbol - offsets[index]
         if entry < 0 or entry >= escape:
             raw = -2 * entry - 1 if entry < 0 else 2 * (entry - escape)
             if raw >> (_NIBBLE_BITS * _MOST_NIBBLES):
@@ -128,7 +128,7 @@ def fill(words: Array, position: int, state: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def decode(
-    rows: Array,
+    indexes: Array,
     symbols: Array,
     first: Array,
     offsets: Array,
@@ -138,28 +138,28 @@ def decode(
     position: int,
     state: int,
 ) -> tuple[int, int, int]:
-    """Take as many symbols from `words` as there are `rows` of 0 or more.
+    """Take as many symbols from `words` as there are `indexes` of 0 or more.
 
     Args:
-        rows: `(n,)`, any signed integers.
+        indexes: `(n,)`, any signed integers.
         symbols: `(n,)` int32, filled; 0 where nothing is coded.
         first, offsets, cumulative, lookup: of `CdfTables`.
         words: `(m,)` uint16.
         position, state: where the last call stopped.
 
     Returns:
-        position, state, and `DONE`, `BAD_ROW`, or `BAD_SYMBOL` where the payload says what no
+        position, state, and `DONE`, `BAD_INDEX`, or `BAD_SYMBOL` where the payload says what no
         encoder does.
     """
-    for i in range(rows.size):
-        row = rows[i]
-        if row < 0:
+    for i in range(indexes.size):
+        index = indexes[i]
+        if index < 0:
             symbols[i] = 0
             continue
-        if row >= offsets.size:
-            return position, state, BAD_ROW
+        if index >= offsets.size:
+            return position, state, BAD_INDEX
         slot = state & _SLOT
-        place = first[row] + lookup[row, slot >> _LOOKUP_SHIFT]
+        place = first[index] + lookup[index, slot >> _LOOKUP_SHIFT]
         while cumulative[place + 1] <= slot:
             place += 1
         start = np.int64(cumulative[place])
@@ -170,10 +170,10 @@ def decode(
                 position += 1
             elif state < START:
                 return position, state, BAD_SYMBOL
-        symbol = place - first[row] + offsets[row]
-        if place + 2 == first[row + 1]:
+        symbol = place - first[index] + offsets[index]
+        if place + 2 == first[index + 1]:
             position, state, beyond = _decode_raw(words, position, state)
-            symbol = offsets[row] - (beyond + 1) // 2 if beyond & 1 else symbol + beyond // 2
+            symbol = offsets[index] - (beyond + 1) // 2 if beyond & 1 else symbol + beyond // 2
             if beyond < 0 or symbol < -(2**31) or symbol >= 2**31:
                 return position, state, BAD_SYMBOL
         symbols[i] = symbol
@@ -221,30 +221,32 @@ class PayloadWriter:
     def __init__(self) -> None:
         self._written: list[tuple[Tensor, Tensor, CdfTables]] = []
 
-    def write(self, symbols: Tensor, rows: Tensor, tables: CdfTables) -> None:
+    def write(self, symbols: Tensor, indexes: Tensor, tables: CdfTables) -> None:
         """Append symbols; the order within is position by position, the channels of each.
 
         Args:
             symbols: `(B, C, h, w)` integers; not to be changed before the frame is finished.
-            rows: the same shape, signed integers: each symbol's row of `tables`; below 0, it is not
-                coded.
-            tables: of the rows.
+            indexes: the same shape, signed integers: which of `tables` codes each symbol; below 0,
+                it is not coded.
+            tables: that the indexes count in.
 
         Raises:
             CodecError: shapes differ, or something is not of integers.
         """
-        if symbols.shape != rows.shape:
+        if symbols.shape != indexes.shape:
             raise CodecError(
-                f"entropy coder: symbols {tuple(symbols.shape)} and rows {tuple(rows.shape)}; give "
-                "one shape"
+                f"entropy coder: symbols {tuple(symbols.shape)} and indexes "
+                f"{tuple(indexes.shape)}; give one shape"
             )
-        self._written.append((_by_position(symbols, "symbols"), _by_position(rows, "rows"), tables))
+        self._written.append(
+            (_by_position(symbols, "symbols"), _by_position(indexes, "indexes"), tables)
+        )
 
     def finish(self) -> bytes:
         """The payload, empty where nothing was coded; the writer starts anew.
 
         Raises:
-            CodecError: a row that the tables do not have, or a symbol outside int32.
+            CodecError: an index that the tables do not have, or a symbol outside int32.
         """
         written, self._written = self._written, []
         if not written:
@@ -253,9 +255,9 @@ class PayloadWriter:
         position = WORDS_FOR_STATE + WORDS_PER_SYMBOL * sum(map(len, arrays[::2]))
         words, state = np.empty(position, np.uint16), START
         for *_, tables in reversed(written):
-            rows, symbols = arrays.pop(), arrays.pop()
+            indexes, symbols = arrays.pop(), arrays.pop()
             numbers = tables.first, tables.offsets, tables.cumulative
-            position, state, fault = encode(symbols, rows, *numbers, words, position, state)
+            position, state, fault = encode(symbols, indexes, *numbers, words, position, state)
             if fault:
                 _refuse(fault, tables, _TOO_LARGE)
         if state != START:
@@ -281,29 +283,29 @@ class PayloadReader:
         if payload and (self._words[0] == 0 or self._state <= START):
             raise CodecError(_DAMAGED)
 
-    def read(self, rows: Tensor, tables: CdfTables) -> Tensor:
+    def read(self, indexes: Tensor, tables: CdfTables) -> Tensor:
         """The next symbols.
 
         Args:
-            rows: `(B, C, h, w)` signed integers, as they were written.
+            indexes: `(B, C, h, w)` signed integers, as they were written.
             tables: as they were written.
 
         Returns:
-            The same shape, int32, channels last, where `rows` are; 0 where nothing is coded.
+            The same shape, int32, channels last, where `indexes` are; 0 where nothing is coded.
 
         Raises:
-            CodecError: the payload does not hold them, or a row that the tables do not have.
+            CodecError: the payload does not hold them, or an index that the tables do not have.
         """
-        chosen = _by_position(rows, "rows").cpu().numpy()
+        chosen = _by_position(indexes, "indexes").cpu().numpy()
         symbols = np.empty(len(chosen), np.int32)
         numbers = tables.first, tables.offsets, tables.cumulative, tables.lookup
         progress = self._words, self._position, self._state
         self._position, self._state, fault = decode(chosen, symbols, *numbers, *progress)
         if fault:
             _refuse(fault, tables, _DAMAGED)
-        batch, channels, height, width = rows.shape
+        batch, channels, height, width = indexes.shape
         by_position = torch.from_numpy(symbols).view(batch, height, width, channels)
-        return by_position.to(rows.device).permute(0, 3, 1, 2)
+        return by_position.to(indexes.device).permute(0, 3, 1, 2)
 
     def finish(self) -> None:
         """To be called when all was read.
@@ -343,10 +345,10 @@ def _to_arrays(parts: list[Tensor]) -> list[np.ndarray]:
 
 
 def _refuse(fault: int, tables: CdfTables, symbols: str) -> None:
-    """Raise for a row out of range, or with the message about `symbols`."""
-    if fault == BAD_ROW:
+    """Raise for an index out of range, or with the message about `symbols`."""
+    if fault == BAD_INDEX:
         raise CodecError(
-            f"entropy coder: a row beyond the {len(tables.offsets)} of its tables; give the rows' "
-            "own tables"
+            f"entropy coder: an index beyond the {len(tables.offsets)} of its tables; give the "
+            "tables that it counts in"
         )
     raise CodecError(symbols)

@@ -62,8 +62,8 @@ class SymbolModel(ABC):
 
     @property
     @abstractmethod
-    def rows(self) -> Tensor:
-        """`(B, C, h, w)` signed integers: the row of `tables` that codes each symbol; below 0, none
+    def indexes(self) -> Tensor:
+        """`(B, C, h, w)` signed integers: which row of `tables` codes each symbol; below 0, none
         does, and it is 0.
         """
 
@@ -78,16 +78,18 @@ class SymbolCoder(ABC):
 
     Attributes:
         encodes: it has the latents.
+        estimates: bits are estimated from distributions, as in training: no stream is made.
         ordered: symbols are read in the order in which they are written. Where they are not, a
             network may give at once what is known at once.
     """
 
     encodes: bool = True
+    estimates: bool = False
     ordered: bool = True
 
     @abstractmethod
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        """Transmit one set of symbols.
+        """Code one set of symbols.
 
         Args:
             component: whose bits these are, for example `residual` or `motion.hyper`.
@@ -95,7 +97,7 @@ class SymbolCoder(ABC):
             model: the distribution that both sides know.
 
         Returns:
-            `(B, C, h, w)`, symbols plus means: what the receiving side has.
+            `(B, C, h, w)`, y_hat: symbols plus means, what the receiving side has.
         """
 
     def random(self, like: Tensor) -> Tensor | None:
@@ -119,6 +121,7 @@ class RateEstimator(SymbolCoder):
     for rate, rounding for reconstruction).
     """
 
+    estimates = True
     ordered = False
 
     def __init__(self, hard: bool = False, noise: FrameNoise | None = None) -> None:
@@ -134,10 +137,10 @@ class RateEstimator(SymbolCoder):
             values, bits = model.estimate(latent, noise)
             self._spend(component, bits)
             return values
-        symbols, rows = torch.round(latent.float() - model.means), model.rows
-        bits = model.tables.bits_of(symbols, rows.clamp(min=0))
-        self._spend(component, torch.where(rows >= 0, bits, 0))
-        return torch.where(rows >= 0, symbols, 0) + model.means
+        symbols, indexes = torch.round(latent.float() - model.means), model.indexes
+        bits = model.tables.bits_of(symbols, indexes.clamp(min=0))
+        self._spend(component, torch.where(indexes >= 0, bits, 0))
+        return torch.where(indexes >= 0, symbols, 0) + model.means
 
     def _decided(self, component: str, symbols: Tensor, model: SymbolModel) -> Tensor:
         """As `symbols`, where these are integers already: only what is coded counts."""
@@ -145,7 +148,7 @@ class RateEstimator(SymbolCoder):
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
         bits = (
-            model.tables.bits_of(symbols, model.rows.clamp(min=0))
+            model.tables.bits_of(symbols, model.indexes.clamp(min=0))
             if self.hard
             else model.bits(symbols)
         )
@@ -193,7 +196,7 @@ class SymbolEncoder(SymbolCoder):
         if model.coded is not None:
             symbols = torch.where(model.coded, symbols, 0)
         self._writer.write(
-            symbols.long(), model.rows, model.tables
+            symbols.long(), model.indexes, model.tables
         )  # what int32 does not hold is refused, not wrapped
         return symbols + model.means
 
@@ -211,7 +214,7 @@ class SymbolDecoder(SymbolCoder):
         self._reader = PayloadReader(payload)
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        return self._reader.read(model.rows, model.tables).to(model.means) + model.means
+        return self._reader.read(model.indexes, model.tables).to(model.means) + model.means
 
     def finish_frame(self) -> None:
         """Raise CodecError unless the payload ends here."""
@@ -231,16 +234,17 @@ class SymbolCounter(SymbolCoder):
     """
 
     def __init__(self, inner: SymbolCoder) -> None:
-        self.inner, self.encodes, self.ordered = inner, inner.encodes, inner.ordered
+        self.inner = inner
+        self.encodes, self.estimates, self.ordered = inner.encodes, inner.estimates, inner.ordered
         self.coded: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
-        sent = self.inner.code(component, latent, model)
-        coded = int((model.rows >= 0).sum())
+        y_hat = self.inner.code(component, latent, model)
+        coded = int((model.indexes >= 0).sum())
         self.coded[component] += coded
-        self.skipped[component] += sent.numel() - coded
-        return sent
+        self.skipped[component] += y_hat.numel() - coded
+        return y_hat
 
     def random(self, like: Tensor) -> Tensor | None:
         return self.inner.random(like)

@@ -12,11 +12,11 @@ FEW_CHANNELS = 64
 
 
 class EntropyNetwork(nn.Module, ABC):
-    """Says how a latent is distributed, and transmits it.
+    """Says how a latent is distributed, and codes it.
 
     Attributes:
         channels: of the latents that it is made for.
-        exact: what selects a symbol's table, and its mean, comes from whole numbers by exact
+        exact: what selects a symbol's table, and its mean, comes from integers by exact
             arithmetic: the same on every machine. False: from floating point, which rounds
             differently elsewhere.
     """
@@ -49,7 +49,7 @@ class EntropyNetwork(nn.Module, ABC):
                 Networks may ignore it.
 
         Returns:
-            `(B, C, h, w)` float32, the same on both sides.
+            y_hat `(B, C, h, w)` float32, the same on both sides.
         """
 
     def start_from(self, magnitude: Tensor) -> None:

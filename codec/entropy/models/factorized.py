@@ -170,11 +170,11 @@ class FactorizedModel(SymbolModel):
         )
 
     @property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         _, setting = self._settings()
         channels = self.shape[1]
-        row = setting[:, None] * channels + torch.arange(channels, device=setting.device)
-        return row.int()[:, :, None, None].expand(self.shape)
+        index = setting[:, None] * channels + torch.arange(channels, device=setting.device)
+        return index.int()[:, :, None, None].expand(self.shape)
 
     @property
     def tables(self) -> CdfTables:

@@ -45,7 +45,7 @@ class GaussianModel(SymbolModel):
         return gaussian_bits(centred, self.scales)
 
     @property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         return torch.bucketize(
             self.scales.detach().contiguous(), scale_table().to(self.scales)[:-1], out_int32=True
         )
@@ -144,9 +144,9 @@ class GaussianHyperprior(EntropyNetwork):
         return coder.code(component, latent, self.latent_model(hyper, size, quality))
 
     def latent_model(self, hyper: Tensor, size: tuple[int, int], quality: Tensor) -> GaussianModel:
-        """Distribution of the latent `(B, C, *size)`, given the transmitted hyper-latent."""
-        said = self.synthesise(self.steps.multiply(hyper, quality))
-        means, scales = (values[..., : size[0], : size[1]].float() for values in said)
+        """Distribution of the latent `(B, C, *size)`, given the coded hyper-latent."""
+        params = self.synthesise(self.steps.multiply(hyper, quality))
+        means, scales = (values[..., : size[0], : size[1]].float() for values in params)
         return GaussianModel(means, scales)
 
 
@@ -240,6 +240,6 @@ class ImageHyperprior(GaussianHyperprior):
         return self.h_a(latent if self.means else latent.abs())
 
     def synthesise(self, hyper: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.h_s(hyper)
-        scales, means = said.chunk(2, 1) if self.means else (said, torch.zeros_like(said))
+        params = self.h_s(hyper)
+        scales, means = params.chunk(2, 1) if self.means else (params, torch.zeros_like(params))
         return means, scales

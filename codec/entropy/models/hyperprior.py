@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codec.entropy.coding.laplace import (
     SKIP_BELOW,
     LaplaceModel,
-    check_position,
+    check_scale_index,
     limit_index,
     log_one_plus,
     scale_index_of,
@@ -24,8 +24,8 @@ from codec.entropy.models.integer_layers import (
     SIXTEENTHS,
     BoundedBlock,
     Exact,
-    ExactConv,
     ExactTable,
+    IntegerConv,
     bounded,
     exact_up,
     exactly,
@@ -35,8 +35,8 @@ from codec.layers.frames import pad_frames, padded
 from codec.layers.kernels import as_maps, flat, in_bands, trains_on_cpu
 from codec.layers.quality import QualityTable
 
-# Networks say ladder positions in units of this many levels: about one doubling of the scale.
-LEVELS_PER_UNIT = 5.0
+# Networks give scale indexes in units of this many: about one doubling of the scale.
+SCALES_PER_UNIT = 5.0
 _FACTOR = 4
 
 
@@ -118,7 +118,7 @@ class HyperLatent(nn.Module):
         """
         hyper = self.analysis(latent) if coder.encodes else None
         shape = (len(quality), self.channels, -(-size[0] // _FACTOR), -(-size[1] // _FACTOR))
-        model = ladder_model(
+        model = laplace_model(
             self.mean(quality).expand(shape), self.scale(quality).expand(shape), self.skip_below
         )
         return coder.code(f"{component}.hyper", hyper, model)
@@ -129,9 +129,9 @@ class HyperSynthesis(Exact, nn.Module):
 
     def __init__(self, hyper: int, width: int) -> None:
         super().__init__()
-        self.first = ExactConv(hyper, 4 * width)
+        self.first = IntegerConv(hyper, 4 * width)
         self.block = BoundedBlock(width)
-        self.second = ExactConv(width, 4 * width)
+        self.second = IntegerConv(width, 4 * width)
 
     @exactly
     def forward(self, hyper: Tensor) -> Tensor:
@@ -140,8 +140,8 @@ class HyperSynthesis(Exact, nn.Module):
 
 
 class ScaleTable(ExactTable):
-    """The ladder position of each channel's scale by quality, where networks say how far to move
-    from it.
+    """The index of each channel's scale by quality, where networks say how far to move from
+    it.
 
     Args:
         channels: C of the latent.
@@ -149,22 +149,22 @@ class ScaleTable(ExactTable):
     """
 
     def __init__(self, channels: int, scale: float = 1.0) -> None:
-        super().__init__(channels, scale_index_of(torch.full((channels,), scale)) / LEVELS_PER_UNIT)
+        super().__init__(channels, scale_index_of(torch.full((channels,), scale)) / SCALES_PER_UNIT)
 
     @torch.no_grad()
     def start_from(self, magnitude: Tensor, lowest: int) -> None:
-        """Start at the scales of latents of mean `magnitude` `(knots, C)`, at ladder position
+        """Start at the scales of latents of mean `magnitude` `(knots, C)`, at index
         `lowest` at the least.
         """
-        self.start.copy_(scale_index_of(magnitude).clamp(min=lowest) / LEVELS_PER_UNIT)
+        self.start.copy_(scale_index_of(magnitude).clamp(min=lowest) / SCALES_PER_UNIT)
 
 
-def ladder_model(moved: Tensor, index: Tensor, skip_below: int) -> LaplaceModel:
-    """The distribution that networks and tables speak of in sixteenths: means, and ladder positions
-    in units of 5 levels.
+def laplace_model(means: Tensor, index: Tensor, skip_below: int) -> LaplaceModel:
+    """The distribution that networks and tables speak of in sixteenths: means, and scale indexes in
+    units of 5.
     """
     return LaplaceModel(
-        moved / SIXTEENTHS, limit_index(index, LEVELS_PER_UNIT / SIXTEENTHS), skip_below
+        means / SIXTEENTHS, limit_index(index, SCALES_PER_UNIT / SIXTEENTHS), skip_below
     )
 
 
@@ -299,7 +299,7 @@ def draw_gradients(gradient, open_, of_latent, of_means, of_width, first, end):
 
 
 class Expectation(Exact, nn.Module):
-    """Hyper-latent, the last frame's values and quality -> what means and ladder positions are
+    """Hyper-latent, the last frame's values and quality -> what means and scale indexes are
     moved by, in sixteenths.
 
     The answer is `(B, 2C, h, w)`, zero at the start.
@@ -308,10 +308,10 @@ class Expectation(Exact, nn.Module):
     def __init__(self, channels: int, hyper: int, width: int, depth: int) -> None:
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
-        self.previous = ExactConv(channels, width)
+        self.previous = IntegerConv(channels, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
-        self.head = ExactConv(width, 2 * channels, zero=True)
+        self.head = IntegerConv(width, 2 * channels, zero=True)
 
     @exactly
     def forward(self, hyper: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
@@ -325,22 +325,22 @@ class Hyperprior(EntropyNetwork):
     """Means and scales of a latent from a hyper-latent at a quarter of its size, by exact
     arithmetic.
 
-    Both latents are Laplace distributed on the fixed ladder of `laplace.py`. The magnitudes of the
-    last predicted frame's symbols, which both sides have, help.
+    Both latents are Laplace distributed, with the fixed scales of `coding/laplace.py`. The
+    magnitudes of the last predicted frame's latent, which both sides have, help.
 
     Args:
         channels: C of the latent.
         hyper: channels of the hyper-latent; half of it for up to 64 latent channels.
         width: of the networks; a third of it for up to 64 latent channels.
         depth: of the networks.
-        skip_below: ladder position of scales below which nothing is coded and a value is its mean;
+        skip_below: scale index below which nothing is coded and a value is its mean;
             0: everything is coded.
 
     Source: Minnen et al., *Joint autoregressive and hierarchical priors*, NeurIPS 2018 (the
     hierarchical part).
 
     Raises:
-        CodecError: a position that is not on the ladder.
+        CodecError: a scale index outside 0..63.
     """
 
     exact = True
@@ -355,7 +355,7 @@ class Hyperprior(EntropyNetwork):
     ) -> None:
         super().__init__()
         hyper, width = network_sizes(channels, hyper, width)
-        self.channels, self.skip_below = channels, check_position(skip_below)
+        self.channels, self.skip_below = channels, check_scale_index(skip_below)
         self.hyper = HyperLatent(channels, hyper, width, depth, skip_below)
         self.expectation = Expectation(channels, hyper, width, depth)
         self.base = ScaleTable(channels)
@@ -377,11 +377,9 @@ class Hyperprior(EntropyNetwork):
         hyper = self.hyper.code(component, latent, size, quality, coder)
         if previous is None:
             previous = torch.zeros(len(quality), self.channels, *size, device=quality.device)
-        moved, index = self.expectation(hyper, previous, quality).float().chunk(2, 1)
-        model = ladder_model(moved, index + self.base(quality), self.skip_below)
-        sent = (
-            self.dead_zone(latent, model.means, self.dead_zone.width(quality))
-            if coder.encodes
-            else None
-        )
-        return coder.code(component, sent, model)
+        means, index = self.expectation(hyper, previous, quality).float().chunk(2, 1)
+        model = laplace_model(means, index + self.base(quality), self.skip_below)
+        if coder.encodes:
+            width = self.dead_zone.width(quality)
+            latent = self.dead_zone(latent, model.means, width)
+        return coder.code(component, latent, model)

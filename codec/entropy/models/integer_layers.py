@@ -1,10 +1,10 @@
-"""Exact networks: whole numbers in and out, the same on every device, with any number of threads
-and any kernel.
+"""Exact networks: integers in and out, the same on every device, with any number of threads and any
+kernel.
 
-A value is a whole number of sixteenths, -127..127 where a layer multiplies it. A weight is a whole
-number, seven bits and a sign, of some power of two. Sums are bounded, so that float32 holds every
-partial sum exactly in whatever order a kernel adds, and such operands survive kernels that shorten
-them (TF32, bfloat16 with float32 sums).
+A value is an integer number of sixteenths, -127..127 where a layer multiplies it. A weight is an
+integer, seven bits and a sign, times some power of two. Sums are bounded, so that float32 holds
+every partial sum exactly in whatever order a kernel adds, and such operands survive kernels that
+shorten them (TF32, bfloat16 with float32 sums).
 
 Source: Ballé, Johnston and Minnen, *Integer networks for data compression with latent-variable
 models*, ICLR 2019; their divisions are powers of two here.
@@ -46,8 +46,8 @@ _UNITS = 2**23  # so many units of 1 / 512 may a sum have: float32 counts to 2 *
 
 
 class Exact:
-    """A module that can compute in whole numbers: always when it is evaluated, in training where
-    `rounding` is set.
+    """A module that can compute in integer arithmetic: always when it is evaluated, in training
+    where `rounding` is set.
     """
 
     rounding: bool = False
@@ -58,14 +58,14 @@ class Exact:
         return self.rounding or not self.training
 
     def whole(self, values: Tensor) -> Tensor:
-        """Round to whole numbers; gradients pass unchanged."""
+        """Round to integers; gradients pass unchanged."""
         return _Round.apply(values) if self.rounds else values
 
     def companded(self, values: Tensor) -> Tensor:
-        """The root of transmitted values' magnitudes, in sixteenths 0..127, reached at 63.
+        """The root of coded values' magnitudes, in sixteenths 0..127, reached at 63.
 
-        Four times the root of a whole number is never within 0.0009 of the middle between two whole
-        numbers below 127: rounded, it is the same whatever the last bits of a device's root.
+        Four times the root of an integer is never within 0.0009 of the middle between two integers
+        below 127: rounded, it is the same whatever the last bits of a device's root.
         """
         if self.rounds and by_kernel(values):
             return mapped(compand, values, torch.float32, SIXTEENTHS, LARGEST)
@@ -94,8 +94,8 @@ def exactly(forward: Callable[..., T]) -> Callable[..., T]:
     return computed
 
 
-class ExactConv(Exact, nn.Conv2d):
-    """A convolution of whole numbers to whole numbers, 1×1 or by channel 3×3.
+class IntegerConv(Exact, nn.Conv2d):
+    """A convolution of integers to integers, 1×1 or by channel 3×3.
 
     Args:
         inputs, outputs: channels.
@@ -125,7 +125,7 @@ class ExactConv(Exact, nn.Conv2d):
         self._kept: tuple[Tensor, Tensor | None] | None = None
 
     def forward(self, values: Tensor, low: float | None = None) -> Tensor:
-        """`(B, inputs, h, w)` whole numbers in -127..127 -> `(B, outputs, h, w)` whole numbers.
+        """`(B, inputs, h, w)` integers in -127..127 -> `(B, outputs, h, w)` integers.
 
         They are `bounded` by `low` and 127 where it is given.
         """
@@ -224,7 +224,7 @@ class ExactConv(Exact, nn.Conv2d):
         self.frozen = True
 
 
-class ExactFlags(ExactConv):
+class ExactFlags(IntegerConv):
     """A 1×1 layer whose inputs are mostly zero and otherwise `SET`, given as the numbers of those
     that are set.
     """
@@ -232,7 +232,7 @@ class ExactFlags(ExactConv):
     SET = 32.0  # sixteenths
 
     def forward(self, numbers: Tensor) -> Tensor:  # type: ignore[override]  # no values
-        """`(N, n)` int64 -> `(N, outputs)` whole numbers.
+        """`(N, n)` int64 -> `(N, outputs)` integers.
 
         Number k = 1..inputs sets the k-th input, -k sets it negative, and 0 sets none.
         """
@@ -244,8 +244,8 @@ class ExactFlags(ExactConv):
         return self.whole(sums + bias * SIXTEENTHS)
 
 
-class ExactHead(ExactConv):
-    """An `ExactConv` that starts at zero and is called outside of other exact modules."""
+class ExactHead(IntegerConv):
+    """An `IntegerConv` that starts at zero and is called outside of other exact modules."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, zero=True)
@@ -265,7 +265,7 @@ def rounded_once(codec: nn.Module) -> Iterator[None]:
     """Round the weights of exact layers once for all that is computed within, where weights must
     not change.
     """
-    layers = [module for module in codec.modules() if isinstance(module, ExactConv)]
+    layers = [module for module in codec.modules() if isinstance(module, IntegerConv)]
     for layer in layers:
         layer._keeps, layer._kept = True, None
     try:
@@ -284,7 +284,7 @@ def weight_grid(weight: Tensor) -> Tensor:
     return torch.ldexp(torch.ones_like(top), bits).clamp(max=_FINEST)
 
 
-def exact_up(convolution: ExactConv, values: Tensor) -> Tensor:
+def exact_up(convolution: IntegerConv, values: Tensor) -> Tensor:
     """`(B, C, h, w)` -> `(B, outputs / 4, 2·h, 2·w)`."""
     return nn.functional.pixel_shuffle(convolution(values), 2)
 
@@ -293,14 +293,14 @@ class BoundedBlock(nn.Module):
     """Residual block of the exact networks: hidden values lie in 0..127 sixteenths.
 
     Args:
-        channels: C; tensors are `(B, C, h, w)` in and out, whole numbers in -127..127.
+        channels: C; tensors are `(B, C, h, w)` in and out, integers in -127..127.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.expand = ExactConv(channels, 2 * channels)
-        self.spatial = ExactConv(2 * channels, 2 * channels, 3)
-        self.project = ExactConv(2 * channels, channels)
+        self.expand = IntegerConv(channels, 2 * channels)
+        self.spatial = IntegerConv(2 * channels, 2 * channels, 3)
+        self.project = IntegerConv(2 * channels, channels)
 
     def forward(self, values: Tensor) -> Tensor:
         layers = self.expand, self.spatial, self.project
@@ -333,8 +333,8 @@ class BoundedBlock(nn.Module):
 
 
 class ExactTable(Exact, QualityTable):
-    """A `QualityTable` in whole sixteenths: knots are rounded, and between them is a division of
-    whole numbers.
+    """A `QualityTable` in integer sixteenths: knots are rounded, and between them is a division of
+    integers.
     """
 
     def values_at(self, quality: Tensor) -> Tensor:
@@ -344,7 +344,7 @@ class ExactTable(Exact, QualityTable):
 
     @torch.no_grad()
     def exact(self, quality: Tensor) -> Tensor:
-        """The same, by whole numbers alone."""
+        """The same, by integers alone."""
         knots = (self.knots() * SIXTEENTHS).round().clamp(-_FARTHEST, _FARTHEST).long()
         steps, intervals = QUALITIES - 1, KNOTS - 1
         position = quality.long() * intervals
@@ -355,7 +355,7 @@ class ExactTable(Exact, QualityTable):
 
 
 def exact_product(factor: Tensor, values: Tensor, module: Exact) -> Tensor:
-    """Sixteenths of `factor`, a parameter by channel in 64ths, times transmitted `values` `(B, C,
+    """Sixteenths of `factor`, a parameter by channel in 64ths, times coded `values` `(B, C,
     h, w)`.
     """
     factor = module.whole(factor.view(1, -1, 1, 1) * 64).clamp(-LARGEST, LARGEST)
@@ -376,12 +376,12 @@ def freeze_exact(codec: nn.Module) -> None:
         CodecError: a layer's sums could outgrow exact arithmetic; it is named.
     """
     for name, module in codec.named_modules():
-        if isinstance(module, ExactConv):
+        if isinstance(module, IntegerConv):
             module.freeze(name)
 
 
 def _root(values: Tensor) -> Tensor:
-    """The root of whole numbers; between 0 and 1, where only training goes, a line: its gradient is
+    """The root of integers; between 0 and 1, where only training goes, a line: its gradient is
     finite.
     """
     return (
@@ -423,7 +423,7 @@ class _Straight(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """`ExactConv.by_row` on the CPU: rows `(…, I)`, parameters, and what is computed with.
+    """`IntegerConv.by_row` on the CPU: rows `(…, I)`, parameters, and what is computed with.
 
     Gradients pass through roundings unchanged, and not where a value is at a bound.
     """

@@ -38,7 +38,7 @@ Note = Callable[[str, Tensor, Tensor, Tensor], None]
 
 
 class ModeContext(Exact, nn.Module):
-    """What is known of a unit and about it -> log odds, whole sixteenths.
+    """What is known of a unit and about it -> log odds, integer sixteenths.
 
     Args:
         inputs: how many things may be known.
@@ -175,7 +175,7 @@ class IntraModeEntropy(EntropyNetwork):
             quality: `(B,)` indices 0..63.
             coder: where they go to or come from.
             previous, previous_quality: not used.
-            note: is told what symbols cost, where that is learned.
+            note: gets what symbols cost, where that is learned.
 
         Returns:
             `(B, 6, h, w)` float32, the same on both sides.
@@ -198,13 +198,13 @@ class IntraModeEntropy(EntropyNetwork):
         here = present_places(present)
         odds = self.kind(known, frame.quality, [0], here)[0][:, None]
         named, tree = f"{frame.component}.chroma", self.tree("classes")
-        sent = frame.wanted([5], here)
-        kinds, bits = code_tree(named, sent, odds, here.mask, tree, frame.coder)
+        wanted = frame.wanted([5], here)
+        kinds, bits = code_tree(named, wanted, odds, here.mask, tree, frame.coder)
         frame.note("kind", kinds, bits, here.mask)
         return modes, here.put(torch.zeros_like(split), kinds)
 
     def known_of(self, maps: Tensor) -> Tensor:
-        """What other networks are told of the maps, with or without the last of them.
+        """What other networks see of the maps, with or without the last of them.
 
         Returns:
             `(B·h·w, n)` int64, numbers of what is known, as of `ExactFlags`.
@@ -228,9 +228,9 @@ class IntraModeEntropy(EntropyNetwork):
             here = all_places(batch, *size, colour, device)
             odds = self.size(known, quality, [0], here)[0]
             model = BinaryModel(odds, here.mask)
-            sent = frame.wanted([0], here)
-            sent = None if sent is None else sent.float()
-            some = frame.coder.code(f"{frame.component}.size", sent, model)
+            wanted = frame.wanted([0], here)
+            wanted = None if wanted is None else wanted.float()
+            some = frame.coder.code(f"{frame.component}.size", wanted, model)
             frame.note("size", some.long(), model.bits(some), here.mask)
             sign = here.put(sign, 2 * some.long() - 1)
         return (sign > 0).long()
@@ -371,7 +371,7 @@ class UnitTypeEntropy(IntraModeEntropy):
             quality: `(B,)` indices 0..63.
             coder: where they go to or come from.
             previous, previous_quality: not used.
-            note: is told what symbols cost, where that is learned.
+            note: gets what symbols cost, where that is learned.
             context: `(B·h·w, 2)` as `unit_context` makes it.
 
         Returns:
@@ -406,8 +406,8 @@ class UnitTypeEntropy(IntraModeEntropy):
             here = all_places(batch, *size, colour, quality.device)
             known = torch.cat([around_it, torch.where(context > 0, context + 4 * TYPES, 0)], 1)
             odds = self.size(known, quality, [0], here)[0][:, None]
-            sent, named = frame.wanted([0], here), f"{frame.component}.type"
-            types, bits = code_tree(named, sent, odds, here.mask, tree, frame.coder)
+            wanted, named = frame.wanted([0], here), f"{frame.component}.type"
+            types, bits = code_tree(named, wanted, odds, here.mask, tree, frame.coder)
             frame.note("type", types, bits, here.mask)
             found = here.put(found, types)
         return found

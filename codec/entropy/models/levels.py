@@ -7,19 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codec.entropy.coding.laplace import LEVELS as LADDER_LEVELS
-from codec.entropy.coding.laplace import SKIP_BELOW, LaplaceModel, limit_index
+from codec.entropy.coding.laplace import SCALES, SKIP_BELOW, LaplaceModel, limit_index
 from codec.entropy.coding.symbol_coder import SymbolCoder, SymbolRounder
 from codec.entropy.models.base import EntropyNetwork
-from codec.entropy.models.hyperprior import LEVELS_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
+from codec.entropy.models.hyperprior import SCALES_PER_UNIT, HyperLatent, HyperSynthesis, ScaleTable
 from codec.entropy.models.integer_layers import (
     SIXTEENTHS,
     BoundedBlock,
     Exact,
-    ExactConv,
     ExactFlags,
     ExactHead,
     ExactTable,
+    IntegerConv,
     bounded,
     exactly,
 )
@@ -30,7 +29,7 @@ from codec.errors import CodecError
 class LevelContext(Exact, nn.Module):
     """Hyper-latent, what is known of each place, and quality -> features `(N, W)`.
 
-    Features are whole numbers in -127..127.
+    Features are integers in -127..127.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class LevelContext(Exact, nn.Module):
         super().__init__()
         self.coarse = HyperSynthesis(hyper, width)
         self.known = ExactFlags(known, width)
-        self.previous = None if previous is None else ExactConv(previous, width, bias=False)
+        self.previous = None if previous is None else IntegerConv(previous, width, bias=False)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
@@ -75,8 +74,8 @@ class NextContext(Exact, nn.Module):
 
     def __init__(self, channels: int, width: int, depth: int) -> None:
         super().__init__()
-        self.magnitudes = ExactConv(channels, width)
-        self.signed = ExactConv(channels, width, bias=False)
+        self.magnitudes = IntegerConv(channels, width)
+        self.signed = IntegerConv(channels, width, bias=False)
         self.blocks = nn.Sequential(*(BoundedBlock(width) for _ in range(depth)))
 
     @exactly
@@ -185,7 +184,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             present: `(B, 1, h, w)` bool, where there are levels that are not zero; None: anywhere.
 
         Returns:
-            `(B, C, h, w)` float32 integers, those that were sent.
+            `(B, C, h, w)` float32 integers, those that were coded.
         """
         assert known is not None and split is not None
         return self._code(
@@ -209,7 +208,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         split: Tensor,
         previous: Tensor | None = None,
     ) -> Tensor:
-        """Positions on the ladder of scales that levels would be coded with, for an encoder.
+        """Scale indexes that levels would be coded with, for an encoder.
 
         Returns:
             `(B, 2, C, h, w)` int8: as if all places were one block, and as if all were four, with
@@ -227,8 +226,8 @@ class LevelEntropy(Exact, EntropyNetwork):
             present=None,
         )
         bases = torch.stack([self.undivided(quality), self.divided(quality)], 1)
-        index = (moved[:, None] + bases) * (LEVELS_PER_UNIT / SIXTEENTHS)
-        return index.round().clamp(0, LADDER_LEVELS - 1).to(torch.int8)
+        index = (moved[:, None] + bases) * (SCALES_PER_UNIT / SIXTEENTHS)
+        return index.round().clamp(0, SCALES - 1).to(torch.int8)
 
     def _code(
         self,
@@ -242,7 +241,7 @@ class LevelEntropy(Exact, EntropyNetwork):
         previous: Tensor | None,
         present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """As `code`; also what networks move positions by, `(B, C, h, w)` sixteenths."""
+        """As `code`; also what networks move scale indexes by, `(B, C, h, w)` sixteenths."""
         batch, device = len(quality), quality.device
         where = (
             all_places(batch, *size, None, device) if present is None else present_places(present)
@@ -261,7 +260,7 @@ class LevelEntropy(Exact, EntropyNetwork):
             if k:
                 features = self.later[k - 1](features, found[-1], where)
             moved.append(where.spread(head.of_rows(features)))
-            index = limit_index((moved[-1] + bases[k]) * (LEVELS_PER_UNIT / SIXTEENTHS))
+            index = limit_index((moved[-1] + bases[k]) * (SCALES_PER_UNIT / SIXTEENTHS))
             some = None if present is None else where.mask.expand_as(index)
             model = LaplaceModel(torch.zeros_like(index), index, present=some, integer=True)
             found.append(coder.code(component, wanted[k], model))

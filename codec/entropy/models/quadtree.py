@@ -15,13 +15,13 @@ from codec.entropy.coding.laplace import LOG_STEP, SMALLEST_SCALE, LaplaceModel,
 from codec.entropy.coding.prices import VECTOR_STEPS, PriceTables
 from codec.entropy.coding.symbol_coder import SymbolCoder
 from codec.entropy.models.base import EntropyNetwork
-from codec.entropy.models.hyperprior import LEVELS_PER_UNIT
+from codec.entropy.models.hyperprior import SCALES_PER_UNIT
 from codec.entropy.models.integer_layers import (
     SIXTEENTHS,
     BoundedBlock,
     Exact,
-    ExactConv,
     ExactTable,
+    IntegerConv,
     bounded,
     exactly,
 )
@@ -44,7 +44,7 @@ from codec.layers.kernels import by_kernel
 
 __all__ = ["CELL", "CELLS", "QuadtreeEntropy", "Revise", "prediction_modes", "used_references"]
 MOST_REFERENCES = 4
-_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / LEVELS_PER_UNIT  # of vectors, for heads
+_START_SCALE = math.log(1.5 / SMALLEST_SCALE) / LOG_STEP / SCALES_PER_UNIT  # of vectors, for heads
 # level, mode `(B, 1, h, w)`, vectors and their means `(B, 2·R, h, w)`, where there are blocks
 # `(B, 1, h, w)` -> vectors
 Revise = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -136,12 +136,12 @@ class _Places:
             rows = whole.index_copy_(0, self.index, rows[0])
         return rows.view(*self.shape, -1).permute(0, 3, 1, 2)
 
-    def narrow(self, where: Tensor, said: Tensor) -> tuple[_Places, Tensor]:
-        """Of some places those in `where` `(B, 1, h, w)`, and what is `said` there, `(B, N, C)`."""
+    def narrow(self, where: Tensor, params: Tensor) -> tuple[_Places, Tensor]:
+        """Of some places those in `where` `(B, 1, h, w)`, and their `params` `(B, N, C)`."""
         if self.index is None:
-            return self, said
+            return self, params
         kept = where.flatten()[self.index].nonzero()[:, 0]
-        return _Places(shape=self.shape, index=self.index[kept]), said[:, kept]
+        return _Places(shape=self.shape, index=self.index[kept]), params[:, kept]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +153,14 @@ class _View:
         places: where the network is asked.
         inputs: `(·, I)`, what it sees there.
         means: `(B, 2·R, h, w)` int32, what vectors are expected to be.
-        said: `(B, N, O)` what it answers, or None: it will be asked later.
+        params: `(B, N, O)` what it answers, or None: it will be asked later.
     """
 
     second: bool
     places: _Places
     inputs: Tensor
     means: Tensor
-    said: Tensor | None
+    params: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +199,10 @@ class BlockContext(Exact, nn.Module):
 
     def __init__(self, inputs: int, width: int, decisions: int) -> None:
         super().__init__()
-        self.known = ExactConv(inputs, width)
+        self.known = IntegerConv(inputs, width)
         self.quality = ExactTable(width, torch.zeros(width))
         self.blocks = BoundedBlock(width)
-        self.heads = nn.ModuleList(ExactConv(width, 1 + decisions, zero=True) for _ in CELLS)
+        self.heads = nn.ModuleList(IntegerConv(width, 1 + decisions, zero=True) for _ in CELLS)
 
     def of_quality(self, quality: Tensor) -> Tensor:
         """What quality `(B,)` adds everywhere, `(B, width)`; the same for all of a frame."""
@@ -218,12 +218,12 @@ class BlockContext(Exact, nn.Module):
         """Answers everywhere.
 
         Args:
-            known: `(B, N, inputs)` whole numbers in -127..127: places of one grid after another.
+            known: `(B, N, inputs)` integers in -127..127: places of one grid after another.
             quality: `(B, width)`, of `of_quality`.
             grids: level, height and width of each.
 
         Returns:
-            `(B, N, 1 + decisions)` whole sixteenths.
+            `(B, N, 1 + decisions)` integer sixteenths.
         """
         features = bounded(self.known.by_row(known) + quality[:, None])
         features = self.blocks.by_row(features, [grid[1:] for grid in grids])
@@ -402,24 +402,26 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         count = needed.numel() if places.index is None else len(places.computed)
         means, inputs = blocks.look_around(before, level, second, self, places.slots, count)
         if not frame.coder.ordered:
-            said = None
+            params = None
         elif places.index is None:
             grid = [(level, *blocks.grid)]
-            said = self.context(inputs.unflatten(0, (len(needed), -1)), frame.offset, grid).float()
+            params = self.context(
+                inputs.unflatten(0, (len(needed), -1)), frame.offset, grid
+            ).float()
         elif len(places.index):
-            said = self.context.sparsely(inputs, frame.offset, [level], [places])[None]
+            params = self.context.sparsely(inputs, frame.offset, [level], [places])[None]
         else:
-            said = inputs.new_empty(1, 0, sum(self.parts))
-        return _View(second=second, places=places, inputs=inputs, means=means, said=said)
+            params = inputs.new_empty(1, 0, sum(self.parts))
+        return _View(second=second, places=places, inputs=inputs, means=means, params=params)
 
     def _split(self, frame: _Frame, view: _View, level: int, asked: Tensor) -> Tensor:
         """Which of the blocks that are `asked` are split, `(B, 1, h, w)` bool."""
         wanted = None if frame.latent is None else frame.wanted(level)[:, :1] > level
-        if view.said is None:
+        if view.params is None:
             return wanted & asked
         rows = view.places.rows
         wanted = None if wanted is None else rows(wanted)
-        return view.places.map(self._code_split(frame, view.said, level, rows(asked), wanted))
+        return view.places.map(self._code_split(frame, view.params, level, rows(asked), wanted))
 
     def _pass(
         self,
@@ -441,7 +443,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             mode, vectors = wanted[:, 1:2].long(), wanted[:, 2:].int()
             if frame.revise:
                 vectors = frame.revise(level, mode, vectors, view.means, present)
-        if view.said is None:
+        if view.params is None:
             everywhere = _Places(shape=view.places.shape)
             rows = everywhere.rows
             mode = mode if len(frame.distances) > 1 else torch.zeros_like(mode)
@@ -459,10 +461,10 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
                 )
             )
         else:
-            places, said = view.places.narrow(present, view.said)
+            places, params = view.places.narrow(present, view.params)
             maps = present, mode, vectors, view.means
             rows = [None if values is None else places.rows(values) for values in maps]
-            mode, vectors = map(places.map, self._code_leaves(frame, said, level, *rows))
+            mode, vectors = map(places.map, self._code_leaves(frame, params, level, *rows))
         return blocks.take(view.second, present, mode, vectors, view.means, frame.distances)
 
     def _code_later(self, frame: _Frame) -> None:
@@ -476,14 +478,14 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         def levels(some: list[_Pass]) -> Tensor:
             return torch.cat([torch.full_like(one.mode, one.grid[0]) for one in some], 1)
 
-        said = self._answers(frame)
-        parts = said.split([one.mode.shape[1] for one in passes], 1)
+        params = self._answers(frame)
+        parts = params.split([one.mode.shape[1] for one in passes], 1)
         asked = [one.asked is not None for one in passes]
         of_asked = torch.cat(list(compress(parts, asked)), 1)
         some = list(compress(passes, asked))
         self._code_split(frame, of_asked, levels(some), rows("asked", some), rows("split", some))
         fields = [rows(name) for name in ("present", "mode", "vectors", "means")]
-        self._code_leaves(frame, said, levels(passes), *fields)
+        self._code_leaves(frame, params, levels(passes), *fields)
 
     def _answers(self, frame: _Frame) -> Tensor:
         """What the network says of all passes together, `(B, N, O)`; zero where it is not asked."""
@@ -493,27 +495,29 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
             return self.context(inputs, frame.offset, [one.grid for one in passes]).float()
         inputs = torch.cat([one.inputs for one in passes])
         levels, places = [one.grid[0] for one in passes], [one.places for one in passes]
-        said = self.context.sparsely(inputs, frame.offset, levels, places).float()
+        params = self.context.sparsely(inputs, frame.offset, levels, places).float()
         count, starts = sum(one.mode.shape[1] for one in passes), 0
         index = []
         for some in places:
             size = math.prod(some.shape[1:])
             index.append(some.index // size * count + some.index % size + starts)
             starts += size
-        whole = said.new_zeros(batch * count, said.shape[1]).index_copy(0, torch.cat(index), said)
+        whole = params.new_zeros(batch * count, params.shape[1]).index_copy(
+            0, torch.cat(index), params
+        )
         return whole.view(batch, count, -1)
 
     def _code_split(
         self,
         frame: _Frame,
-        said: Tensor,
+        params: Tensor,
         level: int | Tensor,
         asked: Tensor,
         split: Tensor | None,
     ) -> Tensor:
         """Whether blocks are split, of rows `(B, N, ·)`: `(B, N, 1)` bool."""
         split, asked = _as_maps(split), _as_maps(asked)
-        model = BinaryModel(_as_maps(said[..., :1]) / SIXTEENTHS, asked)
+        model = BinaryModel(_as_maps(params[..., :1]) / SIXTEENTHS, asked)
         wanted = None if split is None else split.float()
         symbols = frame.coder.code(f"{frame.component}.split", wanted, model)
         if self.training:
@@ -525,7 +529,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
     def _code_leaves(
         self,
         frame: _Frame,
-        said: Tensor,
+        params: Tensor,
         level: int | Tensor,
         present: Tensor,
         mode: Tensor | None,
@@ -533,7 +537,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         means: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Modes and vectors, of rows `(B, N, ·)`: `(B, N, 1)` int64 and `(B, N, 2·R)` int32."""
-        _, odds, vector_odds, scales = _as_maps(said).split(self.parts, 1)
+        _, odds, vector_odds, scales = _as_maps(params).split(self.parts, 1)
         present, mode = _as_maps(present), _as_maps(mode)
         if len(frame.distances) > 1:
             odds = odds / SIXTEENTHS
@@ -568,7 +572,7 @@ class QuadtreeEntropy(Exact, EntropyNetwork):
         choice = BinaryModel(odds / SIXTEENTHS, present)
         same = frame.coder.code(component, same, choice)
         coded = (present & (same < 0.5)).repeat_interleave(2, 1)
-        index = limit_index(scales, LEVELS_PER_UNIT / SIXTEENTHS)
+        index = limit_index(scales, SCALES_PER_UNIT / SIXTEENTHS)
         model = LaplaceModel(means, index, present=coded, integer=True)
         vectors = frame.coder.code(component, wanted, model)
         if self.training:

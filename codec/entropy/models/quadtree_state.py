@@ -101,7 +101,7 @@ class BlockKnowledge:
 
         Returns:
             Means `(B, 2·R, h, w)` int32, where this pass codes and where there are inputs; and
-            `(rows, I)` whole numbers in -127..127.
+            `(rows, I)` integers in -127..127.
         """
         levels = [float(k == level) for k in range(len(CELLS))]
         flags = [*levels, float(second), float(before.there)]

@@ -28,8 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from codec.anchors.coder import CodedResult, Decoded
 from codec.errors import CodecError
 from codec.evaluation.codecs.isolated_decoder import process, stamp
-from codec.files import sha256_of
 from codec.video import is_intra
+from common.files import sha256_of
 from data.io.source_clip import SourceClip
 
 ROUNDING = 1  # levels by which two processes may differ

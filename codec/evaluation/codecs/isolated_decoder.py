@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.allocator import keep_freed_memory
 from codec.checkpoint import checkpoint_file, load_codec
 from codec.errors import CodecError
 from codec.evaluation.orphans import end_with_parent
 from codec.stream import compress, decompress
 from codec.video import VideoCodec
+from common.resources import keep_freed_memory
 
 
 @dataclass(frozen=True)

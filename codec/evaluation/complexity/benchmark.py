@@ -17,7 +17,6 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from codec.allocator import keep_freed_memory
 from codec.anchors.coder import Coder, Measurable
 from codec.device import memory_peak
 from codec.errors import CodecError
@@ -30,8 +29,9 @@ from codec.evaluation.points.cache import Store
 from codec.evaluation.points.executor import Running, torch_threads
 from codec.evaluation.points.task import source_of
 from codec.stream import compress, decompress
-from data.launch import run_parts
-from data.progress import Progress
+from common.cluster import run_parts
+from common.progress import Progress
+from common.resources import keep_freed_memory
 from data.sequences import Sequence as VideoSequence
 
 T = TypeVar("T")

@@ -26,7 +26,7 @@ import data
 from codec import registry
 from codec.anchors import Coder, External, StandardCodec
 from codec.errors import CodecError
-from codec.files import sha256_of, write_text
+from common.files import sha256_of, write_text
 from data.sequences import Sequence as VideoSequence
 
 log = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ def package_source(name: str) -> str:
     """Hash of what the Python files of a package outside, or of the one module, do; ours has
     `sources`.
     """
-    if name in ("codec", "data"):
+    if name in ("codec", "common", "data"):
         return ""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None) or (None if module else importlib.util.find_spec(name))

@@ -17,17 +17,16 @@ from typing import Any
 
 import torch
 
-from codec.allocator import keep_freed_memory
 from codec.errors import CodecError
 from codec.evaluation.measure import Measure
 from codec.evaluation.memory import fitting
 from codec.evaluation.orphans import end_with_parent, forked
 from codec.evaluation.points.cache import Store
 from codec.evaluation.points.task import Task, perform
-from data.cores import available_cores
-from data.launch import LAUNCHERS, run_parts
-from data.private import read_pickle, write_pickle
-from data.progress import Progress, amount, duration
+from common.cluster import LAUNCHERS, run_parts
+from common.files import read_pickle, write_pickle
+from common.progress import Progress, amount, duration
+from common.resources import available_cores, keep_freed_memory
 
 # Seconds of a point and of a pixel in it: coding, decoding and scores on one core of 2023.
 LEARNED_GUESS = (2.0, 2e-6)

@@ -21,8 +21,8 @@ from codec.cli import main
 from codec.doctor import CHECKS, Check, examine, machine, software
 from codec.doctor.plan import Plan, ok, plan_of
 from codec.errors import CodecError
-from codec.evaluation import memory
 from codec.metrics.backbones import BACKBONES, find_weights
+from common import resources
 from data.io import readers
 
 Usage = namedtuple("Usage", "total used free")
@@ -108,7 +108,7 @@ def test_libraries_that_compute_wrongly(plan: Plan, monkeypatch: pytest.MonkeyPa
     """Catches a check that only imports."""
     monkeypatch.setattr("torchvision.ops.nms", lambda *arguments: torch.tensor([0]))
     monkeypatch.setattr(
-        "codec.entropy.coding.rans.PayloadReader.read", lambda self, rows, tables: rows
+        "codec.entropy.coding.rans.PayloadReader.read", lambda self, indexes, tables: indexes
     )
     for check in (software.check_torch, software.check_kernels):
         finding = check(plan)
@@ -257,7 +257,7 @@ def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_
     )
     (tmp_path / "memory.max").write_text("1500000000\n")
     (tmp_path / "memory.current").write_text("500000000\n")
-    monkeypatch.setattr(memory, "own_groups", lambda kind: [(tmp_path, 2)])
+    monkeypatch.setattr(resources, "own_groups", lambda kind: [(tmp_path, 2)])
     finding = machine.check_memory(plan)
     assert (
         finding.state == "failing"
@@ -266,8 +266,8 @@ def test_limits_of_the_machine(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_
     )
     (tmp_path / "memory.stat").write_text("anon 100000000\ninactive_file 400000000\n")
     assert machine.check_memory(plan).found.startswith("1.4 GB free")  # cached files give way
-    monkeypatch.setattr(memory, "own_groups", lambda kind: [])
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(resources, "own_groups", lambda kind: [])
+    monkeypatch.setattr(resources, "MEMINFO", tmp_path / "none")
     assert machine.check_memory(plan).state == "warning"
 
 

@@ -31,7 +31,7 @@ class Listener(SymbolCoder):
 
     def code(self, component: str, latent: Tensor | None, model: SymbolModel) -> Tensor:
         sent = self.inner.code(component, latent, model)
-        self.heard.append((component, (sent - model.means).round(), model.rows))
+        self.heard.append((component, (sent - model.means).round(), model.indexes))
         return sent
 
 
@@ -174,7 +174,7 @@ def test_checkpoints_from_before_variable_blocks_still_code(tmp_path: Path):
     """Catches a renamed class or argument that old checkpoints name, and another hash of old
     streams.
     """
-    old = small_config("motion=fixed_block_matching", "entropy@motion_entropy=two_step")
+    old = small_config("motion=fixed_block_matching", "entropy@motion_entropy=checkerboard")
     old["motion"]["_target_"] = "codec.motion.searched.SearchedMotion"
     del old["motion"]["type"]
     for new in ("references", "lambda_low", "lambda_high", "quality_offsets"):

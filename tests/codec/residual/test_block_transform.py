@@ -279,7 +279,7 @@ def test_it_runs_where_the_codec_is():
         assert made[1].shape == frame.shape and planes[1].shape == (2, 2, 24, 32)
 
 
-@pytest.mark.parametrize("entropy", ["two_step", "hyperprior"])
+@pytest.mark.parametrize("entropy", ["checkerboard", "hyperprior"])
 def test_it_needs_its_own_entropy_network(entropy: str):
     """Catches a configuration that fails in the middle of a step."""
     with pytest.raises(CodecError, match="needs LevelEntropy with prior.*entropy=levels"):
@@ -295,5 +295,5 @@ def test_its_entropy_network_knows_what_it_is_told(field: str):
 
 def test_its_entropy_network_is_for_nothing_else():
     """Catches a network that is asked without what it needs to know."""
-    with pytest.raises(CodecError, match="blocks of block_transform alone.*entropy=two_step"):
+    with pytest.raises(CodecError, match="blocks of block_transform alone.*entropy=checkerboard"):
         build_codec(small_config("entropy=levels"))

@@ -10,14 +10,14 @@ import torch
 from small_codec import build
 from torch import nn
 
-import codec.files
+import common.files
 from codec.checkpoint import read_checkpoint, save_checkpoint
 from codec.errors import CodecError
-from codec.files import WriteError
 from codec.training.checkpointing import CheckpointManager, find_newest, init_from, rotate
 from codec.training.logging import Events, MetricAccumulator
 from codec.training.throughput import Stopwatch
 from codec.video import VideoCodec
+from common.files import WriteError
 
 TRAINER = SimpleNamespace(is_global_zero=True)
 
@@ -181,7 +181,7 @@ def full(handle: int) -> None:
 def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a second attempt that buries the first error, and earlier checkpoints lost to it."""
     keep = run_to(tmp_path, 2)
-    monkeypatch.setattr(codec.files.os, "fsync", full)
+    monkeypatch.setattr(common.files.os, "fsync", full)
     module = TinyTraining(3)
     with pytest.raises(WriteError) as error:
         keep.save_last(module)
@@ -195,7 +195,7 @@ def test_an_exception_is_not_hidden_by_a_full_disk(
 ):
     """Catches a run that says its disk is full where a bad batch ended it."""
     keep = run_to(tmp_path, 2)
-    monkeypatch.setattr(codec.files.os, "fsync", full)
+    monkeypatch.setattr(common.files.os, "fsync", full)
     keep.on_exception(TRAINER, TinyTraining(3), ValueError("bad batch"))
     assert "warning: " in (said := capsys.readouterr().out) and "the disk is full" in said
 

@@ -29,7 +29,7 @@ from codec.training.logging import (
     progress_callback,
     wandb_logger,
 )
-from data.progress import Progress
+from common.progress import Progress
 
 AXIS = "trainer/global_step"  # of all of Lightning's numbers in wandb
 

@@ -182,7 +182,7 @@ def test_weights_that_cannot_code_are_named_at_the_end_of_a_stage(capsys: pytest
     """Catches days of training that end in a checkpoint no stream can be coded with, without a
     word.
     """
-    codec = build("entropy=two_step")
+    codec = build("entropy=checkerboard")
     warn_of_sums(codec)
     assert capsys.readouterr().out == ""
     with torch.no_grad():

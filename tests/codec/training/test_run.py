@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from codec.errors import CodecError
-from codec.files import WriteError
 from codec.training.logging import Events, forget_after
 from codec.training.run import say_stop
 from codec.training.run_dir import EVENTS
 from codec.training.shutdown import Stopped
+from common.files import WriteError
 
 
 def stopped(

@@ -37,7 +37,7 @@ def test_entropy_networks_alone():
     """Catches transforms that move while only their entropy networks should, and networks of motion
     or intra coder left out.
     """
-    names, made = changed("entropy", "entropy=two_step")
+    names, made = changed("entropy", "entropy=checkerboard")
     networks = [
         name for name, part in made.codec.named_modules() if isinstance(part, EntropyNetwork)
     ]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from common.cluster import run_parts
+from common.errors import CorvidError
 from data.cli import add_data_commands
 from data.cli.index import slurm_options
 from data.errors import DataError
 from data.index.report import _replacing
 from data.index.store import read_index
-from data.launch import run_parts
 
 
 def corvid(*words: str | Path) -> None:
@@ -100,22 +101,22 @@ def test_parts_that_fail_are_all_named(tmp_path: Path):
     """Catches failures in silence, and the parts behind the first failure not run."""
     assert run_parts(pow, [(2, 3), (3, 2)], "local", tmp_path / "good", at_once=2) == [8, 9]
     with pytest.raises(
-        DataError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"
+        CorvidError, match=r"(?s)2 of 3 parts failed.*part 1: .*log .*part 3: .*ZeroDivisionError"
     ):
         run_parts(divmod, [(1, 0), (1, 1), (1, 0)], "local", tmp_path / "bad", at_once=3)
-    with pytest.raises(DataError, match="local, slurm"):
+    with pytest.raises(CorvidError, match="local, slurm"):
         run_parts(pow, [(2, 3)], "cloud", tmp_path)
 
 
 def test_slurm_that_is_not_there_or_not_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Catches a trace of twenty lines for a missing cluster or a misspelt option."""
-    with pytest.raises(DataError, match="launcher=slurm"):
+    with pytest.raises(CorvidError, match="launcher=slurm"):
         run_parts(pow, [(2, 3)], "slurm", tmp_path, colour="red")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(DataError, match="launcher=slurm"):
+    with pytest.raises(CorvidError, match="launcher=slurm"):
         run_parts(pow, [(2, 3)], "slurm", tmp_path)
     assert slurm_options(["time=60", "partition=cpu"]) == {"time": 60, "partition": "cpu"}
-    with pytest.raises(DataError, match="partition=cpu"):
+    with pytest.raises(CorvidError, match="partition=cpu"):
         slurm_options(["time"])
 
 

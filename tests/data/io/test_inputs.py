@@ -258,3 +258,15 @@ def test_want_of_memory_is_told_as_the_machines(videos: Path, monkeypatch: pytes
         with pytest.raises(OutOfMemory, match=r"h264\.mp4.*memory.*may be good.*allow more"):
             read(found.path)
     assert probe(videos / "h264.mp4").fps == Fraction(25)
+
+
+def test_an_error_is_told_of_its_own_file_only(tmp_path: Path):
+    """Catches ffmpeg's repeated messages about one file told as those of the next."""
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
+    address = PLAYLISTS["list.m3u8"].format(url="http://127.0.0.1:9/a.ts")
+    (tmp_path / "list.m3u8").write_text(address)
+    for _ in range(3):
+        for name, said in (("list.m3u8", "list"), ("list.m3u8", "list"), ("text.mp4", "no video")):
+            with pytest.raises(DataError, match=said) as error:
+                probe(tmp_path / name)
+        assert "protocol" not in str(error.value)

@@ -74,7 +74,7 @@ def test_an_array_packs_every_part(
         for index, out, options, part, _ in arguments:
             pack(Plan(index, options), out, part, workers=0)
 
-    monkeypatch.setattr("data.launch.run_parts", in_turn)
+    monkeypatch.setattr("common.cluster.run_parts", in_turn)
     words = [
         "--launcher",
         "slurm",

@@ -63,11 +63,11 @@ def test_what_is_absent_passes_no_gradient():
 
 
 def test_sure_decisions_cost_next_to_nothing():
-    """Catches a ladder too short for content that stands still: thousands of blocks that all do the
+    """Catches a table too short for content that stands still: thousands of blocks that all do the
     same.
     """
     model = BinaryModel(torch.full((1, 1, 64, 64), -20.0))
-    assert float(model.tables.bits_of(torch.zeros(1, 1, 64, 64), model.rows).sum()) < 3
+    assert float(model.tables.bits_of(torch.zeros(1, 1, 64, 64), model.indexes).sum()) < 3
     assert len(binary_tables().offsets) == LEVELS
 
 

@@ -7,8 +7,8 @@ import torch
 from scipy.stats import laplace
 
 from codec.entropy.coding.laplace import (
-    LEVELS,
     LOG_STEP,
+    SCALES,
     SMALLEST_SCALE,
     LaplaceModel,
     laplace_bits,
@@ -47,7 +47,7 @@ def test_tables_are_symmetric_about_zero():
     rounding.
     """
     tables = laplace_tables()
-    assert len(tables.offsets) == LEVELS
+    assert len(tables.offsets) == SCALES
     for row, offset in zip(
         np.split(tables.cumulative, tables.first[1:-1]), tables.offsets, strict=True
     ):
@@ -70,7 +70,7 @@ def test_tables_are_the_same_integers_on_every_machine():
 def test_coded_bits_are_near_the_likelihood_where_the_model_fits():
     """Catches tables that belong to another scale than the likelihood, level by level."""
     generator, tables = np.random.default_rng(0), laplace_tables()
-    for level in range(0, LEVELS, 9):
+    for level in range(0, SCALES, 9):
         scale = SMALLEST_SCALE * np.exp(level * LOG_STEP)
         symbols = torch.from_numpy(np.round(generator.laplace(scale=scale, size=20_000))).float()
         levels = torch.full_like(symbols, level)
@@ -78,8 +78,8 @@ def test_coded_bits_are_near_the_likelihood_where_the_model_fits():
         assert abs(real - ideal) <= 0.01 * ideal + 64
 
 
-def test_ladder_positions_pass_gradients_inwards_only():
-    """Catches positions stuck beyond an end of the ladder."""
+def test_scale_indexes_pass_gradients_inwards_only():
+    """Catches scale indexes stuck beyond an end of the table."""
     index = torch.tensor([-5.0, 70.0, 30.0], requires_grad=True)
     (limit_index(index) * torch.tensor([-1.0, 1.0, 1.0])).sum().backward()
     assert index.grad.tolist() == [-1.0, 1.0, 1.0]
@@ -89,7 +89,7 @@ def test_ladder_positions_pass_gradients_inwards_only():
 
 
 def test_scale_and_position_are_inverse():
-    """Catches a ladder that does not start at its smallest scale."""
+    """Catches a table of scales that does not start at its smallest scale."""
     assert abs(float(scale_index_of(torch.tensor(SMALLEST_SCALE)))) < 1e-5
 
 
@@ -100,7 +100,7 @@ def test_the_kernel_of_the_estimate_equals_tensor_operations(monkeypatch: pytest
     torch.manual_seed(0)
     shape, weights = (3, 4, 5, 7), torch.tensor([1.0, -2.0, 0.5])
     start = torch.randn(shape) * torch.tensor([0.01, 1, 30, 900]).view(1, 4, 1, 1)
-    noise, index = torch.rand(shape), torch.rand(shape) * (LEVELS - 1)
+    noise, index = torch.rand(shape), torch.rand(shape) * (SCALES - 1)
     given = torch.randn(shape)
     start[0, 0, 0, 0], noise[0, 0, 0, 0] = 0.25, 0.5
 

@@ -172,7 +172,7 @@ def test_what_cannot_be_coded_is_refused():
         PayloadReader(b"abcd").read(row + 1, CERTAIN)
     with pytest.raises(CodecError, match="give one shape"):
         write((one, row[0], CERTAIN))
-    with pytest.raises(CodecError, match="rows torch.float32"):
+    with pytest.raises(CodecError, match="indexes torch.float32"):
         write((one, row.float(), CERTAIN))
 
 

@@ -75,7 +75,7 @@ def test_symbols_beyond_int32_are_refused(value: float):
         writer.finish_frame()
 
 
-def test_a_counted_channel_does_what_it_did():
+def test_a_counted_coder_does_what_it_did():
     """Catches counting that changes what is sent, and symbols that are not counted or counted under
     another name.
     """

@@ -2,16 +2,16 @@ import pytest
 import torch
 
 from codec.entropy.coding.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
-from codec.entropy.models.checkerboard import TwoStep, picks
+from codec.entropy.models.checkerboard import CheckerboardEntropy, checkerboard_masks
 from codec.errors import CodecError
 
 QUALITY = torch.tensor([20])
 
 
-def network(channels: int = 6, **kwargs: object) -> TwoStep:
+def network(channels: int = 6, **kwargs: object) -> CheckerboardEntropy:
     """A small network in which every path matters."""
     torch.manual_seed(0)
-    built = TwoStep(channels, hyper=4, width=48, **kwargs)
+    built = CheckerboardEntropy(channels, hyper=4, width=48, **kwargs)
     with torch.no_grad():
         for parameter in built.parameters():
             if not parameter.any():
@@ -22,12 +22,15 @@ def network(channels: int = 6, **kwargs: object) -> TwoStep:
 def test_halves_are_a_partition():
     """Catches positions transmitted twice or never."""
     values = torch.randn(2, 6, 5, 7)
-    one, other = picks(5, 7, values.device)
-    assert one.half(values).shape == other.half(values).shape == (2, 3, 5, 7)
-    assert torch.equal(one.whole(one.half(values)) + other.whole(other.half(values)), values)
-    assert one.even[0, 0, 0, 0] and not one.even[0, 0, 0, 1] and not one.even[0, 0, 1, 0]
-    assert torch.equal(torch.cat([one.first, one.last]).sort().values, torch.arange(35))
-    assert one.even.flatten()[one.first].all() and torch.equal(one.first, other.last)
+    anchor, non_anchor = checkerboard_masks(5, 7, values.device)
+    assert anchor.select(values).shape == non_anchor.select(values).shape == (2, 3, 5, 7)
+    assert torch.equal(
+        anchor.scatter(anchor.select(values)) + non_anchor.scatter(non_anchor.select(values)),
+        values,
+    )
+    assert anchor.even[0, 0, 0, 0] and not anchor.even[0, 0, 0, 1] and not anchor.even[0, 0, 1, 0]
+    assert torch.equal(torch.cat([anchor.first, anchor.last]).sort().values, torch.arange(35))
+    assert anchor.even.flatten()[anchor.first].all() and torch.equal(anchor.first, non_anchor.last)
 
 
 @torch.inference_mode()
@@ -61,13 +64,13 @@ def test_the_second_pass_uses_the_first_and_the_temporal_prior_is_used():
         coder.code("a", latent, (6, 6), QUALITY, estimate, previous)
         costs.append(float(estimate.bits["a"]))
     assert len(set(costs)) == 3  # motion sees signs
-    one, other = picks(6, 6, latent.device)
+    anchor, non_anchor = checkerboard_masks(6, 6, latent.device)
     features, first = (
         torch.randint(-127, 128, (1, 16, 6, 6)).float(),
-        one.whole(one.half(latent).round()),
+        anchor.scatter(anchor.select(latent).round()),
     )
     moved = [
-        coder.second_head(coder.second(features, known, one.even), other)
+        coder.second_head(coder.second(features, known, anchor.even), non_anchor)
         for known in (first, torch.zeros_like(first))
     ]
     assert (moved[0] - moved[1]).abs().amax((0, 2, 3)).min() > 0
@@ -77,10 +80,10 @@ def test_heads_say_the_picked_half():
     """Catches positions that get the other half's channels."""
     head = network().second_head
     features = torch.randint(-127, 128, (2, 16, 5, 7)).float()
-    one, other = picks(5, 7, features.device)
+    anchor, non_anchor = checkerboard_masks(5, 7, features.device)
     whole = torch.cat([head.first(features), head.last(features)], 1)
-    for pick in (one, other):
-        assert torch.equal(head(features, pick), pick.half(whole))
+    for mask in (anchor, non_anchor):
+        assert torch.equal(head(features, mask), mask.select(whole))
 
 
 def test_means_of_residuals_do_not_follow_the_signs_of_last_symbols():
@@ -106,4 +109,4 @@ def test_means_of_residuals_do_not_follow_the_signs_of_last_symbols():
 def test_an_odd_number_of_channels_is_refused():
     """Catches a channel that falls out of both halves."""
     with pytest.raises(CodecError, match="entropy.channels: 7 given"):
-        TwoStep(7)
+        CheckerboardEntropy(7)

@@ -20,7 +20,7 @@ def test_bits_rows_and_tables_are_compressais():
     centred = torch.round(latent - means)
     torch.testing.assert_close(centred + means, expected)
     torch.testing.assert_close(model.bits(centred), -likelihoods.log2(), atol=2e-3, rtol=2e-3)
-    assert torch.equal(model.rows, peer.build_indexes(scales))
+    assert torch.equal(model.indexes, peer.build_indexes(scales))
     rows = [
         row[:length]
         for row, length in zip(peer.quantized_cdf.tolist(), peer.cdf_length.tolist(), strict=True)

@@ -9,7 +9,7 @@ from codec.entropy.coding.laplace import limit_index
 from codec.entropy.models import hyperprior as hyper
 from codec.entropy.models import integer_layers as exact
 from codec.entropy.models.hyperprior import DeadZone, HyperAnalysis
-from codec.entropy.models.integer_layers import Exact, ExactConv, set_rounding
+from codec.entropy.models.integer_layers import Exact, IntegerConv, set_rounding
 
 SHAPE = 2, 4, 5, 6
 
@@ -31,7 +31,7 @@ def companded(rounds: bool) -> Callable[..., Tensor]:
 
 
 def layer(low: float | None, rounds: bool) -> Callable[..., Tensor]:
-    convolution = ExactConv(4, 6)
+    convolution = IntegerConv(4, 6)
     set_rounding(convolution, rounds)
     return lambda values, *others: convolution((values * 90).round(), low)
 
@@ -39,7 +39,7 @@ def layer(low: float | None, rounds: bool) -> Callable[..., Tensor]:
 NETWORKS = {
     "dead zone": dead_zone,
     "analysis": analysis,
-    "ladder": lambda: lambda index, *others: limit_index(index, 40.0),
+    "limit_index": lambda: lambda index, *others: limit_index(index, 40.0),
     "companded": lambda: companded(False),
     "companded, rounded": lambda: companded(True),
     "layer": lambda: layer(None, False),

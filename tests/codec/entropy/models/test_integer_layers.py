@@ -9,13 +9,13 @@ from torch import nn
 from codec.entropy.coding.laplace import LaplaceModel
 from codec.entropy.coding.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
 from codec.entropy.models.base import EntropyNetwork
-from codec.entropy.models.checkerboard import TwoStep
+from codec.entropy.models.checkerboard import CheckerboardEntropy
 from codec.entropy.models.hyperprior import Hyperprior
 from codec.entropy.models.integer_layers import (
     BoundedBlock,
     Exact,
-    ExactConv,
     ExactTable,
+    IntegerConv,
     bounded,
     exact_product,
     freeze_exact,
@@ -55,7 +55,7 @@ def settings(threads: int, onednn: bool, autocast: bool, matmul: str) -> Iterato
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("kind", [TwoStep, Hyperprior])
+@pytest.mark.parametrize("kind", [CheckerboardEntropy, Hyperprior])
 @pytest.mark.parametrize("channels", [6, 96])
 def test_what_one_setting_writes_every_other_reads(kind: type[EntropyNetwork], channels: int):
     """Catches float arithmetic on the way to a table or a mean: these settings round float sums
@@ -91,7 +91,7 @@ def test_what_one_setting_writes_every_other_reads(kind: type[EntropyNetwork], c
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_layer_is_integer_arithmetic(kernel: int):
     """Catches a sum that float32 does not hold: the same in int64."""
-    layer = ExactConv(40, 40, kernel).eval()
+    layer = IntegerConv(40, 40, kernel).eval()
     values = torch.randint(-127, 128, (2, 40, 6, 5)).float()
     weight, bias = layer.rounded()
     whole = (weight * 512).round()
@@ -109,7 +109,7 @@ def test_what_is_multiplied_fits_tf32_and_bfloat16(kernel: int):
     """Catches operands that a kernel which shortens them would change: seven bits, where they keep
     eight or eleven.
     """
-    layer = ExactConv(40, 40, kernel).eval()
+    layer = IntegerConv(40, 40, kernel).eval()
     layer.weight.mul_(torch.logspace(-6, 3, 40).view(-1, 1, 1, 1))
     for operand in (layer.rounded()[0], bounded(torch.arange(-300.0, 300).round())):
         assert torch.equal(operand.bfloat16().float(), operand)
@@ -120,14 +120,14 @@ def test_what_is_multiplied_fits_tf32_and_bfloat16(kernel: int):
 def test_exact_networks_compute_in_plain_float32(monkeypatch: pytest.MonkeyPatch):
     """Catches a layer that runs with TF32 or autocast because the training around it does."""
     seen = []
-    original = ExactConv.sums
+    original = IntegerConv.sums
 
-    def watched(layer: ExactConv, values: torch.Tensor) -> torch.Tensor:
+    def watched(layer: IntegerConv, values: torch.Tensor) -> torch.Tensor:
         seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
         return original(layer, values)
 
-    monkeypatch.setattr(ExactConv, "sums", watched)
-    for kind in (TwoStep, Hyperprior):
+    monkeypatch.setattr(IntegerConv, "sums", watched)
+    for kind in (CheckerboardEntropy, Hyperprior):
         network = shaken(kind(6))
         with settings(1, True, True, "high"):
             network.code(
@@ -138,7 +138,7 @@ def test_exact_networks_compute_in_plain_float32(monkeypatch: pytest.MonkeyPatch
 
 def test_rounding_weights_twice_is_rounding_them_once():
     """Catches frozen weights that are not those that streams were written with."""
-    layer = ExactConv(5, 7).eval()
+    layer = IntegerConv(5, 7).eval()
     with torch.no_grad():
         layer.weight.mul_(torch.tensor([1e-9, 0.003, 0.1, 1.0, 30.0, 3.99, 0]).view(-1, 1, 1, 1))
     first = layer.rounded()[0]
@@ -155,7 +155,7 @@ def test_rounding_weights_twice_is_rounding_them_once():
 
 def test_sums_that_could_grow_too_large_are_refused_by_name():
     """Catches weights whose partial sums float32 rounds: the order of adding would decide."""
-    network = TwoStep(8)
+    network = CheckerboardEntropy(8)
     with torch.no_grad():
         network.second.blocks[0].project.weight.fill_(20.0)
     with pytest.raises(
@@ -208,9 +208,9 @@ def test_persistence_is_a_product_of_whole_numbers():
 
 
 @torch.inference_mode()
-def test_what_the_ladder_calls_certain_is_not_coded():
+def test_what_the_smallest_scales_call_certain_is_not_coded():
     """Catches symbols paid for where every value is its mean, and a receiver that expects them."""
-    network = shaken(TwoStep(6))
+    network = shaken(CheckerboardEntropy(6))
     network.base.start.fill_(-2.0)
     latent, writer, estimate = (
         torch.randn(1, 6, 5, 5) * 9,
@@ -232,9 +232,9 @@ def test_kernels_are_the_tensor_expressions():
     assert torch.equal(block.companded(values), block.companded(values.clone().requires_grad_()))
     index = torch.rand(2, 3, 20, 30) * 63
     for lowest in (0, 7):
-        by_tensors = LaplaceModel(values, index.clone().requires_grad_(), lowest).rows
+        by_tensors = LaplaceModel(values, index.clone().requires_grad_(), lowest).indexes
         assert (
-            torch.equal(LaplaceModel(values, index, lowest).rows, by_tensors)
+            torch.equal(LaplaceModel(values, index, lowest).indexes, by_tensors)
             and by_tensors.dtype == torch.int8
         )
 
@@ -244,7 +244,7 @@ def test_weights_are_rounded_anew_after_an_update():
     changed them.
     """
     torch.manual_seed(0)
-    layer, values = ExactConv(4, 4).train(), torch.arange(16.0).view(1, 4, 2, 2)
+    layer, values = IntegerConv(4, 4).train(), torch.arange(16.0).view(1, 4, 2, 2)
     layer.rounding = True
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     for _ in range(2):

@@ -79,7 +79,7 @@ def test_scales_are_those_that_levels_are_coded_with():
     class Listener(RateEstimator):
         def code(self, component: str, latent: torch.Tensor, model: SymbolModel) -> torch.Tensor:
             if component == "intra":
-                seen.append(model.rows)
+                seen.append(model.indexes)
             return super().code(component, latent, model)
 
     with torch.no_grad():

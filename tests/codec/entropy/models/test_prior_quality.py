@@ -7,20 +7,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codec.checkpoint import build_codec, model_hash, save_checkpoint
 from codec.entropy.coding.symbol_coder import RateEstimator, SymbolDecoder, SymbolEncoder
-from codec.entropy.models.checkerboard import PriorQuality, TwoStep
+from codec.entropy.models.checkerboard import CheckerboardEntropy, PriorQuality
 from codec.freeze import freeze
 from codec.stream import compress, decompress
 from codec.training.checkpointing import init_from
 
 QUALITY, SIZE = torch.tensor([20]), (5, 7)
-SEES = ["entropy=two_step", "entropy.prior_quality=true"]
+SEES = ["entropy=checkerboard", "entropy.prior_quality=true"]
 OFFSETS = "quality_offsets={intra:9,predicted:[-12,-6,5]}"
 
 
-def shaken(channels: int, **kwargs: bool) -> TwoStep:
+def shaken(channels: int, **kwargs: bool) -> CheckerboardEntropy:
     """A small network in which every path matters, but for what the quality of the prior does."""
     torch.manual_seed(0)
-    made = TwoStep(channels, hyper=4, width=48, **kwargs)
+    made = CheckerboardEntropy(channels, hyper=4, width=48, **kwargs)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if not parameter.any() and not name.startswith("prior_quality"):
@@ -111,7 +111,7 @@ def test_it_is_trained_with_and_without_a_prior():
 
 def test_configs_without_the_field_keep_their_networks_and_weights(tmp_path: Path):
     """Catches old checkpoints that get another network, and runs that cannot begin with theirs."""
-    config = small_config("entropy=two_step")
+    config = small_config("entropy=checkerboard")
     assert config["entropy"].pop("prior_quality") is None
     torch.manual_seed(0)
     old = build_codec(config)

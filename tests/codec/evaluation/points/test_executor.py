@@ -25,6 +25,7 @@ from codec.evaluation.points import executor
 from codec.evaluation.points.cache import Store
 from codec.evaluation.points.executor import Forecast, Running
 from codec.evaluation.points.task import Task
+from common.resources import free_memory
 from data.io.writer import write_video
 
 ANCHOR = X265(qualities=(20, 30, 40), preset="ultrafast", tunes=("psnr",))
@@ -273,6 +274,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from made_up_codecs import Zipped
+from common.resources import free_memory
 from codec.evaluation import evaluate
 from codec.evaluation.measure import Measure
 from codec.evaluation.points.executor import Running
@@ -367,7 +369,7 @@ def test_jobs_fit_into_memory(monkeypatch: pytest.MonkeyPatch):
     """
     needed = memory.need(1920, 1080, 96)
     assert 4e9 < needed < 12e9 and memory.need(1920, 1080, 96, processes=2) == 2 * needed
-    assert memory.left() is None or memory.left() > 1 << 26
+    assert free_memory() is None or free_memory() > 1 << 26
     for room, jobs in ((16e9, 16e9 // needed), (1e9, 1), (None, 64), (1e15, 64)):
         monkeypatch.setattr(memory, "left", lambda room=room: room)
         assert memory.fitting(64, needed) == jobs

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data.errors import DataError, check_at_least
-from data.private import make_private
-from data.progress import Progress
+from common.errors import CorvidError
+from common.files import make_private
+from common.progress import Progress
 
 if TYPE_CHECKING:
     import submitit
@@ -48,10 +48,11 @@ def run_parts(
         The answers, in the order of the parts.
 
     Raises:
-        DataError: the launcher is unknown or not installed; the cluster refuses the array; some
+        CorvidError: the launcher is unknown or not installed; the cluster refuses the array; some
             parts failed, each with its log.
     """
-    check_at_least(1, at_once=at_once)
+    if at_once < 1:
+        raise CorvidError(f"at_once={at_once}; give 1 or more")
     executor = _executor(launcher, folder=Path(folder), at_once=at_once, slurm=slurm)
     return _answers(
         _ended(
@@ -101,7 +102,7 @@ def _executor(
     launcher: str, folder: Path, at_once: int, slurm: dict[str, Any]
 ) -> submitit.Executor:
     if launcher not in LAUNCHERS:
-        raise DataError(f"launcher={launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
+        raise CorvidError(f"launcher={launcher!r} is unknown; choose one of {', '.join(LAUNCHERS)}")
     try:
         import submitit
 
@@ -109,7 +110,7 @@ def _executor(
             logging.ERROR
         )  # it warns at every look when SLURM keeps no accounts
     except ImportError as error:
-        raise DataError(
+        raise CorvidError(
             "launcher: submitit is not installed; run pip install 'corvid[cluster]'"
         ) from error
     try:
@@ -126,7 +127,7 @@ def _executor(
                 timeout_min=60 * 24 * 365
             )  # of submitit's own watch; files have their own
     except (RuntimeError, TypeError, NameError, ValueError, OSError) as error:
-        raise DataError(
+        raise CorvidError(
             f"launcher={launcher}: {str(error).strip()}; correct the options, or take "
             "launcher=local"
         ) from error
@@ -146,7 +147,7 @@ def _submitted(
     try:
         return executor.map_array(function, *zip(*parts, strict=True))
     except (submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
-        raise DataError(
+        raise CorvidError(
             f"launcher=slurm: the cluster refuses the array ({str(error).strip()}); correct its "
             "options"
         ) from error
@@ -178,7 +179,7 @@ def _answers(jobs: Sequence[submitit.Job[T]]) -> list[T]:
         lines = "\n  ".join(
             failures[:20] + ([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])
         )
-        raise DataError(
+        raise CorvidError(
             f"{len(failures)} of {len(jobs)} parts failed; mend the cause and run the same command "
             f"again:\n  {lines}"
         )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
-from data.private import make_private, read_pickle, write_pickle
+from common.errors import CorvidError
+from common.files import make_private, read_pickle, write_pickle
 
 
 def test_a_private_folder_is_closed_to_others(tmp_path: Path):
@@ -21,12 +21,12 @@ def test_a_folder_of_another_user_is_not_taken_over(
 ):
     """Catches a folder with a known name in /tmp that somebody made first, or a link to one."""
     (tmp_path / "link").symlink_to(make_private(tmp_path / "theirs"))
-    with pytest.raises(DataError, match="link: .*remove it, or choose another"):
+    with pytest.raises(CorvidError, match="link: .*remove it, or choose another"):
         make_private(tmp_path / "link")
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
     with pytest.raises(
-        DataError, match=f"theirs: belongs to user {me} .*remove it, or choose another"
+        CorvidError, match=f"theirs: belongs to user {me} .*remove it, or choose another"
     ):
         make_private(tmp_path / "theirs")
 
@@ -40,14 +40,14 @@ def test_a_pickle_of_others_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(FileExistsError):
         write_pickle(folder / "a.pickle", {"a": 2})
     folder.chmod(0o777)
-    with pytest.raises(DataError, match="mine: user .* others can write to it"):
+    with pytest.raises(CorvidError, match="mine: user .* others can write to it"):
         read_pickle(folder / "a.pickle")
     folder.chmod(0o700)
     (folder / "b.pickle").write_bytes(pickle.dumps(1))
     (folder / "b.pickle").chmod(0o666)
-    with pytest.raises(DataError, match="b.pickle: user .* others can write to it"):
+    with pytest.raises(CorvidError, match="b.pickle: user .* others can write to it"):
         read_pickle(folder / "b.pickle")
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
-    with pytest.raises(DataError, match=f"a.pickle: user {me} or others"):
+    with pytest.raises(CorvidError, match=f"a.pickle: user {me} or others"):
         read_pickle(folder / "a.pickle")

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from codec import threads
+from common import resources as threads
 
 ROOT = Path(__file__).parents[2]
 ASK = """
 import runpy, sys
-import codec.threads
+import common.resources
 
 def asked():
     print("torch" in sys.modules)
     sys.exit()
 
-codec.threads.prepare_threads = asked
+common.resources.prepare_threads = asked
 sys.argv = ["program"]
 {start}
 """

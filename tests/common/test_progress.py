@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from data import progress as module
-from data.progress import Progress, amount, duration, progress_over, rate_text
+from common import progress as module
+from common.progress import Progress, amount, duration, progress_over, rate_text
 
 
 class Clock:

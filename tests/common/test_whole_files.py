@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import codec.files
-from codec.files import WriteError, append_line, new_version, remove_parts, write_text
+import common.files
+from common.files import WriteError, append_line, new_version, remove_parts, write_text
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path, monkeypatch: 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(codec.files.os, "fsync", full)
+    monkeypatch.setattr(common.files.os, "fsync", full)
     with pytest.raises(WriteError, match="a: not written, the disk is full"):
         write_text(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "old" and os.listdir(tmp_path) == ["a"]
@@ -74,7 +74,7 @@ def test_the_remedy_is_of_the_error(
     def refuse(handle: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(codec.files.os, "fsync", refuse)
+    monkeypatch.setattr(common.files.os, "fsync", refuse)
     with pytest.raises(WriteError, match=f"a: not written, {said} give the same command again"):
         write_text(tmp_path / "a", "new")
 

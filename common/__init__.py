@@ -1,0 +1,1 @@
+"""What codec and data share: errors, files, locks, worker processes, the machine, progress."""
