@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from codec.errors import CodecError
 from codec.registry import build, use_plugins
 from common.errors import CorvidError
+from common.progress import prepare_output
 from common.resources import prepare_threads
 
 # Imported where they are needed: processes that code import this file, and --help shall not take
@@ -186,6 +187,7 @@ def reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    prepare_output()
     prepare_threads()
     try:
         main()

@@ -13,6 +13,7 @@ from omegaconf.errors import MissingMandatoryValue
 from codec.registry import use_plugins
 from codec.training.shutdown import TRY_AGAIN, Stopped, stopping_early
 from common.errors import CorvidError
+from common.progress import prepare_output
 from common.resources import prepare_threads
 
 
@@ -45,6 +46,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    prepare_output()
     prepare_threads()
     try:
         with stopping_early():

@@ -44,7 +44,8 @@ def new_version(path: Path, size: int = 0) -> Iterator[BinaryIO]:
     Raises:
         WriteError: the disk is full, or does not take it for another reason.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    short = os.fsdecode(os.fsencode(path.name)[:200])  # file systems take names of 255 bytes
+    part = path.with_name(f"{short}.{os.getpid()}{PART}")
     try:
         with part.open("wb") as file:
             yield file

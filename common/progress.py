@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
@@ -170,6 +171,15 @@ class Progress:
     def _watch(self) -> None:
         while not self._ended.wait(max(1.0, self._said + EVERY + SLACK - self._clock())):
             self.tick()
+
+
+def prepare_output() -> None:
+    """Let standard output and error take any character on any terminal: a mark stands for what it
+    lacks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def progress_over(items: Iterable[T], title: str, unit: str, **how: Any) -> Iterator[T]:

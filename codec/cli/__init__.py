@@ -9,12 +9,14 @@ from codec.cli.report import add_report_commands
 from codec.cli.results import add_results_commands
 from codec.registry import use_plugins
 from common.errors import CorvidError
+from common.progress import prepare_output
 from common.resources import prepare_threads
 from data.cli import add_data_commands
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
+    prepare_output()
     prepare_threads()
     choice = _parser().parse_args(arguments)
     try:

@@ -1,7 +1,11 @@
 """Progress in a log, with a clock of our own."""
 
 import io
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -156,3 +160,17 @@ def test_numbers_are_for_people():
         "2 batches",
         "1,200 points",
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize(
+    "command", [["-m", "codec.cli", "compress", "--help"], ["train.py", "--help"]]
+)
+def test_any_terminal_will_do(encoding: str, command: list[str]):
+    """Catches a traceback for a character that a terminal lacks."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=root, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and len(done.stdout) > 500 and b"Traceback" not in done.stderr

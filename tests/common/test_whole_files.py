@@ -93,3 +93,10 @@ def test_what_dead_processes_left_is_removed(tmp_path: Path):
         (tmp_path / name).write_text("")
     remove_parts(tmp_path)
     assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_names_of_any_length(tmp_path: Path):
+    """Catches a name that is good for the file and too long for its part."""
+    path = tmp_path / ("ä" * 125 + ".json")
+    write_text(path, "{}")
+    assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]

@@ -293,16 +293,6 @@ def test_a_closed_pipe_is_one_line(video: Path, checkpoint: Path, tmp_path: Path
     assert coding.wait() == 2 and "has closed it" in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_any_terminal_will_do(encoding: str, stream: Path):
-    """Catches a character that a terminal lacks, and a traceback for it."""
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
-    shown = corvid("info", stream, stdout=subprocess.PIPE, env=environment)
-    assert shown.wait() == 0
-    wide = corvid("compress", "--help", stdout=subprocess.PIPE, env=environment)
-    assert wide.communicate()[0] and wide.returncode == 0
-
-
 def test_sound_is_kept_beside_the_stream(clip: Tensor, checkpoint: Path, tmp_path: Path):
     """Catches sound that is lost, or coded again."""
     import av
