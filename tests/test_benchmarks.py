@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -323,3 +324,18 @@ def test_the_imitated_machine_is_slow_in_bf16(benchmarks: None):
         text=True,
     )
     assert done.stdout == "fp32\n", done.stderr
+
+
+def test_mutated_streams_give_frames_or_one_error(benchmarks: None):
+    """Catches any other exception from a damaged stream, and frames before the damage that are not
+    the encoder's.
+    """
+    import stream_fuzz
+
+    codec = build("codec.precision=fp32")
+    originals = [stream_fuzz.coded(codec, *size) for size in ((2, 32, 48), (3, 17, 40))]
+    outcomes = [
+        stream_fuzz.outcome_of(codec, originals, random.Random(number)) for number in range(150)
+    ]
+    assert set(outcomes) == {"frames", "refused"}
+    assert outcomes.count("refused") > 75

@@ -1,4 +1,4 @@
-"""The `corvid data` commands; each is a module of `data.commands` that adds itself."""
+"""The `corvid data` commands; each is a module that adds itself."""
 
 import argparse
 
