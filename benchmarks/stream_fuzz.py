@@ -33,6 +33,7 @@ from parts.figures import report
 from codec.checkpoint import load_codec
 from codec.errors import CodecError
 from codec.stream import Decoder, Encoder, Limits, Packet, StreamHeader, StreamReader, StreamWriter
+from codec.stream.container import header_bytes
 from codec.video import VideoCodec
 
 CHECKPOINT = Path(__file__).parents[1] / "docs" / "results" / "corvid_s" / "corvid_s.ckpt"
@@ -258,10 +259,11 @@ def with_sums(
         payload[:] = packets[victim].payload
     elif kind == 5:
         name = draw.choice(("width", "height", "padding", "threads", "intra_period"))
+        extreme = replace(header, **{name: draw.choice(EXTREMES)})
         try:
-            header = replace(header, **{name: draw.choice(EXTREMES)})
-            stream(header, [])
-        except CodecError:
+            header_bytes(extreme)
+            header = extreme
+        except CodecError:  # no writer makes it: readers are tried with bytes of it elsewhere
             header = replace(header, width=draw.randrange(1, 300), height=draw.randrange(1, 300))
     else:
         changed = draw.choice(({"model": "00" * 8}, {"precision": "bf16"}, {"reordered": True}))
