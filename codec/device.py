@@ -105,6 +105,11 @@ def seconds_of(work: Callable[[], Any], device: torch.device) -> tuple[float, An
     return time.perf_counter() - start, result
 
 
+def answers_late(device: torch.device) -> bool:
+    """Whether operations are queued, so that looking at a value waits for all before it."""
+    return device.type == "cuda"
+
+
 def count_waits(work: Callable[[], Any]) -> int:
     """How often the processor waits for a GPU in `work`."""
     torch.cuda.set_sync_debug_mode("warn")

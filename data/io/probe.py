@@ -148,7 +148,11 @@ class Packet(NamedTuple):
 
 
 def _read_packets(path: Path, container: av.container.InputContainer) -> Probe:
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None
+    ]
     if not streams:
         raise DataError(f"{path}: holds no video stream (audio only?); give a file with pictures")
     packets, first_frames = _demux(container, streams)

@@ -88,6 +88,9 @@ class VideoWriter:
         except OSError as error:
             self._clean()
             raise self._failed(error) from error
+        except DataError:
+            self._clean()
+            raise
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -303,9 +306,12 @@ class _Ffmpeg:
         self._size = size
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         to_pipe = target.startswith("pipe:")
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        if not Path(program).is_file():
+            raise DataError(f"{program}: ffmpeg is not there; install imageio-ffmpeg again")
         self._process = subprocess.Popen(
             [
-                imageio_ffmpeg.get_ffmpeg_exe(),
+                program,
                 *("-loglevel", "error", "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
                 *("-s", f"{size[1]}x{size[0]}", "-r", f"{fps.numerator}/{fps.denominator}"),
                 *("-i", "pipe:0", *sound),

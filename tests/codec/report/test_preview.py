@@ -157,10 +157,13 @@ def test_files_decode_to_what_was_scored(streams: tuple[Path, torch.Tensor], che
     assert psnr(decoded.source_of("clip", 3), decoded.frames_of(point("a.hevc"), 3)).min() > 38
 
 
-def test_what_cannot_be_decoded_says_why(streams: tuple[Path, torch.Tensor]):
+def test_what_cannot_be_decoded_says_why(
+    streams: tuple[Path, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Catches the frames of a changed file shown as those that were scored, and errors without a
     remedy.
     """
+    monkeypatch.setenv("CORVID_HOME", str(tmp_path))  # no weights are kept here
     folder, _ = streams
     conditions = {"clips": {"clip": {"colour": "bt601 limited range, guessed", "size": "32x32"}}}
     decoded = DecodedFrames(RDResult(conditions, []), [folder], [], [folder / "clip.mkv"])

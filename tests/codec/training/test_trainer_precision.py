@@ -194,8 +194,8 @@ def test_a_run_records_and_keeps_what_it_computed_in(
     machine(False)
     shown: list[str] = []
     monkeypatch.setattr(
-        "codec.training.run.wandb_logger",
-        lambda *given: shown.append(given[-1]["trainer"]["precision"]),
+        "codec.training.logging.wandb_logger",
+        lambda *given, **_: shown.append(given[-1]["trainer"]["precision"]),
     )
     folder, before = tmp_path / "run", identity(config)
     train(folder, config)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from common.errors import CorvidError
 from data.errors import DataError
 from data.index import table
 from data.index.schema import COLUMNS, VERSION
@@ -187,6 +188,6 @@ def test_a_folder_of_another_user_is_not_read(
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
     with pytest.raises(
-        DataError, match=f"{folder.name}: belongs to user {me} .*remove it, or choose another"
+        CorvidError, match=f"{folder.name}: belongs to user {me} .*remove it, or choose another"
     ):
         IndexedSequences(index)

@@ -371,5 +371,5 @@ def test_jobs_fit_into_memory(monkeypatch: pytest.MonkeyPatch):
     assert 4e9 < needed < 12e9 and memory.need(1920, 1080, 96, processes=2) == 2 * needed
     assert free_memory() is None or free_memory() > 1 << 26
     for room, jobs in ((16e9, 16e9 // needed), (1e9, 1), (None, 64), (1e15, 64)):
-        monkeypatch.setattr(memory, "left", lambda room=room: room)
+        monkeypatch.setattr(memory, "free_memory", lambda room=room: room)
         assert memory.fitting(64, needed) == jobs
