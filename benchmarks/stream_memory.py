@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["320x192:2000", "1920x1080:300"])
     parser.add_argument("--json", type=Path, default=None)
     choice = parser.parse_args()
-    clip = find_videos([choice.clip])[0].path
+    clip = find_videos([choice.clip])[0]
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for text in choice.sizes:

@@ -182,7 +182,7 @@ class NumpyUnpickler(pickle.Unpickler):
     """
 
     allowed = {
-        "_reconstruct": getattr(np.core.multiarray, "_reconstruct"),  # noqa: B009 (not in its stubs)
+        "_reconstruct": vars(np.core.multiarray)["_reconstruct"],  # not in its stubs
         "ndarray": np.ndarray,
         "dtype": np.dtype,
     }
