@@ -1,1 +1,1 @@
-"""What codec and data share: errors, files, locks, worker processes, the machine, progress."""
+"""What codec and data share: errors, whole files, the resources of a machine, progress, jobs."""
